@@ -1,0 +1,2 @@
+//! piref
+fn main() {}
