@@ -1,0 +1,141 @@
+//! Digests of bytes and files, and the 128-bit ids of pairs: BLAKE3 everywhere.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// BLAKE3-256 of some bytes, written as 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Digest of named parts, in the order given; the lengths are hashed too, so no two lists collide by joining.
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for (name, bytes) in parts {
+            update_with_length(&mut hasher, name.as_bytes());
+            update_with_length(&mut hasher, bytes);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// Digest of a large memory-mapped file, over all cores.
+    pub fn of_large(bytes: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_rayon(bytes);
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// A digest in text that is not 64 hex digits.
+#[derive(Debug, thiserror::Error)]
+#[error("expected a digest of 64 hex digits, found `{found}`")]
+pub struct ParseDigestError {
+    found: String,
+}
+
+impl FromStr for Digest {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        blake3::Hash::from_hex(text)
+            .map(|hash| Self(*hash.as_bytes()))
+            .map_err(|_| ParseDigestError { found: text.to_owned() })
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The first 128 bits of a BLAKE3 digest, written as 32 hex digits: the width of `pair_id` and `tokens_id`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id([u8; 16]);
+
+impl Id {
+    /// Id of a sequence of parts in a `domain`; the same parts in another domain have another id.
+    pub fn of_parts<'a>(domain: &str, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        update_with_length(&mut hasher, domain.as_bytes());
+        for part in parts {
+            update_with_length(&mut hasher, part);
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(id)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({self})")
+    }
+}
+
+fn update_with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_separate_parts_that_join_to_the_same_bytes() {
+        let joined = Id::of_parts("pair", [b"ab".as_slice(), b"c"]);
+        let shifted = Id::of_parts("pair", [b"a".as_slice(), b"bc"]);
+        assert_ne!(joined, shifted);
+        assert_eq!(joined.to_string().len(), 32);
+    }
+
+    #[test]
+    fn digest_text_round_trips() {
+        let digest = Digest::of(b"piref");
+        assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+        assert!("9f2c".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn parallel_digest_is_the_same_digest() {
+        let bytes = vec![7_u8; 1 << 20];
+        assert_eq!(Digest::of(&bytes), Digest::of_large(&bytes));
+    }
+}

@@ -1,0 +1,26 @@
+//! What every error of the crate can add to its message: advice.
+//!
+//! There is no catch-all error enum. Each layer has its own, with the place of the failure in named fields;
+//! the command line prints the chain of messages and then the hints found along it.
+
+/// Advice on what to do about an error, kept apart from what went wrong.
+pub trait Hint {
+    /// One line a user can act on, without a full stop, or `None` where the message already says it all.
+    fn hint(&self) -> Option<String>;
+}
+
+/// The known word nearest to `found`, if it is near enough to be a slip of the fingers.
+///
+/// # Examples
+/// ```
+/// assert_eq!(piref::error::nearest("max_token", ["max_tokens", "seed"]), Some("max_tokens"));
+/// assert_eq!(piref::error::nearest("colour", ["max_tokens", "seed"]), None);
+/// ```
+pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|word| (strsim::normalized_damerau_levenshtein(found, word), word))
+        .filter(|(likeness, _)| *likeness >= 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}

@@ -1,0 +1,277 @@
+//! The only file access of the crate: the path is in every error, nothing is half written.
+//!
+//! Invariant: a file that exists under its final name is complete. Writers work on a temporary file beside the
+//! target, sync it and rename it.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use tempfile::NamedTempFile;
+
+use crate::error::Hint;
+
+/// What can go wrong with a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IoError {
+    /// A file that was named does not exist.
+    #[error("`{path}` does not exist")]
+    Missing {
+        /// The file that was named.
+        path: PathBuf,
+    },
+    /// The system refused an operation.
+    #[error("cannot {action} `{path}`: {source}")]
+    System {
+        /// What was tried: `read`, `write`, …
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A text file is not UTF-8.
+    #[error("`{path}` is not UTF-8: first wrong byte at offset {offset}")]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the first byte that is not part of a character.
+        offset: usize,
+    },
+}
+
+impl IoError {
+    /// Wraps an [`io::Error`] with the action and the path it concerns.
+    pub fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::NotFound {
+            Self::Missing { path: path.to_owned() }
+        } else {
+            Self::System { action, path: path.to_owned(), source }
+        }
+    }
+}
+
+impl Hint for IoError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::System { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space and run the same command again: what is already committed is kept".into())
+            }
+            Self::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("check the owner and the mode of the file and of its folder".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// All bytes of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>, IoError> {
+    fs::read(path).map_err(|source| IoError::new("read", path, source))
+}
+
+/// All text of a UTF-8 file.
+pub fn read_text(path: &Path) -> Result<String, IoError> {
+    String::from_utf8(read(path)?)
+        .map_err(|error| IoError::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
+}
+
+/// A read-only file handle.
+pub fn open(path: &Path) -> Result<File, IoError> {
+    File::open(path).map_err(|source| IoError::new("open", path, source))
+}
+
+/// A buffered reader of the bytes inside a file: `.gz` and `.zst` are decompressed as they are read.
+pub fn open_decoded(path: &Path) -> Result<Box<dyn BufRead + Send>, IoError> {
+    const BUFFER: usize = 1 << 16;
+    let file = open(path)?;
+    let reader: Box<dyn Read + Send> = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file))),
+        Some("zst") => {
+            Box::new(zstd::Decoder::new(file).map_err(|source| IoError::new("decompress", path, source))?)
+        }
+        _ => Box::new(file),
+    };
+    Ok(Box::new(BufReader::with_capacity(BUFFER, reader)))
+}
+
+/// Maps a file into memory, read-only.
+///
+/// The mapping is of a file nobody should rewrite in place: our own files are replaced by rename, which leaves a
+/// mapping untouched. A file truncated by another program while it is mapped ends the process (SIGBUS).
+pub fn map(path: &Path) -> Result<Mmap, IoError> {
+    let file = open(path)?;
+    #[expect(unsafe_code, reason = "a memory map is what keeps weights and token ids out of the heap")]
+    // SAFETY: the map is read-only and the bytes are checked by whoever parses them (safetensors, Arrow IPC, GGUF);
+    // the remaining risk, another program truncating the file, is in the doc above.
+    let map = unsafe { Mmap::map(&file) };
+    map.map_err(|source| IoError::new("map", path, source))
+}
+
+/// Creates a folder and its parents.
+pub fn create_dir(path: &Path) -> Result<(), IoError> {
+    fs::create_dir_all(path).map_err(|source| IoError::new("create", path, source))
+}
+
+/// The entries of a folder, sorted by name.
+pub fn list(path: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let wrap = |source| IoError::new("list", path, source);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path).map_err(wrap)? {
+        entries.push(entry.map_err(wrap)?.path());
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Deletes a file; a file that is not there is as good as deleted.
+pub fn remove(path: &Path) -> Result<(), IoError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IoError::new("delete", path, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes a folder and what is in it; a folder that is not there is as good as deleted.
+pub fn remove_dir(path: &Path) -> Result<(), IoError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IoError::new("delete", path, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Renames a folder onto a name that is free, and makes the rename durable.
+pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
+    fs::rename(from, to).map_err(|source| IoError::new("rename", from, source))?;
+    sync_parent(to)
+}
+
+/// Copies a file; an existing target is replaced at once.
+pub fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
+    let mut source = open(from)?;
+    let mut target = AtomicFile::create(to)?;
+    io::copy(&mut source, &mut target).map_err(|error| IoError::new("copy", from, error))?;
+    target.commit()
+}
+
+/// Writes a whole file at once: temporary file, sync, rename.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(|source| IoError::new("write", path, source))?;
+    file.commit()
+}
+
+/// A file under a temporary name in the folder of its target; [`commit`](Self::commit) gives it its name.
+/// Dropped without a commit, it is deleted.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl AtomicFile {
+    /// Starts a file that will be called `path`.
+    pub fn create(path: &Path) -> Result<Self, IoError> {
+        let folder = parent(path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let file = tempfile::Builder::new()
+            .prefix(&format!(".{name}."))
+            .suffix(".partial")
+            .tempfile_in(folder)
+            .map_err(|source| IoError::new("create a file in", folder, source))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Where the file will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Syncs the bytes, renames the file to its name and syncs the folder.
+    pub fn commit(self) -> Result<(), IoError> {
+        let path = self.path;
+        self.file.as_file().sync_all().map_err(|source| IoError::new("sync", &path, source))?;
+        set_common_mode(self.file.as_file()).map_err(|source| IoError::new("set the mode of", &path, source))?;
+        self.file.persist(&path).map_err(|error| IoError::new("rename to", &path, error.error))?;
+        sync_parent(&path)
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Temporary files are made readable by their owner only; results are for everybody the umask of the user allows.
+#[cfg(unix)]
+fn set_common_mode(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_common_mode(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_parent(path: &Path) -> Result<(), IoError> {
+    let folder = parent(path);
+    open(folder)?.sync_all().map_err(|source| IoError::new("sync", folder, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uncommitted_file_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part.parquet");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        drop(file);
+        assert!(list(folder.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn compressed_files_read_like_plain_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "{\"a\": 1}\n".repeat(1000);
+        let zst = folder.path().join("a.jsonl.zst");
+        write(&zst, &zstd::encode_all(text.as_bytes(), 3).unwrap()).unwrap();
+        let gz = folder.path().join("a.jsonl.gz");
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        write(&gz, &encoder.finish().unwrap()).unwrap();
+
+        for path in [zst, gz] {
+            let mut found = String::new();
+            open_decoded(&path).unwrap().read_to_string(&mut found).unwrap();
+            assert_eq!(found, text, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_missing_file_and_a_wrong_byte_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.txt");
+        assert!(matches!(read_text(&path), Err(IoError::Missing { .. })));
+        write(&path, b"ab\xff").unwrap();
+        assert!(matches!(read_text(&path), Err(IoError::NotUtf8 { offset: 2, .. })));
+    }
+}

@@ -1,0 +1,157 @@
+//! Where a model is: a Hugging Face folder, a GGUF file, or a name in the local Hugging Face cache.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file;
+use memmap2::Mmap;
+
+use crate::error::Hint;
+use crate::io::{self, IoError};
+
+/// A model that was found on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// A folder with `config.json`, safetensors weights and `tokenizer.json`.
+    Folder(PathBuf),
+    /// A GGUF file: weights, configuration, tokenizer and chat template in one.
+    Gguf(PathBuf),
+}
+
+/// Why a model cannot be found or its container not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelSourceError {
+    /// Nothing of that name, neither on disk nor in the cache.
+    #[error("model `{name}` not found: expected a folder with `config.json`, a `.gguf` file or a name in `{}`", cache.display())]
+    NotFound {
+        /// As the user gave it.
+        name: String,
+        /// The Hugging Face cache that was searched.
+        cache: PathBuf,
+    },
+    /// A folder that is no model.
+    #[error("`{}` is not a model folder: expected `config.json` in it", path.display())]
+    NoConfig {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file that is no GGUF.
+    #[error("`{}` is a file, but not a `.gguf` one", path.display())]
+    NotGguf {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A GGUF that candle cannot read.
+    #[error("cannot read GGUF file `{}`", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What candle says.
+        #[source]
+        source: candle_core::Error,
+    },
+    /// A file of the model.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl Hint for ModelSourceError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { name, .. } if name.split('/').count() == 2 && !name.starts_with(['.', '/']) => {
+                Some(format!("`hf download {name}` fetches it into the cache; piref itself downloads nothing"))
+            }
+            Self::NotFound { .. } => Some("check the path".into()),
+            Self::NotGguf { .. } => Some("name the folder that holds `config.json`, not a file in it".into()),
+            Self::Io(error) => error.hint(),
+            Self::NoConfig { .. } | Self::Gguf { .. } => None,
+        }
+    }
+}
+
+impl ModelSource {
+    /// Finds the model a user names.
+    ///
+    /// # Errors
+    /// If there is no such folder, `.gguf` file or cached repository.
+    pub fn resolve(name: &str) -> Result<Self, ModelSourceError> {
+        let path = Path::new(name);
+        if path.is_dir() {
+            return if path.join("config.json").is_file() {
+                Ok(Self::Folder(path.to_owned()))
+            } else {
+                Err(ModelSourceError::NoConfig { path: path.to_owned() })
+            };
+        }
+        if path.is_file() {
+            let is_gguf = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+            return if is_gguf {
+                Ok(Self::Gguf(path.to_owned()))
+            } else {
+                Err(ModelSourceError::NotGguf { path: path.to_owned() })
+            };
+        }
+        let cache = cache();
+        cache
+            .model(name.to_owned())
+            .get("config.json")
+            .and_then(|config| config.parent().map(|folder| Self::Folder(folder.to_owned())))
+            .ok_or_else(|| ModelSourceError::NotFound { name: name.to_owned(), cache: cache.path().clone() })
+    }
+
+    /// The folder or file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Gguf(path) => path,
+        }
+    }
+}
+
+/// The local Hugging Face cache: `HF_HUB_CACHE`, else `HF_HOME/hub`, else the default of huggingface_hub.
+fn cache() -> hf_hub::Cache {
+    match std::env::var_os("HF_HUB_CACHE") {
+        Some(path) => hf_hub::Cache::new(path.into()),
+        None => hf_hub::Cache::from_env(),
+    }
+}
+
+/// A GGUF file in memory: its metadata parsed, its tensors still on disk.
+pub struct Gguf {
+    /// The file.
+    pub path: PathBuf,
+    /// The mapped bytes; tensor offsets are relative to [`gguf_file::Content::tensor_data_offset`].
+    pub map: Mmap,
+    /// Metadata and tensor list.
+    pub content: gguf_file::Content,
+}
+
+impl Gguf {
+    /// Maps a GGUF file and parses its header.
+    pub fn open(path: &Path) -> Result<Self, ModelSourceError> {
+        let map = io::map(path)?;
+        let content = gguf_file::Content::read(&mut std::io::Cursor::new(&map[..]))
+            .map_err(|source| ModelSourceError::Gguf { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), map, content })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nowhere_is_answered_with_the_download_command() {
+        let error = ModelSource::resolve("nobody/no-such-model").unwrap_err();
+        assert!(error.hint().unwrap().contains("hf download nobody/no-such-model"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_config_and_a_stray_file_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        assert!(matches!(ModelSource::resolve(path), Err(ModelSourceError::NoConfig { .. })));
+        let file = folder.path().join("weights.bin");
+        io::write(&file, b"x").unwrap();
+        assert!(matches!(ModelSource::resolve(file.to_str().unwrap()), Err(ModelSourceError::NotGguf { .. })));
+    }
+}
