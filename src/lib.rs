@@ -6,3 +6,7 @@ pub mod digest;
 pub mod io;
 pub mod model_source;
 pub mod data;
+pub mod batch;
+pub mod ops;
+pub mod model;
+pub mod logprob;
