@@ -1,12 +1,17 @@
 //! piref: offline Direct Preference Optimization.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")
+)]
 
-pub mod error;
-pub mod digest;
-pub mod io;
-pub mod model_source;
-pub mod data;
 pub mod batch;
-pub mod ops;
-pub mod model;
+pub mod data;
+pub mod digest;
+pub mod error;
+pub mod io;
 pub mod logprob;
+pub mod loss;
+pub mod model;
+pub mod model_source;
+pub mod ops;
+pub mod optim;
