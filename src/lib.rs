@@ -6,3 +6,5 @@ pub mod digest;
 pub mod io;
 pub mod model_source;
 pub mod data;
+pub mod table;
+pub mod query;
