@@ -55,13 +55,10 @@ impl Place<'_> {
     fn no_null(&self, column: &'static str) -> Result<(), TableError> {
         let Some(array) = self.batch.column_by_name(column) else { return Ok(()) };
         let items = array.as_list_opt::<i32>().filter(|list| list.values().null_count() > 0);
-        let null = (0..array.len()).find(|&row| {
-            array.is_null(row) || items.is_some_and(|list| list.value(row).null_count() > 0)
-        });
+        let null = (0..array.len())
+            .find(|&row| array.is_null(row) || items.is_some_and(|list| list.value(row).null_count() > 0));
         match null {
-            Some(row) => {
-                Err(TableError::Null { path: self.path.to_owned(), row: self.first_row + row, column })
-            }
+            Some(row) => Err(TableError::Null { path: self.path.to_owned(), row: self.first_row + row, column }),
             None => Ok(()),
         }
     }

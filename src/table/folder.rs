@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::array::{AsArray, StringArray};
+use arrow::array::{Array, AsArray, StringArray};
 use arrow::compute::concat;
 
 use crate::io;
@@ -44,10 +44,8 @@ impl TableFolder {
         let is_foreign = |entry: &&PathBuf| is_table_file(entry) && owner(entry) == Owner::Somebody;
         let is_ours = Manifest::is_ours(path)
             || entries.iter().any(|entry| is_marker(entry) || (is_table_file(entry) && owner(entry) == Owner::Us));
-        let stranger = match is_ours {
-            true => entries.iter().find(is_foreign),
-            false => entries.iter().find(|entry| !is_temporary(entry)),
-        };
+        let stranger =
+            if is_ours { entries.iter().find(is_foreign) } else { entries.iter().find(|entry| !is_temporary(entry)) };
         if let Some(stranger) = stranger {
             let found = stranger.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(TableError::NotOurs { path: path.to_owned(), found });

@@ -91,8 +91,8 @@ impl Manifest {
     /// Writes the manifest into `folder`: from now on the table is finished.
     pub fn write(&self, folder: &Path) -> Result<(), TableError> {
         let path = folder.join(MANIFEST);
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|source| TableError::Manifest { path: path.clone(), source })?;
+        let mut text =
+            serde_json::to_vec_pretty(self).map_err(|source| TableError::Manifest { path: path.clone(), source })?;
         text.push(b'\n');
         Ok(io::write(&path, &text)?)
     }

@@ -224,7 +224,8 @@ mod tests {
     fn each_condition_of_scoring_is_compared_and_named() {
         let ours = provenance();
         let other = Digest::of(b"other");
-        let changes: [(&str, fn(&mut Provenance, Digest)); 13] = [
+        type Change = fn(&mut Provenance, Digest);
+        let changes: [(&str, Change); 13] = [
             ("schema", |p, _| p.schema = "reference.v2".into()),
             ("model.architecture", |p, _| p.model.architecture = "gemma3".into()),
             ("model.weights_digest", |p, other| p.model.weights_digest = other),

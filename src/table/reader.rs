@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::io;
 use crate::table::part_reader::{PartBatches, PartReader};
+use crate::table::schema::reference;
 use crate::table::{FileRecord, Manifest, Provenance, TableError, parquet_file};
 
 /// A log-prob table: a folder with its manifest, or a single part.
@@ -56,7 +57,7 @@ impl ReferenceTable {
             let path = folder.join(&part.file.name);
             let reader = PartReader::open(&path)?;
             if reader.rows() != part.file.rows {
-                return Err(not_as_listed(path, "rows", part.file.rows, reader.rows()));
+                return Err(not_as_listed(path, "rows", &part.file.rows, &reader.rows()));
             }
             if let Some(difference) = manifest.provenance.first_difference(&reader.provenance) {
                 return Err(TableError::OtherProvenance { path, difference });
@@ -67,7 +68,10 @@ impl ReferenceTable {
             }
             parts.push(path);
         }
-        let Some(schema) = schema else { return Err(TableError::Incomplete { path: folder.to_owned() }) };
+        let schema = match schema {
+            Some(schema) => schema,
+            None => reference::schema(&[])?,
+        };
 
         Ok(Self {
             path: folder.to_owned(),
@@ -146,7 +150,7 @@ impl ReferenceTable {
             let path = self.path.join(&file.name);
             let found = parquet_file::record(&path, file.rows)?;
             if found.digest != file.digest {
-                return Err(not_as_listed(path, "digest", file.digest, found.digest));
+                return Err(not_as_listed(path, "digest", &file.digest, &found.digest));
             }
         }
         Ok(())
@@ -219,7 +223,7 @@ fn check_size(path: &Path, listed: &FileRecord) -> Result<(), TableError> {
     }
     let metadata = io::open(path)?.metadata().map_err(|source| io::IoError::new("read", path, source))?;
     if metadata.len() != listed.bytes {
-        return Err(not_as_listed(path.to_owned(), "bytes", listed.bytes, metadata.len()));
+        return Err(not_as_listed(path.to_owned(), "bytes", &listed.bytes, &metadata.len()));
     }
     Ok(())
 }
@@ -246,11 +250,6 @@ fn check_same_columns(path: &Path, first: &SchemaRef, found: &SchemaRef) -> Resu
     }
 }
 
-fn not_as_listed(
-    path: PathBuf,
-    what: &'static str,
-    expected: impl ToString,
-    found: impl ToString,
-) -> TableError {
+fn not_as_listed(path: PathBuf, what: &'static str, expected: &impl ToString, found: &impl ToString) -> TableError {
     TableError::NotAsListed { path, what, expected: expected.to_string(), found: found.to_string() }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder};
 
 use crate::data::Reject;
+use crate::table::TableError;
 use crate::table::parquet_file::{FileRecord, ParquetFile};
 use crate::table::schema::rejects;
-use crate::table::TableError;
 
 /// Name of the file in the folder of a table.
 pub const REJECTS: &str = "rejects.parquet";
@@ -70,12 +70,11 @@ impl RejectsWriter {
         ];
         let batch = RecordBatch::try_new(rejects::schema(), arrays)
             .map_err(|error| TableError::Internal { what: format!("a batch of rejects: {error}") })?;
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                let footer = vec![("piref.schema", rejects::VERSION.to_owned())];
-                ParquetFile::create(&self.path, rejects::schema(), footer)?
-            }
+        let file = if let Some(file) = self.file.take() {
+            file
+        } else {
+            let footer = vec![("piref.schema", rejects::VERSION.to_owned())];
+            ParquetFile::create(&self.path, rejects::schema(), footer)?
         };
         self.file.insert(file).write(&batch)
     }

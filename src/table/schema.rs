@@ -126,7 +126,8 @@ pub mod reference {
         ),
         Column::text("chosen", "Preferred completion as its author wrote it, before chat template and end token."),
         Column::text("rejected", "The other completion as its author wrote it, before chat template and end token."),
-        Column::text("conversation", "The messages as read, in JSON; null where the source has plain strings.").nullable(),
+        Column::text("conversation", "The messages as read, in JSON; null where the source has plain strings.")
+            .nullable(),
         Column::number(
             "prompt_ids",
             ColumnType::ListUInt32,

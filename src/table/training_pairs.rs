@@ -1,6 +1,6 @@
 //! The rows of a table as stage two needs them: token ids and reference log-probs, in memory.
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, UInt32Type};
 
@@ -82,7 +82,9 @@ impl ReferenceTable {
         let mut pairs = TrainingPairs { chunks: Vec::new(), starts: Vec::new(), len: 0 };
         let mut left = limit.unwrap_or(usize::MAX);
         let mut batches = self.part_batches(&columns)?;
-        while left > 0 && let Some(item) = batches.next() {
+        while left > 0
+            && let Some(item) = batches.next()
+        {
             let (place, batch) = item?;
             let batch = batch.slice(0, batch.num_rows().min(left));
             check::rows(&place.path, place.first_row, &batch)?;
@@ -191,9 +193,7 @@ impl<T: arrow::datatypes::ArrowNativeType> Lists<T> {
         let list = batch.column_by_name(column).and_then(|array| array.as_list_opt::<i32>());
         let values = list.and_then(|list| list.values().as_primitive_opt::<A>());
         match (list, values) {
-            (Some(list), Some(values)) => {
-                Ok(Self { offsets: list.offsets().clone(), values: values.values().clone() })
-            }
+            (Some(list), Some(values)) => Ok(Self { offsets: list.offsets().clone(), values: values.values().clone() }),
             _ => Err(unchecked(column)),
         }
     }

@@ -133,7 +133,8 @@ fn properties() -> WriterPropertiesBuilder {
 }
 
 fn store_column(store: &RecordBatch, column: &Column) -> Result<ArrayRef, TableError> {
-    let wrong = |found: String| TableError::Store { column: column.name, expected: column.data_type.to_string(), found };
+    let wrong =
+        |found: String| TableError::Store { column: column.name, expected: column.data_type.to_string(), found };
     let array = store.column_by_name(column.name).ok_or_else(|| wrong("no such column".into()))?;
     if !reference::fits(column, array.data_type()) {
         return Err(wrong(array.data_type().to_string()));
@@ -163,9 +164,10 @@ fn terms<'a>(lists: impl Iterator<Item = &'a [f32]>) -> Result<ArrayRef, TableEr
     let mut values = Vec::new();
     for list in lists {
         values.extend_from_slice(list);
-        offsets.push(i32::try_from(values.len()).map_err(|_| TableError::Internal {
-            what: format!("a part of more than {} tokens", i32::MAX),
-        })?);
+        offsets.push(
+            i32::try_from(values.len())
+                .map_err(|_| TableError::Internal { what: format!("a part of more than {} tokens", i32::MAX) })?,
+        );
     }
     let DataType::List(item) = ColumnType::ListFloat32.arrow() else {
         return Err(TableError::Internal { what: "a list type that is none".into() });
