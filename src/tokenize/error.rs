@@ -92,6 +92,12 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// What cannot happen.
+    #[error("internal error: {what}; please report it")]
+    Internal {
+        /// What happened.
+        what: String,
+    },
     /// Where the model is.
     #[error(transparent)]
     Source(#[from] ModelSourceError),

@@ -1,7 +1,5 @@
 //! `tojson` as transformers defines it for chat templates: Python's `json.dumps`, without HTML escapes.
 
-use std::fmt::Write as _;
-
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
@@ -95,8 +93,8 @@ impl JsonWriter {
             Err(_) => value.to_string(),
         };
         match text.split_once('e').map(|(digits, exponent)| (digits, exponent.strip_prefix('-'), exponent)) {
-            Some((digits, Some(exponent), _)) => drop(write!(self.out, "{digits}e-{exponent:0>2}")),
-            Some((digits, None, exponent)) => drop(write!(self.out, "{digits}e+{exponent:0>2}")),
+            Some((digits, Some(exponent), _)) => self.out.push_str(&format!("{digits}e-{exponent:0>2}")),
+            Some((digits, None, exponent)) => self.out.push_str(&format!("{digits}e+{exponent:0>2}")),
             None => self.out.push_str(&text),
         }
     }
@@ -164,7 +162,7 @@ impl JsonWriter {
                 '\u{c}' => self.out.push_str("\\f"),
                 _ if character < ' ' || (self.ensure_ascii && character > '~') => {
                     for unit in character.encode_utf16(&mut [0; 2]) {
-                        drop(write!(self.out, "\\u{unit:04x}"));
+                        self.out.push_str(&format!("\\u{unit:04x}"));
                     }
                 }
                 _ => self.out.push(character),
