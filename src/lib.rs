@@ -14,6 +14,8 @@ pub mod model_source;
 
 pub mod data;
 
+pub mod tokenize;
+
 pub mod batch;
 
 pub mod ops;
@@ -29,5 +31,7 @@ pub mod loss;
 pub mod optim;
 
 pub mod checkpoint;
+
+pub mod precompute;
 
 pub mod train;
