@@ -16,3 +16,4 @@ pub use error::TrainError;
 pub use metrics::{METRICS, StepMetrics};
 pub use plan::{Event, Length, Order, Plan, Start, Summary};
 pub use run::run;
+pub use step::{StepGradient, gradient};

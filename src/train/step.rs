@@ -8,14 +8,16 @@ use crate::model::{Decoder, Gradients, Keep, ModelError};
 use crate::table::TrainingPair;
 
 /// What the pairs of a step amount to, with the gradient of their mean loss.
-pub(super) struct StepGradient {
-    pub(super) gradients: Gradients,
+#[derive(Debug)]
+pub struct StepGradient {
+    /// Gradient of the mean loss.
+    pub gradients: Gradients,
     /// Mean loss of the pairs.
-    pub(super) loss: f64,
+    pub loss: f64,
     /// Policy log-probs, in the order of the pairs.
-    pub(super) policy: Vec<PairLogps>,
+    pub policy: Vec<PairLogps>,
     /// Tokens of the step, each prompt counted once per completion.
-    pub(super) n_tokens: u64,
+    pub n_tokens: u64,
 }
 
 /// The group of a pair: its prompt once, its completions after it.
@@ -37,7 +39,10 @@ pub(super) fn pair_logps(sums: &[f64]) -> impl Iterator<Item = PairLogps> {
 ///
 /// The slopes are those of the mean over all pairs of the step, so that cutting it differently changes nothing but the
 /// rounding of sums.
-pub(super) fn gradient(
+///
+/// # Errors
+/// If a token id is outside of the vocabulary.
+pub fn gradient(
     model: &Decoder,
     pairs: &[TrainingPair<'_>],
     objective: &Objective,
