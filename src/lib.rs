@@ -9,5 +9,5 @@ pub mod digest;
 pub mod error;
 pub mod io;
 pub mod model_source;
+pub mod query;
 pub mod table;
-// pub mod query;

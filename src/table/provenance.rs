@@ -190,6 +190,8 @@ mod tests {
     use super::*;
     use crate::table::tests::provenance;
 
+    type Change = fn(&mut Provenance, Digest);
+
     fn footer(provenance: &Provenance) -> BTreeMap<&'static str, String> {
         provenance.to_footer().into_iter().collect()
     }
@@ -224,7 +226,6 @@ mod tests {
     fn each_condition_of_scoring_is_compared_and_named() {
         let ours = provenance();
         let other = Digest::of(b"other");
-        type Change = fn(&mut Provenance, Digest);
         let changes: [(&str, Change); 13] = [
             ("schema", |p, _| p.schema = "reference.v2".into()),
             ("model.architecture", |p, _| p.model.architecture = "gemma3".into()),
