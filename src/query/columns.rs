@@ -161,7 +161,7 @@ mod tests {
                 "z: Float64",
                 "a: Utf8",
                 r#"m: Struct("score": Utf8, "by": Boolean)"#,
-                r#"l: List(Float64, field: 'element')"#,
+                r"l: List(Float64, field: 'element')",
                 "new: Boolean",
             ]
         );
