@@ -4,10 +4,16 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")
 )]
 
+pub mod batch;
 pub mod data;
 pub mod digest;
 pub mod error;
 pub mod io;
+pub mod logprob;
+pub mod loss;
+pub mod model;
 pub mod model_source;
+pub mod ops;
+pub mod optim;
 pub mod query;
 pub mod table;

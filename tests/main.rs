@@ -1,7 +1,6 @@
-//! The integration tests: one binary, so that DataFusion is linked once.
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")
-)]
+//! All integration tests in one binary: DataFusion is linked once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")]
 
+mod golden;
 mod sql;
+mod support;

@@ -112,7 +112,7 @@ fn provenance() -> Provenance {
         chat_template: None,
         dtype: "f32".into(),
         kernel: "test.1".into(),
-        max_length: 1024,
+        max_length: Some(1024),
         truncation_mode: "keep_start".into(),
         eos_rule: "append".into(),
         boundary_rule: "joint".into(),
