@@ -160,7 +160,8 @@ fn a_path_in_quotes_is_a_table() {
 #[test]
 fn a_limit_ends_the_reading_of_a_file() {
     let folder = folder();
-    let text: String = (0..100_000).map(|row| format!("{{\"row\": {row}}}\n")).collect();
+    let lines: Vec<String> = (0..100_000).map(|row| format!("{{\"row\": {row}}}")).collect();
+    let text = lines.join("\n");
     let session = session(&[&file(&folder, "long.jsonl", text.as_bytes())]);
     check(&session, "SELECT row FROM long LIMIT 1", "row\n0\n");
     check(&session, "SELECT count(*) AS n, max(row) AS m FROM long", "n,m\n100000,99999\n");

@@ -31,13 +31,13 @@ fn queries_over_a_run_give_the_rows_beside_them() {
         assert!(cases.len() > 1, "{file}");
         for case in cases {
             let (sql, expected): (Vec<&str>, Vec<&str>) = case.lines().partition(|line| !line.starts_with("--= "));
-            let expected: String = expected.iter().map(|line| format!("{}\n", &line["--= ".len()..])).collect();
+            let expected = expected.join("\n").replace("--= ", "");
             assert!(!expected.is_empty(), "{file}: a query without expected rows\n{case}");
             let mut found = Vec::new();
             query::run(&session, &sql.join("\n"), Format::Csv, &mut found).unwrap_or_else(|error| {
                 panic!("{file}: {error}: {}\n{case}", std::error::Error::source(&error).unwrap());
             });
-            assert_eq!(String::from_utf8(found).unwrap(), expected, "{file}\n{case}");
+            assert_eq!(String::from_utf8(found).unwrap().trim_end(), expected, "{file}\n{case}");
         }
     }
 }
