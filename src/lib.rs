@@ -35,3 +35,5 @@ pub mod checkpoint;
 pub mod precompute;
 
 pub mod train;
+
+pub mod query;
