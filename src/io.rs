@@ -84,6 +84,11 @@ pub fn open(path: &Path) -> Result<File, IoError> {
     File::open(path).map_err(|source| IoError::new("open", path, source))
 }
 
+/// A handle that writes at the end of an existing file.
+pub fn append(path: &Path) -> Result<File, IoError> {
+    File::options().append(true).open(path).map_err(|source| IoError::new("open", path, source))
+}
+
 /// A buffered reader of the bytes inside a file: `.gz` and `.zst` are decompressed as they are read.
 pub fn open_decoded(path: &Path) -> Result<Box<dyn BufRead + Send>, IoError> {
     const BUFFER: usize = 1 << 16;

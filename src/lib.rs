@@ -32,4 +32,8 @@ pub mod optim;
 
 pub mod checkpoint;
 
+pub mod precompute;
+
 pub mod train;
+
+pub mod query;

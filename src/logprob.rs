@@ -9,6 +9,9 @@ use crate::batch::GroupBatch;
 use crate::model::{Decoder, Gradients, Keep, ModelError, Tape};
 use crate::ops::head;
 
+/// Name of the code path below: it changes when the last bits of its results do.
+pub const KERNEL: &str = "groups-f32-1";
+
 /// What a scoring pass returns.
 #[derive(Debug)]
 pub struct Scored {

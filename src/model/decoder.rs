@@ -95,6 +95,11 @@ impl Decoder {
         &self.params
     }
 
+    /// Its weights, to be changed.
+    pub(crate) fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
     /// Where it runs.
     pub fn device(&self) -> &Device {
         &self.device

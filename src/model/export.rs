@@ -58,9 +58,9 @@ fn write_weights(model: &Decoder, folder: &Path) -> Result<(), ModelError> {
 }
 
 /// Writes tensors as one safetensors file, through a temporary one.
-pub(crate) fn write_safetensors<'a>(
+pub(crate) fn write_safetensors<'a, N: AsRef<str> + Ord + std::fmt::Display>(
     path: &Path,
-    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    tensors: impl Iterator<Item = (N, &'a Tensor)>,
     metadata: impl IntoIterator<Item = (&'static str, &'static str)>,
 ) -> Result<(), ModelError> {
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();

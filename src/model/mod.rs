@@ -22,8 +22,9 @@ pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Keep, Pass, Tape};
 pub use error::ModelError;
 pub use export::export;
+pub(crate) use export::write_safetensors;
 pub use params::{Gradients, ParamId, Params};
-pub use weights::Digests;
+pub use weights::{Digests, architecture};
 
 /// The precision of the forward pass that makes log-probs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

@@ -48,6 +48,12 @@ impl Params {
             .map(|(index, (name, tensor))| (ParamId(index), &**name, tensor))
     }
 
+    /// Puts other tensors in the place of all parameters, in their order.
+    pub(crate) fn replace(&mut self, tensors: Vec<Tensor>) {
+        debug_assert_eq!(tensors.len(), self.names.len());
+        self.tensors = tensors;
+    }
+
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.names.len()

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::config::DecoderConfig;
+use super::config::{Architecture, DecoderConfig};
 use super::error::ModelError;
 use super::{config_gguf, config_hf, weights_gguf, weights_safetensors};
 use crate::digest::Digest;
@@ -39,6 +39,11 @@ impl Digests {
             }),
         }
     }
+}
+
+/// The family of a model, without loading its weights.
+pub fn architecture(source: &ModelSource) -> Result<Architecture, ModelError> {
+    Ok(config(source)?.architecture)
 }
 
 /// Reads the configuration of a model.

@@ -30,8 +30,8 @@ pub struct Provenance {
     pub dtype: String,
     /// Name of the code path that computed the log-probs: it changes when their last bits do.
     pub kernel: String,
-    /// Longest sequence scored, in tokens.
-    pub max_length: u64,
+    /// Longest sequence scored, in tokens; `None` if nothing was cut.
+    pub max_length: Option<u64>,
     /// Which end of a sequence that is too long was kept.
     pub truncation_mode: String,
     /// When a completion gets an end token.
@@ -109,7 +109,7 @@ impl Provenance {
             ("piref.chat_template.date", template(|template| template.date.clone())),
             ("piref.dtype", self.dtype.clone()),
             ("piref.kernel", self.kernel.clone()),
-            ("piref.max_length", self.max_length.to_string()),
+            ("piref.max_length", self.max_length.map_or(NONE.into(), |tokens| tokens.to_string())),
             ("piref.truncation_mode", self.truncation_mode.clone()),
             ("piref.eos_rule", self.eos_rule.clone()),
             ("piref.boundary_rule", self.boundary_rule.clone()),
@@ -151,9 +151,9 @@ impl Provenance {
             },
             dtype: owned("piref.dtype")?,
             kernel: owned("piref.kernel")?,
-            max_length: {
-                let found = text("piref.max_length")?;
-                found.parse().map_err(|_| wrong("piref.max_length", found))?
+            max_length: match text("piref.max_length")? {
+                NONE => None,
+                found => Some(found.parse().map_err(|_| wrong("piref.max_length", found))?),
             },
             truncation_mode: owned("piref.truncation_mode")?,
             eos_rule: owned("piref.eos_rule")?,
@@ -190,6 +190,8 @@ mod tests {
     use super::*;
     use crate::table::tests::provenance;
 
+    type Change = fn(&mut Provenance, Digest);
+
     fn footer(provenance: &Provenance) -> BTreeMap<&'static str, String> {
         provenance.to_footer().into_iter().collect()
     }
@@ -201,8 +203,8 @@ mod tests {
     #[test]
     fn footer_and_json_round_trip() {
         let with_template = provenance();
-        let without_template = Provenance { chat_template: None, ..provenance() };
-        for provenance in [with_template, without_template] {
+        let without_options = Provenance { chat_template: None, max_length: None, ..provenance() };
+        for provenance in [with_template, without_options] {
             assert_eq!(parse(&footer(&provenance)).unwrap(), provenance);
             let json = serde_json::to_string(&provenance).unwrap();
             assert_eq!(serde_json::from_str::<Provenance>(&json).unwrap(), provenance);
@@ -224,7 +226,6 @@ mod tests {
     fn each_condition_of_scoring_is_compared_and_named() {
         let ours = provenance();
         let other = Digest::of(b"other");
-        type Change = fn(&mut Provenance, Digest);
         let changes: [(&str, Change); 13] = [
             ("schema", |p, _| p.schema = "reference.v2".into()),
             ("model.architecture", |p, _| p.model.architecture = "gemma3".into()),
@@ -235,7 +236,7 @@ mod tests {
             ("chat_template.date", |p, _| p.chat_template.as_mut().unwrap().date = "1999-12-31".into()),
             ("dtype", |p, _| p.dtype = "bf16".into()),
             ("kernel", |p, _| p.kernel = "other".into()),
-            ("max_length", |p, _| p.max_length += 1),
+            ("max_length", |p, _| p.max_length = None),
             ("truncation_mode", |p, _| p.truncation_mode = "keep_end".into()),
             ("eos_rule", |p, _| p.eos_rule = "never".into()),
             ("boundary_rule", |p, _| p.boundary_rule = "separate".into()),

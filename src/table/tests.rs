@@ -32,7 +32,7 @@ pub(crate) fn provenance() -> Provenance {
         chat_template: Some(TemplateProvenance { digest: Digest::of(b"template"), date: "2026-01-31".into() }),
         dtype: "f32".into(),
         kernel: "test.1".into(),
-        max_length: 1024,
+        max_length: Some(1024),
         truncation_mode: "keep_start".into(),
         eos_rule: "append".into(),
         boundary_rule: "joint".into(),

@@ -1,3 +1,5 @@
 //! Numbers recorded from Python peers; the scripts that made them stand beside them in `fixtures/golden/`.
 
 mod architectures;
+mod dpo_tiny;
+mod optim;

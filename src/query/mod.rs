@@ -1,0 +1,33 @@
+//! SQL over tables, runs and data files, by DataFusion.
+//!
+//! A [`Session`] knows files by name: [`Session::register`] reads a path and says which names it gave. [`run`] answers
+//! statements and writes the rows in one of the [`Format`]s, batch by batch.
+//!
+//! | path | names |
+//! |---|---|
+//! | a log-prob table | `pairs`, `scored`, and `rejects` where there are any |
+//! | a run folder | those of its `reference/`, `metrics`, `findings` |
+//! | `a-b.parquet`, `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, also `.gz` and `.zst` | the file name as an identifier: `a_b` |
+//!
+//! `FROM 'path/to/file.parquet'` works for each of these without a name. `scored` is `pairs` with the margin and the
+//! averages a query would otherwise spell out. Columns of `metrics` have slashes in their names, as in TRL, and need
+//! double quotes: `SELECT step, "rewards/margins" FROM metrics`.
+//!
+//! Invariant: reads whatever it is given, trusts none of it; every error names the file or the part of the query.
+
+mod columns;
+mod error;
+mod output;
+mod parquet_table;
+mod path_tables;
+mod session;
+mod source;
+mod text_table;
+mod views;
+
+pub use error::QueryError;
+pub use output::{Format, run};
+pub use session::{Rows, Session};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! Parquet files as one table that DataFusion scans in parallel, reading only the columns a query names.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::error::DataFusionError;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::io::{self, IoError};
+use crate::query::QueryError;
+
+/// The table in one Parquet file.
+pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(io::open(path)?)
+        .map_err(|source| QueryError::Parquet { path: path.to_owned(), source })?;
+    let schema = builder.schema().as_ref().clone().with_metadata([].into());
+    of_files(&[path.to_owned()], Arc::new(schema))
+}
+
+/// The table in these files, which all have this schema.
+pub(super) fn of_files(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let wrap = |source: DataFusionError| QueryError::Sql { source: Box::new(source), tables: Vec::new() };
+    let mut urls = Vec::with_capacity(files.len());
+    for file in files {
+        urls.push(ListingTableUrl::parse(file_url(file)?).map_err(wrap)?);
+    }
+    // An empty extension: the files are named one by one, whatever they are called.
+    let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
+    let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options).with_schema(schema);
+    Ok(Arc::new(ListingTable::try_new(config).map_err(wrap)?))
+}
+
+/// A path as a URL: DataFusion would read `*`, `?` and `[` in a bare path as a pattern.
+fn file_url(path: &Path) -> Result<String, QueryError> {
+    let path = path.canonicalize().map_err(|source| IoError::new("resolve", path, source))?;
+    let mut url = String::from("file://");
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => url.push(char::from(byte)),
+            // Writing to a string does not fail.
+            _ => _ = write!(url, "%{byte:02X}"),
+        }
+    }
+    Ok(url)
+}

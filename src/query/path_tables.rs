@@ -1,0 +1,61 @@
+//! Tables named by their path in a query: `FROM 'runs/demo/reference'`, `FROM 'train.jsonl.gz'`.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use datafusion::catalog::{TableProvider, UrlTableFactory};
+use datafusion::error::DataFusionError;
+
+use crate::query::source::{FileKind, Source};
+use crate::query::{QueryError, parquet_table, text_table};
+use crate::table::ReferenceTable;
+
+/// Opens what a table name points at, if it is a path.
+#[derive(Debug)]
+pub(super) struct PathTables;
+
+/// The table at `path`: a file, or the pairs of a log-prob table.
+pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
+    match Source::of(path)? {
+        Source::Table => open_pairs(&ReferenceTable::open(path)?),
+        Source::File(kind) => open_file(path, kind),
+        Source::Run(_) => Err(QueryError::UnknownFolder { path: path.to_owned() }),
+    }
+}
+
+/// The table in a file.
+pub(super) fn open_file(path: &Path, kind: FileKind) -> Result<Arc<dyn TableProvider>, QueryError> {
+    match kind {
+        FileKind::Parquet => parquet_table::open(path),
+        FileKind::Json => text_table::open_json(path),
+        FileKind::Delimited(delimiter) => text_table::open_delimited(path, delimiter),
+    }
+}
+
+/// All parts of a log-prob table.
+pub(super) fn open_pairs(table: &ReferenceTable) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let schema = table.schema().as_ref().clone().with_metadata([].into());
+    parquet_table::of_files(table.parts(), Arc::new(schema))
+}
+
+type Opening<'a> = Pin<Box<dyn Future<Output = Result<Option<Arc<dyn TableProvider>>, DataFusionError>> + Send + 'a>>;
+
+impl UrlTableFactory for PathTables {
+    /// What `async_trait` makes of the trait's method. A name without a dot or a slash is no path, so that a folder
+    /// `pairs` in the working directory does not stand in for a table of that name.
+    fn try_new<'life0, 'life1, 'async_trait>(&'life0 self, name: &'life1 str) -> Opening<'async_trait>
+    where
+        'life0: 'async_trait,
+        'life1: 'async_trait,
+        Self: 'async_trait,
+    {
+        let path = Path::new(name);
+        let table = if name.contains(['.', '/']) && path.exists() {
+            open(path).map(Some).map_err(|error| DataFusionError::External(Box::new(error)))
+        } else {
+            Ok(None)
+        };
+        Box::pin(std::future::ready(table))
+    }
+}

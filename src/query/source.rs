@@ -1,0 +1,122 @@
+//! What a path is, told by its name and, for folders, by what is in them.
+
+use std::path::{Path, PathBuf};
+
+use crate::io::IoError;
+use crate::query::QueryError;
+use crate::table::MANIFEST;
+
+/// Extensions of files that are read; the text ones also followed by `.gz` or `.zst`.
+pub(super) const EXTENSIONS: [&str; 6] = [".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv"];
+
+/// What a path is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A log-prob table, finished or not.
+    Table,
+    /// A run, with those of its parts that are there.
+    Run(RunFiles),
+    /// A file with rows.
+    File(FileKind),
+}
+
+/// The parts of a run folder that SQL reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RunFiles {
+    pub(super) reference: Option<PathBuf>,
+    pub(super) metrics: Option<PathBuf>,
+    pub(super) findings: Option<PathBuf>,
+}
+
+/// How the rows of a file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Parquet,
+    /// JSON objects, one after another or in an array.
+    Json,
+    /// Separated values under a header.
+    Delimited(u8),
+}
+
+impl Source {
+    pub(super) fn of(path: &Path) -> Result<Self, QueryError> {
+        if path.is_file() {
+            return FileKind::of(path).map(Self::File).ok_or_else(|| QueryError::UnknownFile { path: path.to_owned() });
+        }
+        if !path.is_dir() {
+            return Err(IoError::Missing { path: path.to_owned() }.into());
+        }
+        let run = RunFiles {
+            reference: Some(path.join("reference")).filter(|folder| folder.is_dir()),
+            metrics: Some(path.join("train").join("metrics.jsonl")).filter(|file| file.is_file()),
+            findings: Some(path.join("findings.parquet")).filter(|file| file.is_file()),
+        };
+        if path.join(MANIFEST).is_file() || path.join(crate::table::part_name(0)).is_file() {
+            Ok(Self::Table)
+        } else if run.reference.is_some() || run.metrics.is_some() || run.findings.is_some() {
+            Ok(Self::Run(run))
+        } else {
+            Err(QueryError::UnknownFolder { path: path.to_owned() })
+        }
+    }
+}
+
+impl FileKind {
+    fn of(path: &Path) -> Option<Self> {
+        match extension(path).as_str() {
+            "parquet" => Some(Self::Parquet),
+            "jsonl" | "ndjson" | "json" => Some(Self::Json),
+            "csv" => Some(Self::Delimited(b',')),
+            "tsv" => Some(Self::Delimited(b'\t')),
+            _ => None,
+        }
+    }
+}
+
+/// The name of a file as a table: letters, digits and `_`, no extension, no capital (SQL folds those).
+pub(super) fn table_name(path: &Path) -> String {
+    let file = uncompressed(path);
+    let stem = file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data");
+    let mut name: String =
+        stem.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect::<String>().to_lowercase();
+    if name.starts_with(|c: char| c.is_numeric()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+fn extension(path: &Path) -> String {
+    let file = uncompressed(path);
+    file.rsplit_once('.').map(|(_, extension)| extension.to_lowercase()).unwrap_or_default()
+}
+
+fn uncompressed(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_become_identifiers() {
+        for (file, expected) in [
+            ("data/train.jsonl.gz", "train"),
+            ("Harmless-base.test.mild.jsonl", "harmless_base"),
+            ("2024 pairs.csv", "_2024_pairs"),
+            (".hidden", "data"),
+        ] {
+            assert_eq!(table_name(Path::new(file)), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_told_through_compression() {
+        assert_eq!(FileKind::of(Path::new("a.jsonl.zst")), Some(FileKind::Json));
+        assert_eq!(FileKind::of(Path::new("a.b.PARQUET")), Some(FileKind::Parquet));
+        assert_eq!(FileKind::of(Path::new("a.tsv.gz")), Some(FileKind::Delimited(b'\t')));
+        assert_eq!(FileKind::of(Path::new("weights.safetensors")), None);
+    }
+}

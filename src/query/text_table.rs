@@ -1,0 +1,179 @@
+//! JSON and separated-values files as tables: columns found in a first pass over the file, rows streamed in a second.
+//!
+//! A JSON array is read whole, since its rows cannot be told apart without parsing it; JSON lines never are.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::csv::reader::Format as DelimitedFormat;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::streaming::PartitionStream;
+use serde_json::{Map, Value};
+
+use crate::io::{self, IoError};
+use crate::query::QueryError;
+use crate::query::columns::Columns;
+
+/// Rows decoded at once.
+const BATCH_ROWS: usize = 4096;
+
+/// Batches that wait for the query at most.
+const BATCHES_AHEAD: usize = 2;
+
+/// The table in a file of JSON objects: lines, objects one after another, or an array.
+pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
+    if starts_with_array(path)? {
+        return open_json_array(path);
+    }
+    let wrap = |source| QueryError::Json { path: path.to_owned(), source };
+    let mut columns = Columns::default();
+    let values = serde_json::Deserializer::from_reader(io::open_decoded(path)?).into_iter::<Value>();
+    for (row, value) in (0..).zip(values) {
+        let value = value.map_err(wrap)?;
+        widen(&mut columns, path, row, &value)?;
+    }
+    streaming(TextFile { path: path.to_owned(), schema: Arc::new(columns.schema()), layout: Layout::JsonLines })
+}
+
+/// The table in a file of separated values under a header.
+pub(super) fn open_delimited(path: &Path, delimiter: u8) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let (schema, _) = delimited_format(delimiter)
+        .infer_schema(io::open_decoded(path)?, None)
+        .map_err(|source| QueryError::Rows { path: path.to_owned(), source })?;
+    streaming(TextFile { path: path.to_owned(), schema: Arc::new(schema), layout: Layout::Delimited(delimiter) })
+}
+
+fn open_json_array(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let rows: Vec<Value> = serde_json::from_reader(io::open_decoded(path)?)
+        .map_err(|source| QueryError::Json { path: path.to_owned(), source })?;
+    let mut columns = Columns::default();
+    for (row, value) in (0..).zip(&rows) {
+        widen(&mut columns, path, row, value)?;
+    }
+    let wrap = |source| QueryError::Rows { path: path.to_owned(), source };
+    let schema = Arc::new(columns.schema());
+    let mut decoder = json_reader(&schema).build_decoder().map_err(wrap)?;
+    let mut batches = Vec::new();
+    for rows in rows.chunks(BATCH_ROWS) {
+        decoder.serialize(rows).map_err(wrap)?;
+        batches.extend(decoder.flush().map_err(wrap)?);
+    }
+    let table = MemTable::try_new(schema, vec![batches])
+        .map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
+    Ok(Arc::new(table))
+}
+
+fn starts_with_array(path: &Path) -> Result<bool, QueryError> {
+    let mut reader = io::open_decoded(path)?;
+    loop {
+        let buffer = reader.fill_buf().map_err(|source| IoError::new("read", path, source))?;
+        match buffer.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(&byte) => return Ok(byte == b'['),
+            None if buffer.is_empty() => return Ok(false),
+            None => {
+                let blank = buffer.len();
+                reader.consume(blank);
+            }
+        }
+    }
+}
+
+fn widen(columns: &mut Columns, path: &Path, row: u64, value: &Value) -> Result<(), QueryError> {
+    columns.widen(object(path, row, value)?).map_err(|conflict| QueryError::JsonColumn {
+        path: path.to_owned(),
+        row,
+        column: conflict.column,
+        expected: conflict.expected,
+        found: conflict.found,
+    })
+}
+
+fn object<'a>(path: &Path, row: u64, value: &'a Value) -> Result<&'a Map<String, Value>, QueryError> {
+    let found = match value {
+        Value::Object(object) => return Ok(object),
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+    };
+    Err(QueryError::JsonRow { path: path.to_owned(), row, found })
+}
+
+fn json_reader(schema: &SchemaRef) -> arrow::json::ReaderBuilder {
+    arrow::json::ReaderBuilder::new(Arc::clone(schema)).with_batch_size(BATCH_ROWS).with_coerce_primitive(true)
+}
+
+fn delimited_format(delimiter: u8) -> DelimitedFormat {
+    DelimitedFormat::default().with_header(true).with_delimiter(delimiter)
+}
+
+fn streaming(file: TextFile) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let table = StreamingTable::try_new(Arc::clone(&file.schema), vec![Arc::new(file)])
+        .map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
+    Ok(Arc::new(table))
+}
+
+/// A file that is read again by each query.
+#[derive(Debug, Clone)]
+struct TextFile {
+    path: PathBuf,
+    schema: SchemaRef,
+    layout: Layout,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Layout {
+    JsonLines,
+    Delimited(u8),
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+
+impl TextFile {
+    fn batches(&self) -> Result<Batches, QueryError> {
+        let wrap = |source| QueryError::Rows { path: self.path.clone(), source };
+        let reader = io::open_decoded(&self.path)?;
+        match self.layout {
+            Layout::JsonLines => Ok(Box::new(json_reader(&self.schema).build(reader).map_err(wrap)?)),
+            Layout::Delimited(delimiter) => {
+                let builder = arrow::csv::ReaderBuilder::new(Arc::clone(&self.schema))
+                    .with_format(delimited_format(delimiter))
+                    .with_batch_size(BATCH_ROWS);
+                Ok(Box::new(builder.build_buffered(reader).map_err(wrap)?))
+            }
+        }
+    }
+}
+
+impl PartitionStream for TextFile {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
+        let (sender, file) = (stream.tx(), self.clone());
+        stream.spawn_blocking(move || {
+            let outer = |error: QueryError| DataFusionError::External(Box::new(error));
+            for batch in file.batches().map_err(outer)? {
+                let batch = batch.map_err(|source| outer(QueryError::Rows { path: file.path.clone(), source }))?;
+                if sender.blocking_send(Ok(batch)).is_err() {
+                    // The query has what it wanted (LIMIT).
+                    break;
+                }
+            }
+            Ok(())
+        });
+        stream.build()
+    }
+}
