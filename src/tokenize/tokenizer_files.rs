@@ -8,28 +8,72 @@ use tokenizers::{PostProcessorWrapper, Tokenizer};
 use super::error::TokenizeError;
 use super::{folder, gguf};
 use crate::digest::Digest;
+use crate::io;
 use crate::model_source::ModelSource;
+
+/// Files of a folder that make its tokenizer, the first of them always; the others say how to use it.
+const FILES: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+];
 
 /// The tokenizer of a model, with what its files say about special tokens and conversations.
 #[derive(Debug)]
-pub struct ModelTokenizer {
-    /// The folder or file it was read from.
-    pub path: PathBuf,
-    /// Text to ids. Truncation and padding are off, whatever the file says.
-    pub tokenizer: Tokenizer,
-    /// `bos_token`, `eos_token`, `unk_token`, …: those the model names.
-    pub special_tokens: Map<String, Json>,
-    /// Jinja source of the chat template.
-    pub template: Option<String>,
+pub struct TokenizerFiles {
+    pub(super) path: PathBuf,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) special_tokens: Map<String, Json>,
+    pub(super) template: Option<String>,
+    digest: Digest,
 }
 
-impl ModelTokenizer {
+impl TokenizerFiles {
     /// Reads the tokenizer of a Hugging Face folder or a GGUF file.
     pub fn load(source: &ModelSource) -> Result<Self, TokenizeError> {
         match source {
             ModelSource::Folder(path) => folder::load(path),
             ModelSource::Gguf(path) => gguf::load(path),
         }
+    }
+
+    /// What a loader has read, with the digest of it.
+    pub(super) fn new(
+        path: &Path,
+        tokenizer: Tokenizer,
+        special_tokens: Map<String, Json>,
+        template: Option<String>,
+    ) -> Result<Self, TokenizeError> {
+        let serialised = tokenizer.to_string(false);
+        let serialised = serialised.map_err(|source| TokenizeError::Tokenizer { path: path.to_owned(), source })?;
+        let named = Json::Object(special_tokens.clone()).to_string();
+        let digest = Digest::of_parts([("tokenizer", serialised.as_bytes()), ("special_tokens", named.as_bytes())]);
+        Ok(Self { path: path.to_owned(), tokenizer, special_tokens, template, digest })
+    }
+
+    /// The folder or file it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Text to ids and back. Truncation and padding are off, whatever the file says.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// `bos_token`, `eos_token`, `unk_token`, …: those the model names.
+    pub fn special_tokens(&self) -> &Map<String, Json> {
+        &self.special_tokens
+    }
+
+    /// Jinja source of the chat template.
+    pub fn template(&self) -> Option<&str> {
+        self.template.as_deref()
     }
 
     /// The text of the token that ends a completion.
@@ -51,20 +95,42 @@ impl ModelTokenizer {
     ///
     /// A folder and a GGUF of the same model have different digests where they serialise differently, even if every
     /// text has the same ids.
-    pub fn digest(&self) -> Result<Digest, TokenizeError> {
-        let tokenizer = self
-            .tokenizer
-            .to_string(false)
-            .map_err(|source| TokenizeError::Tokenizer { path: self.path.clone(), source })?;
-        let special_tokens: Vec<String> =
-            self.special_tokens.iter().map(|(name, token)| format!("{name}={token}")).collect();
-        let special_tokens = special_tokens.join("\n");
-        Ok(Digest::of_parts([("tokenizer", tokenizer.as_bytes()), ("special_tokens", special_tokens.as_bytes())]))
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// Digest of the chat template's source.
     pub fn template_digest(&self) -> Option<Digest> {
         self.template.as_ref().map(|source| Digest::of(source.as_bytes()))
+    }
+
+    /// Writes the files of the tokenizer into a model folder, for whoever loads the model from there: copies, where
+    /// `source` is a folder; what `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` have to say, where
+    /// it is a GGUF file.
+    pub fn save(&self, source: &ModelSource, folder: &Path) -> Result<(), TokenizeError> {
+        match source {
+            ModelSource::Folder(from) => {
+                for name in FILES {
+                    if from.join(name).is_file() {
+                        io::copy(&from.join(name), &folder.join(name))?;
+                    }
+                }
+            }
+            ModelSource::Gguf(_) => {
+                let wrap = |source| TokenizeError::Tokenizer { path: self.path.clone(), source };
+                let tokenizer = self.tokenizer.to_string(false).map_err(wrap)?;
+                io::write(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
+                let mut config = self.special_tokens.clone();
+                config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+                // transformers otherwise rewrites spaces before punctuation when it decodes.
+                config.insert("clean_up_tokenization_spaces".into(), false.into());
+                io::write(&folder.join("tokenizer_config.json"), format!("{:#}\n", Json::Object(config)).as_bytes())?;
+                if let Some(template) = &self.template {
+                    io::write(&folder.join("chat_template.jinja"), template.as_bytes())?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
