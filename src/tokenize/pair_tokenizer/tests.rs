@@ -119,7 +119,15 @@ fn ids_are_those_of_trl() {
         };
         *outcomes.entry(outcome).or_default() += 1;
     }
-    insta::assert_debug_snapshot!(outcomes, @"");
+    insta::assert_debug_snapshot!(outcomes, @r#"
+    {
+        "cut once instead of twice by keep_end": 9,
+        "dropped by both": 15,
+        "equal": 163,
+        "no prompt left by keep_end, rejected here": 22,
+        "no prompt, rejected here": 17,
+    }
+    "#);
 }
 
 #[test]
