@@ -141,6 +141,11 @@ pub fn remove_dir(path: &Path) -> Result<(), IoError> {
     }
 }
 
+/// Makes the bytes of a file written by somebody else durable.
+pub fn sync(path: &Path) -> Result<(), IoError> {
+    open(path)?.sync_all().map_err(|source| IoError::new("sync", path, source))
+}
+
 /// Renames a folder onto a name that is free, and makes the rename durable.
 pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     fs::rename(from, to).map_err(|source| IoError::new("rename", from, source))?;

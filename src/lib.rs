@@ -4,15 +4,19 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")
 )]
 
-pub mod data;
-pub mod digest;
 pub mod error;
+pub mod digest;
 pub mod io;
-pub mod loss;
-pub mod model;
 pub mod model_source;
-pub mod optim;
-pub mod pipeline;
-pub mod precompute;
+pub mod data;
 pub mod tokenize;
+pub mod batch;
+pub mod ops;
+pub mod model;
+pub mod logprob;
+pub mod loss;
+pub mod optim;
+pub mod precompute;
 pub mod train;
+pub mod pipeline;
+pub mod cli;
