@@ -122,11 +122,7 @@ fn rope(fields: &Fields<'_>) -> Result<Rope, ModelError> {
 }
 
 /// The window of every layer, as transformers derives it.
-fn windows(
-    fields: &Fields<'_>,
-    architecture: Architecture,
-    n_layers: usize,
-) -> Result<Vec<Option<usize>>, ModelError> {
+fn windows(fields: &Fields<'_>, architecture: Architecture, n_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
     let window = match architecture {
         Architecture::Llama => None,
         // A Mistral file without the key would mean transformers' default, 4096: ask for it instead.
@@ -303,7 +299,9 @@ mod tests {
     fn sliding_windows_follow_the_family() {
         let mut mistral = llama();
         mistral["architectures"] = json!(["MistralForCausalLM"]);
-        assert!(matches!(parse(Path::new("c"), &mistral), Err(ModelError::ConfigMissing { key, .. }) if key == "sliding_window"));
+        assert!(
+            matches!(parse(Path::new("c"), &mistral), Err(ModelError::ConfigMissing { key, .. }) if key == "sliding_window")
+        );
         mistral["sliding_window"] = json!(8);
         assert_eq!(parse(Path::new("c"), &mistral).unwrap().windows, [Some(8), Some(8)]);
 

@@ -73,10 +73,9 @@ impl Decoder {
             params.push(spec.name, tensor);
         }
         let id = |name: &str| {
-            params.id(name).ok_or_else(|| ModelError::MissingTensor {
-                path: source.path().to_owned(),
-                name: name.to_owned(),
-            })
+            params
+                .id(name)
+                .ok_or_else(|| ModelError::MissingTensor { path: source.path().to_owned(), name: name.to_owned() })
         };
         let layers = (0..config.n_layers()).map(|index| Layer::new(&config, index, &id)).collect::<Result<_, _>>()?;
         let embedding = id(EMBEDDING)?;
@@ -122,12 +121,8 @@ impl Decoder {
     fn run_forward(&self, batch: &GroupBatch, keep: Keep) -> CandleResult<Pass> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?; // (T)
         let rotation = Rotation::new(&batch.positions, &self.frequencies, &self.device)?;
-        let ctx = Context {
-            config: &self.config,
-            params: &self.params,
-            rotation: &rotation,
-            segments: &batch.segments,
-        };
+        let ctx =
+            Context { config: &self.config, params: &self.params, rotation: &rotation, segments: &batch.segments };
         let mut x = embedding::forward(self.params.get(self.embedding), &ids)?; // (T, D)
         let mut layers = Vec::new();
         for layer in &self.layers {
@@ -168,15 +163,10 @@ impl Decoder {
         d_hidden: &Tensor,
         gradients: &mut Gradients,
     ) -> CandleResult<()> {
-        let ctx = Context {
-            config: &self.config,
-            params: &self.params,
-            rotation: &tape.rotation,
-            segments: &batch.segments,
-        };
+        let ctx =
+            Context { config: &self.config, params: &self.params, rotation: &tape.rotation, segments: &batch.segments };
         let rows = tape.last.index_select(&tape.scored_rows, 0)?; // (N, D)
-        let (d_rows, d_norm) =
-            norm::backward(d_hidden, &rows, self.params.get(self.norm), self.config.rms_norm_eps)?;
+        let (d_rows, d_norm) = norm::backward(d_hidden, &rows, self.params.get(self.norm), self.config.rms_norm_eps)?;
         gradients.add(self.norm, d_norm)?;
         let mut dx = tape.last.zeros_like()?.index_add(&tape.scored_rows, &d_rows, 0)?; // (T, D)
         drop(tape.last);

@@ -70,8 +70,8 @@ pub(crate) fn write_safetensors<'a>(
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|source| ModelError::Json { path: path.to_owned(), source })?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|source| ModelError::Json { path: path.to_owned(), source })?;
     Ok(io::write(path, format!("{text}\n").as_bytes())?)
 }
 
@@ -95,7 +95,8 @@ fn hf_config(config: &DecoderConfig, path: &Path) -> Result<Value, ModelError> {
             return Err(ModelError::ConfigValue {
                 path: path.to_owned(),
                 key: "rope_freqs.weight".into(),
-                expected: "rotary factors that `config.json` can name (train from the Hugging Face folder instead)".into(),
+                expected: "rotary factors that `config.json` can name (train from the Hugging Face folder instead)"
+                    .into(),
                 found: "one factor per frequency".into(),
             });
         }

@@ -51,15 +51,15 @@ pub(super) struct Layer {
 /// What the backward of a layer reads. `T` rows; everything else is made again.
 #[derive(Debug)]
 pub(super) struct LayerTape {
-    x: Tensor,                              // (T, D)
-    before_norm: Option<(Tensor, Tensor)>,  // queries (T, H, d) and keys (T, G, d)
-    q: Tensor,                              // (T, H, d), rotated
-    k: Tensor,                              // (T, G, d), rotated
-    v: Tensor,                              // (T, G, d)
-    attended: Tensor,                       // (T, H·d)
-    middle: Tensor,                         // (T, D)
-    gate: Tensor,                           // (T, F)
-    up: Tensor,                             // (T, F)
+    x: Tensor,                             // (T, D)
+    before_norm: Option<(Tensor, Tensor)>, // queries (T, H, d) and keys (T, G, d)
+    q: Tensor,                             // (T, H, d), rotated
+    k: Tensor,                             // (T, G, d), rotated
+    v: Tensor,                             // (T, G, d)
+    attended: Tensor,                      // (T, H·d)
+    middle: Tensor,                        // (T, D)
+    gate: Tensor,                          // (T, F)
+    up: Tensor,                            // (T, F)
 }
 
 /// What all layers share in one pass.
@@ -118,11 +118,8 @@ impl Layer {
             let bias = if has_bias { Some(id(&format!("{part}.bias"))?) } else { None };
             Ok(Projection { weight: id(&format!("{part}.weight"))?, bias })
         };
-        let qk_norms = if config.qk_norm {
-            Some((id("self_attn.q_norm.weight")?, id("self_attn.k_norm.weight")?))
-        } else {
-            None
-        };
+        let qk_norms =
+            if config.qk_norm { Some((id("self_attn.q_norm.weight")?, id("self_attn.k_norm.weight")?)) } else { None };
         Ok(Self {
             attention_norm: id("input_layernorm.weight")?,
             q: projection("self_attn.q_proj", config.qkv_bias)?,
@@ -152,8 +149,7 @@ impl Layer {
         let v = heads(self.v.forward(params, &normed)?, config.n_kv_heads)?;
         let mut before_norm = None;
         if let Some((q_norm, k_norm)) = self.qk_norms {
-            let normed =
-                (norm::forward(&q, params.get(q_norm), eps)?, norm::forward(&k, params.get(k_norm), eps)?);
+            let normed = (norm::forward(&q, params.get(q_norm), eps)?, norm::forward(&k, params.get(k_norm), eps)?);
             before_norm = Some((q, k));
             (q, k) = normed;
         }

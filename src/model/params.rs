@@ -41,7 +41,11 @@ impl Params {
 
     /// All parameters in order.
     pub fn iter(&self) -> impl Iterator<Item = (ParamId, &str, &Tensor)> {
-        self.names.iter().zip(&self.tensors).enumerate().map(|(index, (name, tensor))| (ParamId(index), &**name, tensor))
+        self.names
+            .iter()
+            .zip(&self.tensors)
+            .enumerate()
+            .map(|(index, (name, tensor))| (ParamId(index), &**name, tensor))
     }
 
     /// How many tensors there are.

@@ -66,8 +66,8 @@ pub(super) fn load(
     let mut tensors: Vec<Option<Tensor>> = vec![None; specs.len()];
     for path in files(folder)? {
         let map = io::map(&path)?;
-        let file = SafeTensors::deserialize(&map)
-            .map_err(|source| ModelError::Safetensors { path: path.clone(), source })?;
+        let file =
+            SafeTensors::deserialize(&map).map_err(|source| ModelError::Safetensors { path: path.clone(), source })?;
         for (name, view) in file.iter() {
             let Some(&slot) = slots.get(name) else {
                 if is_derived(name, config) {

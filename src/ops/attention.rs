@@ -173,16 +173,20 @@ impl Block {
 /// `(Q, H, d)` to `(G, H/G·Q, d)`: the query heads of one key/value head under each other.
 fn stack(x: &Tensor, n_kv_heads: usize) -> Result<Tensor> {
     let (n_rows, n_heads, width) = x.dims3()?;
-    x.reshape((n_rows, n_kv_heads, n_heads / n_kv_heads, width))?
-        .permute((1, 2, 0, 3))?
-        .reshape((n_kv_heads, n_heads / n_kv_heads * n_rows, width))
+    x.reshape((n_rows, n_kv_heads, n_heads / n_kv_heads, width))?.permute((1, 2, 0, 3))?.reshape((
+        n_kv_heads,
+        n_heads / n_kv_heads * n_rows,
+        width,
+    ))
 }
 
 /// The inverse of [`stack`]. // (Q, H, d)
 fn unstack(x: &Tensor, n_heads: usize) -> Result<Tensor> {
     let (n_kv_heads, stacked, width) = x.dims3()?;
     let per_kv_head = n_heads / n_kv_heads;
-    x.reshape((n_kv_heads, per_kv_head, stacked / per_kv_head, width))?
-        .permute((2, 0, 1, 3))?
-        .reshape((stacked / per_kv_head, n_heads, width))
+    x.reshape((n_kv_heads, per_kv_head, stacked / per_kv_head, width))?.permute((2, 0, 1, 3))?.reshape((
+        stacked / per_kv_head,
+        n_heads,
+        width,
+    ))
 }

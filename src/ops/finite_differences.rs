@@ -127,9 +127,8 @@ proptest! {
 #[test]
 fn a_completion_does_not_see_its_sibling() {
     let ids = [0_u32; 16];
-    let batch = |completions: Vec<&'static [u32]>| {
-        GroupBatch::new(&[Group { prompt: &ids[..3], completions }]).unwrap()
-    };
+    let batch =
+        |completions: Vec<&'static [u32]>| GroupBatch::new(&[Group { prompt: &ids[..3], completions }]).unwrap();
     const IDS: &[u32] = &[0; 16];
     let both = batch(vec![&IDS[..5], &IDS[..4]]);
     let alone = batch(vec![&IDS[..4]]);

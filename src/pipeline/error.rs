@@ -75,12 +75,8 @@ pub enum FileError {
         kind: UnknownName,
         /// The section it stands in, dotted; empty at the top.
         section: String,
-        /// The known name nearest to it in its section.
-        nearest: Option<&'static str>,
-        /// Other sections that have a key of exactly this name.
-        owners: Vec<String>,
-        /// The names this section knows.
-        known: &'static [&'static str],
+        /// What it may have been meant to be.
+        advice: String,
     },
     /// A value of the wrong type or outside its range.
     #[error("line {line}: `{key}` in {}: {message}", section_name(section))]
@@ -120,21 +116,20 @@ impl std::fmt::Display for UnknownName {
     }
 }
 
-fn section_name(section: &str) -> String {
+pub(super) fn section_name(section: &str) -> String {
     if section.is_empty() { "the top level".into() } else { format!("`[{section}]`") }
 }
 
 impl Hint for PipelineError {
     fn hint(&self) -> Option<String> {
         match self {
-            // The file's error is the next in the chain and gives its own.
-            Self::Load { .. } | Self::Internal { .. } => None,
             Self::Missing { key, flag } => Some(format!("set `{key}` in the pipeline file, or pass `{flag}`")),
             Self::NoData { nearest: Some(path), .. } => Some(format!("did you mean `{}`?", path.display())),
             Self::NoData { nearest: None, path } if path.is_relative() => {
                 Some("paths are relative to the folder the command runs in".into())
             }
-            Self::NoData { .. } => None,
+            // The error of a file is the next in the chain and gives its own.
+            Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,
             Self::Record { source } => source.hint(),
         }
     }
@@ -144,14 +139,7 @@ impl Hint for FileError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Io(error) => error.hint(),
-            Self::Unknown { owners, .. } if !owners.is_empty() => {
-                let owners: Vec<String> = owners.iter().map(|owner| section_name(owner)).collect();
-                Some(format!("it is a key of {}", owners.join(" and of ")))
-            }
-            Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
-            Self::Unknown { known, section, .. } => {
-                Some(format!("{} knows: {}", section_name(section), known.join(", ")))
-            }
+            Self::Unknown { advice, .. } => Some(advice.clone()),
             Self::Name { .. } => Some("add `name = \"…\"` at the top of the file".into()),
             Self::Syntax { .. } | Self::Value { .. } => None,
         }

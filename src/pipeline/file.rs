@@ -4,7 +4,7 @@ use serde::de::value::Error as ProbeError;
 use toml::Table;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{FileError, PipelineError, UnknownName};
+use super::error::{FileError, PipelineError, UnknownName, section_name};
 use super::known::{Section, join};
 use super::settings::Settings;
 use crate::error::nearest;
@@ -66,14 +66,12 @@ fn check_names(
         let name = key.get_ref().as_ref();
         if !section.keys.contains(&name) {
             let is_section = matches!(value.get_ref(), DeValue::Table(_));
-            let name = name.to_owned();
+            let owners = if is_section { Vec::new() } else { root.owners(name, "") };
             return Err(FileError::Unknown {
                 line: line(text, key.span().start),
                 section: path.to_owned(),
-                nearest: nearest(&name, section.keys.iter().copied()),
-                owners: if is_section { Vec::new() } else { root.owners(&name, "") },
-                known: section.keys,
-                kind: if is_section { UnknownName::Section(name) } else { UnknownName::Key(name) },
+                advice: advice(name, section, path, &owners),
+                kind: if is_section { UnknownName::Section(name.into()) } else { UnknownName::Key(name.into()) },
             });
         }
         if let (DeValue::Table(table), Some(below)) = (value.get_ref(), section.sections.get(name)) {
@@ -81,6 +79,18 @@ fn check_names(
         }
     }
     Ok(())
+}
+
+/// What an unknown name may have been meant to be: a key of `owners`, the nearest of its section, or any of them.
+fn advice(name: &str, section: &Section, path: &str, owners: &[String]) -> String {
+    if !owners.is_empty() {
+        let owners: Vec<String> = owners.iter().map(|owner| section_name(owner)).collect();
+        return format!("it is a key of {}", owners.join(" and of "));
+    }
+    match nearest(name, section.keys.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!("{} knows: {}", section_name(path), section.keys.join(", ")),
+    }
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> FileError {

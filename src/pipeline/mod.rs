@@ -71,17 +71,29 @@ impl Pipeline {
     }
 }
 
-/// The value of the key `section.key` in `defaults.toml`, as a user would write it; none where a key has no default.
-pub fn default_of(sections: &[&str], key: &str) -> Option<String> {
-    let mut table = file::default_table().ok()?;
-    for section in sections {
-        table = table.remove(*section)?.try_into().ok()?;
+/// The defaults, as the help shows them.
+#[derive(Debug, Clone)]
+pub struct Defaults(toml::Table);
+
+impl Defaults {
+    /// Reads `defaults.toml`, which is part of the program.
+    pub fn load() -> Result<Self, PipelineError> {
+        file::default_table().map(Self)
     }
-    match table.remove(key)? {
-        toml::Value::String(word) => Some(word),
-        // `{:?}` writes 0.000001 as 1e-6.
-        toml::Value::Float(number) => Some(format!("{number:?}")),
-        value => Some(value.to_string()),
+
+    /// The default of `key` in a section (`["train", "loss"]`), as a user would write it; none where it has none.
+    pub fn of(&self, section: &[&str], key: &str) -> Option<String> {
+        let mut table = &self.0;
+        for name in section {
+            table = table.get(*name)?.as_table()?;
+        }
+        match table.get(key)? {
+            toml::Value::String(word) => Some(word.clone()),
+            // `{:?}` writes 0.000001 as 1e-6.
+            toml::Value::Float(number) => Some(format!("{number:?}")),
+            toml::Value::Table(_) => None,
+            value => Some(value.to_string()),
+        }
     }
 }
 

@@ -179,18 +179,21 @@ fn a_stage_keeps_the_other_stage_s_part_of_the_record() {
     assert_eq!((kept.tokenize.max_length.unwrap().get(), kept.train.seed), (64, Some(2)));
 }
 
+/// Every key of a table of defaults is a key of its section.
+#[track_caller]
+fn check_keys(table: &toml::Table, section: &known::Section) {
+    for (key, value) in table {
+        assert!(section.keys.contains(&key.as_str()), "`{key}` of defaults.toml");
+        if let toml::Value::Table(below) = value {
+            check_keys(below, &section.sections[key.as_str()]);
+        }
+    }
+}
+
 #[test]
 fn every_flag_has_a_manual_and_each_default_belongs_to_a_key() {
     let known = known::Section::of::<Settings>().unwrap();
-    fn check(table: &toml::Table, section: &known::Section) {
-        for (key, value) in table {
-            assert!(section.keys.contains(&key.as_str()), "`{key}` of defaults.toml");
-            if let toml::Value::Table(below) = value {
-                check(below, &section.sections[key.as_str()]);
-            }
-        }
-    }
-    check(&file::default_table().unwrap(), &known);
+    check_keys(&file::default_table().unwrap(), &known);
     assert_eq!(known.sections.keys().copied().collect::<Vec<_>>(), ["data", "precompute", "tokenize", "train"]);
 
     let command = TrainSettings::augment_args(DataSettings::augment_args(Command::new("x")));
@@ -201,10 +204,12 @@ fn every_flag_has_a_manual_and_each_default_belongs_to_a_key() {
 
 #[test]
 fn defaults_read_as_a_user_would_write_them() {
-    assert_eq!(default_of(&["train"], "learning_rate").as_deref(), Some("1e-6"));
-    assert_eq!(default_of(&["train"], "max_grad_norm").as_deref(), Some("1.0"));
-    assert_eq!(default_of(&["train", "loss"], "loss_type").as_deref(), Some("sigmoid"));
-    assert_eq!(default_of(&["train"], "max_steps"), None);
+    let defaults = Defaults::load().unwrap();
+    assert_eq!(defaults.of(&["train"], "learning_rate").as_deref(), Some("1e-6"));
+    assert_eq!(defaults.of(&["train"], "max_grad_norm").as_deref(), Some("1.0"));
+    assert_eq!(defaults.of(&["train", "loss"], "loss_type").as_deref(), Some("sigmoid"));
+    assert_eq!(defaults.of(&["train"], "max_steps"), None);
+    assert_eq!(defaults.of(&["train"], "loss"), None);
 }
 
 proptest! {
