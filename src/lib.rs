@@ -18,5 +18,6 @@ pub mod loss;
 pub mod optim;
 pub mod precompute;
 pub mod train;
+pub mod query;
 pub mod pipeline;
 pub mod cli;

@@ -9,6 +9,7 @@ use crate::io::IoError;
 use crate::model_source::ModelSourceError;
 use crate::pipeline::{FileError, PipelineError};
 use crate::precompute::PrecomputeError;
+use crate::query::QueryError;
 use crate::train::TrainError;
 
 /// Exit code of wrong usage and wrong configuration.
@@ -21,9 +22,9 @@ pub enum UsageError {
     /// `piref sql` without a query.
     #[error("no query: expected `-c SQL`, `-f FILE` or a query on standard input")]
     NoQuery,
-    /// A table without a name and without a file name to take one from.
+    /// A `--table` without a name or a path.
     #[error("expected `NAME=PATH`, found `{found}`")]
-    TableName {
+    NamedPath {
         /// As given.
         found: String,
     },
@@ -32,8 +33,8 @@ pub enum UsageError {
 impl Hint for UsageError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoQuery => Some("piref sql runs/quickstart/reference -c 'SELECT * FROM pairs LIMIT 5'".into()),
-            Self::TableName { .. } => None,
+            Self::NoQuery => Some("`piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table".into()),
+            Self::NamedPath { .. } => None,
         }
     }
 }
@@ -85,6 +86,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<FileError>(cause))
         .or_else(|| hint_of::<PrecomputeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
+        .or_else(|| hint_of::<QueryError>(cause))
         .or_else(|| hint_of::<ModelSourceError>(cause))
         .or_else(|| hint_of::<IoError>(cause))
 }

@@ -35,6 +35,14 @@ pub enum PipelineError {
         /// A file of nearly that name in the same folder.
         nearest: Option<PathBuf>,
     },
+    /// A pipeline whose results are asked for before there are any.
+    #[error("pipeline `{}` has no run yet: expected folder `{}`", pipeline.display(), run.display())]
+    NoRun {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// Where its run would be.
+        run: PathBuf,
+    },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
     Record {
@@ -128,6 +136,7 @@ impl Hint for PipelineError {
             Self::NoData { nearest: None, path } if path.is_relative() => {
                 Some("paths are relative to the folder the command runs in".into())
             }
+            Self::NoRun { pipeline, .. } => Some(format!("run `piref precompute {}` first", pipeline.display())),
             // The error of a file is the next in the chain and gives its own.
             Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,
             Self::Record { source } => source.hint(),
