@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn no_items_make_no_runs() {
-        assert_eq!(pack([], 8), []);
+        assert!(pack([], 8).is_empty());
     }
 
     #[test]
