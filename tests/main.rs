@@ -1,5 +1,8 @@
 //! All integration tests in one binary: DataFusion is linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")]
 
+mod cli;
 mod golden;
+mod pipelines;
 mod support;
+mod tidy;

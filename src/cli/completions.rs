@@ -7,7 +7,9 @@ use clap_complete::Shell;
 
 use super::{Printer, command};
 
-/// Print the completions of a shell, e.g. `piref completions bash > ~/.local/share/bash-completion/completions/piref`.
+/// Print the completions of a shell.
+///
+/// For bash: `piref completions bash > ~/.local/share/bash-completion/completions/piref`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Shell to complete for.

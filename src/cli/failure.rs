@@ -33,7 +33,9 @@ pub enum UsageError {
 impl Hint for UsageError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoQuery => Some("`piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table".into()),
+            Self::NoQuery => Some(
+                "`piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table".into(),
+            ),
             Self::NamedPath { .. } => None,
         }
     }

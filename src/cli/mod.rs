@@ -14,6 +14,7 @@ mod train;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -22,7 +23,8 @@ use serde::Serialize;
 pub use failure::{UsageError, report, report_usage};
 pub use printer::{Printer, Verbosity};
 
-use crate::pipeline::Defaults;
+use crate::pipeline::{Defaults, Pipeline, PipelineError, Settings};
+use crate::precompute::Start;
 
 /// Offline Direct Preference Optimization: the reference model runs once, and its log-probabilities are a table.
 ///
@@ -39,14 +41,7 @@ pub struct Cli {
     quiet: bool,
 
     /// Threads for tensors and files. Default: as many as the machine has.
-    #[arg(
-        long,
-        global = true,
-        value_name = "N",
-        env = "RAYON_NUM_THREADS",
-        hide_env_values = true,
-        display_order = 901
-    )]
+    #[arg(long, global = true, value_name = "N", display_order = 901)]
     threads: Option<NonZeroUsize>,
 }
 
@@ -111,6 +106,9 @@ fn command() -> clap::Command {
 
 fn with_defaults(command: clap::Command, defaults: &Defaults, sections: &[&[&str]]) -> clap::Command {
     command.mut_args(|argument| {
+        // A number below its range is a wrong value, not an unknown flag.
+        let takes_values = argument.get_action().takes_values();
+        let argument = if takes_values { argument.allow_negative_numbers(true) } else { argument };
         let key = argument.get_id().as_str();
         let default = sections.iter().find_map(|section| defaults.of(section, key));
         match (default, argument.get_help().cloned()) {
@@ -127,6 +125,19 @@ fn set_threads(threads: NonZeroUsize) {
     unsafe {
         std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
     }
+}
+
+/// The settings of a pipeline file under the flags, or of the flags alone.
+fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineError> {
+    match file {
+        Some(file) => Pipeline::load(file, flags),
+        None => Pipeline::from_flags(flags),
+    }
+}
+
+/// `--fresh` or not.
+fn start(is_fresh: bool) -> Start {
+    if is_fresh { Start::Fresh } else { Start::Resume }
 }
 
 /// Writes `value` to standard output as one JSON object.

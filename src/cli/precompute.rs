@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::{Position, Progress, clock, rate};
-use super::{OutputFormat, Printer, print_json};
+use super::{OutputFormat, Printer, print_json, start};
+use crate::model_source::ModelSource;
 use crate::pipeline::{DataSettings, Pipeline, PipelineError, PrecomputeSettings, Settings, Stage, TokenizeSettings};
-use crate::precompute::{self, Event, Start, Summary};
+use crate::precompute::{self, Event, Summary};
 
 /// Run the frozen reference once over a preference dataset and store its log-probabilities.
 ///
@@ -54,17 +55,16 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         precompute: args.precompute,
         ..Settings::default()
     };
-    let pipeline = match &args.pipeline {
-        Some(path) => Pipeline::load(path, &flags)?,
-        None => Pipeline::from_flags(&flags)?,
-    };
-    let start = if args.fresh { Start::Fresh } else { Start::Resume };
-    let plan = pipeline.precompute_plan(args.out.as_deref(), start).context("cannot precompute")?;
+    let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
+    let plan = pipeline.precompute_plan(args.out.as_deref(), start(args.fresh)).context("cannot precompute")?;
+
+    let failed = || format!("cannot precompute `{}`", plan.out.display());
+    // Nothing is read for a model that is not there.
+    ModelSource::resolve(&plan.model).with_context(failed)?;
 
     let summary = {
         let mut progress = Progress::new(printer);
-        precompute::run(&plan, &mut |event| show(&event, &mut progress))
-            .with_context(|| format!("cannot precompute `{}`", plan.out.display()))?
+        precompute::run(&plan, &mut |event| show(&event, &mut progress)).with_context(failed)?
     };
 
     record(&pipeline, args.out.is_none())?;

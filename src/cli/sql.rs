@@ -110,6 +110,8 @@ fn run_of_pipeline(path: &Path) -> Result<PathBuf, PipelineError> {
     let pipeline = Pipeline::load(path, &Settings::default())?;
     match pipeline.run_folder() {
         Some(run) if run.exists() => Ok(run.to_owned()),
-        run => Err(PipelineError::NoRun { pipeline: path.to_owned(), run: run.map(Path::to_owned).unwrap_or_default() }),
+        run => {
+            Err(PipelineError::NoRun { pipeline: path.to_owned(), run: run.map(Path::to_owned).unwrap_or_default() })
+        }
     }
 }

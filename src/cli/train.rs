@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
-use super::{OutputFormat, Printer, print_json};
-use crate::pipeline::{Pipeline, Settings, Stage, TrainSettings};
-use crate::precompute::Start;
+use super::{OutputFormat, Printer, print_json, start};
+use crate::model_source::ModelSource;
+use crate::pipeline::{Settings, Stage, TrainSettings};
 use crate::train::{self, Event};
 
 /// Optimise a policy from the log-prob table; the reference model is not loaded.
@@ -55,17 +55,17 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     if args.no_shuffle {
         flags.train.shuffle = Some(false);
     }
-    let pipeline = match &args.pipeline {
-        Some(path) => Pipeline::load(path, &flags)?,
-        None => Pipeline::from_flags(&flags)?,
-    };
-    let start = if args.fresh { Start::Fresh } else { Start::Resume };
-    let plan = pipeline.train_plan(args.table.as_deref(), args.out.as_deref(), start).context("cannot train")?;
+    let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
+    let plan =
+        pipeline.train_plan(args.table.as_deref(), args.out.as_deref(), start(args.fresh)).context("cannot train")?;
+
+    let failed = || format!("cannot train `{}`", plan.out.display());
+    // Nothing is read for a model that is not there.
+    ModelSource::resolve(&plan.model).with_context(failed)?;
 
     let summary = {
         let mut progress = Progress::new(printer);
-        train::run(&plan, &mut |event| show(&event, &mut progress))
-            .with_context(|| format!("cannot train `{}`", plan.out.display()))?
+        train::run(&plan, &mut |event| show(&event, &mut progress)).with_context(failed)?
     };
 
     pipeline.record(Stage::Train, &plan.out)?;
