@@ -84,6 +84,7 @@ pub enum RopeScaling {
 }
 
 /// A decoder's shape and constants.
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of `config.json` of that type")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderConfig {
     /// Which family.

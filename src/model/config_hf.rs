@@ -124,7 +124,6 @@ fn rope(fields: &Fields<'_>) -> Result<Rope, ModelError> {
 /// The window of every layer, as transformers derives it.
 fn windows(fields: &Fields<'_>, architecture: Architecture, n_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
     let window = match architecture {
-        Architecture::Llama => None,
         // A Mistral file without the key would mean transformers' default, 4096: ask for it instead.
         Architecture::Mistral if !fields.object.contains_key("sliding_window") => {
             return Err(ModelError::ConfigMissing { path: fields.path.to_owned(), key: "sliding_window".into() });
@@ -133,7 +132,7 @@ fn windows(fields: &Fields<'_>, architecture: Architecture, n_layers: usize) -> 
         Architecture::Qwen2 | Architecture::Qwen3 if fields.flag("use_sliding_window", false)? => {
             fields.optional_count("sliding_window")?
         }
-        Architecture::Qwen2 | Architecture::Qwen3 => None,
+        Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => None,
     };
     if fields.present("layer_types") {
         let Some(types) = fields.object["layer_types"].as_array().filter(|types| types.len() == n_layers) else {
@@ -154,6 +153,9 @@ fn windows(fields: &Fields<'_>, architecture: Architecture, n_layers: usize) -> 
     };
     Ok((0..n_layers).map(|layer| if layer >= first_windowed { window } else { None }).collect())
 }
+
+/// No real checkpoint comes near this; a larger number would only overflow later.
+const LARGEST: u64 = 1 << 30;
 
 /// The keys of one table of the file; null counts as absent.
 struct Fields<'a> {
@@ -194,8 +196,6 @@ impl Fields<'_> {
 
     fn optional_size(&self, key: &str) -> Result<Option<usize>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        // No real checkpoint comes near this; a larger number would only overflow later.
-        const LARGEST: u64 = 1 << 30;
         match value.as_u64().filter(|&number| number <= LARGEST).and_then(|number| usize::try_from(number).ok()) {
             Some(number) => Ok(Some(number)),
             None => Err(self.wrong(key, "a whole number up to 2^30")),

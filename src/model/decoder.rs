@@ -77,7 +77,7 @@ impl Decoder {
                 .id(name)
                 .ok_or_else(|| ModelError::MissingTensor { path: source.path().to_owned(), name: name.to_owned() })
         };
-        let layers = (0..config.n_layers()).map(|index| Layer::new(&config, index, &id)).collect::<Result<_, _>>()?;
+        let layers = (0..config.n_layers()).map(|index| Layer::new(&config, index, id)).collect::<Result<_, _>>()?;
         let embedding = id(EMBEDDING)?;
         let head = if config.tie_word_embeddings { embedding } else { id(HEAD)? };
         let norm = id(NORM)?;
@@ -171,7 +171,7 @@ impl Decoder {
         let mut dx = tape.last.zeros_like()?.index_add(&tape.scored_rows, &d_rows, 0)?; // (T, D)
         drop(tape.last);
         for (layer, tape) in self.layers.iter().zip(tape.layers).rev() {
-            dx = layer.backward(&ctx, &dx, tape, gradients)?;
+            dx = layer.backward(&ctx, &dx, &tape, gradients)?;
         }
         let table = self.params.get(self.embedding);
         gradients.update(self.embedding, table, |sum| embedding::backward_into(sum, &dx, &tape.ids))

@@ -172,10 +172,10 @@ impl Layer {
         &self,
         ctx: &Context<'_>,
         dy: &Tensor,
-        tape: LayerTape,
+        tape: &LayerTape,
         gradients: &mut Gradients,
     ) -> CandleResult<Tensor> {
-        let d_middle = self.backward_mlp(ctx, dy, &tape, gradients)?;
+        let d_middle = self.backward_mlp(ctx, dy, tape, gradients)?;
         self.backward_attention(ctx, &d_middle, tape, gradients)
     }
 
@@ -202,7 +202,7 @@ impl Layer {
         &self,
         ctx: &Context<'_>,
         d_middle: &Tensor,
-        tape: LayerTape,
+        tape: &LayerTape,
         gradients: &mut Gradients,
     ) -> CandleResult<Tensor> {
         let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);

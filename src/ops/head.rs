@@ -3,9 +3,10 @@
 //! Logits are made for [`CHUNK`] rows at a time and never kept: the backward makes them again. Memory is
 //! `CHUNK · V` numbers whatever the batch holds.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::linear;
+use super::reduce::log_sum_exp;
 
 /// Rows whose logits are in memory at once.
 const CHUNK: usize = 256;
@@ -52,13 +53,6 @@ pub fn backward(slopes: &Tensor, hidden: &Tensor, weight: &Tensor, targets: &Ten
         None => weight.zeros_like()?,
     };
     Ok((Tensor::cat(&d_hidden, 0)?, d_weight))
-}
-
-/// `ln Σ exp(x)` over the last dimension, kept as a dimension of 1. // (…, 1)
-fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
-    debug_assert_eq!(x.dtype(), DType::F32);
-    let max = x.max_keepdim(D::Minus1)?;
-    x.broadcast_sub(&max)?.exp()?.sum_keepdim(D::Minus1)?.log()? + max
 }
 
 fn chunks(n_rows: usize) -> impl Iterator<Item = (usize, usize)> {

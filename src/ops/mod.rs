@@ -8,6 +8,7 @@
 //! Shapes: **T** rows (tokens), **D** width, **H** query heads, **G** key/value heads, **V** vocabulary, **N** scored
 //! tokens; `f32` throughout.
 
+pub mod adamw;
 pub mod attention;
 pub mod embedding;
 pub mod head;

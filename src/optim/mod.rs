@@ -1,37 +1,18 @@
-//! Optimisers and schedules (stand-in: the types only).
+//! Optimisers with named, ordered state; learning-rate schedules; clipping.
 
-use serde::{Deserialize, Serialize};
+mod adamw;
+mod schedule;
 
-/// AdamW.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamWParams {
-    /// β₁.
-    pub beta1: f64,
-    /// β₂.
-    pub beta2: f64,
-    /// ε.
-    pub eps: f64,
-    /// λ.
-    pub weight_decay: f64,
-}
+pub use adamw::{AdamW, AdamWParams, Moments};
+pub use schedule::{Schedule, ScheduleKind};
 
-/// Shape of the learning rate over the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleKind {
-    /// Flat.
-    Constant,
-    /// To 0 in a line.
-    Linear,
-    /// To 0 along half a cosine.
-    Cosine,
-}
-
-/// Warm-up, then the shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Schedule {
-    /// Shape after the warm-up.
-    pub kind: ScheduleKind,
-    /// Steps from 0 to the full rate.
-    pub warmup_steps: u64,
+/// Factor that brings a gradient of norm `norm` down to `max_norm`, as `torch.nn.utils.clip_grad_norm_` computes it.
+///
+/// # Examples
+/// ```
+/// assert_eq!(piref::optim::clip_factor(0.5, 1.0), 1.0);
+/// assert!((piref::optim::clip_factor(4.0, 1.0) - 0.25).abs() < 1e-6);
+/// ```
+pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
+    (max_norm / (norm + 1e-6)).min(1.0)
 }
