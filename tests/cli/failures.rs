@@ -7,156 +7,139 @@ use crate::support::Case;
 #[test]
 fn an_unknown_key_names_its_neighbour() {
     let case = Case::new().pipeline("[precompute]\nmax_token = 512\n");
-    assert_snapshot!(case.run(["precompute", "p.toml"]), @r#"
-    exit: 101
+    assert_snapshot!(case.run(["precompute", "p.toml"]), @"
+    exit: 2
     stdout:
     stderr:
+    error: cannot load pipeline `p.toml`
+      caused by: line 2: unknown key `max_token` in `[precompute]`
 
-    thread 'main' (29298) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "fresh"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    hint: did you mean `max_tokens`?
+    ");
 }
 
 #[test]
 fn an_unknown_flag_names_its_neighbour() {
-    assert_snapshot!(Case::new().run(["train", "p.toml", "--learning-rat", "1e-5"]), @r#"
-    exit: 101
+    assert_snapshot!(Case::new().run(["train", "p.toml", "--learning-rat", "1e-5"]), @"
+    exit: 2
     stdout:
     stderr:
+    error: unexpected argument '--learning-rat' found
 
-    thread 'main' (29293) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "no_shuffle"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
+      tip: a similar argument exists: '--learning-rate'
 
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    Usage: piref train --learning-rate <RATE> <PIPELINE>
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
 fn a_wrong_value_in_a_file_names_its_line() {
     let case = Case::new().pipeline("model = 'm'\n\n[train.loss]\nbeta = 0\n");
-    assert_snapshot!(case.run(["train", "p.toml"]), @r#"
-    exit: 101
+    assert_snapshot!(case.run(["train", "p.toml"]), @"
+    exit: 2
     stdout:
     stderr:
-
-    thread 'main' (29278) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "no_shuffle"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    error: cannot load pipeline `p.toml`
+      caused by: line 4: `beta` in `[train.loss]`: expected `beta` finite and above 0, found 0
+    ");
 }
 
 #[test]
 fn a_wrong_value_of_a_flag_says_what_was_expected() {
-    assert_snapshot!(Case::new().run(["train", "p.toml", "--beta", "-1"]), @r#"
-    exit: 101
+    assert_snapshot!(Case::new().run(["train", "p.toml", "--beta", "-1"]), @"
+    exit: 2
     stdout:
     stderr:
+    error: invalid value '-1' for '--beta <BETA>': expected `beta` finite and above 0, found -1
 
-    thread 'main' (29283) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "no_shuffle"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
 fn a_wrong_word_lists_the_right_ones() {
-    assert_snapshot!(Case::new().run(["train", "p.toml", "--lr-scheduler-type", "cosin"]), @r#"
-    exit: 101
+    assert_snapshot!(Case::new().run(["train", "p.toml", "--lr-scheduler-type", "cosin"]), @"
+    exit: 2
     stdout:
     stderr:
+    error: invalid value 'cosin' for '--lr-scheduler-type <SHAPE>'
+      [possible values: constant, linear, cosine]
 
-    thread 'main' (29288) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "no_shuffle"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
+      tip: a similar value exists: 'cosine'
 
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
 fn flags_alone_must_name_everything() {
-    assert_snapshot!(Case::new().run(["precompute", "--model", "m"]), @r#"
-    exit: 101
+    assert_snapshot!(Case::new().run(["precompute", "--model", "m"]), @"
+    exit: 2
     stdout:
     stderr:
+    error: the following required arguments were not provided:
+      --data <FILE>
+      --out <TABLE>
 
-    thread 'main' (29303) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "fresh"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
+    Usage: piref precompute --model <MODEL> --data <FILE> --out <TABLE> [PIPELINE]
 
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
 fn a_missing_pipeline_file_is_named() {
-    assert_snapshot!(Case::new().run(["train", "p.toml"]), @r#"
-    exit: 101
+    assert_snapshot!(Case::new().run(["train", "p.toml"]), @"
+    exit: 2
     stdout:
     stderr:
-
-    thread 'main' (29262) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "no_shuffle"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    error: cannot load pipeline `p.toml`
+      caused by: `p.toml` does not exist
+    ");
 }
 
 #[test]
 fn a_pipeline_without_a_model_says_how_to_name_one() {
     let case = Case::new().pipeline("[data]\nfiles = ['pairs.jsonl']\n").file("pairs.jsonl", "");
-    assert_snapshot!(case.run(["precompute", "p.toml"]), @r#"
-    exit: 101
+    assert_snapshot!(case.run(["precompute", "p.toml"]), @"
+    exit: 2
     stdout:
     stderr:
+    error: cannot precompute
+      caused by: `model` is not set
 
-    thread 'main' (29263) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "fresh"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    hint: set `model` in the pipeline file, or pass `--model`
+    ");
 }
 
 #[test]
 fn a_missing_data_file_names_the_one_beside_it() {
     let case = Case::new().file("pairs.jsonl", "");
-    assert_snapshot!(case.run(["precompute", "--model", "m", "--data", "pair.jsonl", "--out", "t"]), @r#"
-    exit: 101
+    assert_snapshot!(case.run(["precompute", "--model", "m", "--data", "pair.jsonl", "--out", "t"]), @"
+    exit: 2
     stdout:
     stderr:
+    error: cannot precompute
+      caused by: data file `pair.jsonl` does not exist
 
-    thread 'main' (29248) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "fresh"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    hint: did you mean `pairs.jsonl`?
+    ");
 }
 
 #[test]
 fn a_missing_model_is_answered_with_the_download_command() {
     let case = Case::new().file("pairs.jsonl", "");
-    assert_snapshot!(case.run(["precompute", "--model", "nobody/no-model", "--data", "pairs.jsonl", "--out", "t"]), @r#"
-    exit: 101
+    assert_snapshot!(case.run(["precompute", "--model", "nobody/no-model", "--data", "pairs.jsonl", "--out", "t"]), @"
+    exit: 2
     stdout:
     stderr:
+    error: cannot precompute `t`
+      caused by: model `nobody/no-model` not found: expected a folder with `config.json`, a `.gguf` file or a name in `[case]/cache`
 
-    thread 'main' (29249) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "fresh"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    hint: `hf download nobody/no-model` fetches it into the cache; piref itself downloads nothing
+    ");
 }
 
 #[test]

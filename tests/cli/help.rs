@@ -45,32 +45,208 @@ fn piref() {
 
 #[test]
 fn precompute() {
-    assert_snapshot!(Case::new().run(["precompute", "--help"]), @r#"
-    exit: 101
+    assert_snapshot!(Case::new().run(["precompute", "--help"]), @"
+    exit: 0
     stdout:
+    Run the frozen reference once over a preference dataset and store its log-probabilities.
+
+    From a pipeline file the table goes to `runs/<name>/reference`. What is there already is kept if it
+    was made with the same settings: only the missing pairs are scored.
+
+    Usage: piref precompute [OPTIONS] [PIPELINE]
+
+    Arguments:
+      [PIPELINE]
+              Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key
+
+    Options:
+          --model <MODEL>
+              Reference model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
+
+          --data <FILE>
+              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more
+              files
+
+          --map <OURS=THEIRS,…>
+              Columns of the source that stand for ours, e.g. `chosen=better,rejected=worse`
+
+          --max-reject-rate <SHARE>
+              Share of rows that may be rejected before the run fails, in [0, 1] [default: 0.01]
+
+          --limit <PAIRS>
+              Take only the first pairs of the data, this many
+
+          --out <TABLE>
+              Folder of the log-prob table
+
+          --max-length <TOKENS>
+              Longest prompt and completion together, in tokens; what is longer is cut [default: 1024]
+
+          --truncation-mode <END>
+              Which end of a sequence that is too long is kept [default: keep_start]
+
+              [possible values: keep_start, keep_end]
+
+          --template-date <YYYY-MM-DD>
+              The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
+
+          --dtype <DTYPE>
+              Number format the reference computes in [default: f32]
+
+              [possible values: f32]
+
+          --max-tokens <TOKENS>
+              Tokens in one forward pass: a matter of speed and memory, never of the result [default:
+              2048]
+
+          --rows-per-part <PAIRS>
+              Pairs in one part of the table: what a killed run loses at most [default: 256]
+
+          --fresh
+              Delete what an earlier run left in the folder, and start again
+
+          --output-format <FORMAT>
+              Form of the summary on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
     stderr:
-
-    thread 'main' (29315) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "fresh"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    ");
 }
 
 #[test]
 fn train() {
-    assert_snapshot!(Case::new().run(["train", "--help"]), @r#"
-    exit: 101
+    assert_snapshot!(Case::new().run(["train", "--help"]), @"
+    exit: 0
     stdout:
+    Optimise a policy from the log-prob table; the reference model is not loaded.
+
+    From a pipeline file the table is `runs/<name>/reference` and the run goes to `runs/<name>`. A run
+    that was interrupted goes on from its newest checkpoint.
+
+    Usage: piref train [OPTIONS] [PIPELINE]
+
+    Arguments:
+      [PIPELINE]
+              Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key
+
+    Options:
+          --model <MODEL>
+              Model the policy starts from, the reference: a Hugging Face folder, a `.gguf` file, or
+              `org/name` in the local cache
+
+          --table <TABLE>
+              Folder of the log-prob table, as `piref precompute` left it
+
+          --out <RUN>
+              Folder of the run: metrics, checkpoints and the policy go there
+
+          --dtype <DTYPE>
+              Number format the policy computes in [default: f32]
+
+              [possible values: f32]
+
+          --learning-rate <RATE>
+              Highest learning rate of the schedule [default: 1e-6]
+
+          --lr-scheduler-type <SHAPE>
+              Shape of the learning rate after the warm-up [default: linear]
+
+              [possible values: constant, linear, cosine]
+
+          --warmup-steps <STEPS>
+              Optimiser steps in which the learning rate rises from 0 [default: 0]
+
+          --optim <NAME>
+              Optimiser that turns gradients into steps [default: adamw]
+
+              [possible values: adamw]
+
+          --weight-decay <DECAY>
+              Decoupled weight decay, per unit of learning rate; 0 for none [default: 0.0]
+
+          --adam-beta1 <BETA1>
+              Decay of AdamW's first moment, in [0, 1) [default: 0.9]
+
+          --adam-beta2 <BETA2>
+              Decay of AdamW's second moment, in [0, 1) [default: 0.999]
+
+          --adam-epsilon <EPS>
+              AdamW's ε, added to the root of the second moment [default: 1e-8]
+
+          --max-grad-norm <NORM>
+              Norm the gradient is clipped to; 0 for no clipping [default: 1.0]
+
+          --batch-size <PAIRS>
+              Pairs in one optimiser step [default: 8]
+
+          --max-steps <STEPS>
+              Optimiser steps of the run; given, it counts instead of the epochs
+
+          --num-train-epochs <EPOCHS>
+              Passes over the table; may be a fraction [default: 3.0]
+
+          --seed <SEED>
+              Seed of everything that is drawn [default: 42]
+
+          --max-tokens <TOKENS>
+              Tokens in one forward and backward pass: a matter of speed and memory, never of the result
+              [default: 2048]
+
+          --logging-steps <STEPS>
+              Optimiser steps from one line of metrics to the next [default: 10]
+
+          --save-steps <STEPS>
+              Optimiser steps from one checkpoint to the next; 0 for none but the last [default: 500]
+
+          --loss-type <NAME>
+              Objective; sigmoid is the loss of the DPO paper [default: sigmoid]
+
+              [possible values: sigmoid]
+
+          --beta <BETA>
+              β, the strength of the pull towards the reference: above 0, in 1/nat [default: 0.1]
+
+          --label-smoothing <SHARE>
+              Share of the labels taken to be flipped, in [0, 0.5) [default: 0.0]
+
+          --no-shuffle
+              Take the pairs in the order of the table
+
+          --fresh
+              Delete the checkpoints and the metrics of an earlier run, and start again
+
+          --output-format <FORMAT>
+              Form of the summary on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
     stderr:
-
-    thread 'main' (29325) panicked at /root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/clap_builder-4.6.7/src/builder/debug_asserts.rs:826:5:
-    Argument "no_shuffle"
-      Arg::is_takes_value_set is required when Arg::is_allow_negative_numbers_set is set.
-
-    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-    "#);
+    ");
 }
 
 #[test]

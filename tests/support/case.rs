@@ -59,7 +59,7 @@ impl Case {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let text =
             text.replace(self.path().to_str().unwrap(), "[case]").replace(env!("CARGO_MANIFEST_DIR"), "[project]");
-        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
     }
 }
 
