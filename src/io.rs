@@ -90,9 +90,7 @@ pub fn open_decoded(path: &Path) -> Result<Box<dyn BufRead + Send>, IoError> {
     let file = open(path)?;
     let reader: Box<dyn Read + Send> = match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file))),
-        Some("zst") => {
-            Box::new(zstd::Decoder::new(file).map_err(|source| IoError::new("decompress", path, source))?)
-        }
+        Some("zst") => Box::new(zstd::Decoder::new(file).map_err(|source| IoError::new("decompress", path, source))?),
         _ => Box::new(file),
     };
     Ok(Box::new(BufReader::with_capacity(BUFFER, reader)))

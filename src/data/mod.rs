@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Id;
 
+pub use column_map::{ColumnMap, ParseColumnMapError, Role};
+pub use error::DataError;
+pub use folder::files;
+pub use format::Format;
+pub use reader::{PairReader, Row, open};
+
 /// `pair_id`: BLAKE3-128 of the canonical text pair; the same in every table, whatever the model.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PairId(Id);
@@ -84,7 +90,7 @@ pub struct PreferencePair {
 pub struct Source {
     /// Path as the user gave it.
     pub path: PathBuf,
-    /// Split told by the file name (`train`, `test`, `validation`, `eval`), empty where it tells none.
+    /// Split told by the file name or its folder (`train`, `test`, `validation`, `eval`), empty where neither tells.
     pub split: String,
 }
 
