@@ -3,19 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::format::{Format, Layout};
-use super::implicit::{
-    ASSISTANT_MARK, is_assistant, plain_prompt_length, prompt_turns, transcript_prompt_length,
-};
+use super::implicit::{ASSISTANT_MARK, is_assistant, plain_prompt_length, prompt_turns, transcript_prompt_length};
 use super::message::{kind, parse_turns};
 use super::{Message, PairText};
 
 type Turns = Vec<Message>;
 
 /// The text of a row, and every column that is no part of it.
-pub(super) fn convert(
-    layout: &Layout,
-    mut row: Map<String, Value>,
-) -> Result<(PairText, Map<String, Value>), String> {
+pub(super) fn convert(layout: &Layout, mut row: Map<String, Value>) -> Result<(PairText, Map<String, Value>), String> {
     let text = pair_text(layout, &row)?;
 
     // UltraFeedback says the preferred conversation twice.
@@ -84,7 +79,10 @@ fn implicit_plain(layout: &Layout, row: &Map<String, Value>) -> Result<PairText,
         }
         (_, false) => plain_prompt_length(chosen, rejected)?,
         (_, true) => {
-            return Err(format!(r"column `{}`: expected plain text, found a transcript with `\n\nAssistant:`", layout.chosen));
+            return Err(format!(
+                r"column `{}`: expected plain text, found a transcript with `\n\nAssistant:`",
+                layout.chosen
+            ));
         }
     };
     Ok(PairText::Plain {
@@ -122,11 +120,8 @@ fn prompt_and_messages(layout: &Layout, row: &Map<String, Value>) -> Result<Pair
             messages(layout, row, prompt, chosen, rejected)
         }
         (chosen_answers, _) => {
-            let (with, without) = if chosen_answers {
-                (&layout.rejected, &layout.chosen)
-            } else {
-                (&layout.chosen, &layout.rejected)
-            };
+            let (with, without) =
+                if chosen_answers { (&layout.rejected, &layout.chosen) } else { (&layout.chosen, &layout.rejected) };
             Err(format!("column `{with}` repeats the prompt, column `{without}` does not"))
         }
     }
@@ -171,7 +166,10 @@ fn messages(
 fn check_answers(layout: &Layout, chosen: &[Message], rejected: &[Message]) -> Result<(), String> {
     for (column, turns) in [(&layout.chosen, chosen), (&layout.rejected, rejected)] {
         if let Some(first) = turns.first().filter(|turn| !is_assistant(turn)) {
-            return Err(format!("column `{column}`: expected an answer of the assistant first, found role `{}`", first.role));
+            return Err(format!(
+                "column `{column}`: expected an answer of the assistant first, found role `{}`",
+                first.role
+            ));
         }
     }
     Ok(())
@@ -182,9 +180,7 @@ fn parse_tools(column: &str, value: Option<&Value>) -> Result<Option<Value>, Str
     let unexpected = |found: &str| format!("column `{column}`: expected a list of tools, found {found}");
     let tools = match value {
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-        Some(Value::String(text)) => {
-            serde_json::from_str(text).map_err(|_| unexpected("a string that is not JSON"))?
-        }
+        Some(Value::String(text)) => serde_json::from_str(text).map_err(|_| unexpected("a string that is not JSON"))?,
         Some(value) => value.clone(),
         None => return Ok(None),
     };

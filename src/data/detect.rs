@@ -12,8 +12,18 @@ use super::{ColumnMap, DataError, Role};
 /// Columns that may hold a prompt under a name that does not say so. Beside answers without a prompt column one of
 /// these makes the file ambiguous: the common beginning of two answers is not their prompt.
 const MAYBE_PROMPT: [&str; 12] = [
-    "input", "instruction", "question", "query", "problem", "context", "history", "post", "user", "messages",
-    "conversation", "conversations",
+    "input",
+    "instruction",
+    "question",
+    "query",
+    "problem",
+    "context",
+    "history",
+    "post",
+    "user",
+    "messages",
+    "conversation",
+    "conversations",
 ];
 
 /// What one row looks like.
@@ -23,9 +33,11 @@ enum Reading {
     /// More than one set of columns that would do.
     Several(Vec<Layout>),
     /// Two answers, and a column that may be their prompt.
-    PromptElsewhere { answers: Layout, column: String },
+    PromptElsewhere {
+        answers: Layout,
+        column: String,
+    },
     Unpaired,
-    Unknown,
 }
 
 /// The layout that most of the recognised rows have.
@@ -39,13 +51,14 @@ pub(super) fn detect(path: &Path, map: &ColumnMap, rows: &[&Map<String, Value>])
 
     let mut votes: Vec<(Reading, usize)> = Vec::new();
     for row in rows {
-        let reading = if map.is_empty() { read_by_name(row) } else { read_by_map(row, map) };
+        let Some(reading) = (if map.is_empty() { read_by_name(row) } else { read_by_map(row, map) }) else {
+            continue;
+        };
         match votes.iter_mut().find(|(known, _)| *known == reading) {
             Some((_, n_rows)) => *n_rows += 1,
             None => votes.push((reading, 1)),
         }
     }
-    votes.retain(|(reading, _)| *reading != Reading::Unknown);
     let most = votes.iter().map(|(_, n_rows)| *n_rows).max().unwrap_or_default();
     let mut winners = votes.into_iter().filter(|(_, n_rows)| *n_rows == most).map(|(reading, _)| reading);
 
@@ -58,7 +71,6 @@ pub(super) fn detect(path: &Path, map: &ColumnMap, rows: &[&Map<String, Value>])
         }
         (Some(Reading::Pair(layout)), None) => layout,
         (Some(Reading::Unpaired), None) => return Err(DataError::Unpaired { path, columns }),
-        (Some(Reading::Unknown), None) => return Err(DataError::NotPairs { path, columns }),
         (Some(several), None) => return Err(DataError::Ambiguous { path, columns, readings: readings(several) }),
     };
     match (&layout.system, &layout.prompt) {
@@ -88,12 +100,11 @@ fn readings(reading: Reading) -> Vec<String> {
             vec![answers.to_string(), format!("with the prompt in `{column}`")]
         }
         Reading::Unpaired => vec!["unpaired answers with a label".into()],
-        Reading::Unknown => Vec::new(),
     }
 }
 
 /// Reads a row by the column names that data sets use.
-fn read_by_name(row: &Map<String, Value>) -> Reading {
+fn read_by_name(row: &Map<String, Value>) -> Option<Reading> {
     let has = |name: &str| present(row, name).is_some();
     let turns = |name: &str| present(row, name).is_some_and(is_turns);
     let text = |name: &str| present(row, name).is_some_and(Value::is_string);
@@ -128,33 +139,30 @@ fn read_by_name(row: &Map<String, Value>) -> Reading {
     }
 
     match (found.pop(), found.is_empty(), answers) {
-        (Some(layout), true, None) => Reading::Pair(layout),
-        (None, _, Some(answers)) => match maybe_prompt(row, &answers) {
+        (Some(layout), true, None) => Some(Reading::Pair(layout)),
+        (None, _, Some(answers)) => Some(match maybe_prompt(row, &answers) {
             Some(column) => Reading::PromptElsewhere { answers, column },
             None => Reading::Pair(answers),
-        },
-        (Some(last), _, answers) => Reading::Several(found.into_iter().chain([last]).chain(answers).collect()),
-        (None, _, None) if has("completion") && has("label") => Reading::Unpaired,
-        (None, _, None) => Reading::Unknown,
+        }),
+        (Some(last), _, answers) => Some(Reading::Several(found.into_iter().chain([last]).chain(answers).collect())),
+        (None, _, None) => (has("completion") && has("label")).then_some(Reading::Unpaired),
     }
 }
 
 /// Reads a row by the columns a user named, with the usual names for the parts that were not named.
-fn read_by_map(row: &Map<String, Value>, map: &ColumnMap) -> Reading {
+fn read_by_map(row: &Map<String, Value>, map: &ColumnMap) -> Option<Reading> {
     let usual_prompt = || ["prompt", "conversations"].into_iter().find(|name| present(row, name).is_some());
     let prompt = map.column(Role::Prompt).or_else(usual_prompt);
     let chosen = map.column(Role::Chosen).unwrap_or("chosen");
     let rejected = map.column(Role::Rejected).unwrap_or("rejected");
-    let Some(mut layout) = read_columns(row, prompt, chosen, rejected) else {
-        return Reading::Unknown;
-    };
+    let mut layout = read_columns(row, prompt, chosen, rejected)?;
     if let Some(system) = map.column(Role::System) {
         layout.system = Some(system.to_owned());
         if layout.format == Format::Standard {
             layout.format = Format::StandardWithSystem;
         }
     }
-    Reading::Pair(layout)
+    Some(Reading::Pair(layout))
 }
 
 /// The format of three columns, by the shape of their values.
@@ -210,10 +218,7 @@ fn maybe_prompt(row: &Map<String, Value>, answers: &Layout) -> Option<String> {
         Value::Array(items) => !items.is_empty(),
         _ => false,
     };
-    MAYBE_PROMPT
-        .into_iter()
-        .find(|name| may_miss_prompt && row.get(*name).is_some_and(is_filled))
-        .map(str::to_owned)
+    MAYBE_PROMPT.into_iter().find(|name| may_miss_prompt && row.get(*name).is_some_and(is_filled)).map(str::to_owned)
 }
 
 fn present<'a>(row: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {

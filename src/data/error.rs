@@ -153,8 +153,9 @@ impl Hint for DataError {
                 Some("name the columns: `--map prompt=question,chosen=better,rejected=worse`".into())
             }
             Self::Unpaired { .. } => Some("DPO needs two answers to one prompt, a better and a worse one".into()),
-            Self::MissingColumn { column, columns, .. } => nearest(column, columns.iter().map(String::as_str))
-                .map(|column| format!("did you mean `{column}`?")),
+            Self::MissingColumn { column, columns, .. } => {
+                nearest(column, columns.iter().map(String::as_str)).map(|column| format!("did you mean `{column}`?"))
+            }
             Self::SystemWithoutPrompt { .. } => Some("name the prompt too: `--map system=…,prompt=…`".into()),
             Self::Damaged { .. } | Self::NotList { .. } => Some("the file may be cut short: fetch it again".into()),
             _ => None,

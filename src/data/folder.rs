@@ -99,7 +99,8 @@ mod tests {
         let root = folder.path();
         for split in ["train", "test"] {
             io::create_dir(&root.join(split)).unwrap();
-            let state = format!(r#"{{"_data_files": [{{"filename": "{split}-1.arrow"}}, {{"filename": "{split}-0.arrow"}}]}}"#);
+            let state =
+                format!(r#"{{"_data_files": [{{"filename": "{split}-1.arrow"}}, {{"filename": "{split}-0.arrow"}}]}}"#);
             io::write(&root.join(split).join("state.json"), state.as_bytes()).unwrap();
         }
         io::write(&root.join("dataset_dict.json"), br#"{"splits": ["train", "test"]}"#).unwrap();

@@ -57,7 +57,9 @@ pub(super) fn plain_prompt_length(chosen: &str, rejected: &str) -> Result<usize,
     let mut prompt = &chosen[..common];
     if common == chosen.len() || common == rejected.len() {
         prompt = prompt.trim_end().trim_end_matches(|c: char| !c.is_whitespace());
-    } else if prompt.ends_with(is_word) && (chosen[common..].starts_with(is_word) || rejected[common..].starts_with(is_word)) {
+    } else if prompt.ends_with(is_word)
+        && (chosen[common..].starts_with(is_word) || rejected[common..].starts_with(is_word))
+    {
         prompt = prompt.trim_end_matches(is_word);
     }
     prompt = prompt.strip_suffix(' ').unwrap_or(prompt);
@@ -134,7 +136,12 @@ mod tests {
     #[test]
     fn transcripts_are_cut_after_the_last_common_assistant() {
         for (name, chosen, rejected, want) in [
-            ("last turn", "\n\nHuman: q\n\nAssistant: yes", "\n\nHuman: q\n\nAssistant: no", Some("\n\nHuman: q\n\nAssistant:")),
+            (
+                "last turn",
+                "\n\nHuman: q\n\nAssistant: yes",
+                "\n\nHuman: q\n\nAssistant: no",
+                Some("\n\nHuman: q\n\nAssistant:"),
+            ),
             (
                 "second turn",
                 "\n\nHuman: q\n\nAssistant: a\n\nHuman: r\n\nAssistant: yes",
@@ -153,9 +160,24 @@ mod tests {
                 "\n\nHuman: q\n\nAssistant: a\n\nHuman: s\n\nAssistant: no",
                 Some("\n\nHuman: q\n\nAssistant:"),
             ),
-            ("identical", "\n\nHuman: q\n\nAssistant: a", "\n\nHuman: q\n\nAssistant: a", Some("\n\nHuman: q\n\nAssistant:")),
-            ("an empty answer", "\n\nHuman: q\n\nAssistant:", "\n\nHuman: q\n\nAssistant: no", Some("\n\nHuman: q\n\nAssistant:")),
-            ("both empty", "\n\nHuman: q\n\nAssistant:", "\n\nHuman: q\n\nAssistant:", Some("\n\nHuman: q\n\nAssistant:")),
+            (
+                "identical",
+                "\n\nHuman: q\n\nAssistant: a",
+                "\n\nHuman: q\n\nAssistant: a",
+                Some("\n\nHuman: q\n\nAssistant:"),
+            ),
+            (
+                "an empty answer",
+                "\n\nHuman: q\n\nAssistant:",
+                "\n\nHuman: q\n\nAssistant: no",
+                Some("\n\nHuman: q\n\nAssistant:"),
+            ),
+            (
+                "both empty",
+                "\n\nHuman: q\n\nAssistant:",
+                "\n\nHuman: q\n\nAssistant:",
+                Some("\n\nHuman: q\n\nAssistant:"),
+            ),
             (
                 "a mark that is only half shared",
                 "\n\nHuman: q\n\nAssistant: a\n\nAssistant: b",

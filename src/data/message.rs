@@ -55,8 +55,11 @@ fn parse_turn(turn: &Value) -> Result<Message, String> {
     let Value::Object(members) = turn else {
         return Err(format!("expected a message, found {}", kind(turn)));
     };
-    let mut extra: Map<String, Value> =
-        members.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut extra: Map<String, Value> = members
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     match (extra.shift_remove("role"), extra.contains_key("from")) {
         (Some(Value::String(role)), _) => {
             let content = match extra.shift_remove("content") {
@@ -196,14 +199,23 @@ mod tests {
         check(json!([]), "column `c`: expected messages, found an empty list");
         check(json!([{"role": "user", "content": "a"}, "b"]), "column `c`, turn 2: expected a message, found a string");
         check(json!([{"content": "a"}]), "column `c`, turn 1: `role` is missing");
-        check(json!([{"role": 1, "content": "a"}]), "column `c`, turn 1: expected `role` to be a string, found a number");
+        check(
+            json!([{"role": 1, "content": "a"}]),
+            "column `c`, turn 1: expected `role` to be a string, found a number",
+        );
         check(json!([{"role": "user"}]), "column `c`, turn 1: `content` is missing");
-        check(json!([{"role": "user", "content": 1}]), "column `c`, turn 1: expected `content` to be a string, found a number");
+        check(
+            json!([{"role": "user", "content": 1}]),
+            "column `c`, turn 1: expected `content` to be a string, found a number",
+        );
         check(
             json!([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]),
             "column `c`, turn 1: a content part is of type `image_url`: only text is read",
         );
-        check(json!([{"role": "user", "content": [{"type": "text"}]}]), "column `c`, turn 1: a content part has no text");
+        check(
+            json!([{"role": "user", "content": [{"type": "text"}]}]),
+            "column `c`, turn 1: a content part has no text",
+        );
         check(json!([{"from": "alien", "value": "x"}]), "column `c`, turn 1: unknown role `alien`");
         check(json!([{"from": "gpt"}]), "column `c`, turn 1: `value` is missing");
     }

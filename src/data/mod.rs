@@ -2,6 +2,26 @@
 //!
 //! Invariant: a [`PreferencePair`] that leaves this module has a prompt and two completions in one of two shapes, and
 //! an id that depends on nothing but that text. A row that cannot become one leaves as a [`Reject`] with its place.
+//!
+//! [`open`] reads one file: `container` cuts it into rows, `detect` tells the [`Format`] from the first of them,
+//! `convert` makes a [`PairText`] of each with the help of `message` and `implicit`. Memory does not grow with the
+//! file. Absent on purpose: tokens, chat templates, judgements on quality (empty and identical answers are kept).
+
+mod column_map;
+mod container;
+mod convert;
+mod detect;
+mod error;
+mod folder;
+mod format;
+mod implicit;
+mod message;
+mod pair_id;
+mod reader;
+mod text;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;

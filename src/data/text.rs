@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn plain_text_is_shown_as_it_is() {
         let text = PairText::Plain { prompt: "q ".into(), chosen: " y".into(), rejected: String::new() };
-        assert_eq!((text.prompt_text(), text.chosen_text(), text.rejected_text()), ("q ".into(), " y".into(), "".into()));
+        assert_eq!(
+            (text.prompt_text(), text.chosen_text(), text.rejected_text()),
+            ("q ".into(), " y".into(), "".into())
+        );
         assert_eq!(text.conversation_json(), None);
     }
 

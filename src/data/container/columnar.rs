@@ -1,14 +1,14 @@
 //! Parquet and Arrow IPC: batches of columns, taken apart into rows.
 
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::ipc::Messages;
 use super::{RawRow, RawRows, damaged, object};
 use crate::data::DataError;
 use crate::io;
@@ -19,31 +19,26 @@ const CHUNK_ROWS: usize = 128;
 /// Rows of a Parquet file, one row group after the other.
 pub(super) fn open_parquet(path: &Path) -> Result<RawRows, DataError> {
     let file = io::open(path)?;
-    let batches = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(CHUNK_ROWS).build())
-        .map_err(|source| damaged(path, 0, source))?;
-    Ok(Box::new(Rows::new(path, batches)))
+    let decode = || Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(CHUNK_ROWS).build()?);
+    let batches = guarded(decode).map_err(|source| damaged(path, 0, source))?;
+    Ok(Box::new(ColumnarRows::new(path, batches)))
 }
 
 /// Rows of an Arrow IPC file: the stream that Hugging Face `save_to_disk` writes, or the file format.
 pub(super) fn open_arrow(path: &Path) -> Result<RawRows, DataError> {
-    const FILE_MAGIC: &[u8] = b"ARROW1";
-    let mut file = io::open(path)?;
-    let mut start = Vec::new();
-    (&mut file).take(6).read_to_end(&mut start).map_err(|source| damaged(path, 0, source))?;
-    file.seek(SeekFrom::Start(0)).map_err(|source| damaged(path, 0, source))?;
-    let reader = BufReader::new(file);
-    if start == FILE_MAGIC {
-        let batches = FileReader::try_new(reader, None).map_err(|source| damaged(path, 0, source))?;
-        Ok(Box::new(Rows::new(path, batches)))
-    } else {
-        let batches = StreamReader::try_new(reader, None).map_err(|source| damaged(path, 0, source))?;
-        Ok(Box::new(Rows::new(path, batches)))
-    }
+    let messages = Messages::open(io::open(path)?).map_err(|source| damaged(path, 0, source))?;
+    Ok(Box::new(ColumnarRows::new(path, messages)))
+}
+
+/// Runs a decoder that may panic on a damaged file, as arrow-ipc does on a buffer that is shorter than its rows; what
+/// it leaves behind is not used again.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+    let panicked = |_| Err(ArrowError::ParseError("the decoder gave up on inconsistent lengths".into()));
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(panicked)
 }
 
 /// Rows of record batches.
-struct Rows<I> {
+struct ColumnarRows<I> {
     path: PathBuf,
     batches: I,
     /// What is left of the batch that was read last.
@@ -53,7 +48,7 @@ struct Rows<I> {
     is_done: bool,
 }
 
-impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> Rows<I> {
+impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> ColumnarRows<I> {
     fn new(path: &Path, batches: I) -> Self {
         let chunk = Vec::new().into_iter();
         Self { path: path.to_owned(), batches, batch: None, chunk, n_rows: 0, is_done: false }
@@ -88,7 +83,7 @@ impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> Rows<I> {
     }
 }
 
-impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Rows<I> {
+impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for ColumnarRows<I> {
     type Item = Result<RawRow, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -99,7 +94,7 @@ impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Rows<I> {
             if self.is_done {
                 return None;
             }
-            match self.next_chunk() {
+            match guarded(|| self.next_chunk()) {
                 Ok(true) => {}
                 Ok(false) => self.is_done = true,
                 Err(source) => {

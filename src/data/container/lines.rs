@@ -11,8 +11,8 @@ pub(super) struct Lines {
     path: PathBuf,
     reader: Text,
     limit: usize,
-    /// Lines read.
-    n_lines: u64,
+    /// Number of the line in the buffer.
+    line: u64,
     /// Rows read.
     n_rows: u64,
     buffer: Vec<u8>,
@@ -27,7 +27,7 @@ enum Line {
 
 impl Lines {
     pub(super) fn new(path: &Path, reader: Text, limit: usize) -> Self {
-        Self { path: path.to_owned(), reader, limit, n_lines: 0, n_rows: 0, buffer: Vec::new(), is_done: false }
+        Self { path: path.to_owned(), reader, limit, line: 0, n_rows: 0, buffer: Vec::new(), is_done: false }
     }
 
     /// Reads one line into the buffer; of a line over the limit nothing is kept.
@@ -61,7 +61,7 @@ impl Lines {
 
     fn row(&mut self, object: Result<object::Object, String>) -> RawRow {
         self.n_rows += 1;
-        RawRow { row_idx: self.n_rows - 1, line: Some(self.n_lines), n_bytes: self.buffer.len(), object }
+        RawRow { row_idx: self.n_rows - 1, line: Some(self.line), n_bytes: self.buffer.len(), object }
     }
 }
 
@@ -71,7 +71,7 @@ impl Iterator for Lines {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.is_done {
             let line = self.read_line();
-            self.n_lines += 1;
+            self.line += 1;
             match line {
                 Ok(Line::End) => self.is_done = true,
                 Ok(Line::Whole) if self.buffer.iter().all(u8::is_ascii_whitespace) => {}

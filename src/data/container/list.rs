@@ -25,7 +25,9 @@ pub(super) struct Elements {
 enum State {
     Start,
     /// Within the list; whether a comma has just been read.
-    Inside { after_comma: bool },
+    Inside {
+        after_comma: bool,
+    },
     Done,
 }
 
@@ -182,7 +184,9 @@ mod tests {
                 Ok(RawRow { row_idx, line, object: Ok(object), .. }) => {
                     format!("{row_idx}:{}:{}", line.unwrap(), object["a"])
                 }
-                Ok(RawRow { row_idx, line, object: Err(reason), .. }) => format!("{row_idx}:{}: {reason}", line.unwrap()),
+                Ok(RawRow { row_idx, line, object: Err(reason), .. }) => {
+                    format!("{row_idx}:{}: {reason}", line.unwrap())
+                }
                 Err(error) => error.to_string(),
             })
             .collect()
@@ -190,35 +194,37 @@ mod tests {
 
     #[test]
     fn elements_are_found_by_brackets_outside_strings() {
-        assert_eq!(read(" [\n {\"a\": 1},\n\n {\"a\": \"]},{\\\"\"} ,{\"a\": [{}, [2]]}\n]\n"), [
-            "0:2:1",
-            "1:4:\"]},{\\\"\"",
-            "2:4:[{},[2]]",
-        ]);
+        assert_eq!(
+            read(" [\n {\"a\": 1},\n\n {\"a\": \"]},{\\\"\"} ,{\"a\": [{}, [2]]}\n]\n"),
+            ["0:2:1", "1:4:\"]},{\\\"\"", "2:4:[{},[2]]",]
+        );
         assert_eq!(read("[]"), Vec::<String>::new());
         assert_eq!(read("[\n]\n"), Vec::<String>::new());
     }
 
     #[test]
     fn a_broken_element_is_one_row() {
-        assert_eq!(read("[{\"a\": 1},\n{\"a\" 2}, 7,, {\"a\": \"0123456789012345678901234567890123456789\"}, {\"a\": 3},]"), [
-            "0:1:1",
-            "1:2: not JSON: expected `:` at byte 6",
-            "2:2: invalid type: integer `7`, expected a JSON object",
-            "3:2: nothing where a row should be: a comma too many",
-            "4:2: the row is longer than 40 bytes",
-            "5:2:3",
-            "6:2: nothing where a row should be: a comma too many",
-        ]);
+        assert_eq!(
+            read("[{\"a\": 1},\n{\"a\" 2}, 7,, {\"a\": \"0123456789012345678901234567890123456789\"}, {\"a\": 3},]"),
+            [
+                "0:1:1",
+                "1:2: not JSON: expected `:` at byte 6",
+                "2:2: invalid type: integer `7`, expected a JSON object",
+                "3:2: nothing where a row should be: a comma too many",
+                "4:2: the row is longer than 40 bytes",
+                "5:2:3",
+                "6:2: nothing where a row should be: a comma too many",
+            ]
+        );
     }
 
     #[test]
     fn a_broken_list_is_an_error_after_the_rows_before() {
         let not_list = |problem: &str| format!("`x.json` is not a JSON list: {problem}");
-        assert_eq!(read("[{\"a\": 1},\n{\"a\": "), [
-            "0:1:1".to_owned(),
-            not_list("line 2, after 1 rows: the file ends within the list"),
-        ]);
+        assert_eq!(
+            read("[{\"a\": 1},\n{\"a\": "),
+            ["0:1:1".to_owned(), not_list("line 2, after 1 rows: the file ends within the list"),]
+        );
         assert_eq!(read("[{\"a\": 1}"), [not_list("line 1, after 0 rows: the file ends within the list")]);
         assert_eq!(read("[{\"a\": 1}]\n x"), [not_list("line 2, after 0 rows: something follows the end of the list")]);
         assert_eq!(read("[{\"a\": 1}}]"), [not_list("line 1, after 0 rows: `}` without `{`")]);

@@ -3,6 +3,7 @@
 //! Every container gives [`RawRow`]s one by one and keeps no more than one of them (or one batch) in memory.
 
 mod columnar;
+mod ipc;
 mod lines;
 mod list;
 mod object;
@@ -103,13 +104,11 @@ fn first_byte(path: &Path, reader: &mut Text) -> Result<Option<u8>, DataError> {
         if bytes.is_empty() {
             return Ok(None);
         }
-        match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            Some(at) => return Ok(bytes.get(at).copied()),
-            None => {
-                let n_bytes = bytes.len();
-                reader.consume(n_bytes);
-            }
+        if let Some(byte) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            return Ok(Some(*byte));
         }
+        let n_bytes = bytes.len();
+        reader.consume(n_bytes);
     }
 }
 

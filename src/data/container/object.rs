@@ -29,7 +29,9 @@ fn reason(error: &serde_json::Error) -> String {
     }
     match error.classify() {
         Category::Data => what.to_owned(),
-        _ if error.line() > 1 => format!("not JSON: {what} at line {} of the row, byte {}", error.line(), error.column()),
+        _ if error.line() > 1 => {
+            format!("not JSON: {what} at line {} of the row, byte {}", error.line(), error.column())
+        }
         _ => format!("not JSON: {what} at byte {}", error.column()),
     }
 }
