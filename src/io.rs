@@ -84,6 +84,11 @@ pub fn open(path: &Path) -> Result<File, IoError> {
     File::open(path).map_err(|source| IoError::new("open", path, source))
 }
 
+/// A handle that writes at the end of an existing file.
+pub fn append(path: &Path) -> Result<File, IoError> {
+    File::options().append(true).open(path).map_err(|source| IoError::new("open", path, source))
+}
+
 /// A buffered reader of the bytes inside a file: `.gz` and `.zst` are decompressed as they are read.
 pub fn open_decoded(path: &Path) -> Result<Box<dyn BufRead + Send>, IoError> {
     const BUFFER: usize = 1 << 16;
@@ -139,6 +144,11 @@ pub fn remove_dir(path: &Path) -> Result<(), IoError> {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IoError::new("delete", path, source)),
         _ => Ok(()),
     }
+}
+
+/// Makes the bytes of a file written by somebody else durable.
+pub fn sync(path: &Path) -> Result<(), IoError> {
+    open(path)?.sync_all().map_err(|source| IoError::new("sync", path, source))
 }
 
 /// Renames a folder onto a name that is free, and makes the rename durable.

@@ -1,1 +1,5 @@
-//! x
+//! All integration tests in one binary: DataFusion is linked once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")]
+
+mod golden;
+mod support;

@@ -1,0 +1,113 @@
+//! The one log-prob function: both stages call it, on the same batch type, with the same kernels.
+//!
+//! Invariant: a reference table and a policy that starts from the same weights agree to the last bit, because there is
+//! no second path. A run that starts at the reference has margin 0 and loss ln 2.
+
+use candle_core::Tensor;
+
+use crate::batch::GroupBatch;
+use crate::model::{Decoder, Gradients, Keep, ModelError, Tape};
+use crate::ops::head;
+
+/// Name of the code path below: it changes when the last bits of its results do.
+pub const KERNEL: &str = "groups-f32-1";
+
+/// What a scoring pass returns.
+#[derive(Debug)]
+pub struct Scored {
+    /// Log-probability of every scored token, in nats, in the order of `batch.scored`. // (N)
+    pub logps: Vec<f32>,
+    kept: Option<Kept>,
+}
+
+/// What the backward of a scoring pass reads.
+#[derive(Debug)]
+struct Kept {
+    tape: Tape,
+    hidden: Tensor,  // (N, D)
+    targets: Tensor, // (N)
+}
+
+/// Log-probability of every scored token of a batch.
+///
+/// Row `i` of `batch.scored` names a hidden state and the token it has to predict; the last prompt position appears
+/// once per completion that follows it, so no prompt is encoded twice and no logits are made for prompt tokens.
+///
+/// # Units
+/// Nats; each at most 0, unless the model itself yields no number (see the checks of [`crate::table`]).
+///
+/// # Errors
+/// If a token id is outside of the vocabulary.
+pub fn token_logps(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Scored, ModelError> {
+    if batch.scored.targets.is_empty() {
+        return Ok(Scored { logps: Vec::new(), kept: None });
+    }
+    let pass = model.forward(batch, keep)?;
+    let doing = "scoring tokens";
+    let n_scored = batch.scored.targets.len();
+    let targets =
+        Tensor::from_slice(&batch.scored.targets, n_scored, model.device()).map_err(ModelError::tensor(doing))?;
+    let logps = head::forward(&pass.hidden, model.head().1, &targets)
+        .and_then(|logps| logps.to_vec1())
+        .map_err(ModelError::tensor(doing))?;
+    Ok(Scored { logps, kept: pass.tape.map(|tape| Kept { tape, hidden: pass.hidden, targets }) })
+}
+
+impl Scored {
+    /// Sum over the tokens of each completion, in `f64`, in the order of `batch.scored.sequences`.
+    ///
+    /// # Units
+    /// Nats.
+    pub fn sums(&self, batch: &GroupBatch) -> Vec<f64> {
+        batch.scored.sequences.iter().map(|tokens| sum(&self.logps[tokens.clone()])).collect()
+    }
+
+    /// Adds the gradients of a loss in all parameters.
+    ///
+    /// `slopes` holds ∂loss/∂(log-prob of the sequence) of each completion, in the order of `batch.scored.sequences`;
+    /// a sequence's log-prob is a plain sum, so each of its tokens has the same slope.
+    ///
+    /// # Errors
+    /// If the pass was made with [`Keep::Nothing`] nothing is added; otherwise only if a tensor operation fails.
+    pub fn backward(
+        self,
+        model: &Decoder,
+        batch: &GroupBatch,
+        slopes: &[f64],
+        gradients: &mut Gradients,
+    ) -> Result<(), ModelError> {
+        let Some(Kept { tape, hidden, targets }) = self.kept else { return Ok(()) };
+        let d_hidden = backward_head(model, batch, slopes, &hidden, &targets, gradients)
+            .map_err(ModelError::tensor("running the head backward"))?;
+        model.backward(batch, tape, &d_hidden, gradients)
+    }
+}
+
+/// Sum of a sequence's token log-probs: `f32` terms, `f64` sum. The table and the training loop both use this one.
+pub fn sum(token_logps: &[f32]) -> f64 {
+    token_logps.iter().map(|&logp| f64::from(logp)).sum()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the tensors of a backward pass are f32")]
+fn backward_head(
+    model: &Decoder,
+    batch: &GroupBatch,
+    slopes: &[f64],
+    hidden: &Tensor,
+    targets: &Tensor,
+    gradients: &mut Gradients,
+) -> candle_core::Result<Tensor> {
+    let per_token: Vec<f32> = batch
+        .scored
+        .sequences
+        .iter()
+        .zip(slopes)
+        .flat_map(|(tokens, &slope)| std::iter::repeat_n(slope as f32, tokens.len()))
+        .collect();
+    let n_scored = per_token.len();
+    let slopes = Tensor::from_vec(per_token, n_scored, model.device())?; // (N)
+    let (id, weight) = model.head();
+    let (d_hidden, d_weight) = head::backward(&slopes, hidden, weight, targets)?;
+    gradients.add(id, d_weight)?;
+    Ok(d_hidden)
+}

@@ -1,0 +1,177 @@
+//! The configuration in the metadata of a GGUF file.
+
+use candle_core::quantized::gguf_file::Value;
+
+use super::config::{Architecture, DecoderConfig, Rope, RopeScaling};
+use super::error::ModelError;
+use crate::model_source::Gguf;
+
+/// Reads the configuration of a GGUF file.
+///
+/// # Errors
+/// Names the key, what the decoder can do and what the file says.
+pub(super) fn read(gguf: &Gguf) -> Result<DecoderConfig, ModelError> {
+    let metadata = Metadata { gguf };
+    let name = metadata.text("general.architecture")?;
+    let architecture = match name {
+        "llama" => Architecture::Llama,
+        "qwen2" => Architecture::Qwen2,
+        "qwen3" => Architecture::Qwen3,
+        found => {
+            return Err(ModelError::UnknownArchitecture {
+                path: gguf.path.clone(),
+                found: found.to_owned(),
+                known: "llama, qwen2, qwen3".into(),
+            });
+        }
+    };
+    let key = |key: &str| format!("{name}.{key}");
+    let n_heads = metadata.count(&key("attention.head_count"))?;
+    let hidden_size = metadata.count(&key("embedding_length"))?;
+    let n_layers = metadata.count(&key("block_count"))?;
+    let head_dim = match metadata.optional_count(&key("attention.key_length"))? {
+        Some(head_dim) => head_dim,
+        None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
+        None => return Err(metadata.wrong(&key("attention.head_count"), "a divisor of the embedding length")),
+    };
+    let n_kv_heads = metadata.optional_count(&key("attention.head_count_kv"))?.unwrap_or(n_heads);
+    if !n_heads.is_multiple_of(n_kv_heads) {
+        return Err(metadata.wrong(&key("attention.head_count_kv"), "a divisor of the attention heads"));
+    }
+    for (other, expected) in [("attention.value_length", head_dim), ("rope.dimension_count", head_dim)] {
+        if metadata.optional_count(&key(other))?.is_some_and(|found| found != expected) {
+            return Err(metadata.wrong(&key(other), &format!("{expected}, the width of a head")));
+        }
+    }
+    for other in ["expert_count", "attention.sliding_window"] {
+        if metadata.optional_size(&key(other))?.is_some_and(|found| found != 0) {
+            return Err(metadata.wrong(&key(other), "no such feature"));
+        }
+    }
+    let embedding = tensor_shape(gguf, "token_embd.weight")?;
+    let has = |name: &str| gguf.content.tensor_infos.contains_key(name);
+    Ok(DecoderConfig {
+        architecture,
+        vocab_size: embedding.first().copied().unwrap_or(0),
+        hidden_size,
+        intermediate_size: metadata.count(&key("feed_forward_length"))?,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        rms_norm_eps: metadata.number(&key("attention.layer_norm_rms_epsilon"))?,
+        rope: rope(&metadata, name, head_dim)?,
+        tie_word_embeddings: !has("output.weight"),
+        qkv_bias: has("blk.0.attn_q.bias"),
+        output_bias: has("blk.0.attn_output.bias"),
+        mlp_bias: has("blk.0.ffn_gate.bias"),
+        qk_norm: architecture == Architecture::Qwen3,
+        windows: vec![None; n_layers],
+        max_position_embeddings: metadata.optional_count(&key("context_length"))?,
+    })
+}
+
+fn rope(metadata: &Metadata<'_>, name: &str, head_dim: usize) -> Result<Rope, ModelError> {
+    let theta = metadata.optional_number(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0);
+    if metadata.gguf.content.tensor_infos.contains_key("rope_freqs.weight") {
+        let factors = super::weights_gguf::numbers(metadata.gguf, "rope_freqs.weight")?;
+        if factors.len() != head_dim / 2 {
+            return Err(ModelError::TensorShape {
+                path: metadata.gguf.path.clone(),
+                name: "rope_freqs.weight".into(),
+                expected: vec![head_dim / 2],
+                found: vec![factors.len()],
+            });
+        }
+        return Ok(Rope { theta, scaling: RopeScaling::PerFrequency { factors } });
+    }
+    let type_key = format!("{name}.rope.scaling.type");
+    let scaling = match metadata.optional_text(&type_key)? {
+        None | Some("none") => RopeScaling::None,
+        Some("linear") => {
+            let key = format!("{name}.rope.scaling.factor");
+            let factor = metadata.optional_number(&key)?;
+            RopeScaling::Linear { factor: factor.ok_or_else(|| metadata.missing(&key))? }
+        }
+        Some(_) => return Err(metadata.wrong(&type_key, "`none` or `linear`")),
+    };
+    Ok(Rope { theta, scaling })
+}
+
+fn tensor_shape<'a>(gguf: &'a Gguf, name: &str) -> Result<&'a [usize], ModelError> {
+    match gguf.content.tensor_infos.get(name) {
+        Some(info) => Ok(info.shape.dims()),
+        None => Err(ModelError::MissingTensor { path: gguf.path.clone(), name: name.to_owned() }),
+    }
+}
+
+/// Typed access to the metadata, with the file in every error.
+struct Metadata<'a> {
+    gguf: &'a Gguf,
+}
+
+impl<'a> Metadata<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.gguf.content.metadata.get(key)
+    }
+
+    fn missing(&self, key: &str) -> ModelError {
+        ModelError::ConfigMissing { path: self.gguf.path.clone(), key: key.to_owned() }
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> ModelError {
+        ModelError::ConfigValue {
+            path: self.gguf.path.clone(),
+            key: key.to_owned(),
+            expected: expected.to_owned(),
+            found: self.get(key).map_or_else(String::new, |value| format!("{value:?}")),
+        }
+    }
+
+    fn optional_text(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value.to_string() {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(self.wrong(key, "text")),
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<&'a str, ModelError> {
+        self.optional_text(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn optional_size(&self, key: &str) -> Result<Option<usize>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = match value {
+            Value::I32(number) => u64::try_from(*number).ok(),
+            value => value.to_u64().ok(),
+        };
+        match number.and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => Ok(Some(number as usize)),
+            None => Err(self.wrong(key, "a whole number below 2^32")),
+        }
+    }
+
+    fn optional_count(&self, key: &str) -> Result<Option<usize>, ModelError> {
+        match self.optional_size(key)? {
+            Some(0) => Err(self.wrong(key, "a number above 0")),
+            size => Ok(size),
+        }
+    }
+
+    fn count(&self, key: &str) -> Result<usize, ModelError> {
+        self.optional_count(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn optional_number(&self, key: &str) -> Result<Option<f64>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = value.to_f32().map(f64::from).or_else(|_| value.to_f64());
+        match number.ok().filter(|number| number.is_finite() && *number > 0.0) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong(key, "a number above 0")),
+        }
+    }
+
+    fn number(&self, key: &str) -> Result<f64, ModelError> {
+        self.optional_number(key)?.ok_or_else(|| self.missing(key))
+    }
+}

@@ -1,0 +1,196 @@
+//! The decoder: token ids of a batch of groups to hidden states of its scored rows, and back.
+
+use candle_core::{Device, Result as CandleResult, Tensor};
+
+use super::config::DecoderConfig;
+use super::error::ModelError;
+use super::layer::{self, Context, Layer, LayerTape};
+use super::params::{Gradients, ParamId, Params};
+use super::weights::{self, Spec};
+use crate::batch::GroupBatch;
+use crate::model_source::ModelSource;
+use crate::ops::rope::Rotation;
+use crate::ops::{embedding, norm};
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const NORM: &str = "model.norm.weight";
+const HEAD: &str = "lm_head.weight";
+const FORWARD: &str = "running the decoder forward";
+const BACKWARD: &str = "running the decoder backward";
+
+/// A decoder with its weights in `f32`.
+#[derive(Debug)]
+pub struct Decoder {
+    config: DecoderConfig,
+    params: Params,
+    embedding: ParamId,
+    layers: Vec<Layer>,
+    norm: ParamId,
+    head: ParamId,
+    frequencies: Vec<f32>,
+    device: Device,
+}
+
+/// Whether a forward pass keeps what a backward pass needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Scoring: nothing.
+    Nothing,
+    /// Training: the tape.
+    Tape,
+}
+
+/// The result of a forward pass.
+#[derive(Debug)]
+pub struct Pass {
+    /// Normed hidden states of the scored rows. // (N, D)
+    pub hidden: Tensor,
+    /// What the backward pass reads, if it was asked for.
+    pub tape: Option<Tape>,
+}
+
+/// What a backward pass reads: one entry a layer.
+#[derive(Debug)]
+pub struct Tape {
+    ids: Tensor, // (T)
+    rotation: Rotation,
+    layers: Vec<LayerTape>,
+    last: Tensor,        // (T, D)
+    scored_rows: Tensor, // (N)
+}
+
+impl Decoder {
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// If the configuration or a tensor is not one the decoder honours; nothing is guessed.
+    pub fn load(source: &ModelSource, device: &Device) -> Result<Self, ModelError> {
+        let config = weights::config(source)?;
+        let specs = specs(&config);
+        let tensors = weights::load(source, &config, &specs, device)?;
+        let mut params = Params::default();
+        for (spec, tensor) in specs.into_iter().zip(tensors) {
+            params.push(spec.name, tensor);
+        }
+        let id = |name: &str| {
+            params
+                .id(name)
+                .ok_or_else(|| ModelError::MissingTensor { path: source.path().to_owned(), name: name.to_owned() })
+        };
+        let layers = (0..config.n_layers()).map(|index| Layer::new(&config, index, id)).collect::<Result<_, _>>()?;
+        let embedding = id(EMBEDDING)?;
+        let head = if config.tie_word_embeddings { embedding } else { id(HEAD)? };
+        let norm = id(NORM)?;
+        let frequencies = config.frequencies();
+        Ok(Self { config, params, embedding, layers, norm, head, frequencies, device: device.clone() })
+    }
+
+    /// What it is made of.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Its weights.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Its weights, to be changed.
+    pub(crate) fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The head that turns hidden states into logits: the embedding where the two are tied. // (V, D)
+    pub fn head(&self) -> (ParamId, &Tensor) {
+        (self.head, self.params.get(self.head))
+    }
+
+    /// Hidden states of the scored rows of a batch.
+    ///
+    /// # Errors
+    /// If the batch holds an id the embedding has no row for.
+    pub fn forward(&self, batch: &GroupBatch, keep: Keep) -> Result<Pass, ModelError> {
+        let vocab_size = self.config.vocab_size;
+        let outside = |id: &&u32| **id as usize >= vocab_size;
+        if let Some(&id) = batch.ids.iter().chain(&batch.scored.targets).find(outside) {
+            return Err(ModelError::TokenOutOfRange { id, vocab_size });
+        }
+        self.run_forward(batch, keep).map_err(ModelError::tensor(FORWARD))
+    }
+
+    fn run_forward(&self, batch: &GroupBatch, keep: Keep) -> CandleResult<Pass> {
+        let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?; // (T)
+        let rotation = Rotation::new(&batch.positions, &self.frequencies, &self.device)?;
+        let ctx =
+            Context { config: &self.config, params: &self.params, rotation: &rotation, segments: &batch.segments };
+        let mut x = embedding::forward(self.params.get(self.embedding), &ids)?; // (T, D)
+        let mut layers = Vec::new();
+        for layer in &self.layers {
+            let (y, tape) = layer.forward(&ctx, &x)?;
+            x = y;
+            if keep == Keep::Tape {
+                layers.push(tape);
+            }
+        }
+        let scored_rows = Tensor::from_slice(&batch.scored.rows, batch.scored.rows.len(), &self.device)?; // (N)
+        let rows = x.index_select(&scored_rows, 0)?; // (N, D)
+        let hidden = norm::forward(&rows, self.params.get(self.norm), self.config.rms_norm_eps)?;
+        let tape = match keep {
+            Keep::Nothing => None,
+            Keep::Tape => Some(Tape { ids, rotation, layers, last: x, scored_rows }),
+        };
+        Ok(Pass { hidden, tape })
+    }
+
+    /// Adds the gradients of all parameters but the head's, for the gradient in the hidden states of the scored rows.
+    ///
+    /// # Shapes
+    /// `d_hidden` `(N, D)`.
+    pub fn backward(
+        &self,
+        batch: &GroupBatch,
+        tape: Tape,
+        d_hidden: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<(), ModelError> {
+        self.run_backward(batch, tape, d_hidden, gradients).map_err(ModelError::tensor(BACKWARD))
+    }
+
+    fn run_backward(
+        &self,
+        batch: &GroupBatch,
+        tape: Tape,
+        d_hidden: &Tensor,
+        gradients: &mut Gradients,
+    ) -> CandleResult<()> {
+        let ctx =
+            Context { config: &self.config, params: &self.params, rotation: &tape.rotation, segments: &batch.segments };
+        let rows = tape.last.index_select(&tape.scored_rows, 0)?; // (N, D)
+        let (d_rows, d_norm) = norm::backward(d_hidden, &rows, self.params.get(self.norm), self.config.rms_norm_eps)?;
+        gradients.add(self.norm, d_norm)?;
+        let mut dx = tape.last.zeros_like()?.index_add(&tape.scored_rows, &d_rows, 0)?; // (T, D)
+        drop(tape.last);
+        for (layer, tape) in self.layers.iter().zip(tape.layers).rev() {
+            dx = layer.backward(&ctx, &dx, &tape, gradients)?;
+        }
+        let table = self.params.get(self.embedding);
+        gradients.update(self.embedding, table, |sum| embedding::backward_into(sum, &dx, &tape.ids))
+    }
+}
+
+/// Names and shapes of all parameters, in their order.
+fn specs(config: &DecoderConfig) -> Vec<Spec> {
+    let table = vec![config.vocab_size, config.hidden_size];
+    let mut specs = vec![Spec { name: EMBEDDING.into(), shape: table.clone() }];
+    specs.extend((0..config.n_layers()).flat_map(|index| layer::specs(config, index)));
+    specs.push(Spec { name: NORM.into(), shape: vec![config.hidden_size] });
+    if !config.tie_word_embeddings {
+        specs.push(Spec { name: HEAD.into(), shape: table });
+    }
+    specs
+}

@@ -1,0 +1,158 @@
+//! What can be wrong with a model.
+
+use std::path::PathBuf;
+
+use crate::batch::BatchError;
+use crate::error::Hint;
+use crate::io::IoError;
+use crate::model_source::ModelSourceError;
+
+/// Why a checkpoint is refused, or a pass over it failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// `config.json` is not JSON.
+    #[error("cannot parse `{}`", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line and column.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An architecture this decoder does not implement.
+    #[error("`{}`: unknown architecture `{found}`, expected one of {known}", path.display())]
+    UnknownArchitecture {
+        /// `config.json` or the GGUF file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What could be loaded.
+        known: String,
+    },
+    /// A configuration value the decoder would not honour.
+    #[error("`{}`, key `{key}`: expected {expected}, found `{found}`", path.display())]
+    ConfigValue {
+        /// `config.json` or the GGUF file.
+        path: PathBuf,
+        /// The key, with its section.
+        key: String,
+        /// What the decoder can do.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// A configuration value that is needed and not there.
+    #[error("`{}`: key `{key}` is missing", path.display())]
+    ConfigMissing {
+        /// `config.json` or the GGUF file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A folder without weights.
+    #[error("no weights in `{}`: expected `model.safetensors` or `model.safetensors.index.json`", path.display())]
+    NoWeights {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A damaged safetensors file.
+    #[error("cannot read safetensors file `{}`", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        #[source]
+        source: safetensors::SafeTensorError,
+    },
+    /// A tensor the architecture needs and the checkpoint lacks.
+    #[error("`{}`: tensor `{name}` is missing", path.display())]
+    MissingTensor {
+        /// Folder or file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+    },
+    /// A tensor the architecture has no place for.
+    #[error("`{}`: tensor `{name}` has no place in a {architecture} model of this configuration", path.display())]
+    UnknownTensor {
+        /// Folder or file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// The architecture.
+        architecture: String,
+    },
+    /// A tensor of another shape than the configuration asks for.
+    #[error("`{}`, tensor `{name}`: expected shape {expected:?}, found {found:?}", path.display())]
+    TensorShape {
+        /// Folder or file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// By the configuration.
+        expected: Vec<usize>,
+        /// In the file.
+        found: Vec<usize>,
+    },
+    /// A tensor of a type weights do not have.
+    #[error("`{}`, tensor `{name}`: expected f32, f16 or bf16, found {found}", path.display())]
+    TensorDtype {
+        /// Folder or file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// In the file.
+        found: String,
+    },
+    /// A token id the embedding has no row for.
+    #[error("token id {id} is outside of the model's vocabulary of {vocab_size}")]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// A batch that cannot be scored.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// Where the model is.
+    #[error(transparent)]
+    Source(#[from] ModelSourceError),
+    /// A file of the model.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A tensor operation failed.
+    #[error("tensor operation failed while {doing}")]
+    Tensor {
+        /// What was being done.
+        doing: &'static str,
+        /// What candle says.
+        #[source]
+        source: candle_core::Error,
+    },
+}
+
+impl ModelError {
+    /// Wraps an error of candle with what was being done.
+    pub(crate) fn tensor(doing: &'static str) -> impl FnOnce(candle_core::Error) -> Self {
+        move |source| Self::Tensor { doing, source }
+    }
+}
+
+impl Hint for ModelError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::TokenOutOfRange { .. } => {
+                Some("the tokenizer is another model's: use the `tokenizer.json` that came with the weights".into())
+            }
+            Self::Safetensors { .. } => Some("the file is damaged or cut short: fetch it again".into()),
+            Self::UnknownTensor { .. } => {
+                Some("the weights belong to another architecture or configuration than `config.json` says".into())
+            }
+            Self::Source(error) => error.hint(),
+            Self::Io(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

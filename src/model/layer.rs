@@ -1,0 +1,229 @@
+//! One transformer layer: forward, and backward from what the forward kept.
+
+use candle_core::{Result as CandleResult, Tensor};
+
+use super::config::DecoderConfig;
+use super::params::{Gradients, ParamId, Params};
+use super::weights::Spec;
+use crate::ops::attention::Attention;
+use crate::ops::rope::Rotation;
+use crate::ops::{linear, norm, rope, swiglu};
+
+/// A linear map of the model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Projection {
+    weight: ParamId,
+    bias: Option<ParamId>,
+}
+
+impl Projection {
+    fn forward(self, params: &Params, x: &Tensor) -> CandleResult<Tensor> {
+        linear::forward(x, params.get(self.weight), self.bias.map(|bias| params.get(bias)))
+    }
+
+    /// Adds the gradients of its parameters, returns the one in `x`.
+    fn backward(self, params: &Params, dy: &Tensor, x: &Tensor, gradients: &mut Gradients) -> CandleResult<Tensor> {
+        gradients.add(self.weight, linear::backward_weight(dy, x)?)?;
+        if let Some(bias) = self.bias {
+            gradients.add(bias, linear::backward_bias(dy)?)?;
+        }
+        linear::backward_input(dy, params.get(self.weight))
+    }
+}
+
+/// The parameters of a layer.
+#[derive(Debug)]
+pub(super) struct Layer {
+    attention_norm: ParamId,
+    q: Projection,
+    k: Projection,
+    v: Projection,
+    o: Projection,
+    /// Norms of queries and keys, per head.
+    qk_norms: Option<(ParamId, ParamId)>,
+    mlp_norm: ParamId,
+    gate: Projection,
+    up: Projection,
+    down: Projection,
+    window: Option<usize>,
+}
+
+/// What the backward of a layer reads. `T` rows; everything else is made again.
+#[derive(Debug)]
+pub(super) struct LayerTape {
+    x: Tensor,                             // (T, D)
+    before_norm: Option<(Tensor, Tensor)>, // queries (T, H, d) and keys (T, G, d)
+    q: Tensor,                             // (T, H, d), rotated
+    k: Tensor,                             // (T, G, d), rotated
+    v: Tensor,                             // (T, G, d)
+    attended: Tensor,                      // (T, H·d)
+    middle: Tensor,                        // (T, D)
+    gate: Tensor,                          // (T, F)
+    up: Tensor,                            // (T, F)
+}
+
+/// What all layers share in one pass.
+pub(super) struct Context<'a> {
+    pub(super) config: &'a DecoderConfig,
+    pub(super) params: &'a Params,
+    pub(super) rotation: &'a Rotation,
+    pub(super) segments: &'a [crate::batch::Segment],
+}
+
+impl Context<'_> {
+    fn attention(&self, window: Option<usize>) -> Attention<'_> {
+        Attention { segments: self.segments, scale: (self.config.head_dim as f64).sqrt().recip(), window }
+    }
+}
+
+/// Names and shapes of the parameters of layer `index`.
+pub(super) fn specs(config: &DecoderConfig, index: usize) -> Vec<Spec> {
+    let (width, inner) = (config.hidden_size, config.intermediate_size);
+    let (q_width, kv_width) = (config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim);
+    let mut specs = Vec::new();
+    let mut push = |part: &str, shape: &[usize]| {
+        specs.push(Spec { name: format!("model.layers.{index}.{part}"), shape: shape.to_vec() });
+    };
+    let mut projection = |part: &str, out: usize, input: usize, has_bias: bool| {
+        push(&format!("{part}.weight"), &[out, input]);
+        if has_bias {
+            push(&format!("{part}.bias"), &[out]);
+        }
+    };
+    projection("self_attn.q_proj", q_width, width, config.qkv_bias);
+    projection("self_attn.k_proj", kv_width, width, config.qkv_bias);
+    projection("self_attn.v_proj", kv_width, width, config.qkv_bias);
+    projection("self_attn.o_proj", width, q_width, config.output_bias);
+    projection("mlp.gate_proj", inner, width, config.mlp_bias);
+    projection("mlp.up_proj", inner, width, config.mlp_bias);
+    projection("mlp.down_proj", width, inner, config.mlp_bias);
+    push("input_layernorm.weight", &[width]);
+    push("post_attention_layernorm.weight", &[width]);
+    if config.qk_norm {
+        push("self_attn.q_norm.weight", &[config.head_dim]);
+        push("self_attn.k_norm.weight", &[config.head_dim]);
+    }
+    specs
+}
+
+impl Layer {
+    /// Layer `index`, its parameters looked up by name.
+    pub(super) fn new<E>(
+        config: &DecoderConfig,
+        index: usize,
+        id: impl Fn(&str) -> Result<ParamId, E>,
+    ) -> Result<Self, E> {
+        let id = |part: &str| id(&format!("model.layers.{index}.{part}"));
+        let projection = |part: &str, has_bias: bool| {
+            let bias = if has_bias { Some(id(&format!("{part}.bias"))?) } else { None };
+            Ok(Projection { weight: id(&format!("{part}.weight"))?, bias })
+        };
+        let qk_norms =
+            if config.qk_norm { Some((id("self_attn.q_norm.weight")?, id("self_attn.k_norm.weight")?)) } else { None };
+        Ok(Self {
+            attention_norm: id("input_layernorm.weight")?,
+            q: projection("self_attn.q_proj", config.qkv_bias)?,
+            k: projection("self_attn.k_proj", config.qkv_bias)?,
+            v: projection("self_attn.v_proj", config.qkv_bias)?,
+            o: projection("self_attn.o_proj", config.output_bias)?,
+            qk_norms,
+            mlp_norm: id("post_attention_layernorm.weight")?,
+            gate: projection("mlp.gate_proj", config.mlp_bias)?,
+            up: projection("mlp.up_proj", config.mlp_bias)?,
+            down: projection("mlp.down_proj", config.mlp_bias)?,
+            window: config.windows[index],
+        })
+    }
+
+    /// # Shapes
+    /// `x` `(T, D)`; returns the same and what a backward needs.
+    pub(super) fn forward(&self, ctx: &Context<'_>, x: &Tensor) -> CandleResult<(Tensor, LayerTape)> {
+        let (config, params) = (ctx.config, ctx.params);
+        let eps = config.rms_norm_eps;
+        let n_rows = x.dim(0)?;
+
+        let normed = norm::forward(x, params.get(self.attention_norm), eps)?;
+        let heads = |y: Tensor, n: usize| y.reshape((n_rows, n, config.head_dim));
+        let mut q = heads(self.q.forward(params, &normed)?, config.n_heads)?; // (T, H, d)
+        let mut k = heads(self.k.forward(params, &normed)?, config.n_kv_heads)?; // (T, G, d)
+        let v = heads(self.v.forward(params, &normed)?, config.n_kv_heads)?;
+        let mut before_norm = None;
+        if let Some((q_norm, k_norm)) = self.qk_norms {
+            let normed = (norm::forward(&q, params.get(q_norm), eps)?, norm::forward(&k, params.get(k_norm), eps)?);
+            before_norm = Some((q, k));
+            (q, k) = normed;
+        }
+        let (q, k) = (rope::forward(&q, ctx.rotation)?, rope::forward(&k, ctx.rotation)?);
+        let attended = ctx.attention(self.window).forward(&q, &k, &v)?.flatten_from(1)?; // (T, H·d)
+        let middle = (x + self.o.forward(params, &attended)?)?; // (T, D)
+
+        let normed = norm::forward(&middle, params.get(self.mlp_norm), eps)?;
+        let gate = self.gate.forward(params, &normed)?; // (T, F)
+        let up = self.up.forward(params, &normed)?;
+        let y = (&middle + self.down.forward(params, &swiglu::forward(&gate, &up)?)?)?;
+        Ok((y, LayerTape { x: x.clone(), before_norm, q, k, v, attended, middle, gate, up }))
+    }
+
+    /// Adds the gradients of the layer's parameters, returns the one in its input.
+    ///
+    /// # Shapes
+    /// `dy` `(T, D)`; returns the same.
+    pub(super) fn backward(
+        &self,
+        ctx: &Context<'_>,
+        dy: &Tensor,
+        tape: &LayerTape,
+        gradients: &mut Gradients,
+    ) -> CandleResult<Tensor> {
+        let d_middle = self.backward_mlp(ctx, dy, tape, gradients)?;
+        self.backward_attention(ctx, &d_middle, tape, gradients)
+    }
+
+    fn backward_mlp(
+        &self,
+        ctx: &Context<'_>,
+        dy: &Tensor,
+        tape: &LayerTape,
+        gradients: &mut Gradients,
+    ) -> CandleResult<Tensor> {
+        let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);
+        let activated = swiglu::forward(&tape.gate, &tape.up)?;
+        let d_activated = self.down.backward(params, dy, &activated, gradients)?; // (T, F)
+        let (d_gate, d_up) = swiglu::backward(&d_activated, &tape.gate, &tape.up)?;
+        let normed = norm::forward(&tape.middle, params.get(self.mlp_norm), eps)?;
+        let d_normed = (self.gate.backward(params, &d_gate, &normed, gradients)?
+            + self.up.backward(params, &d_up, &normed, gradients)?)?; // (T, D)
+        let (d_middle, d_weight) = norm::backward(&d_normed, &tape.middle, params.get(self.mlp_norm), eps)?;
+        gradients.add(self.mlp_norm, d_weight)?;
+        dy + d_middle
+    }
+
+    fn backward_attention(
+        &self,
+        ctx: &Context<'_>,
+        d_middle: &Tensor,
+        tape: &LayerTape,
+        gradients: &mut Gradients,
+    ) -> CandleResult<Tensor> {
+        let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);
+        let d_attended = self.o.backward(params, d_middle, &tape.attended, gradients)?.reshape(tape.q.shape())?;
+        let attention = ctx.attention(self.window).backward(&d_attended, &tape.q, &tape.k, &tape.v)?;
+        let mut dq = rope::backward(&attention.dq, ctx.rotation)?; // (T, H, d)
+        let mut dk = rope::backward(&attention.dk, ctx.rotation)?; // (T, G, d)
+        if let (Some((q_norm, k_norm)), Some((q, k))) = (self.qk_norms, &tape.before_norm) {
+            let d_weights;
+            (dq, d_weights) = norm::backward(&dq, q, params.get(q_norm), eps)?;
+            gradients.add(q_norm, d_weights)?;
+            let d_weights;
+            (dk, d_weights) = norm::backward(&dk, k, params.get(k_norm), eps)?;
+            gradients.add(k_norm, d_weights)?;
+        }
+        let normed = norm::forward(&tape.x, params.get(self.attention_norm), eps)?;
+        let d_normed = (self.q.backward(params, &dq.flatten_from(1)?, &normed, gradients)?
+            + self.k.backward(params, &dk.flatten_from(1)?, &normed, gradients)?)?;
+        let d_normed = (d_normed + self.v.backward(params, &attention.dv.flatten_from(1)?, &normed, gradients)?)?;
+        let (dx, d_weight) = norm::backward(&d_normed, &tape.x, params.get(self.attention_norm), eps)?;
+        gradients.add(self.attention_norm, d_weight)?;
+        d_middle + dx
+    }
+}

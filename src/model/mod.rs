@@ -1,0 +1,44 @@
+//! One trainable decoder, configured: Llama, Mistral, Qwen2 and Qwen3 checkpoints from safetensors or GGUF.
+//!
+//! Invariant: what is loaded is what the checkpoint says. An architecture, a configuration value or a tensor that the
+//! decoder would not honour is refused by name, never guessed or ignored.
+//!
+//! Absent on purpose: generation (candle-transformers has it), padding and masks (see [`crate::batch`]), autograd
+//! (see [`crate::ops`]).
+
+mod config;
+mod config_gguf;
+mod config_hf;
+mod decoder;
+mod error;
+mod export;
+mod layer;
+mod params;
+mod weights;
+mod weights_gguf;
+mod weights_safetensors;
+
+pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
+pub use decoder::{Decoder, Keep, Pass, Tape};
+pub use error::ModelError;
+pub use export::export;
+pub(crate) use export::write_safetensors;
+pub use params::{Gradients, ParamId, Params};
+pub use weights::{Digests, architecture};
+
+/// The precision of the forward pass that makes log-probs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoringDtype {
+    /// Weights, activations and reductions in `f32`.
+    #[default]
+    F32,
+}
+
+impl std::fmt::Display for ScoringDtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::F32 => f.write_str("f32"),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Named, ordered parameters and their gradients.
+
+use candle_core::{Result, Tensor};
+
+use crate::ops::reduce;
+
+/// Which parameter: its place in [`Params`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParamId(usize);
+
+/// The parameters of a model, in the order of its layers, under their Hugging Face names.
+///
+/// The order is part of the contract: sums over parameters, checkpoints and logs follow it.
+#[derive(Debug, Default)]
+pub struct Params {
+    names: Vec<String>,
+    tensors: Vec<Tensor>,
+}
+
+impl Params {
+    /// Appends a parameter.
+    pub fn push(&mut self, name: String, tensor: Tensor) {
+        self.names.push(name);
+        self.tensors.push(tensor);
+    }
+
+    /// The tensor of a parameter.
+    pub fn get(&self, id: ParamId) -> &Tensor {
+        &self.tensors[id.0]
+    }
+
+    /// The parameter of a name.
+    pub fn id(&self, name: &str) -> Option<ParamId> {
+        self.names.iter().position(|known| known == name).map(ParamId)
+    }
+
+    /// The name of a parameter.
+    pub fn name(&self, id: ParamId) -> &str {
+        &self.names[id.0]
+    }
+
+    /// All parameters in order.
+    pub fn iter(&self) -> impl Iterator<Item = (ParamId, &str, &Tensor)> {
+        self.names
+            .iter()
+            .zip(&self.tensors)
+            .enumerate()
+            .map(|(index, (name, tensor))| (ParamId(index), &**name, tensor))
+    }
+
+    /// Puts other tensors in the place of all parameters, in their order.
+    pub(crate) fn replace(&mut self, tensors: Vec<Tensor>) {
+        debug_assert_eq!(tensors.len(), self.names.len());
+        self.tensors = tensors;
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// How many numbers they hold.
+    pub fn n_parameters(&self) -> usize {
+        self.tensors.iter().map(Tensor::elem_count).sum()
+    }
+}
+
+/// Gradients of a loss in the parameters, summed over micro-batches.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    slots: Vec<Option<Tensor>>,
+}
+
+impl Gradients {
+    /// No gradient for any of `params` yet.
+    pub fn new(params: &Params) -> Self {
+        Self { slots: vec![None; params.len()] }
+    }
+
+    /// Adds to the gradient of a parameter.
+    pub fn add(&mut self, id: ParamId, gradient: Tensor) -> Result<()> {
+        let slot = &mut self.slots[id.0];
+        *slot = Some(match slot.take() {
+            Some(sum) => (sum + gradient)?,
+            None => gradient,
+        });
+        Ok(())
+    }
+
+    /// Replaces the gradient of a parameter by a function of it; zeros where there is none yet.
+    pub fn update(&mut self, id: ParamId, like: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<()> {
+        let slot = &mut self.slots[id.0];
+        let sum = match slot.take() {
+            Some(sum) => sum,
+            None => like.zeros_like()?,
+        };
+        *slot = Some(f(&sum)?);
+        Ok(())
+    }
+
+    /// The gradient of a parameter, if any pass gave it one.
+    pub fn get(&self, id: ParamId) -> Option<&Tensor> {
+        self.slots[id.0].as_ref()
+    }
+
+    /// L2 norm over all parameters, accumulated in `f64` in parameter order.
+    pub fn norm(&self) -> Result<f64> {
+        let mut sum = 0.0;
+        for gradient in self.slots.iter().flatten() {
+            sum += reduce::sum_of_squares(gradient)?;
+        }
+        Ok(sum.sqrt())
+    }
+}

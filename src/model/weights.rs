@@ -1,0 +1,71 @@
+//! The tensors a decoder needs, and where they come from.
+
+use candle_core::{Device, Tensor};
+
+use super::config::{Architecture, DecoderConfig};
+use super::error::ModelError;
+use super::{config_gguf, config_hf, weights_gguf, weights_safetensors};
+use crate::digest::Digest;
+use crate::io;
+use crate::model_source::{Gguf, ModelSource};
+
+/// Name and shape of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spec {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+}
+
+/// What was loaded, as provenance records it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digests {
+    /// Of the weight files (of the GGUF file as a whole).
+    pub weights: Digest,
+    /// Of `config.json` (of the GGUF file as a whole).
+    pub config: Digest,
+}
+
+impl Digests {
+    /// Digests the files of a model, without loading it.
+    pub fn of(source: &ModelSource) -> Result<Self, ModelError> {
+        match source {
+            ModelSource::Gguf(path) => {
+                let digest = Digest::of_large(&io::map(path)?);
+                Ok(Self { weights: digest, config: digest })
+            }
+            ModelSource::Folder(folder) => Ok(Self {
+                weights: weights_safetensors::digest(folder)?,
+                config: Digest::of(&io::read(&folder.join("config.json"))?),
+            }),
+        }
+    }
+}
+
+/// The family of a model, without loading its weights.
+pub fn architecture(source: &ModelSource) -> Result<Architecture, ModelError> {
+    Ok(config(source)?.architecture)
+}
+
+/// Reads the configuration of a model.
+pub(super) fn config(source: &ModelSource) -> Result<DecoderConfig, ModelError> {
+    match source {
+        ModelSource::Folder(folder) => config_hf::read(&folder.join("config.json")),
+        ModelSource::Gguf(path) => config_gguf::read(&Gguf::open(path)?),
+    }
+}
+
+/// Loads the tensors of `specs`, in their order, as `f32`.
+///
+/// # Errors
+/// If one is missing, has another shape or type, or if the checkpoint holds one that is not asked for.
+pub(super) fn load(
+    source: &ModelSource,
+    config: &DecoderConfig,
+    specs: &[Spec],
+    device: &Device,
+) -> Result<Vec<Tensor>, ModelError> {
+    match source {
+        ModelSource::Folder(folder) => weights_safetensors::load(folder, config, specs, device),
+        ModelSource::Gguf(path) => weights_gguf::load(&Gguf::open(path)?, config, specs, device),
+    }
+}

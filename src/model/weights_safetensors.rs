@@ -1,0 +1,106 @@
+//! Weights from `model.safetensors` or from the shards of `model.safetensors.index.json`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use super::config::DecoderConfig;
+use super::error::ModelError;
+use super::weights::Spec;
+use crate::digest::Digest;
+use crate::io;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The weight files of a folder, sorted by name.
+fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, ModelError> {
+    let index_path = folder.join(INDEX);
+    if folder.join(SINGLE).is_file() {
+        return Ok(BTreeSet::from([folder.join(SINGLE)]));
+    }
+    if !index_path.is_file() {
+        return Err(ModelError::NoWeights { path: folder.to_owned() });
+    }
+    let text = io::read_text(&index_path)?;
+    let index: Index =
+        serde_json::from_str(&text).map_err(|source| ModelError::Json { path: index_path.clone(), source })?;
+    let inside = |name: &str| Path::new(name).file_name().is_some_and(|file| file == name);
+    match index.weight_map.values().find(|name| !inside(name)) {
+        Some(outside) => Err(ModelError::ConfigValue {
+            path: index_path,
+            key: "weight_map".into(),
+            expected: "file names in the same folder".into(),
+            found: outside.clone(),
+        }),
+        None => Ok(index.weight_map.values().map(|name| folder.join(name)).collect()),
+    }
+}
+
+/// Digest of all weight files, in the order of their names.
+pub(super) fn digest(folder: &Path) -> Result<Digest, ModelError> {
+    let mut parts = Vec::new();
+    for path in files(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        parts.push((name, Digest::of_large(&io::map(&path)?)));
+    }
+    Ok(Digest::of_parts(parts.iter().map(|(name, digest)| (name.as_str(), digest.as_bytes().as_slice()))))
+}
+
+pub(super) fn load(
+    folder: &Path,
+    config: &DecoderConfig,
+    specs: &[Spec],
+    device: &Device,
+) -> Result<Vec<Tensor>, ModelError> {
+    let slots: HashMap<&str, usize> = specs.iter().enumerate().map(|(slot, spec)| (spec.name.as_str(), slot)).collect();
+    let mut tensors: Vec<Option<Tensor>> = vec![None; specs.len()];
+    for path in files(folder)? {
+        let map = io::map(&path)?;
+        let file =
+            SafeTensors::deserialize(&map).map_err(|source| ModelError::Safetensors { path: path.clone(), source })?;
+        for (name, view) in file.iter() {
+            let Some(&slot) = slots.get(name) else {
+                if is_derived(name, config) {
+                    continue;
+                }
+                return Err(ModelError::UnknownTensor {
+                    path,
+                    name: name.to_owned(),
+                    architecture: config.architecture.to_string(),
+                });
+            };
+            let spec = &specs[slot];
+            if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+                let found = format!("{:?}", view.dtype());
+                return Err(ModelError::TensorDtype { path, name: name.to_owned(), found });
+            }
+            if view.shape() != spec.shape {
+                return Err(ModelError::TensorShape {
+                    path,
+                    name: name.to_owned(),
+                    expected: spec.shape.clone(),
+                    found: view.shape().to_vec(),
+                });
+            }
+            let tensor = view.load(device).and_then(|tensor| tensor.to_dtype(DType::F32));
+            tensors[slot] = Some(tensor.map_err(ModelError::tensor("loading weights"))?);
+        }
+    }
+    let missing = |spec: &Spec| ModelError::MissingTensor { path: folder.to_owned(), name: spec.name.clone() };
+    tensors.into_iter().zip(specs).map(|(tensor, spec)| tensor.ok_or_else(|| missing(spec))).collect()
+}
+
+/// Tensors some checkpoints carry although they follow from others.
+fn is_derived(name: &str, config: &DecoderConfig) -> bool {
+    name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && config.tie_word_embeddings)
+}

@@ -1,0 +1,50 @@
+//! Rotary position embedding (Su et al. 2021, arXiv:2104.09864, eq. 34) at explicit positions, in the half-split
+//! layout of the Hugging Face checkpoints: dimension `i` is rotated with dimension `i + d/2`.
+
+use candle_core::{Device, Result, Tensor};
+
+/// Cosines and sines of every row's position.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    cos: Tensor, // (T, d/2)
+    sin: Tensor, // (T, d/2)
+    minus_sin: Tensor,
+}
+
+impl Rotation {
+    /// Angles `position · frequency`, multiplied in `f32` as the reference implementations do.
+    ///
+    /// # Shapes
+    /// `positions` `(T)`, `frequencies` `(d/2)`.
+    pub fn new(positions: &[u32], frequencies: &[f32], device: &Device) -> Result<Self> {
+        let mut cos = Vec::with_capacity(positions.len() * frequencies.len());
+        let mut sin = Vec::with_capacity(positions.len() * frequencies.len());
+        for &position in positions {
+            for &frequency in frequencies {
+                let (s, c) = (position as f32 * frequency).sin_cos();
+                cos.push(c);
+                sin.push(s);
+            }
+        }
+        let shape = (positions.len(), frequencies.len());
+        let sin = Tensor::from_vec(sin, shape, device)?;
+        Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, minus_sin: sin.neg()?, sin })
+    }
+}
+
+/// Rotates every head of every row.
+///
+/// # Shapes
+/// `x` `(T, H, d)`; returns the same.
+pub fn forward(x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+    rotate(x, &rotation.cos, &rotation.sin)
+}
+
+/// Gradient in `x`: the rotation by the opposite angle.
+pub fn backward(dy: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+    rotate(dy, &rotation.cos, &rotation.minus_sin)
+}
+
+fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    candle_nn::rotary_emb::rope_thd(&x.unsqueeze(0)?.contiguous()?, cos, sin)?.squeeze(0)
+}

@@ -1,0 +1,102 @@
+//! Why stage one is refused or stops.
+
+use std::path::PathBuf;
+
+use crate::data::DataError;
+use crate::error::Hint;
+use crate::io::IoError;
+use crate::model::ModelError;
+use crate::model_source::ModelSourceError;
+use crate::table::TableError;
+use crate::tokenize::TokenizeError;
+
+/// What can go wrong in stage one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrecomputeError {
+    /// No data file was named.
+    #[error("no data files given")]
+    NoData,
+    /// No row became a pair.
+    #[error("no pair to score in {n_rows} rows")]
+    NoPairs {
+        /// Rows read.
+        n_rows: u64,
+        /// Where the reasons are, if there are any.
+        rejects: Option<PathBuf>,
+    },
+    /// Too many rows are not pairs.
+    #[error(
+        "{n_rejected} of {n_rows} rows rejected, expected at most {}: first in `{}`, row {row_idx}{}: {reason}",
+        percent(*max_reject_rate),
+        source_file.display(),
+        line.map(|line| format!(" (line {line})")).unwrap_or_default()
+    )]
+    TooManyRejects {
+        /// Rows rejected.
+        n_rejected: u64,
+        /// Rows read.
+        n_rows: u64,
+        /// Share allowed.
+        max_reject_rate: f64,
+        /// File of the first rejected row.
+        source_file: PathBuf,
+        /// Its row, from 0.
+        row_idx: u64,
+        /// Its line, from 1, if the file has lines.
+        line: Option<u64>,
+        /// What is wrong with it.
+        reason: String,
+        /// Where all of them are.
+        rejects: PathBuf,
+    },
+    /// The model.
+    #[error("cannot use model `{model}`")]
+    Model {
+        /// As the user gave it.
+        model: String,
+        /// Why.
+        #[source]
+        source: ModelError,
+    },
+    /// Where the model is.
+    #[error(transparent)]
+    ModelSource(#[from] ModelSourceError),
+    /// The tokenizer, its template, or the token store.
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A file.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+fn percent(rate: f64) -> String {
+    format!("{} %", 100.0 * rate)
+}
+
+impl Hint for PrecomputeError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoData => Some("name one with `--data FILE` or under `[data] files` of the pipeline".into()),
+            Self::NoPairs { rejects, .. } => {
+                rejects.as_ref().map(|path| format!("`piref sql {} -c \"SELECT * FROM rejects\"`", path.display()))
+            }
+            Self::TooManyRejects { rejects, .. } => Some(format!(
+                "all of them are in `{}`; `--max-reject-rate` allows a larger share",
+                rejects.display()
+            )),
+            Self::Model { source, .. } => source.hint(),
+            Self::ModelSource(error) => error.hint(),
+            Self::Tokenize(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Table(error) => error.hint(),
+            Self::Io(error) => error.hint(),
+        }
+    }
+}

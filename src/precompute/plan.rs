@@ -1,0 +1,117 @@
+//! What stage one is told, what it says on the way, and what it ends with.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::data::ColumnMap;
+use crate::model::ScoringDtype;
+use crate::tokenize::Rules;
+
+/// Whether to keep what an earlier run has scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Keep its parts and score what is missing.
+    Resume,
+    /// Delete its table and score everything.
+    Fresh,
+}
+
+/// Stage one, checked.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The reference model: folder, `.gguf` file or cached name.
+    pub model: String,
+    /// Data files, in the order of the table.
+    pub data: Vec<PathBuf>,
+    /// Which columns are prompt, chosen and rejected, where the names do not say so.
+    pub column_map: ColumnMap,
+    /// Share of rows that may be rejected before the run is refused.
+    pub max_reject_rate: f64,
+    /// Only the first so many pairs.
+    pub limit: Option<NonZeroU64>,
+    /// The folder of the table.
+    pub out: PathBuf,
+    /// How text becomes token ids.
+    pub rules: Rules,
+    /// Precision of the forward pass.
+    pub dtype: ScoringDtype,
+    /// Token budget of a forward pass; changes memory and speed, not the result beyond rounding.
+    pub max_tokens: NonZeroUsize,
+    /// Pairs per part of the table.
+    pub rows_per_part: NonZeroUsize,
+    /// What to do with an earlier run's table.
+    pub start: Start,
+}
+
+/// What stage one says while it runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Something a user should know.
+    Note(String),
+    /// The format of a data file was recognised.
+    Detected {
+        /// The file.
+        path: &'a Path,
+        /// What it is.
+        format: String,
+        /// Its columns.
+        columns: &'a [String],
+    },
+    /// All text is token ids.
+    Tokenised {
+        /// Pairs to score.
+        n_pairs: u64,
+        /// Rows that are none.
+        n_rejected: u64,
+        /// Tokens in them, each prompt counted once.
+        n_tokens: u64,
+    },
+    /// Parts of an earlier run are kept.
+    Resumed {
+        /// Pairs in them.
+        n_pairs: u64,
+    },
+    /// The model is in memory.
+    ModelLoaded {
+        /// Its architecture.
+        architecture: String,
+        /// Numbers in its weights.
+        n_parameters: usize,
+    },
+    /// Another forward pass is done.
+    Scored {
+        /// Pairs scored by this run so far.
+        n_pairs: u64,
+        /// Pairs this run has to score.
+        n_total: u64,
+        /// Tokens of the pairs so far, each prompt counted once.
+        n_tokens: u64,
+        /// Tokens of all pairs to score.
+        n_total_tokens: u64,
+    },
+}
+
+/// What stage one ends with.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Pairs in the table.
+    pub n_pairs: u64,
+    /// Rows in the rejects file.
+    pub n_rejected: u64,
+    /// Pairs scored by this run.
+    pub n_scored: u64,
+    /// Pairs kept from an earlier run.
+    pub n_resumed: u64,
+    /// Tokens scored by this run, each prompt counted once.
+    pub n_tokens: u64,
+    /// Wall time, in seconds.
+    pub seconds: f64,
+    /// Wall time of the scoring alone, in seconds.
+    pub scoring_seconds: f64,
+    /// The table.
+    pub table: PathBuf,
+    /// The rejects file, if any row was rejected.
+    pub rejects: Option<PathBuf>,
+}

@@ -1,0 +1,162 @@
+//! Data files to the token store and the rejects table, in one streaming pass.
+
+use std::path::{Path, PathBuf};
+
+use super::error::PrecomputeError;
+use super::plan::{Event, Plan};
+use crate::data::{self, PreferencePair, Reject, Row};
+use crate::digest::Digest;
+use crate::io;
+use crate::table::{FileRecord, RejectsWriter, SourceProvenance};
+use crate::tokenize::{PairTokenizer, StoreWriter, TokenStore};
+
+/// The data as token ids, and what is known of where it came from.
+pub(super) struct Tokens {
+    pub(super) store: TokenStore,
+    pub(super) sources: Vec<SourceProvenance>,
+    pub(super) rejects: Option<FileRecord>,
+}
+
+/// Pairs tokenised together: enough for the tokenizer's threads, small in memory.
+const CHUNK: usize = 256;
+
+/// Reads and tokenises the data of the plan.
+///
+/// # Errors
+/// If a file is not preference data, or if more rows are rejected than the plan allows; the rejects file is then there
+/// to be read.
+pub(super) fn read(
+    plan: &Plan,
+    tokenizer: &PairTokenizer,
+    store_path: &Path,
+    rejects_path: &Path,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Tokens, PrecomputeError> {
+    if plan.data.is_empty() {
+        return Err(PrecomputeError::NoData);
+    }
+    let mut sink = Sink {
+        tokenizer,
+        store: StoreWriter::create(store_path)?,
+        rejects: RejectsWriter::new(rejects_path),
+        chunk: Vec::with_capacity(CHUNK),
+        n_pairs: 0,
+        n_rejected: 0,
+        first_reject: None,
+    };
+    let mut sources = Vec::new();
+    for path in data_files(&plan.data)? {
+        let mut reader = data::open(&path, &plan.column_map)?;
+        let format = reader.format().to_string();
+        observe(Event::Detected { path: &path, format: format.clone(), columns: reader.columns() });
+        let mut rows = 0;
+        while !sink.is_full(plan) {
+            let Some(row) = reader.next() else { break };
+            rows += 1;
+            match row? {
+                Row::Pair(pair) => sink.push(pair)?,
+                Row::Reject(reject) => sink.reject(reject)?,
+            }
+        }
+        sink.flush(plan)?;
+        let map = io::map(&path)?;
+        sources.push(SourceProvenance {
+            path: path.display().to_string(),
+            format,
+            rows,
+            bytes: map.len() as u64,
+            digest: Digest::of_large(&map),
+        });
+    }
+    sink.finish(plan, sources, rejects_path)
+}
+
+/// The files behind the names: a saved dataset is a folder of them.
+fn data_files(names: &[PathBuf]) -> Result<Vec<PathBuf>, PrecomputeError> {
+    let mut files = Vec::new();
+    for name in names {
+        files.extend(data::files(name)?);
+    }
+    Ok(files)
+}
+
+/// Where rows go.
+struct Sink<'a> {
+    tokenizer: &'a PairTokenizer,
+    store: StoreWriter,
+    rejects: RejectsWriter,
+    chunk: Vec<PreferencePair>,
+    n_pairs: u64,
+    n_rejected: u64,
+    first_reject: Option<Reject>,
+}
+
+impl Sink<'_> {
+    /// Whether the limit of the plan is reached, pairs not yet tokenised included.
+    fn is_full(&mut self, plan: &Plan) -> bool {
+        plan.limit.is_some_and(|limit| self.n_pairs + self.chunk.len() as u64 >= limit.get())
+    }
+
+    fn push(&mut self, pair: PreferencePair) -> Result<(), PrecomputeError> {
+        self.chunk.push(pair);
+        if self.chunk.len() == CHUNK { self.tokenise() } else { Ok(()) }
+    }
+
+    fn flush(&mut self, _: &Plan) -> Result<(), PrecomputeError> {
+        self.tokenise()
+    }
+
+    fn tokenise(&mut self) -> Result<(), PrecomputeError> {
+        let chunk = std::mem::take(&mut self.chunk);
+        for pair in chunk {
+            match self.tokenizer.tokenize(&pair) {
+                Ok(tokens) => {
+                    self.store.push(&pair, &tokens)?;
+                    self.n_pairs += 1;
+                }
+                Err(reason) => self.reject(Reject {
+                    source: pair.source,
+                    row_idx: pair.row_idx,
+                    line: None,
+                    reason: reason.to_string(),
+                })?,
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, reject: Reject) -> Result<(), PrecomputeError> {
+        self.rejects.push(&reject)?;
+        self.n_rejected += 1;
+        self.first_reject.get_or_insert(reject);
+        Ok(())
+    }
+
+    fn finish(
+        self,
+        plan: &Plan,
+        sources: Vec<SourceProvenance>,
+        rejects_path: &Path,
+    ) -> Result<Tokens, PrecomputeError> {
+        let rejects = self.rejects.finish()?;
+        let n_rows = self.n_pairs + self.n_rejected;
+        if let Some(first) = self.first_reject
+            && self.n_rejected as f64 > plan.max_reject_rate * n_rows as f64
+        {
+            return Err(PrecomputeError::TooManyRejects {
+                n_rejected: self.n_rejected,
+                n_rows,
+                max_reject_rate: plan.max_reject_rate,
+                source_file: first.source.path.clone(),
+                row_idx: first.row_idx,
+                line: first.line,
+                reason: first.reason,
+                rejects: rejects_path.to_owned(),
+            });
+        }
+        if self.n_pairs == 0 {
+            return Err(PrecomputeError::NoPairs { n_rows, rejects: rejects.map(|_| rejects_path.to_owned()) });
+        }
+        Ok(Tokens { store: self.store.finish()?, sources, rejects })
+    }
+}

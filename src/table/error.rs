@@ -1,0 +1,270 @@
+//! What can be wrong with a reference table.
+
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+
+use crate::error::Hint;
+use crate::io::IoError;
+use crate::table::provenance::Difference;
+
+/// What can be wrong with a reference table, with the place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// A log-prob that is none.
+    #[error("`{}`, row {row}, pair `{pair_id}`: expected `{column}` finite and at most 0, found {found}", path.display())]
+    Logps {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// Pair of that row.
+        pair_id: String,
+        /// Column with the value.
+        column: &'static str,
+        /// The value.
+        found: f64,
+    },
+    /// A list of ids or log-probs whose length is not the token count beside it.
+    #[error("`{}`, row {row}, pair `{pair_id}`: expected {expected} entries in `{column}` as `{counted_by}` says, found {found}", path.display())]
+    TokenCount {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// Pair of that row.
+        pair_id: String,
+        /// Column with the list.
+        column: &'static str,
+        /// Column with the count.
+        counted_by: &'static str,
+        /// The count.
+        expected: i32,
+        /// Length of the list.
+        found: usize,
+    },
+    /// A completion without a token to score.
+    #[error("`{}`, row {row}, pair `{pair_id}`: expected `{column}` at least 1, found {found}", path.display())]
+    EmptyCompletion {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// Pair of that row.
+        pair_id: String,
+        /// Column with the count.
+        column: &'static str,
+        /// The count.
+        found: i32,
+    },
+    /// A null where the contract has none.
+    #[error("`{}`, row {row}: expected a value in `{column}`, found null", path.display())]
+    Null {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// Column with the null.
+        column: &'static str,
+    },
+    /// A column that is missing or of another type.
+    #[error("`{}`: expected column `{column}` of type {expected}, found {found}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Column of the contract, or the one in which two parts differ.
+        column: String,
+        /// Type in the contract.
+        expected: String,
+        /// Type in the file, or `no such column`.
+        found: String,
+    },
+    /// A column of the token store that does not fit the contract.
+    #[error("token store: expected column `{column}` of type {expected}, found {found}")]
+    Store {
+        /// Column of the contract.
+        column: &'static str,
+        /// Type in the contract.
+        expected: String,
+        /// Type in the store, `no such column` or `null`.
+        found: String,
+    },
+    /// A source column under a name that the table has taken.
+    #[error("source column `{column}` has the name of a column of the table")]
+    PassThrough {
+        /// The name.
+        column: String,
+    },
+    /// A column that was asked for and is not there.
+    #[error("`{}` has no column `{column}`", path.display())]
+    NoColumn {
+        /// The table.
+        path: PathBuf,
+        /// As asked for.
+        column: String,
+        /// The nearest name that exists.
+        nearest: Option<String>,
+    },
+    /// A Parquet file that cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the Parquet reader says.
+        #[source]
+        source: ParquetError,
+    },
+    /// Rows of a Parquet file that cannot be decoded.
+    #[error("cannot decode `{}`", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What Arrow says.
+        #[source]
+        source: ArrowError,
+    },
+    /// A Parquet file that cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the Parquet writer says.
+        #[source]
+        source: ParquetError,
+    },
+    /// A footer entry that is missing or unreadable.
+    #[error("`{}`: expected `{key}` in the Parquet footer, found {found}", path.display())]
+    Footer {
+        /// The part.
+        path: PathBuf,
+        /// Key of the entry.
+        key: &'static str,
+        /// Its text, or `no such entry`.
+        found: String,
+    },
+    /// A part or table scored under other conditions.
+    #[error("`{}` was scored with another `{}`: expected `{}`, found `{}`", path.display(), difference.field, difference.expected, difference.found)]
+    OtherProvenance {
+        /// The part or table.
+        path: PathBuf,
+        /// The first field that differs.
+        difference: Difference,
+    },
+    /// A manifest that is no JSON of ours.
+    #[error("cannot parse manifest `{}`", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A manifest of another version.
+    #[error("manifest `{}` has format version {found}, expected {expected}", path.display())]
+    ManifestVersion {
+        /// The manifest.
+        path: PathBuf,
+        /// The version this program reads.
+        expected: u64,
+        /// The version in the file, or `none`.
+        found: String,
+    },
+    /// A manifest whose numbers contradict each other.
+    #[error("manifest `{}`: expected `{field}` to be {expected}, found {found}", path.display())]
+    ManifestCount {
+        /// The manifest.
+        path: PathBuf,
+        /// Field with the number.
+        field: &'static str,
+        /// What the rest of the manifest says.
+        expected: u64,
+        /// What the field says.
+        found: u64,
+    },
+    /// A manifest that lists something else than a file beside it.
+    #[error("manifest `{}`: expected names of files beside it, found `{found}`", path.display())]
+    ManifestFile {
+        /// The manifest.
+        path: PathBuf,
+        /// The name in the list.
+        found: String,
+    },
+    /// A file of the table that is not as the manifest lists it.
+    #[error("`{}` is not the file that the manifest lists: expected {what} {expected}, found {found}", path.display())]
+    NotAsListed {
+        /// The file.
+        path: PathBuf,
+        /// `bytes`, `rows` or `digest`.
+        what: &'static str,
+        /// In the manifest.
+        expected: String,
+        /// In the file.
+        found: String,
+    },
+    /// A file the manifest lists and the folder lacks.
+    #[error("`{}` is listed in the manifest and missing", path.display())]
+    PartMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Parts without a manifest: stage one did not finish.
+    #[error("reference table `{}` is incomplete: it has parts and no `manifest.json`", path.display())]
+    Incomplete {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that is no table.
+    #[error("`{}` is not a reference table: expected `manifest.json` in it", path.display())]
+    NotATable {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder with files of somebody else.
+    #[error("`{}` holds something else than a reference table: found `{found}`", path.display())]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+        /// The first file that is not ours.
+        found: String,
+    },
+    /// A file.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A state that the code excludes.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What happened.
+        what: String,
+    },
+}
+
+impl Hint for TableError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Logps { .. } => Some("`piref verify` checks every row of a table".into()),
+            Self::PassThrough { column } => {
+                Some(format!("rename the column `{column}` in the source, or drop it there"))
+            }
+            Self::NoColumn { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            Self::Read { .. } | Self::Decode { .. } | Self::PartMissing { .. } | Self::NotAsListed { .. } => {
+                Some("`piref precompute --fresh` writes the table again".into())
+            }
+            Self::OtherProvenance { .. } => {
+                Some("`--fresh` starts the table again under the new settings; another `--out` keeps this one".into())
+            }
+            Self::ManifestVersion { .. } => {
+                Some("read it with the version of piref that wrote it, or run `piref precompute --fresh`".into())
+            }
+            Self::Incomplete { .. } => {
+                Some("run the same `piref precompute` again: it scores only what is missing".into())
+            }
+            Self::NotATable { .. } => Some("name the folder that `piref precompute --out` wrote".into()),
+            Self::NotOurs { .. } => Some("name an empty or new folder".into()),
+            Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
+            Self::Io(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The log-prob table: what stage one writes and stage two reads.
+//!
+//! A table is a folder of immutable Parquet parts and a manifest written last. Its columns are the contract
+//! `schemas/reference.v1.toml`, spelt again in [`schema`]; the conditions under which its numbers hold stand in the
+//! manifest and in the footer of every part ([`Provenance`]).
+//!
+//! Invariants: a log-prob in a table is finite and at most 0; a folder with a manifest is a finished table; a file
+//! that is not ours is neither deleted nor mixed with ours.
+
+mod check;
+mod error;
+mod folder;
+mod manifest;
+mod parquet_file;
+mod part_reader;
+mod provenance;
+mod reader;
+mod rejects;
+pub mod schema;
+mod training_pairs;
+mod writer;
+
+pub use error::TableError;
+pub use folder::{ScannedPart, TableFolder};
+pub use manifest::{MANIFEST, Manifest};
+pub use parquet_file::{FileRecord, ParquetFile};
+pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, TemplateProvenance};
+pub use reader::ReferenceTable;
+pub use rejects::{REJECTS, RejectsWriter};
+pub use training_pairs::{TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
+pub use writer::{PairTokenLogps, Part, assemble, part_name, write_part};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,259 @@
+//! What a table was made from and how: the conditions under which its numbers hold.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::table::TableError;
+
+/// Text of an optional footer entry that has no value.
+const NONE: &str = "none";
+
+/// Everything that decides the numbers of a table, and where its rows come from.
+///
+/// It stands in the manifest as JSON and in the footer of every part as `piref.*` entries, so that a part which
+/// has strayed from its folder still explains itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Schema version of the table: `reference.v1`.
+    pub schema: String,
+    /// Version of piref that wrote it.
+    pub crate_version: String,
+    /// The reference model.
+    pub model: ModelProvenance,
+    /// Digest of the tokenizer.
+    pub tokenizer_digest: Digest,
+    /// The chat template, where one was rendered.
+    pub chat_template: Option<TemplateProvenance>,
+    /// Number format of the forward pass: `f32`, `bf16`.
+    pub dtype: String,
+    /// Name of the code path that computed the log-probs: it changes when their last bits do.
+    pub kernel: String,
+    /// Longest sequence scored, in tokens.
+    pub max_length: u64,
+    /// Which end of a sequence that is too long was kept.
+    pub truncation_mode: String,
+    /// When a completion gets an end token.
+    pub eos_rule: String,
+    /// How the boundary between prompt and completion was found.
+    pub boundary_rule: String,
+    /// The data files, in the order given.
+    pub sources: Vec<SourceProvenance>,
+}
+
+/// The reference model of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelProvenance {
+    /// As the user gave it: folder, file or name.
+    pub path: String,
+    /// Family of the model: `llama`, …
+    pub architecture: String,
+    /// Digest of the weights.
+    pub weights_digest: Digest,
+    /// Digest of the configuration.
+    pub config_digest: Digest,
+}
+
+/// A chat template and the one thing it may depend on besides the messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateProvenance {
+    /// Digest of the template's text.
+    pub digest: Digest,
+    /// Date it was rendered for (`strftime_now`), `YYYY-MM-DD`.
+    pub date: String,
+}
+
+/// One data file of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceProvenance {
+    /// As the user gave it.
+    pub path: String,
+    /// Pair format it was read as.
+    pub format: String,
+    /// Rows in it, rejected ones included.
+    pub rows: u64,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Digest of the file.
+    pub digest: Digest,
+}
+
+/// The first condition in which two tables differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Footer key of the field, without `piref.`.
+    pub field: &'static str,
+    /// Value on our side.
+    pub expected: String,
+    /// Value on the other side.
+    pub found: String,
+}
+
+/// Footer entries that say where a table comes from and not what its numbers are.
+const NOT_SCORING: &[&str] = &["piref.crate_version", "piref.model.path", "piref.sources"];
+
+impl Provenance {
+    /// The footer entries, in the order of the contract; every key is there in every part.
+    pub fn to_footer(&self) -> Vec<(&'static str, String)> {
+        let template = |text: fn(&TemplateProvenance) -> String| self.chat_template.as_ref().map_or(NONE.into(), text);
+        vec![
+            ("piref.schema", self.schema.clone()),
+            ("piref.crate_version", self.crate_version.clone()),
+            ("piref.model.path", self.model.path.clone()),
+            ("piref.model.architecture", self.model.architecture.clone()),
+            ("piref.model.weights_digest", self.model.weights_digest.to_string()),
+            ("piref.model.config_digest", self.model.config_digest.to_string()),
+            ("piref.tokenizer_digest", self.tokenizer_digest.to_string()),
+            ("piref.chat_template.digest", template(|template| template.digest.to_string())),
+            ("piref.chat_template.date", template(|template| template.date.clone())),
+            ("piref.dtype", self.dtype.clone()),
+            ("piref.kernel", self.kernel.clone()),
+            ("piref.max_length", self.max_length.to_string()),
+            ("piref.truncation_mode", self.truncation_mode.clone()),
+            ("piref.eos_rule", self.eos_rule.clone()),
+            ("piref.boundary_rule", self.boundary_rule.clone()),
+            ("piref.sources", serde_json::json!(self.sources).to_string()),
+        ]
+    }
+
+    /// Reads the footer entries of the part at `path`; `value` looks a key up.
+    ///
+    /// # Errors
+    /// If an entry is missing or cannot be read.
+    pub fn from_footer<'a>(path: &Path, value: impl Fn(&str) -> Option<&'a str>) -> Result<Self, TableError> {
+        let wrong = |key, found: &str| TableError::Footer { path: path.to_owned(), key, found: format!("`{found}`") };
+        let text = |key| {
+            value(key).ok_or_else(|| TableError::Footer { path: path.to_owned(), key, found: "no such entry".into() })
+        };
+        let owned = |key| text(key).map(str::to_owned);
+        let digest = |key| {
+            let found = text(key)?;
+            found.parse::<Digest>().map_err(|_| wrong(key, found))
+        };
+
+        Ok(Self {
+            schema: owned("piref.schema")?,
+            crate_version: owned("piref.crate_version")?,
+            model: ModelProvenance {
+                path: owned("piref.model.path")?,
+                architecture: owned("piref.model.architecture")?,
+                weights_digest: digest("piref.model.weights_digest")?,
+                config_digest: digest("piref.model.config_digest")?,
+            },
+            tokenizer_digest: digest("piref.tokenizer_digest")?,
+            chat_template: match text("piref.chat_template.digest")? {
+                NONE => None,
+                _ => Some(TemplateProvenance {
+                    digest: digest("piref.chat_template.digest")?,
+                    date: owned("piref.chat_template.date")?,
+                }),
+            },
+            dtype: owned("piref.dtype")?,
+            kernel: owned("piref.kernel")?,
+            max_length: {
+                let found = text("piref.max_length")?;
+                found.parse().map_err(|_| wrong("piref.max_length", found))?
+            },
+            truncation_mode: owned("piref.truncation_mode")?,
+            eos_rule: owned("piref.eos_rule")?,
+            boundary_rule: owned("piref.boundary_rule")?,
+            sources: {
+                let found = text("piref.sources")?;
+                serde_json::from_str(found).map_err(|_| wrong("piref.sources", found))?
+            },
+        })
+    }
+
+    /// The first condition of scoring in which `other` differs: rows of the two must not stand in one table.
+    ///
+    /// Left out are the version of piref, the place of the model and the data files: the first two do not change a
+    /// number, and a table may grow by a data file (compare [`sources`](Self::sources) for that).
+    pub fn first_difference(&self, other: &Self) -> Option<Difference> {
+        self.to_footer()
+            .into_iter()
+            .zip(other.to_footer())
+            .filter(|((key, _), _)| !NOT_SCORING.contains(key))
+            .find(|((_, expected), (_, found))| expected != found)
+            .map(|((key, expected), (_, found))| Difference {
+                field: key.trim_start_matches("piref."),
+                expected,
+                found,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::table::tests::provenance;
+
+    fn footer(provenance: &Provenance) -> BTreeMap<&'static str, String> {
+        provenance.to_footer().into_iter().collect()
+    }
+
+    fn parse(footer: &BTreeMap<&'static str, String>) -> Result<Provenance, TableError> {
+        Provenance::from_footer(Path::new("part.parquet"), |key| footer.get(key).map(String::as_str))
+    }
+
+    #[test]
+    fn footer_and_json_round_trip() {
+        let with_template = provenance();
+        let without_template = Provenance { chat_template: None, ..provenance() };
+        for provenance in [with_template, without_template] {
+            assert_eq!(parse(&footer(&provenance)).unwrap(), provenance);
+            let json = serde_json::to_string(&provenance).unwrap();
+            assert_eq!(serde_json::from_str::<Provenance>(&json).unwrap(), provenance);
+        }
+    }
+
+    #[test]
+    fn each_missing_footer_entry_is_named() {
+        let full = footer(&provenance());
+        for missing in full.keys() {
+            let mut footer = full.clone();
+            footer.remove(missing);
+            let error = parse(&footer).unwrap_err().to_string();
+            assert!(error.contains(missing) && error.contains("no such entry"), "{missing}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_condition_of_scoring_is_compared_and_named() {
+        let ours = provenance();
+        let other = Digest::of(b"other");
+        type Change = fn(&mut Provenance, Digest);
+        let changes: [(&str, Change); 13] = [
+            ("schema", |p, _| p.schema = "reference.v2".into()),
+            ("model.architecture", |p, _| p.model.architecture = "gemma3".into()),
+            ("model.weights_digest", |p, other| p.model.weights_digest = other),
+            ("model.config_digest", |p, other| p.model.config_digest = other),
+            ("tokenizer_digest", |p, other| p.tokenizer_digest = other),
+            ("chat_template.digest", |p, _| p.chat_template = None),
+            ("chat_template.date", |p, _| p.chat_template.as_mut().unwrap().date = "1999-12-31".into()),
+            ("dtype", |p, _| p.dtype = "bf16".into()),
+            ("kernel", |p, _| p.kernel = "other".into()),
+            ("max_length", |p, _| p.max_length += 1),
+            ("truncation_mode", |p, _| p.truncation_mode = "keep_end".into()),
+            ("eos_rule", |p, _| p.eos_rule = "never".into()),
+            ("boundary_rule", |p, _| p.boundary_rule = "separate".into()),
+        ];
+        for (field, change) in changes {
+            let mut changed = provenance();
+            change(&mut changed, other);
+            assert_eq!(ours.first_difference(&changed).map(|difference| difference.field), Some(field));
+        }
+        assert_eq!(changes.len() + NOT_SCORING.len(), ours.to_footer().len(), "a new field is compared or listed");
+    }
+
+    #[test]
+    fn a_moved_model_and_another_data_file_are_no_difference() {
+        let mut moved = provenance();
+        moved.model.path = "/elsewhere".into();
+        moved.crate_version = "9.9.9".into();
+        moved.sources.clear();
+        assert_eq!(provenance().first_difference(&moved), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! The columns of the tables, as `schemas/*.toml` has them: a test holds the two equal.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+
+use crate::table::TableError;
+
+/// A column of a contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Name in Parquet, in SQL and in the docs.
+    pub name: &'static str,
+    /// Type of its values.
+    pub data_type: ColumnType,
+    /// Whether a value may be missing.
+    pub nullable: bool,
+    /// Unit of its numbers, where they have one.
+    pub unit: Option<&'static str>,
+    /// What a value says.
+    pub doc: &'static str,
+}
+
+/// The types a contract uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// Text.
+    Utf8,
+    /// Counts of tokens.
+    Int32,
+    /// Rows and lines.
+    Int64,
+    /// Sums.
+    Float64,
+    /// Token ids, none of them null.
+    ListUInt32,
+    /// Per-token values, none of them null.
+    ListFloat32,
+}
+
+impl ColumnType {
+    /// The Arrow type. Lists name their items `element`, as the Parquet specification does.
+    pub fn arrow(self) -> DataType {
+        let list = |item| DataType::List(Arc::new(Field::new("element", item, false)));
+        match self {
+            Self::Utf8 => DataType::Utf8,
+            Self::Int32 => DataType::Int32,
+            Self::Int64 => DataType::Int64,
+            Self::Float64 => DataType::Float64,
+            Self::ListUInt32 => list(DataType::UInt32),
+            Self::ListFloat32 => list(DataType::Float32),
+        }
+    }
+}
+
+/// As the contract writes it.
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Utf8 => "Utf8",
+            Self::Int32 => "Int32",
+            Self::Int64 => "Int64",
+            Self::Float64 => "Float64",
+            Self::ListUInt32 => "List<UInt32>",
+            Self::ListFloat32 => "List<Float32>",
+        })
+    }
+}
+
+impl Column {
+    const fn text(name: &'static str, doc: &'static str) -> Self {
+        Self { name, data_type: ColumnType::Utf8, nullable: false, unit: None, doc }
+    }
+
+    const fn number(name: &'static str, data_type: ColumnType, unit: &'static str, doc: &'static str) -> Self {
+        Self { name, data_type, nullable: false, unit: Some(unit), doc }
+    }
+
+    const fn nullable(self) -> Self {
+        Self { nullable: true, ..self }
+    }
+
+    /// The Arrow field, with unit and doc in its metadata.
+    pub fn field(&self) -> Field {
+        let mut metadata = HashMap::from([("doc".to_owned(), self.doc.to_owned())]);
+        if let Some(unit) = self.unit {
+            metadata.insert("unit".to_owned(), unit.to_owned());
+        }
+        Field::new(self.name, self.data_type.arrow(), self.nullable).with_metadata(metadata)
+    }
+}
+
+/// Schema of a contract without further columns.
+fn fixed_schema(columns: &[Column]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<_>>()))
+}
+
+/// The log-prob table: `schemas/reference.v1.toml`.
+pub mod reference {
+    use super::{Arc, Column, ColumnType, DataType, FieldRef, Schema, SchemaRef, TableError};
+
+    /// Schema version, as it stands in `piref.schema`.
+    pub const VERSION: &str = "reference.v1";
+
+    /// How many of the [`COLUMNS`] come from the token store: the rest are log-probs.
+    pub const STORE_COLUMNS: usize = 19;
+
+    /// The columns, in file order. Pass-through columns follow.
+    pub const COLUMNS: &[Column] = &[
+        Column::text(
+            "pair_id",
+            "BLAKE3-128 of the canonical text pair, 32 hex digits: the same in every table, whatever the model.",
+        ),
+        Column::text(
+            "tokens_id",
+            "BLAKE3-128 of prompt_ids, chosen_ids and rejected_ids, 32 hex digits: what was scored, and the key for reuse.",
+        ),
+        Column::number("row_idx", ColumnType::Int64, "row", "Row of the source file, from 0; rejected rows count."),
+        Column::text("source", "Source file, as it was given."),
+        Column::text("split", "Split told by the name of the source file, empty where it tells none."),
+        Column::text(
+            "prompt",
+            "Prompt as its author wrote it, before chat template; several turns as role-tagged paragraphs.",
+        ),
+        Column::text("chosen", "Preferred completion as its author wrote it, before chat template and end token."),
+        Column::text("rejected", "The other completion as its author wrote it, before chat template and end token."),
+        Column::text("conversation", "The messages as read, in JSON; null where the source has plain strings.")
+            .nullable(),
+        Column::number(
+            "prompt_ids",
+            ColumnType::ListUInt32,
+            "token id",
+            "Prompt as it was scored, chat template included: training never tokenises again.",
+        ),
+        Column::number(
+            "chosen_ids",
+            ColumnType::ListUInt32,
+            "token id",
+            "Preferred completion as it was scored, end token included.",
+        ),
+        Column::number(
+            "rejected_ids",
+            ColumnType::ListUInt32,
+            "token id",
+            "The other completion as it was scored, end token included.",
+        ),
+        Column::number("prompt_tokens", ColumnType::Int32, "token", "Length of prompt_ids."),
+        Column::number(
+            "chosen_tokens",
+            ColumnType::Int32,
+            "token",
+            "Length of chosen_ids: the number of terms in ref_chosen_logps.",
+        ),
+        Column::number(
+            "rejected_tokens",
+            ColumnType::Int32,
+            "token",
+            "Length of rejected_ids: the number of terms in ref_rejected_logps.",
+        ),
+        Column::number("prompt_cut", ColumnType::Int32, "token", "Prompt tokens dropped to fit max_length."),
+        Column::number(
+            "chosen_cut",
+            ColumnType::Int32,
+            "token",
+            "Tokens of the preferred completion dropped to fit max_length. Above 0 the log-prob is of the cut text.",
+        ),
+        Column::number(
+            "rejected_cut",
+            ColumnType::Int32,
+            "token",
+            "Tokens of the other completion dropped to fit max_length. Above 0 the log-prob is of the cut text.",
+        ),
+        Column::number(
+            "boundary_moved",
+            ColumnType::Int32,
+            "token",
+            "Prompt tokens that joint tokenisation changed at the boundary; above 0 the completion starts where the two tokenisations diverge.",
+        ),
+        Column::number(
+            "ref_chosen_logps",
+            ColumnType::Float64,
+            "nat",
+            "ln π_ref(y_w | x), summed over completion tokens; prompt excluded, end token included.",
+        ),
+        Column::number(
+            "ref_rejected_logps",
+            ColumnType::Float64,
+            "nat",
+            "ln π_ref(y_l | x), summed over completion tokens; prompt excluded, end token included.",
+        ),
+        Column::number(
+            "ref_chosen_token_logps",
+            ColumnType::ListFloat32,
+            "nat",
+            "Terms of ref_chosen_logps, one per token of chosen_ids; their sum in f64 is that column.",
+        ),
+        Column::number(
+            "ref_rejected_token_logps",
+            ColumnType::ListFloat32,
+            "nat",
+            "Terms of ref_rejected_logps, one per token of rejected_ids; their sum in f64 is that column.",
+        ),
+    ];
+
+    /// Arrow schema of a table with these pass-through columns.
+    ///
+    /// # Errors
+    /// If a pass-through column has the name of another column.
+    pub fn schema(pass_through: &[FieldRef]) -> Result<SchemaRef, TableError> {
+        let mut fields: Vec<FieldRef> = COLUMNS.iter().map(|column| Arc::new(column.field())).collect();
+        for field in pass_through {
+            if fields.iter().any(|known| known.name() == field.name()) {
+                return Err(TableError::PassThrough { column: field.name().clone() });
+            }
+            fields.push(Arc::clone(field));
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// Whether `found` may stand where the contract has `column`: list items may have another name.
+    pub(crate) fn fits(column: &Column, found: &DataType) -> bool {
+        match (column.data_type.arrow(), found) {
+            (DataType::List(expected), DataType::List(found)) => expected.data_type() == found.data_type(),
+            (expected, found) => expected == *found,
+        }
+    }
+}
+
+/// Rows that could not be scored: `schemas/rejects.v1.toml`.
+pub mod rejects {
+    use super::{Column, ColumnType, SchemaRef, fixed_schema};
+
+    /// Schema version, as it stands in `piref.schema`.
+    pub const VERSION: &str = "rejects.v1";
+
+    /// The columns, in file order.
+    pub const COLUMNS: &[Column] = &[
+        Column::text("source", "Source file, as it was given."),
+        Column::number("row_idx", ColumnType::Int64, "row", "Row of the source file, from 0."),
+        Column::number(
+            "line",
+            ColumnType::Int64,
+            "line",
+            "Line of the source file, from 1; null where the file has no lines.",
+        )
+        .nullable(),
+        Column::text("reason", "What is wrong with the row."),
+    ];
+
+    /// Arrow schema of the file.
+    pub fn schema() -> SchemaRef {
+        fixed_schema(COLUMNS)
+    }
+}

@@ -1,0 +1,132 @@
+//! Why a training run is refused or stops.
+
+use std::path::PathBuf;
+
+use crate::checkpoint::CheckpointError;
+use crate::digest::Digest;
+use crate::error::Hint;
+use crate::io::IoError;
+use crate::model::ModelError;
+use crate::model_source::ModelSourceError;
+use crate::table::TableError;
+use crate::tokenize::TokenizeError;
+
+/// What can go wrong in stage two.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A table without pairs.
+    #[error("table `{}` holds no pairs", path.display())]
+    EmptyTable {
+        /// The table.
+        path: PathBuf,
+    },
+    /// The policy has the reference's weights and scores the table differently.
+    #[error(
+        "the policy has the weights of the table's reference and scores `{}` differently: \
+         expected {expected} for `{column}` of pair `{pair_id}`, found {found} \
+         (largest difference of {n_pairs} pairs, tolerance {tolerance} nats a sequence)",
+        table.display()
+    )]
+    StartsElsewhere {
+        /// The table.
+        table: PathBuf,
+        /// The pair with the largest difference.
+        pair_id: String,
+        /// Its column.
+        column: &'static str,
+        /// In the table.
+        expected: f64,
+        /// Scored now.
+        found: f64,
+        /// Pairs scored.
+        n_pairs: usize,
+        /// Largest difference allowed.
+        tolerance: f64,
+    },
+    /// The model brings another tokenizer than the one the table was made with.
+    #[error("table `{}` was made with another tokenizer: expected `{expected}`, found `{found}`", table.display())]
+    Tokenizer {
+        /// The table.
+        table: PathBuf,
+        /// The table's.
+        expected: Digest,
+        /// The model's.
+        found: Digest,
+    },
+    /// A number that is none.
+    #[error("step {step}: {what} is {found}; pairs of the step: {pair_ids}")]
+    NotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// What is not finite.
+        what: &'static str,
+        /// The number.
+        found: f64,
+        /// The pairs concerned.
+        pair_ids: String,
+    },
+    /// A metrics file that is not ours.
+    #[error("`{}`, line {line}: expected a JSON object with `step`", path.display())]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// 1-based line.
+        line: usize,
+    },
+    /// The model.
+    #[error("cannot use model `{model}`")]
+    Model {
+        /// As the user gave it.
+        model: String,
+        /// Why.
+        #[source]
+        source: ModelError,
+    },
+    /// Where the model is.
+    #[error(transparent)]
+    ModelSource(#[from] ModelSourceError),
+    /// The model's tokenizer.
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    /// The table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A file of the run.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The update failed.
+    #[error("step {step}: cannot update the parameters")]
+    Update {
+        /// The step, from 1.
+        step: u64,
+        /// What candle says.
+        #[source]
+        source: candle_core::Error,
+    },
+}
+
+impl Hint for TrainError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::EmptyTable { .. } => Some("`piref precompute` says how many rows it rejected, and why".into()),
+            Self::StartsElsewhere { .. } => {
+                Some("the table is stale or was made by another version: run `piref precompute --fresh`".into())
+            }
+            Self::Tokenizer { .. } => {
+                Some("run `piref precompute` with this model, or train the model the table was made with".into())
+            }
+            Self::NotFinite { .. } => Some("lower `--learning-rate`, or look at these pairs in the table".into()),
+            Self::Metrics { .. } | Self::Update { .. } => None,
+            Self::Model { source, .. } => source.hint(),
+            Self::ModelSource(error) => error.hint(),
+            Self::Tokenize(error) => error.hint(),
+            Self::Table(error) => error.hint(),
+            Self::Checkpoint(error) => error.hint(),
+            Self::Io(error) => error.hint(),
+        }
+    }
+}

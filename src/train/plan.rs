@@ -1,0 +1,179 @@
+//! What a training run is told, what it says on the way, and what it ends with.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::metrics::StepMetrics;
+use crate::loss::Objective;
+use crate::model::ScoringDtype;
+use crate::optim::{AdamWParams, Schedule};
+
+/// In which order pairs are seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As they stand in the table, in every epoch.
+    Table,
+    /// Shuffled anew in every epoch, by this seed.
+    Shuffled {
+        /// The seed.
+        seed: u64,
+    },
+}
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Length {
+    /// This many optimiser steps.
+    Steps(NonZeroU64),
+    /// This many passes over the table; the last step of each may be smaller.
+    Epochs(f64),
+}
+
+/// Whether to go on where an earlier run stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// From the newest checkpoint, if there is one.
+    Resume,
+    /// From the model's weights; what an earlier run left is deleted.
+    Fresh,
+}
+
+/// A training run, checked.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The model the policy starts from: folder, `.gguf` file or cached name.
+    pub model: String,
+    /// The log-prob table.
+    pub table: PathBuf,
+    /// The run folder: `train/metrics.jsonl`, `train/checkpoints/`, `policy/` go there.
+    pub out: PathBuf,
+    /// What is minimised.
+    pub objective: Objective,
+    /// Constants of the optimiser.
+    pub optimizer: AdamWParams,
+    /// Learning rate before the schedule.
+    pub learning_rate: f64,
+    /// The schedule.
+    pub schedule: Schedule,
+    /// Gradients are scaled down to this norm; `None` never.
+    pub max_grad_norm: Option<f64>,
+    /// Pairs per optimiser step.
+    pub batch_size: NonZeroUsize,
+    /// How long.
+    pub length: Length,
+    /// In which order.
+    pub order: Order,
+    /// Seed of everything drawn but the order.
+    pub seed: u64,
+    /// Token budget of a micro-batch; changes memory and speed, not the result beyond rounding.
+    pub max_tokens: NonZeroUsize,
+    /// A line of progress every this many steps.
+    pub logging_steps: NonZeroU64,
+    /// A checkpoint every this many steps; `None` only at the end of the run.
+    pub save_steps: Option<NonZeroU64>,
+    /// Precision of the forward and backward pass.
+    pub dtype: ScoringDtype,
+    /// Where to start.
+    pub start: Start,
+    /// Pairs of the table that are scored again before the first step.
+    pub check_pairs: usize,
+    /// Largest difference to the table that is still rounding, in nats a sequence.
+    pub check_tolerance: f64,
+}
+
+impl Plan {
+    pub(super) fn train_folder(&self) -> PathBuf {
+        self.out.join("train")
+    }
+
+    pub(super) fn checkpoints(&self) -> PathBuf {
+        self.train_folder().join("checkpoints")
+    }
+
+    pub(super) fn policy(&self) -> PathBuf {
+        self.out.join("policy")
+    }
+
+    /// Everything in the plan that decides the course of the run: two runs with equal trajectories are equal to the bit.
+    pub(super) fn trajectory(&self, model_digest: &str, table_digest: &str, n_steps: u64) -> Map<String, Value> {
+        let order = match self.order {
+            Order::Table => json!("table"),
+            Order::Shuffled { seed } => json!({ "shuffled": seed }),
+        };
+        let entries = [
+            ("model_digest", json!(model_digest)),
+            ("table_digest", json!(table_digest)),
+            ("objective", json!(self.objective)),
+            ("optimizer", json!(self.optimizer)),
+            ("learning_rate", json!(self.learning_rate)),
+            ("lr_scheduler_type", json!(self.schedule.kind)),
+            ("warmup_steps", json!(self.schedule.warmup_steps)),
+            ("max_grad_norm", json!(self.max_grad_norm)),
+            ("batch_size", json!(self.batch_size)),
+            ("n_steps", json!(n_steps)),
+            ("order", order),
+            ("max_tokens", json!(self.max_tokens)),
+            ("dtype", json!(self.dtype)),
+        ];
+        entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// What a run says while it runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Something a user should know.
+    Note(String),
+    /// The sample scored before the first step agrees with the table.
+    Checked {
+        /// Pairs scored.
+        n_pairs: usize,
+        /// Largest difference, in nats a sequence.
+        max_delta: f64,
+        /// Mean difference, in nats a sequence.
+        mean_delta: f64,
+    },
+    /// The run goes on from a checkpoint.
+    Resumed {
+        /// Steps already done.
+        step: u64,
+    },
+    /// A step was made.
+    Step {
+        /// Its metrics.
+        metrics: &'a StepMetrics,
+        /// Steps of the whole run.
+        n_steps: u64,
+        /// Whether this step is one to be logged.
+        is_logged: bool,
+    },
+    /// A checkpoint or the policy was written.
+    Saved {
+        /// Where.
+        path: &'a Path,
+    },
+}
+
+/// What a run ends with.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Optimiser steps of the run.
+    pub n_steps: u64,
+    /// Steps that an earlier run had made.
+    pub n_resumed: u64,
+    /// Pairs in the table.
+    pub n_pairs: usize,
+    /// Metrics of the first step made now, if any was.
+    pub first: Option<StepMetrics>,
+    /// Metrics of the last step made now, if any was.
+    pub last: Option<StepMetrics>,
+    /// Wall time, in seconds.
+    pub seconds: f64,
+    /// The metrics file.
+    pub metrics: PathBuf,
+    /// The trained policy: a Hugging Face folder.
+    pub policy: PathBuf,
+}

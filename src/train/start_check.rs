@@ -1,0 +1,85 @@
+//! The check before the first step: a seeded sample of the table, scored again by the policy.
+//!
+//! Every peer that trusted its cache shipped a run whose reference was not the one it named; this costs one forward
+//! pass over a few pairs.
+
+use rand::seq::index;
+
+use super::error::TrainError;
+use super::order::rng;
+use super::plan::{Event, Plan};
+use super::step;
+use crate::batch::{GroupBatch, pack};
+use crate::logprob;
+use crate::model::{Decoder, Keep, ModelError};
+use crate::table::{TrainingPair, TrainingPairs};
+
+/// Whether the policy has the weights the table was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weights {
+    Same,
+    Other,
+}
+
+/// Scores a sample and compares.
+///
+/// # Errors
+/// If the weights are the table's own and a sequence differs by more than the tolerance of the plan.
+pub(super) fn run(
+    plan: &Plan,
+    model: &Decoder,
+    pairs: &TrainingPairs,
+    weights: Weights,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<(), TrainError> {
+    let n_sampled = plan.check_pairs.min(pairs.len());
+    let mut rows = index::sample(&mut rng(plan.seed, "start check"), pairs.len(), n_sampled).into_vec();
+    rows.sort_unstable();
+    let sample: Vec<TrainingPair<'_>> = rows.iter().filter_map(|&row| pairs.get(row)).collect();
+    let sums = score(plan, model, &sample).map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
+
+    let mut deltas = Vec::with_capacity(2 * sample.len());
+    for (logps, pair) in step::pair_logps(&sums).zip(&sample) {
+        let reference = step::reference(pair);
+        deltas.push((pair, "ref_chosen_logps", reference.chosen, logps.chosen));
+        deltas.push((pair, "ref_rejected_logps", reference.rejected, logps.rejected));
+    }
+    let delta = |entry: &(_, _, f64, f64)| (entry.2 - entry.3).abs();
+    // A difference that is no number is larger than any.
+    let Some(worst) = deltas.iter().max_by(|a, b| delta(a).total_cmp(&delta(b))) else { return Ok(()) };
+    let max_delta = delta(worst);
+    let mean_delta = deltas.iter().map(delta).sum::<f64>() / deltas.len() as f64;
+
+    match weights {
+        Weights::Other => {
+            observe(Event::Note(format!(
+                "the policy starts from other weights than the table's reference: largest difference \
+                 {max_delta:.3} nats a sequence on {n_sampled} pairs"
+            )));
+            Ok(())
+        }
+        Weights::Same if max_delta <= plan.check_tolerance => {
+            observe(Event::Checked { n_pairs: n_sampled, max_delta, mean_delta });
+            Ok(())
+        }
+        Weights::Same => Err(TrainError::StartsElsewhere {
+            table: plan.table.clone(),
+            pair_id: worst.0.pair_id.to_owned(),
+            column: worst.1,
+            expected: worst.2,
+            found: worst.3,
+            n_pairs: n_sampled,
+            tolerance: plan.check_tolerance,
+        }),
+    }
+}
+
+fn score(plan: &Plan, model: &Decoder, sample: &[TrainingPair<'_>]) -> Result<Vec<f64>, ModelError> {
+    let groups: Vec<_> = sample.iter().map(step::group).collect();
+    let mut sums = Vec::with_capacity(2 * sample.len());
+    for run in pack(groups.iter().map(crate::batch::Group::n_rows), plan.max_tokens.get()) {
+        let batch = GroupBatch::new(&groups[run])?;
+        sums.extend(logprob::token_logps(model, &batch, Keep::Nothing)?.sums(&batch));
+    }
+    Ok(sums)
+}

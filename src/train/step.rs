@@ -1,0 +1,87 @@
+//! One optimiser step up to its gradient: micro-batches, losses, slopes.
+
+use super::error::TrainError;
+use crate::batch::{Group, GroupBatch, pack};
+use crate::logprob;
+use crate::loss::{Objective, PairLogps};
+use crate::model::{Decoder, Gradients, Keep, ModelError};
+use crate::table::TrainingPair;
+
+/// What the pairs of a step amount to, with the gradient of their mean loss.
+pub(super) struct StepGradient {
+    pub(super) gradients: Gradients,
+    /// Mean loss of the pairs.
+    pub(super) loss: f64,
+    /// Policy log-probs, in the order of the pairs.
+    pub(super) policy: Vec<PairLogps>,
+    /// Tokens of the step, each prompt counted once per completion.
+    pub(super) n_tokens: u64,
+}
+
+/// The group of a pair: its prompt once, its completions after it.
+pub(super) fn group<'a>(pair: &TrainingPair<'a>) -> Group<'a> {
+    Group { prompt: pair.prompt_ids, completions: vec![pair.chosen_ids, pair.rejected_ids] }
+}
+
+/// The reference log-probs of a pair, as the table has them.
+pub(super) fn reference(pair: &TrainingPair<'_>) -> PairLogps {
+    PairLogps { chosen: pair.ref_chosen_logps, rejected: pair.ref_rejected_logps }
+}
+
+/// Policy log-probs of scored pairs: the sums come chosen first.
+pub(super) fn pair_logps(sums: &[f64]) -> impl Iterator<Item = PairLogps> {
+    sums.chunks_exact(2).map(|pair| PairLogps { chosen: pair[0], rejected: pair[1] })
+}
+
+/// Runs the pairs of one step in micro-batches of at most `max_tokens` rows.
+///
+/// The slopes are those of the mean over all pairs of the step, so that cutting it differently changes nothing but the
+/// rounding of sums.
+pub(super) fn gradient(
+    model: &Decoder,
+    pairs: &[TrainingPair<'_>],
+    objective: &Objective,
+    max_tokens: usize,
+) -> Result<StepGradient, ModelError> {
+    let groups: Vec<Group<'_>> = pairs.iter().map(group).collect();
+    let weight = 1.0 / pairs.len() as f64;
+    let mut gradients = Gradients::new(model.params());
+    let (mut loss, mut policy) = (0.0, Vec::with_capacity(pairs.len()));
+    for run in pack(groups.iter().map(Group::n_rows), max_tokens) {
+        let batch = GroupBatch::new(&groups[run.clone()])?;
+        let scored = logprob::token_logps(model, &batch, Keep::Tape)?;
+        let sums = scored.sums(&batch);
+        let mut slopes = Vec::with_capacity(sums.len());
+        for (logps, pair) in pair_logps(&sums).zip(&pairs[run]) {
+            let pair_loss = objective.loss(logps, reference(pair));
+            loss += weight * pair_loss.value;
+            slopes.extend([weight * pair_loss.d_chosen, weight * pair_loss.d_rejected]);
+            policy.push(logps);
+        }
+        scored.backward(model, &batch, &slopes, &mut gradients)?;
+    }
+    let n_tokens = pairs.iter().map(|pair| 2 * pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len());
+    Ok(StepGradient { gradients, loss, policy, n_tokens: n_tokens.sum::<usize>() as u64 })
+}
+
+impl StepGradient {
+    /// Stops a run whose numbers are none, naming the pairs.
+    pub(super) fn check(&self, step: u64, pairs: &[TrainingPair<'_>], norm: f64) -> Result<(), TrainError> {
+        let error = |what, found, pairs: &[TrainingPair<'_>]| {
+            let ids: Vec<&str> = pairs.iter().map(|pair| pair.pair_id).collect();
+            Err(TrainError::NotFinite { step, what, found, pair_ids: ids.join(", ") })
+        };
+        for (logps, pair) in self.policy.iter().zip(pairs) {
+            for (what, found) in [("a chosen log-prob", logps.chosen), ("a rejected log-prob", logps.rejected)] {
+                if !found.is_finite() {
+                    return error(what, found, std::slice::from_ref(pair));
+                }
+            }
+        }
+        match (self.loss, norm) {
+            (loss, _) if !loss.is_finite() => error("the loss", loss, pairs),
+            (_, norm) if !norm.is_finite() => error("the gradient norm", norm, pairs),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Numbers recorded from Python peers; the scripts that made them stand beside them in `fixtures/golden/`.
+
+mod architectures;

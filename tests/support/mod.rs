@@ -1,0 +1,26 @@
+//! What tests share.
+
+use serde::de::DeserializeOwned;
+
+/// Numbers recorded in `fixtures/golden/`.
+pub(crate) fn golden<T: DeserializeOwned>(name: &str) -> T {
+    let path = format!("fixtures/golden/{name}");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Compares two lists of numbers; prints the largest and the mean difference.
+macro_rules! assert_close {
+    ($got:expr, $want:expr, abs = $abs:expr $(, $($context:tt)+)?) => {{
+        let (got, want): (Vec<f64>, Vec<f64>) = ($got.to_vec(), $want.to_vec());
+        assert_eq!(got.len(), want.len(), "lengths differ");
+        let deltas: Vec<f64> = got.iter().zip(&want).map(|(got, want)| (got - want).abs()).collect();
+        let max = deltas.iter().copied().fold(0.0, f64::max);
+        let mean = deltas.iter().sum::<f64>() / deltas.len().max(1) as f64;
+        let context: &[String] = &[$(format!($($context)+))?];
+        let context = context.concat();
+        let sound = deltas.iter().all(|delta| *delta <= $abs);
+        assert!(sound, "{context}: max |Δ| {max:e}, mean |Δ| {mean:e}, tolerance {:e}", $abs);
+    }};
+}
+pub(crate) use assert_close;
