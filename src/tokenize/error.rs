@@ -1,0 +1,208 @@
+//! What can stop tokenisation, and what can be wrong with one pair.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::{Hint, nearest};
+use crate::io::IoError;
+use crate::model_source::ModelSourceError;
+
+/// Why a model's tokenizer cannot be used, or why no pair of this kind can be tokenised with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizeError {
+    /// A model folder without a tokenizer.
+    #[error("model folder `{}` has no `tokenizer.json`", folder.display())]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A `tokenizer.json` the tokenizers library cannot read.
+    #[error("`{}` is not a tokenizer: {source}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the library says.
+        source: tokenizers::Error,
+    },
+    /// A file beside the tokenizer that is not the JSON object it should be.
+    #[error("`{}` is not a JSON object: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops being one.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A metadata key of a GGUF file that is missing or of another type.
+    #[error("GGUF file `{}`: expected {expected} under `{key}`", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// A metadata value of a GGUF file that names something piref has no tokenizer for.
+    #[error("GGUF file `{}`: `{key}` is `{found}`, expected one of {}", path.display(), known.join(", "))]
+    UnknownTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// Values there is code for.
+        known: Vec<&'static str>,
+    },
+    /// Vocabulary and merges of a GGUF file that do not make a tokenizer.
+    #[error("GGUF file `{}`: its vocabulary makes no tokenizer: {source}", path.display())]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What the tokenizers library says.
+        source: tokenizers::Error,
+    },
+    /// A chat template that does not parse.
+    #[error("chat template of `{}`, {error}", model.display())]
+    Template {
+        /// The model.
+        model: PathBuf,
+        /// Line and reason.
+        error: TemplateError,
+    },
+    /// Conversations, and a model that does not say how to write them down.
+    #[error("the data has messages, and `{}` has no chat template", model.display())]
+    NoTemplate {
+        /// The model.
+        model: PathBuf,
+    },
+    /// Plain strings, and a model that has no token to end them.
+    #[error("the data has plain strings, and `{}` names no end token to put after a completion", model.display())]
+    NoEnd {
+        /// The model.
+        model: PathBuf,
+    },
+    /// A text the tokenizers library cannot encode.
+    #[error("the tokenizer of `{}` cannot encode a text: {source}", model.display())]
+    Encode {
+        /// The model.
+        model: PathBuf,
+        /// What the library says.
+        source: tokenizers::Error,
+    },
+    /// What cannot happen.
+    #[error("internal error: {what}; please report it")]
+    Internal {
+        /// What happened.
+        what: String,
+    },
+    /// Where the model is.
+    #[error(transparent)]
+    Source(#[from] ModelSourceError),
+    /// A file of the model.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl Hint for TokenizeError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoTokenizer { .. } => {
+                Some("load the model once in transformers and `save_pretrained` it: that writes `tokenizer.json`".into())
+            }
+            Self::NoTemplate { .. } => Some(
+                "put a `chat_template.jinja` into the model folder, name an instruction-tuned model, or give the data as \
+                 plain strings"
+                    .into(),
+            ),
+            Self::NoEnd { .. } => Some("name it as `eos_token` in `tokenizer_config.json`".into()),
+            Self::UnknownTokenizer { found, known, .. } => Some(match nearest(found, known.iter().copied()) {
+                Some(word) => format!("`{word}` is supported; else use the model's Hugging Face folder"),
+                None => "use the model's Hugging Face folder: its `tokenizer.json` says everything".into(),
+            }),
+            Self::Source(error) => error.hint(),
+            Self::Io(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong in a chat template or with the messages given to it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct TemplateError {
+    /// 1-based line of the template.
+    pub line: usize,
+    /// What happened there.
+    pub reason: String,
+}
+
+/// The answer a reason is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The preferred completion.
+    Chosen,
+    /// The other one.
+    Rejected,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chosen => "chosen",
+            Self::Rejected => "rejected",
+        })
+    }
+}
+
+/// Why a pair cannot be scored. It goes to the rejects, with this as its reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// No prompt token: nothing predicts the first token of a completion.
+    #[error("its prompt has no tokens, so nothing predicts the first token of a completion")]
+    EmptyPrompt,
+    /// The first token of prompt and answer differs from the first of the prompt alone.
+    #[error("its prompt of {prompt_tokens} tokens merges into the {side} answer as a whole, no prompt token is left")]
+    MergedPrompt {
+        /// Tokens of the prompt alone.
+        prompt_tokens: usize,
+        /// The answer it merges with.
+        side: Side,
+    },
+    /// A completion without a token, as some templates make of no message.
+    #[error("its {side} answer has no tokens")]
+    EmptyCompletion {
+        /// Which.
+        side: Side,
+    },
+    /// Keep-start truncation would leave no completion.
+    #[error("its prompt alone fills max_length {max_length} (prompt has {prompt_tokens} tokens)")]
+    PromptTooLong {
+        /// The limit.
+        max_length: usize,
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+    },
+    /// Keep-end truncation would leave no prompt.
+    #[error("its {side} answer alone fills max_length {max_length} (it has {completion_tokens} tokens)")]
+    CompletionTooLong {
+        /// The limit.
+        max_length: usize,
+        /// Which answer.
+        side: Side,
+        /// Its tokens.
+        completion_tokens: usize,
+    },
+    /// The template stopped at these messages.
+    #[error("chat template, {0}")]
+    Template(TemplateError),
+    /// Tools given as text that is not JSON.
+    #[error("its tools are not JSON: {reason}")]
+    Tools {
+        /// Where they stop being it.
+        reason: String,
+    },
+}

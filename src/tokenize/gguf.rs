@@ -1,0 +1,231 @@
+//! The tokenizer of a GGUF file, built from its metadata.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::Value;
+use serde_json::{Map, Value as Json};
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::sequence::Sequence as Decoders;
+use tokenizers::decoders::strip::Strip;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::{NFC, Replace};
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::{AddedToken, Tokenizer};
+
+use super::error::TokenizeError;
+use super::gguf_split::{self, TextSplit};
+use super::model_tokenizer::{Frame, ModelTokenizer, set_frame};
+use crate::model_source::Gguf;
+
+/// Metadata keys of the tokens a model names, under the names transformers gives them.
+const NAMED: [(&str, &str); 5] = [
+    ("bos_token", "tokenizer.ggml.bos_token_id"),
+    ("eos_token", "tokenizer.ggml.eos_token_id"),
+    ("unk_token", "tokenizer.ggml.unknown_token_id"),
+    ("sep_token", "tokenizer.ggml.seperator_token_id"),
+    ("pad_token", "tokenizer.ggml.padding_token_id"),
+];
+
+/// SentencePiece writes a space as this.
+const SPACE: char = '▁';
+
+/// Builds the tokenizer that the metadata describe.
+pub(super) fn load(path: &Path) -> Result<ModelTokenizer, TokenizeError> {
+    let gguf = Gguf::open(path)?;
+    from_metadata(path, &gguf.content.metadata)
+}
+
+fn from_metadata(path: &Path, values: &HashMap<String, Value>) -> Result<ModelTokenizer, TokenizeError> {
+    let metadata = Metadata { path, values };
+    let tokens = metadata.texts("tokenizer.ggml.tokens")?;
+    let wrap = |source| TokenizeError::Vocabulary { path: path.to_owned(), source };
+
+    let (mut tokenizer, begins) = match metadata.text("tokenizer.ggml.model")? {
+        "gpt2" => byte_level(&metadata, &tokens)?,
+        "llama" => (sentence_piece(&metadata, &tokens)?, true),
+        found => {
+            return Err(TokenizeError::UnknownTokenizer {
+                path: path.to_owned(),
+                key: "tokenizer.ggml.model",
+                found: found.to_owned(),
+                known: vec!["gpt2", "llama"],
+            });
+        }
+    };
+    add_special_tokens(&mut tokenizer, &metadata, &tokens).map_err(wrap)?;
+
+    let mut special_tokens = Map::new();
+    for (name, key) in NAMED {
+        if let Some(token) = metadata.number(key).and_then(|id| tokens.get(id)) {
+            special_tokens.insert(name.to_owned(), Json::from(*token));
+        }
+    }
+    let frame = Frame {
+        begin: metadata.flag("tokenizer.ggml.add_bos_token").unwrap_or(begins),
+        end: metadata.flag("tokenizer.ggml.add_eos_token").unwrap_or(false),
+    };
+    set_frame(&mut tokenizer, &special_tokens, frame, path)?;
+    let template = metadata.text("tokenizer.chat_template").ok().map(str::to_owned);
+    Ok(ModelTokenizer { path: path.to_owned(), tokenizer, special_tokens, template })
+}
+
+/// Byte-level BPE, and whether it begins a text where the file does not say.
+fn byte_level(metadata: &Metadata<'_>, tokens: &[&str]) -> Result<(Tokenizer, bool), TokenizeError> {
+    let wrap = |source| TokenizeError::Vocabulary { path: metadata.path.to_owned(), source };
+    let pre = metadata.text("tokenizer.ggml.pre")?;
+    let Some(TextSplit { pattern, composes, ignores_merges, begins }) = gguf_split::find(pre) else {
+        return Err(TokenizeError::UnknownTokenizer {
+            path: metadata.path.to_owned(),
+            key: "tokenizer.ggml.pre",
+            found: pre.to_owned(),
+            known: gguf_split::known(),
+        });
+    };
+    let merges = metadata.merges()?.ok_or_else(|| metadata.expected("tokenizer.ggml.merges", "an array of texts"))?;
+    let model = BPE::builder().vocab_and_merges(vocabulary(tokens), merges).ignore_merges(ignores_merges);
+    let mut tokenizer = Tokenizer::new(model.build().map_err(wrap)?);
+    if composes {
+        tokenizer.with_normalizer(Some(NFC)).map_err(wrap)?;
+    }
+    tokenizer.with_pre_tokenizer(Some(pattern.pre_tokenizer().map_err(wrap)?));
+    tokenizer.with_decoder(Some(ByteLevel::new(true, true, true)));
+    Ok((tokenizer, begins))
+}
+
+/// SentencePiece BPE as transformers builds it for Llama 2: pieces with ▁ for a space, bytes as a last resort.
+fn sentence_piece(metadata: &Metadata<'_>, tokens: &[&str]) -> Result<Tokenizer, TokenizeError> {
+    let wrap = |source| TokenizeError::Vocabulary { path: metadata.path.to_owned(), source };
+    let vocabulary = vocabulary(tokens);
+    let merges = match metadata.merges()? {
+        Some(merges) => merges,
+        None => merges_by_score(tokens, &metadata.scores(tokens.len())?),
+    };
+    let mut model = BPE::builder().vocab_and_merges(vocabulary, merges).fuse_unk(true).byte_fallback(true);
+    if let Some(unknown) = metadata.number("tokenizer.ggml.unknown_token_id").and_then(|id| tokens.get(id)) {
+        model = model.unk_token((*unknown).to_owned());
+    }
+    let mut tokenizer = Tokenizer::new(model.build().map_err(wrap)?);
+    let begins_with_space = metadata.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+    let scheme = if begins_with_space { PrependScheme::First } else { PrependScheme::Never };
+    tokenizer.with_pre_tokenizer(Some(Metaspace::new(SPACE, scheme, false)));
+    let mut decoders = vec![
+        Replace::new(SPACE.to_string(), " ").map_err(wrap)?.into(),
+        ByteFallback::new().into(),
+        Fuse::new().into(),
+    ];
+    if begins_with_space {
+        decoders.push(Strip::new(' ', 1, 0).into());
+    }
+    tokenizer.with_decoder(Some(Decoders::new(decoders)));
+    Ok(tokenizer)
+}
+
+/// The merges a vocabulary with scores implies: every way to cut a piece into two others, best piece first.
+fn merges_by_score(tokens: &[&str], scores: &[f32]) -> Vec<(String, String)> {
+    let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
+    let mut merges = Vec::new();
+    for (token, score) in tokens.iter().zip(scores) {
+        let cuts = token.char_indices().skip(1).map(|(middle, _)| token.split_at(middle));
+        let mut cuts: Vec<_> = cuts.filter_map(|(l, r)| Some(((*ids.get(l)?, *ids.get(r)?), l, r))).collect();
+        cuts.sort_unstable();
+        merges.extend(cuts.into_iter().map(|(_, left, right)| (score, left, right)));
+    }
+    let length = |piece: &str| piece.chars().count();
+    merges.sort_by(|a, b| b.0.total_cmp(a.0).then(length(b.1).cmp(&length(a.1))).then(length(b.2).cmp(&length(a.2))));
+    merges.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect()
+}
+
+fn vocabulary(tokens: &[&str]) -> Vocab {
+    (0..).zip(tokens).map(|(id, token)| ((*token).to_owned(), id)).collect()
+}
+
+/// Tokens that are matched in a text as a whole: control, unknown and user-defined ones, as in llama.cpp.
+fn add_special_tokens(tokenizer: &mut Tokenizer, metadata: &Metadata<'_>, tokens: &[&str]) -> tokenizers::Result<()> {
+    const UNKNOWN: usize = 2;
+    const CONTROL: usize = 3;
+    const USER_DEFINED: usize = 4;
+    let kinds = metadata.values.get("tokenizer.ggml.token_type").and_then(|kinds| kinds.to_vec().ok());
+    let kinds = kinds.into_iter().flatten().map(number);
+    let matched = tokens.iter().zip(kinds).filter_map(|(token, kind)| match kind {
+        Some(UNKNOWN | CONTROL) => Some(AddedToken::from(*token, true)),
+        Some(USER_DEFINED) => Some(AddedToken::from(*token, false).normalized(false)),
+        _ => None,
+    });
+    let named = NAMED.iter().filter_map(|(_, key)| tokens.get(metadata.number(key)?));
+    let named = named.map(|token| AddedToken::from(*token, true));
+    tokenizer.add_tokens(matched.chain(named).filter(|token| !token.content.is_empty()))?;
+    Ok(())
+}
+
+struct Metadata<'a> {
+    path: &'a Path,
+    values: &'a HashMap<String, Value>,
+}
+
+impl<'a> Metadata<'a> {
+    fn expected(&self, key: &str, expected: &'static str) -> TokenizeError {
+        TokenizeError::Metadata { path: self.path.to_owned(), key: key.to_owned(), expected }
+    }
+
+    fn text(&self, key: &str) -> Result<&'a str, TokenizeError> {
+        match self.values.get(key) {
+            Some(Value::String(text)) => Ok(text),
+            _ => Err(self.expected(key, "a text")),
+        }
+    }
+
+    fn texts(&self, key: &str) -> Result<Vec<&'a str>, TokenizeError> {
+        let texts = self.values.get(key).and_then(|value| value.to_vec().ok());
+        let texts =
+            texts.and_then(|texts| texts.iter().map(|text| text.to_string().ok().map(String::as_str)).collect());
+        texts.ok_or_else(|| self.expected(key, "an array of texts"))
+    }
+
+    fn merges(&self) -> Result<Option<Vec<(String, String)>>, TokenizeError> {
+        const KEY: &str = "tokenizer.ggml.merges";
+        if !self.values.contains_key(KEY) {
+            return Ok(None);
+        }
+        let merges = self.texts(KEY)?.into_iter().map(|merge| {
+            let (left, right) = merge.split_once(' ')?;
+            Some((left.to_owned(), right.to_owned()))
+        });
+        merges
+            .collect::<Option<_>>()
+            .map(Some)
+            .ok_or_else(|| self.expected(KEY, "two pieces with a space between them"))
+    }
+
+    fn scores(&self, n_tokens: usize) -> Result<Vec<f32>, TokenizeError> {
+        const KEY: &str = "tokenizer.ggml.scores";
+        let scores = self.values.get(KEY).and_then(|value| value.to_vec().ok());
+        let scores: Option<Vec<f32>> =
+            scores.and_then(|scores| scores.iter().map(|score| score.to_f32().ok()).collect());
+        scores.filter(|scores| scores.len() == n_tokens).ok_or_else(|| self.expected(KEY, "a score for every token"))
+    }
+
+    fn number(&self, key: &str) -> Option<usize> {
+        self.values.get(key).and_then(number)
+    }
+
+    fn flag(&self, key: &str) -> Option<bool> {
+        self.values.get(key)?.to_bool().ok()
+    }
+}
+
+/// A number that is not negative, in any of GGUF's widths.
+fn number(value: &Value) -> Option<usize> {
+    match value {
+        Value::I8(number) => usize::try_from(*number).ok(),
+        Value::I16(number) => usize::try_from(*number).ok(),
+        Value::I32(number) => usize::try_from(*number).ok(),
+        Value::I64(number) => usize::try_from(*number).ok(),
+        value => value.to_u64().ok().and_then(|number| usize::try_from(number).ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

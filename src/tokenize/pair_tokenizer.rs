@@ -1,0 +1,295 @@
+//! Pairs to token ids, by the rules of one model and one plan.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use serde_json::{Map, Value as Json};
+use tokenizers::Encoding;
+
+use super::boundary::{SplitPair, split};
+use super::error::{RejectReason, TokenizeError};
+use super::model_tokenizer::ModelTokenizer;
+use super::template::{ChatTemplate, Ending, TemplateInput};
+use super::template_date::TemplateDate;
+use super::truncation::{TruncationMode, truncate};
+use crate::data::{Message, PairText, PreferencePair};
+use crate::digest::{Digest, Id};
+use crate::model_source::ModelSource;
+
+/// Pairs tokenised at once: enough texts for every core, little memory.
+const CHUNK: usize = 256;
+
+/// What a plan says about tokenisation; all of it is in the provenance of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Most tokens of prompt and completion together; `None` cuts nothing.
+    pub max_length: Option<NonZeroUsize>,
+    /// Which end is kept of what is longer.
+    pub truncation_mode: TruncationMode,
+    /// The date a chat template prints.
+    pub template_date: TemplateDate,
+}
+
+/// `tokens_id`: BLAKE3-128 of the three id lists; equal ids have equal log-probs under one model.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokensId(Id);
+
+impl TokensId {
+    /// Id of the tokens that are scored.
+    pub fn of(prompt_ids: &[u32], chosen_ids: &[u32], rejected_ids: &[u32]) -> Self {
+        let parts = [prompt_ids, chosen_ids, rejected_ids]
+            .map(|ids| ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>());
+        Self(Id::of_parts("tokens", parts.iter().map(Vec::as_slice)))
+    }
+}
+
+impl fmt::Display for TokensId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for TokensId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokensId({self})")
+    }
+}
+
+/// A pair as it is scored. Every list has at least one token, and every id is below the vocabulary's size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenizedPair {
+    /// The prompt both completions follow, chat template included.
+    pub prompt_ids: Vec<u32>,
+    /// The preferred completion, end token included.
+    pub chosen_ids: Vec<u32>,
+    /// The other completion, end token included.
+    pub rejected_ids: Vec<u32>,
+    /// Prompt tokens dropped by truncation.
+    pub prompt_cut: u32,
+    /// Tokens of the preferred completion dropped by truncation.
+    pub chosen_cut: u32,
+    /// Tokens of the other completion dropped by truncation.
+    pub rejected_cut: u32,
+    /// Tokens of the prompt alone that joint tokenisation replaced: they are part of the completions.
+    pub boundary_moved: u32,
+    /// Id of the three lists.
+    pub tokens_id: TokensId,
+}
+
+/// A model's tokenizer and chat template under a plan's rules.
+#[derive(Debug)]
+pub struct PairTokenizer {
+    model: ModelTokenizer,
+    template: Option<ChatTemplate>,
+    rules: Rules,
+}
+
+/// The three texts of a pair that are tokenised.
+struct JointTexts {
+    prompt: String,
+    prompt_chosen: String,
+    prompt_rejected: String,
+    /// Whether the tokenizer frames them with its own special tokens; a template has already written them.
+    frame: SpecialTokens,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SpecialTokens {
+    FromTokenizer,
+    FromTemplate,
+}
+
+impl PairTokenizer {
+    /// How the end token gets into a completion, for a table's provenance.
+    pub const EOS_RULE: &str = "plain strings: the end token is appended unless the completion ends with it; \
+                                messages: what the chat template writes, nothing is appended";
+
+    /// Loads the tokenizer and the chat template of a model.
+    pub fn load(source: &ModelSource, rules: Rules) -> Result<Self, TokenizeError> {
+        Self::new(ModelTokenizer::load(source)?, rules)
+    }
+
+    /// Takes a tokenizer that is loaded already, and parses its chat template.
+    pub fn new(model: ModelTokenizer, rules: Rules) -> Result<Self, TokenizeError> {
+        let parse = |source: &String| {
+            ChatTemplate::parse(source, rules.template_date)
+                .map_err(|error| TokenizeError::Template { model: model.path.clone(), error })
+        };
+        let template = model.template.as_ref().map(parse).transpose()?;
+        Ok(Self { model, template, rules })
+    }
+
+    /// Tokenizer, special tokens and template source.
+    pub fn model(&self) -> &ModelTokenizer {
+        &self.model
+    }
+
+    /// The parsed chat template, if the model has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// The rules it was made with.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// Digest of the tokenizer, see [`ModelTokenizer::digest`].
+    pub fn tokenizer_digest(&self) -> Result<Digest, TokenizeError> {
+        self.model.digest()
+    }
+
+    /// Digest of the chat template's source.
+    pub fn template_digest(&self) -> Option<Digest> {
+        self.model.template_digest()
+    }
+
+    /// Tokenises one pair.
+    ///
+    /// # Errors
+    /// The outer error says that no pair of this kind can be tokenised: the run cannot go on. The inner one is about
+    /// this pair.
+    pub fn tokenize(&self, pair: &PreferencePair) -> Result<Result<TokenizedPair, RejectReason>, TokenizeError> {
+        let mut results = self.tokenize_batch(std::slice::from_ref(pair))?;
+        results.pop().ok_or_else(|| TokenizeError::Internal { what: "no result for a pair".into() })
+    }
+
+    /// Tokenises pairs over all cores; results are in the order of the pairs, and the same as one by one.
+    ///
+    /// # Errors
+    /// As [`tokenize`](Self::tokenize).
+    pub fn tokenize_batch(
+        &self,
+        pairs: &[PreferencePair],
+    ) -> Result<Vec<Result<TokenizedPair, RejectReason>>, TokenizeError> {
+        let mut results = Vec::with_capacity(pairs.len());
+        for chunk in pairs.chunks(CHUNK) {
+            let texts: Vec<Result<JointTexts, RejectReason>> =
+                chunk.iter().map(|pair| self.texts(pair)).collect::<Result<_, _>>()?;
+            let mut framed = self.encode(&texts, SpecialTokens::FromTokenizer)?;
+            let mut unframed = self.encode(&texts, SpecialTokens::FromTemplate)?;
+            for texts in texts {
+                results.push(match texts {
+                    Ok(texts) => {
+                        let ids = match texts.frame {
+                            SpecialTokens::FromTokenizer => framed.next(),
+                            SpecialTokens::FromTemplate => unframed.next(),
+                        };
+                        let ids = ids.ok_or_else(|| TokenizeError::Internal { what: "a text without ids".into() })?;
+                        self.cut(ids)
+                    }
+                    Err(reason) => Err(reason),
+                });
+            }
+        }
+        Ok(results)
+    }
+
+    /// What TRL tokenises for this pair.
+    fn texts(&self, pair: &PreferencePair) -> Result<Result<JointTexts, RejectReason>, TokenizeError> {
+        match &pair.text {
+            PairText::Plain { prompt, chosen, rejected } => {
+                let eos = self.model.eos_token().ok_or_else(|| TokenizeError::NoEnd { model: self.model.path.clone() })?;
+                let joint = |completion: &str| {
+                    // On the text, before tokenisation: `</s>` at the end of an answer is not doubled.
+                    let end = if completion.ends_with(eos) { "" } else { eos };
+                    [prompt, completion, end].concat()
+                };
+                Ok(Ok(JointTexts {
+                    prompt: prompt.clone(),
+                    prompt_chosen: joint(chosen),
+                    prompt_rejected: joint(rejected),
+                    frame: SpecialTokens::FromTokenizer,
+                }))
+            }
+            PairText::Messages { prompt, chosen, rejected, tools } => {
+                let Some(template) = &self.template else {
+                    return Err(TokenizeError::NoTemplate { model: self.model.path.clone() });
+                };
+                if prompt.is_empty() {
+                    return Ok(Err(RejectReason::EmptyPrompt));
+                }
+                let variables = pair.extra.get("chat_template_kwargs").and_then(Json::as_object);
+                Ok(self.rendered(template, [prompt, chosen, rejected], tools.as_ref(), variables))
+            }
+        }
+    }
+
+    fn rendered(
+        &self,
+        template: &ChatTemplate,
+        [prompt, chosen, rejected]: [&Vec<Message>; 3],
+        tools: Option<&Json>,
+        variables: Option<&Map<String, Json>>,
+    ) -> Result<JointTexts, RejectReason> {
+        let parsed: Option<Json> = match tools {
+            Some(Json::String(text)) => {
+                let parse = serde_json::from_str(text);
+                Some(parse.map_err(|error| RejectReason::Tools { reason: error.to_string() })?)
+            }
+            tools => tools.cloned(),
+        };
+        let render = |messages: [&[Message]; 2], ending: Ending| {
+            let messages: Vec<Map<String, Json>> = messages.concat().into_iter().map(as_map).collect();
+            let special_tokens = &self.model.special_tokens;
+            let input = TemplateInput { special_tokens, tools: parsed.as_ref(), variables, ending };
+            template.render(&messages, input).map_err(RejectReason::Template)
+        };
+        Ok(JointTexts {
+            prompt: render([prompt, &[]], Ending::GenerationPrompt)?,
+            prompt_chosen: render([prompt, chosen], Ending::LastMessage)?,
+            prompt_rejected: render([prompt, rejected], Ending::LastMessage)?,
+            frame: SpecialTokens::FromTemplate,
+        })
+    }
+
+    /// Ids of prompt, prompt + chosen, prompt + rejected of every pair whose special tokens come from `frame`.
+    fn encode(
+        &self,
+        texts: &[Result<JointTexts, RejectReason>],
+        frame: SpecialTokens,
+    ) -> Result<impl Iterator<Item = [Encoding; 3]> + use<>, TokenizeError> {
+        let of_frame = texts.iter().flatten().filter(|texts| texts.frame == frame);
+        let inputs: Vec<&str> = of_frame
+            .flat_map(|texts| [texts.prompt.as_str(), &texts.prompt_chosen, &texts.prompt_rejected])
+            .collect();
+        let encodings = self
+            .model
+            .tokenizer
+            .encode_batch_fast(inputs, frame == SpecialTokens::FromTokenizer)
+            .map_err(|source| TokenizeError::Encode { model: self.model.path.clone(), source })?;
+        let mut encodings = encodings.into_iter();
+        Ok(std::iter::from_fn(move || Some([encodings.next()?, encodings.next()?, encodings.next()?])))
+    }
+
+    fn cut(&self, [prompt, chosen, rejected]: [Encoding; 3]) -> Result<TokenizedPair, RejectReason> {
+        let mut pair = split(prompt.get_ids(), chosen.get_ids().to_vec(), rejected.get_ids().to_vec())?;
+        let cuts = truncate(&mut pair, self.rules.max_length, self.rules.truncation_mode)?;
+        let SplitPair { prompt_ids, chosen_ids, rejected_ids, boundary_moved } = pair;
+        Ok(TokenizedPair {
+            tokens_id: TokensId::of(&prompt_ids, &chosen_ids, &rejected_ids),
+            prompt_ids,
+            chosen_ids,
+            rejected_ids,
+            prompt_cut: count(cuts.prompt),
+            chosen_cut: count(cuts.chosen),
+            rejected_cut: count(cuts.rejected),
+            boundary_moved: count(boundary_moved),
+        })
+    }
+}
+
+/// A number of tokens; no text in memory has more of them than u32 counts.
+fn count(n_tokens: usize) -> u32 {
+    u32::try_from(n_tokens).unwrap_or(u32::MAX)
+}
+
+fn as_map(message: Message) -> Map<String, Json> {
+    let Message { role, content, mut extra } = message;
+    let mut map = Map::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content.into())]);
+    map.append(&mut extra);
+    map
+}
+
+#[cfg(test)]
+mod tests;
