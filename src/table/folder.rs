@@ -25,8 +25,6 @@ pub struct TableFolder {
 /// A part that an earlier run has finished.
 #[derive(Debug)]
 pub struct ScannedPart {
-    /// Its number; there may be gaps.
-    pub part_idx: usize,
     /// Its file.
     pub path: PathBuf,
     /// What the manifest will say about it.
@@ -96,7 +94,7 @@ impl TableFolder {
         let mut parts: Vec<(usize, PathBuf)> =
             io::list(&self.path)?.into_iter().filter_map(|path| Some((part_idx(&path)?, path))).collect();
         parts.sort();
-        parts.into_iter().map(|(part_idx, path)| scan_part(part_idx, path, provenance)).collect()
+        parts.into_iter().map(|(_, path)| scan_part(path, provenance)).collect()
     }
 
     /// Writes the manifest: the table is finished.
@@ -106,7 +104,7 @@ impl TableFolder {
     }
 }
 
-fn scan_part(part_idx: usize, path: PathBuf, provenance: &Provenance) -> Result<ScannedPart, TableError> {
+fn scan_part(path: PathBuf, provenance: &Provenance) -> Result<ScannedPart, TableError> {
     let reader = PartReader::open(&path)?;
     if let Some(difference) = provenance.first_difference(&reader.provenance) {
         return Err(TableError::OtherProvenance { path, difference });
@@ -127,7 +125,7 @@ fn scan_part(part_idx: usize, path: PathBuf, provenance: &Provenance) -> Result<
     };
     let (pair_ids, tokens_ids) = (column("pair_id")?, column("tokens_id")?);
     let (first_pair, last_pair) = (pair_ids.value(0).to_owned(), pair_ids.value(pair_ids.len() - 1).to_owned());
-    Ok(ScannedPart { part_idx, path, part: Part { file, first_pair, last_pair }, tokens_ids })
+    Ok(ScannedPart { path, part: Part { file, first_pair, last_pair }, tokens_ids })
 }
 
 /// Number in a name like `part-00042.parquet`.
