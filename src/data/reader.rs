@@ -50,13 +50,23 @@ pub fn open(path: &Path, map: &ColumnMap) -> Result<PairReader, DataError> {
     };
     let readable: Vec<_> = sample.iter().filter_map(|row| row.object.as_ref().ok()).collect();
     if let (true, Err(reason)) = (readable.is_empty(), &first.object) {
-        let (rows, line, reason) = (sample.len() as u64, first.line, reason.clone());
+        let (rows, line, reason) = (sample.len() as u64, first.line, shortened(reason.clone()));
         return Err(DataError::NoReadableRow { path: path.to_owned(), rows, line, reason });
     }
     let layout = detect::detect(path, map, &readable)?;
     let columns = detect::columns(&readable);
     let source = Arc::new(Source { path: path.to_owned(), split: folder::split(path).to_owned() });
     Ok(PairReader { source, layout, columns, sample, rows })
+}
+
+/// A reason may quote names from the row, which may be of any length.
+fn shortened(mut reason: String) -> String {
+    const LIMIT: usize = 400;
+    if reason.len() > LIMIT {
+        reason.truncate(reason.floor_char_boundary(LIMIT));
+        reason.push('…');
+    }
+    reason
 }
 
 fn read_sample(rows: &mut RawRows) -> Result<VecDeque<RawRow>, DataError> {
@@ -91,7 +101,10 @@ impl PairReader {
         let source = Arc::clone(&self.source);
         match raw.object.and_then(|object| convert(&self.layout, object)) {
             Ok((text, extra)) => Row::Pair(PreferencePair::new(text, source, raw.row_idx, extra)),
-            Err(reason) => Row::Reject(Reject { source, row_idx: raw.row_idx, line: raw.line, reason }),
+            Err(reason) => {
+                let reason = shortened(reason);
+                Row::Reject(Reject { source, row_idx: raw.row_idx, line: raw.line, reason })
+            }
         }
     }
 }
