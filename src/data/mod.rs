@@ -126,26 +126,3 @@ pub struct Reject {
     /// What is wrong with the row: lower case, no full stop.
     pub reason: String,
 }
-
-/// Which source column stands for which of ours (stand-in).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ColumnMap(String);
-
-impl std::str::FromStr for ColumnMap {
-    type Err = ColumnMapError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.split(',').all(|entry| entry.contains('=')) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ColumnMapError { found: text.to_owned() })
-        }
-    }
-}
-
-/// A map that is none (stand-in).
-#[derive(Debug, thiserror::Error)]
-#[error("expected `ours=theirs`, comma separated, found `{found}`")]
-pub struct ColumnMapError {
-    found: String,
-}

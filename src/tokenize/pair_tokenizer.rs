@@ -189,7 +189,8 @@ impl PairTokenizer {
     fn texts(&self, pair: &PreferencePair) -> Result<Result<JointTexts, RejectReason>, TokenizeError> {
         match &pair.text {
             PairText::Plain { prompt, chosen, rejected } => {
-                let eos = self.model.eos_token().ok_or_else(|| TokenizeError::NoEnd { model: self.model.path.clone() })?;
+                let eos =
+                    self.model.eos_token().ok_or_else(|| TokenizeError::NoEnd { model: self.model.path.clone() })?;
                 let joint = |completion: &str| {
                     // On the text, before tokenisation: `</s>` at the end of an answer is not doubled.
                     let end = if completion.ends_with(eos) { "" } else { eos };
@@ -250,9 +251,8 @@ impl PairTokenizer {
         frame: SpecialTokens,
     ) -> Result<impl Iterator<Item = [Encoding; 3]> + use<>, TokenizeError> {
         let of_frame = texts.iter().flatten().filter(|texts| texts.frame == frame);
-        let inputs: Vec<&str> = of_frame
-            .flat_map(|texts| [texts.prompt.as_str(), &texts.prompt_chosen, &texts.prompt_rejected])
-            .collect();
+        let inputs: Vec<&str> =
+            of_frame.flat_map(|texts| [texts.prompt.as_str(), &texts.prompt_chosen, &texts.prompt_rejected]).collect();
         let encodings = self
             .model
             .tokenizer

@@ -211,17 +211,32 @@ fn rejects_after_the_sample_are_as_those_within() {
 fn adhoc_fuzz() {
     let folder = tempfile::tempdir().unwrap();
     let mut state = 0x1234_5678_9abc_def0_u64;
-    let mut next = || { state ^= state << 13; state ^= state >> 7; state ^= state << 17; state };
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
     for (name, bytes) in every_container().into_iter().filter(|(n, _)| n.contains("parquet") || n.contains("arrow")) {
         let n = bytes.len() as u64;
         let (mut ok, mut err) = (0, 0);
         for i in 0..6000 {
             let mut damaged = bytes.clone();
-            let at = if i % 3 == 0 { next() % n } else if i % 3 == 1 { n - 1 - next() % n.min(6000) } else { next() % n.min(3000) };
+            let at = if i % 3 == 0 {
+                next() % n
+            } else if i % 3 == 1 {
+                n - 1 - next() % n.min(6000)
+            } else {
+                next() % n.min(3000)
+            };
             damaged[at as usize] = (next() >> 20) as u8;
             std::fs::write("/tmp/fuzz-last", format!("{name} {at}")).unwrap();
-            let p = folder.path().join(name); std::fs::write(&p, &damaged).unwrap();
-            match read_damaged(&p) { Ok(_) => err += 1, Err(_) => ok += 1 }
+            let p = folder.path().join(name);
+            std::fs::write(&p, &damaged).unwrap();
+            match read_damaged(&p) {
+                Ok(_) => err += 1,
+                Err(_) => ok += 1,
+            }
         }
         eprintln!("FUZZ {name} {n} bytes: ok {ok} err {err}");
     }

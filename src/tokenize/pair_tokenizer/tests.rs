@@ -160,7 +160,8 @@ fn a_template_that_does_not_parse_stops_at_once_and_names_its_line() {
 
 #[test]
 fn a_row_the_template_refuses_is_rejected_with_its_words() {
-    let tokenizer = tiny(|model| model.template = Some("a\n{{ raise_exception('no ' ~ messages[0].role) }}".to_owned()));
+    let tokenizer =
+        tiny(|model| model.template = Some("a\n{{ raise_exception('no ' ~ messages[0].role) }}".to_owned()));
     let row = json!({"prompt": [{"role": "user", "content": "a"}], "chosen": [], "rejected": []});
     assert_eq!(reject(&tokenizer, &row), "chat template, line 2: no user");
 }
