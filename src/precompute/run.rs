@@ -1,5 +1,6 @@
 //! Stage one from end to end.
 
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use arrow::array::Array;
@@ -32,7 +33,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
     let started = Instant::now();
     let in_model = |source| PrecomputeError::Model { model: plan.model.clone(), source };
     let source = ModelSource::resolve(&plan.model)?;
-    let tokenizer = PairTokenizer::load(&source, plan.rules.clone())?;
+    let tokenizer = PairTokenizer::load(&source, plan.rules)?;
     let folder = TableFolder::claim(&plan.out)?;
     if plan.start == Start::Fresh {
         folder.clear()?;
@@ -164,17 +165,16 @@ fn provenance(
             weights_digest: digests.weights,
             config_digest: digests.config,
         },
-        tokenizer_digest: tokenizer.files().digest(),
+        tokenizer_digest: tokenizer.tokenizer_digest()?,
         chat_template: tokenizer
-            .files()
             .template_digest()
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
         kernel: KERNEL.into(),
-        max_length: plan.rules.max_length as u64,
+        max_length: plan.rules.max_length.map_or(0, NonZeroUsize::get) as u64,
         truncation_mode: plan.rules.truncation_mode.name().into(),
-        eos_rule: crate::tokenize::EOS_RULE.into(),
-        boundary_rule: crate::tokenize::BOUNDARY_RULE.into(),
+        eos_rule: PairTokenizer::EOS_RULE.into(),
+        boundary_rule: PairTokenizer::BOUNDARY_RULE.into(),
         sources: tokens.sources.clone(),
     })
 }

@@ -6,6 +6,7 @@ mod gguf;
 mod gguf_split;
 mod model_tokenizer;
 mod pair_tokenizer;
+mod save;
 mod template;
 mod template_date;
 mod template_json;
