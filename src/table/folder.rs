@@ -38,6 +38,8 @@ pub struct ScannedPart {
 impl TableFolder {
     /// Takes a folder for a table: a new or empty one, or one that holds a table already, finished or not.
     ///
+    /// A marker stands in it from now until [`finish`](Self::finish), also where that is never reached.
+    ///
     /// # Errors
     /// [`TableError::NotOurs`] if something else is in it.
     pub fn claim(path: &Path) -> Result<Self, TableError> {
