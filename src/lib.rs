@@ -32,12 +32,12 @@ pub mod optim;
 
 pub mod checkpoint;
 
-// pub mod precompute;
+pub mod precompute;
 
 pub mod train;
 
 pub mod query;
 
-// pub mod pipeline;
+pub mod pipeline;
 
-// pub mod cli;
+pub mod cli;
