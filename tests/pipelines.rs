@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use piref::pipeline::{Pipeline, Settings};
 use piref::precompute::Start;
+use piref::train;
 
 fn pipelines() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir("pipelines").unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -22,7 +23,7 @@ fn every_pipeline_file_makes_both_plans() {
         let run = Path::new("runs").join(name);
 
         let precompute = pipeline.precompute_plan(None, Start::Resume).unwrap();
-        let train = pipeline.train_plan(None, None, Start::Resume).unwrap();
+        let train = pipeline.train_plan(None, None, train::Start::Resume).unwrap();
         assert_eq!((&precompute.out, &train.table, &train.out), (&run.join("reference"), &run.join("reference"), &run));
     }
 }

@@ -4,12 +4,17 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use super::Printer;
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
 use crate::error::Hint;
 use crate::io::IoError;
+use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
 use crate::pipeline::{FileError, PipelineError};
 use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
+use crate::table::TableError;
+use crate::tokenize::TokenizeError;
 use crate::train::TrainError;
 
 /// Exit code of wrong usage and wrong configuration.
@@ -89,6 +94,11 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<PrecomputeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
         .or_else(|| hint_of::<QueryError>(cause))
+        .or_else(|| hint_of::<CheckpointError>(cause))
+        .or_else(|| hint_of::<TableError>(cause))
+        .or_else(|| hint_of::<ModelError>(cause))
+        .or_else(|| hint_of::<TokenizeError>(cause))
+        .or_else(|| hint_of::<DataError>(cause))
         .or_else(|| hint_of::<ModelSourceError>(cause))
         .or_else(|| hint_of::<IoError>(cause))
 }

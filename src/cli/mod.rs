@@ -24,7 +24,6 @@ pub use failure::{UsageError, report, report_usage};
 pub use printer::{Printer, Verbosity};
 
 use crate::pipeline::{Defaults, Pipeline, PipelineError, Settings};
-use crate::precompute::Start;
 
 /// Offline Direct Preference Optimization: the reference model runs once, and its log-probabilities are a table.
 ///
@@ -133,11 +132,6 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
         Some(file) => Pipeline::load(file, flags),
         None => Pipeline::from_flags(flags),
     }
-}
-
-/// `--fresh` or not.
-fn start(is_fresh: bool) -> Start {
-    if is_fresh { Start::Fresh } else { Start::Resume }
 }
 
 /// Writes `value` to standard output as one JSON object.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::progress::{Position, Progress, clock, rate};
-use super::{OutputFormat, Printer, print_json, start};
+use super::progress::{Position, Progress, clock};
+use super::{OutputFormat, Printer, print_json};
 use crate::model_source::ModelSource;
 use crate::pipeline::{DataSettings, Pipeline, PipelineError, PrecomputeSettings, Settings, Stage, TokenizeSettings};
-use crate::precompute::{self, Event, Summary};
+use crate::precompute::{self, Event, Start, Summary};
 
 /// Run the frozen reference once over a preference dataset and store its log-probabilities.
 ///
@@ -56,7 +56,9 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         ..Settings::default()
     };
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
-    let plan = pipeline.precompute_plan(args.out.as_deref(), start(args.fresh)).context("cannot precompute")?;
+    let plan = pipeline
+        .precompute_plan(args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
+        .context("cannot precompute")?;
 
     let failed = || format!("cannot precompute `{}`", plan.out.display());
     // Nothing is read for a model that is not there.
@@ -97,9 +99,10 @@ fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
         Event::Resumed { n_pairs } => progress.note(format_args!("{n_pairs} pairs are in the table already")),
         Event::ModelLoaded { architecture, n_parameters } => {
             progress.note(format_args!("reference: {architecture}, {n_parameters} parameters"));
+            progress.begin(0);
         }
-        Event::Scored { n_pairs, n_total, n_tokens, n_total_tokens, elapsed } => {
-            let (speed, left) = rate(*n_tokens, *n_total_tokens, *elapsed);
+        Event::Scored { n_pairs, n_total, n_tokens, n_total_tokens } => {
+            let (speed, left) = progress.pace(*n_tokens, *n_total_tokens);
             let text = format!("{n_pairs}/{n_total} pairs, {speed:.0} tokens/s, {} left", clock(left));
             progress.advance(&Position { done: *n_tokens, total: *n_total_tokens, text: &text });
         }
@@ -109,18 +112,12 @@ fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
 fn lines(summary: &Summary) -> Vec<String> {
     let took = clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default());
     let mut lines = vec![format!(
-        "scored {} pairs ({} kept from before, {} rejected), {} tokens in {took}",
-        summary.n_scored, summary.n_resumed, summary.n_rejected, summary.n_tokens
+        "scored {} pairs, {} tokens in {took}; {} kept from before, {} rows rejected",
+        summary.n_scored, summary.n_tokens, summary.n_resumed, summary.n_rejected
     )];
-    if summary.n_pairs > 0 {
-        lines.push(format!(
-            "mean log-prob of the reference: chosen {:.3}, rejected {:.3} nats",
-            summary.mean_chosen_logps, summary.mean_rejected_logps
-        ));
-    }
     if let Some(rejects) = &summary.rejects {
         lines.push(format!("rejected rows, with the reason of each: {}", rejects.display()));
     }
-    lines.push(format!("table: {}", summary.out.display()));
+    lines.push(format!("table of {} pairs: {}", summary.n_pairs, summary.table.display()));
     lines
 }

@@ -13,7 +13,10 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// The display of one stage's progress; owns the terminal's last line while it lives.
 pub(crate) struct Progress<'a> {
     printer: &'a mut Printer,
-    display: Shown,
+    shown: Shown,
+    began: Instant,
+    /// Units that were done when the work began.
+    done_before: u64,
 }
 
 enum Shown {
@@ -34,18 +37,29 @@ pub(crate) struct Position<'a> {
 
 impl<'a> Progress<'a> {
     pub(crate) fn new(printer: &'a mut Printer) -> Self {
-        let display = match printer.verbosity() {
+        let shown = match printer.verbosity() {
             Verbosity::Quiet => Shown::Silent,
             Verbosity::Normal if Printer::is_terminal() => Shown::Bar(bar()),
             Verbosity::Normal => Shown::Lines { said: Instant::now() },
         };
-        Self { printer, display }
+        Self { printer, shown, began: Instant::now(), done_before: 0 }
+    }
+
+    /// Counts time and units from here: what came before was preparation, or an earlier run.
+    pub(crate) fn begin(&mut self, done: u64) {
+        self.began = Instant::now();
+        self.done_before = done;
+    }
+
+    /// Units a second since the beginning, and the time the rest will take at that rate.
+    pub(crate) fn pace(&self, done: u64, total: u64) -> (f64, Duration) {
+        pace(done.saturating_sub(self.done_before), total.saturating_sub(done), self.began.elapsed())
     }
 
     /// Says a line above the bar.
     pub(crate) fn note(&mut self, line: impl Display) {
         let printer = &mut *self.printer;
-        match &self.display {
+        match &self.shown {
             Shown::Bar(bar) => bar.suspend(|| printer.note(line)),
             Shown::Silent | Shown::Lines { .. } => printer.note(line),
         }
@@ -53,7 +67,7 @@ impl<'a> Progress<'a> {
 
     /// Moves the bar, or says a line if the last one is a while ago.
     pub(crate) fn advance(&mut self, position: &Position<'_>) {
-        match &mut self.display {
+        match &mut self.shown {
             Shown::Silent => {}
             Shown::Bar(bar) => {
                 bar.set_length(position.total);
@@ -72,7 +86,7 @@ impl<'a> Progress<'a> {
 
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
-        if let Shown::Bar(bar) = &self.display {
+        if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();
         }
     }
@@ -97,11 +111,10 @@ pub(crate) fn clock(duration: Duration) -> String {
     }
 }
 
-/// Units a second so far, and the time the rest will take at that rate.
-pub(crate) fn rate(done: u64, total: u64, elapsed: Duration) -> (f64, Duration) {
+fn pace(done: u64, left: u64, elapsed: Duration) -> (f64, Duration) {
     let seconds = elapsed.as_secs_f64();
     let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
-    let left = if rate > 0.0 { total.saturating_sub(done) as f64 / rate } else { 0.0 };
+    let left = if rate > 0.0 { left as f64 / rate } else { 0.0 };
     (rate, Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX))
 }
 
@@ -117,8 +130,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_has_not_begun_has_no_rate() {
-        assert_eq!(rate(0, 10, Duration::ZERO), (0.0, Duration::ZERO));
-        assert_eq!(rate(5, 20, Duration::from_secs(1)), (5.0, Duration::from_secs(3)));
+    fn a_stage_that_has_not_begun_has_no_pace() {
+        assert_eq!(pace(0, 10, Duration::ZERO), (0.0, Duration::ZERO));
+        assert_eq!(pace(5, 15, Duration::from_secs(1)), (5.0, Duration::from_secs(3)));
     }
 }

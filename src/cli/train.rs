@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
-use super::{OutputFormat, Printer, print_json, start};
+use super::{OutputFormat, Printer, print_json};
 use crate::model_source::ModelSource;
 use crate::pipeline::{Settings, Stage, TrainSettings};
-use crate::train::{self, Event};
+use crate::train::{self, Event, Start, StepMetrics, Summary};
 
 /// Optimise a policy from the log-prob table; the reference model is not loaded.
 ///
@@ -56,8 +56,9 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         flags.train.shuffle = Some(false);
     }
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
-    let plan =
-        pipeline.train_plan(args.table.as_deref(), args.out.as_deref(), start(args.fresh)).context("cannot train")?;
+    let plan = pipeline
+        .train_plan(args.table.as_deref(), args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
+        .context("cannot train")?;
 
     let failed = || format!("cannot train `{}`", plan.out.display());
     // Nothing is read for a model that is not there.
@@ -69,7 +70,9 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     };
 
     pipeline.record(Stage::Train, &plan.out)?;
-    printer.note(format_args!("run: {}", summary.out.display()));
+    for line in lines(&summary) {
+        printer.note(line);
+    }
     if args.output_format == OutputFormat::Json {
         print_json(&summary, printer)?;
     }
@@ -79,15 +82,46 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
 fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
     match event {
         Event::Note(line) => progress.note(line),
-        Event::Checked { n_pairs, max_delta, mean_delta } => progress.note(format_args!(
-            "scored {n_pairs} pairs of the table again: at most {max_delta:.1e}, on average {mean_delta:.1e} nats off"
-        )),
-        Event::Resumed { step } => progress.note(format_args!("going on from step {step}")),
+        Event::Checked { n_pairs, max_delta, mean_delta } => {
+            progress.note(format_args!(
+                "{n_pairs} pairs of the table scored again: at most {max_delta:.1e}, on average {mean_delta:.1e} nats off"
+            ));
+            progress.begin(0);
+        }
+        Event::Resumed { step } => {
+            progress.note(format_args!("going on from step {step}"));
+            progress.begin(*step);
+        }
         Event::Saved { path } => progress.note(format_args!("checkpoint: {}", path.display())),
-        Event::Step { metrics, n_steps, seconds_left } => {
-            let left = clock(Duration::try_from_secs_f64(*seconds_left).unwrap_or_default());
-            let text = format!("step {}/{n_steps}, loss {:.4}, {left} left", metrics.step, metrics.loss);
+        Event::Step { metrics, n_steps, is_logged } => {
+            if *is_logged {
+                progress.note(step_line(metrics, *n_steps));
+            }
+            let (_, left) = progress.pace(metrics.step, *n_steps);
+            let text = format!("{}, {} left", step_line(metrics, *n_steps), clock(left));
             progress.advance(&Position { done: metrics.step, total: *n_steps, text: &text });
         }
     }
+}
+
+fn step_line(metrics: &StepMetrics, n_steps: u64) -> String {
+    format!(
+        "step {}/{n_steps}: loss {:.4}, rewards/accuracies {:.2}, rewards/margins {:.4}, grad_norm {:.3}",
+        metrics.step, metrics.loss, metrics.rewards_accuracies, metrics.rewards_margins, metrics.grad_norm
+    )
+}
+
+fn lines(summary: &Summary) -> Vec<String> {
+    let took = clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default());
+    let mut lines =
+        vec![format!("{} steps over {} pairs in {took}", summary.n_steps - summary.n_resumed, summary.n_pairs)];
+    if let (Some(first), Some(last)) = (&summary.first, &summary.last) {
+        lines.push(format!(
+            "loss {:.4} → {:.4}, rewards/accuracies {:.2} → {:.2}",
+            first.loss, last.loss, first.rewards_accuracies, last.rewards_accuracies
+        ));
+    }
+    lines.push(format!("metrics: {}", summary.metrics.display()));
+    lines.push(format!("policy: {}", summary.policy.display()));
+    lines
 }

@@ -21,7 +21,7 @@ pub use record::{PLAN_FILE, Stage};
 pub use settings::{
     DataSettings, LossSettings, LossType, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings,
 };
-pub use values::{Decay, MapText, Name, NonNegative, Positive, Share, TemplateDate, ValueError};
+pub use values::{Decay, Name, NonNegative, Positive, Share, ValueError};
 
 use crate::io;
 

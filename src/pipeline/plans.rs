@@ -1,12 +1,11 @@
 //! From settings to the plans of the stages.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
+use super::Pipeline;
 use super::error::PipelineError;
 use super::settings::{LossSettings, LossType, Optimizer, TrainSettings};
-use super::{Pipeline, values};
-use crate::data::ColumnMap;
 use crate::error::nearest;
 use crate::loss::Objective;
 use crate::optim::{AdamWParams, Schedule};
@@ -41,20 +40,18 @@ impl Pipeline {
         Ok(precompute::Plan {
             model: self.model()?,
             data: files,
-            column_map: column_map(data.map.as_ref())?,
+            column_map: data.map.clone().unwrap_or_default(),
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
             limit: data.limit,
             out: self.folder(out, REFERENCE, "--out")?,
             rules: Rules {
-                max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?.get(),
+                max_length: NonZeroUsize::new(need(tokenize.max_length, "tokenize.max_length", "--max-length")?),
                 truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
-                template_date: need(tokenize.template_date.as_ref(), "tokenize.template_date", "--template-date")?
-                    .as_str()
-                    .to_owned(),
+                template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
             },
             dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
-            max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?.get(),
-            rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?.get(),
+            max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
+            rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
             start,
         })
     }
@@ -67,7 +64,7 @@ impl Pipeline {
         &self,
         table: Option<&Path>,
         out: Option<&Path>,
-        start: Start,
+        start: train::Start,
     ) -> Result<train::Plan, PipelineError> {
         let settings = &self.settings().train;
         let seed = need(settings.seed, "train.seed", "--seed")?;
@@ -89,7 +86,7 @@ impl Pipeline {
             length: length(settings)?,
             order: if is_shuffled { train::Order::Shuffled { seed } } else { train::Order::Table },
             seed,
-            max_tokens: need(settings.max_tokens, "train.max_tokens", "--max-tokens")?.get(),
+            max_tokens: need(settings.max_tokens, "train.max_tokens", "--max-tokens")?,
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
@@ -134,13 +131,6 @@ fn length(settings: &TrainSettings) -> Result<train::Length, PipelineError> {
         None => Ok(train::Length::Epochs(
             need(settings.num_train_epochs, "train.num_train_epochs", "--num-train-epochs")?.get(),
         )),
-    }
-}
-
-fn column_map(text: Option<&values::MapText>) -> Result<ColumnMap, PipelineError> {
-    match text {
-        None => Ok(ColumnMap::default()),
-        Some(text) => text.as_str().parse().map_err(super::file::internal),
     }
 }
 

@@ -11,11 +11,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::known;
-use super::values::{Decay, MapText, Name, NonNegative, Positive, Share, TemplateDate, number};
+use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
+use crate::data::ColumnMap;
 use crate::loss::{Beta, LabelSmoothing};
 use crate::model::ScoringDtype;
 use crate::optim::ScheduleKind;
-use crate::tokenize::TruncationMode;
+use crate::tokenize::{TemplateDate, TruncationMode};
 
 /// A whole pipeline file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -47,9 +48,10 @@ pub struct DataSettings {
     #[arg(id = "files", long = "data", value_name = "FILE", required_unless_present = "pipeline")]
     pub files: Option<Vec<PathBuf>>,
 
-    /// Columns of the source that stand for ours, e.g. `chosen=better,rejected=worse`.
-    #[arg(long, value_name = "OURS=THEIRS,…")]
-    pub map: Option<MapText>,
+    /// Columns of the source by what they are, e.g. `prompt=question,chosen=better,rejected=worse`.
+    #[arg(long, value_name = "ROLE=COLUMN,…")]
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub map: Option<ColumnMap>,
 
     /// Share of rows that may be rejected before the run fails, in [0, 1].
     #[arg(long, value_name = "SHARE", value_parser = number::<Share>)]
@@ -64,9 +66,9 @@ pub struct DataSettings {
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizeSettings {
-    /// Longest prompt and completion together, in tokens; what is longer is cut.
+    /// Longest prompt and completion together, in tokens; what is longer is cut. 0 for no limit.
     #[arg(long, value_name = "TOKENS")]
-    pub max_length: Option<NonZeroUsize>,
+    pub max_length: Option<usize>,
 
     /// Which end of a sequence that is too long is kept.
     #[arg(long, value_name = "END", value_parser = words::<TruncationMode>())]

@@ -2,11 +2,8 @@
 
 use std::fmt::Display;
 use std::path::Path;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-
-use crate::data::ColumnMap;
 
 /// A value outside what its key allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,107 +82,66 @@ checked_number!(
     |x| (0.0..=1.0).contains(&x)
 );
 
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The text, as it was written.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = ValueError;
-
-            fn try_from(found: String) -> Result<Self, ValueError> {
-                Self::check(&found)?;
-                Ok(Self(found))
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = ValueError;
-
-            fn from_str(found: &str) -> Result<Self, ValueError> {
-                Self::try_from(found.to_owned())
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(text: $name) -> Self {
-                text.0
-            }
-        }
-    };
-}
-
-checked_text!(
-    /// Name of a run: one folder name of letters, digits, `-`, `_` and `.`, not starting with a dot.
-    Name
-);
-checked_text!(
-    /// The date a chat template may print, `YYYY-MM-DD`.
-    TemplateDate
-);
-checked_text!(
-    /// A column map as text: `chosen=better,rejected=worse`.
-    MapText
-);
+/// Name of a run: one folder name of letters, digits, `-`, `_` and `.`, not starting with a dot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
 
 impl Name {
-    fn check(found: &str) -> Result<(), ValueError> {
-        let is_allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !found.is_empty() && !found.starts_with('.') && found.chars().all(is_allowed) {
-            Ok(())
-        } else {
-            Err(ValueError::new("a name of letters, digits, `-`, `_` and `.`, not starting with a dot", found))
-        }
+    /// The text, as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The name a pipeline file has by default: its own, without `.toml`.
     pub(super) fn of_file(path: &Path) -> Result<Self, ValueError> {
-        path.file_stem().unwrap_or_default().to_string_lossy().parse()
+        Self::try_from(path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
     }
 }
 
-impl TemplateDate {
-    fn check(found: &str) -> Result<(), ValueError> {
-        if is_date(found) { Ok(()) } else { Err(ValueError::new("a date as `YYYY-MM-DD`", found)) }
-    }
-}
+impl TryFrom<String> for Name {
+    type Error = ValueError;
 
-impl MapText {
-    fn check(found: &str) -> Result<(), ValueError> {
-        match found.parse::<ColumnMap>() {
-            Ok(_) => Ok(()),
-            Err(error) => Err(ValueError::new(format_args!("a column map ({error})"), found)),
+    fn try_from(found: String) -> Result<Self, ValueError> {
+        let is_allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !found.is_empty() && !found.starts_with('.') && found.chars().all(is_allowed) {
+            Ok(Self(found))
+        } else {
+            Err(ValueError::new("a name of letters, digits, `-`, `_` and `.`, not starting with a dot", found))
         }
     }
 }
 
-fn is_date(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let [year, month, day] = parts[..] else { return false };
-    let number = |part: &str, width: usize| {
-        (part.len() == width && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse::<u32>().ok()).flatten()
-    };
-    let (Some(year), Some(month), Some(day)) = (number(year, 4), number(month, 2), number(day, 2)) else {
-        return false;
-    };
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if is_leap => 29,
-        2 => 28,
-        _ => return false,
-    };
-    (1..=days).contains(&day)
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+/// A key whose value is written as text, in a file as in a flag: for serde's `with`.
+pub(super) mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(in crate::pipeline) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::pipeline) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
 }
 
 #[cfg(test)]
@@ -193,24 +149,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_of_the_calendar_and_no_others() {
-        for date in ["2024-07-26", "2024-02-29", "2000-02-29", "1999-12-31"] {
-            assert!(is_date(date), "{date}");
-        }
-        for text in
-            ["2023-02-29", "1900-02-29", "2024-13-01", "2024-00-10", "2024-04-31", "2024-7-26", "+024-07-26", ""]
-        {
-            assert!(!is_date(text), "{text}");
-        }
-    }
-
-    #[test]
     fn a_name_stays_in_its_folder() {
         for name in ["quickstart", "hh-0.1_b"] {
-            assert!(name.parse::<Name>().is_ok(), "{name}");
+            assert!(Name::try_from(name.to_owned()).is_ok(), "{name}");
         }
         for name in ["", "..", ".hidden", "a/b", "/tmp", "a b"] {
-            assert!(name.parse::<Name>().is_err(), "{name}");
+            assert!(Name::try_from(name.to_owned()).is_err(), "{name}");
         }
     }
 

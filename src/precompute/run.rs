@@ -89,7 +89,12 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
                 done_tokens += (rows.start + observed..rows.start + n_done).map(cost).sum::<u64>();
                 done_pairs += (n_done - observed) as u64;
                 observed = n_done;
-                observe(Event::Scored { n_pairs: done_pairs, n_total: n_scored, n_tokens: done_tokens, n_total_tokens });
+                observe(Event::Scored {
+                    n_pairs: done_pairs,
+                    n_total: n_scored,
+                    n_tokens: done_tokens,
+                    n_total_tokens,
+                });
             })
             .map_err(in_model)?;
             let columns = store.slice(rows)?;

@@ -49,8 +49,8 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
         let is_reference = table.provenance().model.weights_digest == digests.weights;
         let weights = if is_reference { Weights::Same } else { Weights::Other };
         start_check::run(plan, &model, &pairs, weights, observe)?;
-        let optimizer = AdamW::new(plan.optimizer, model.params())
-            .map_err(|source| TrainError::Update { step: 0, source })?;
+        let optimizer =
+            AdamW::new(plan.optimizer, model.params()).map_err(|source| TrainError::Update { step: 0, source })?;
         (optimizer, State { step: 0, n_tokens: 0, trajectory })
     };
     let n_resumed = state.step;
