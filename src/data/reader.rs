@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::container::{self, RawRow, RawRows};
 use super::convert::convert;
 use super::format::Layout;
-use super::{ColumnMap, DataError, Format, PreferencePair, Reject, Source, detect, folder};
+use super::{ColumnMap, DataError, Format, PairId, PreferencePair, Reject, Source, detect, folder};
 
 /// Readable rows from which the format is told.
 const SAMPLE_ROWS: usize = 32;
@@ -100,7 +100,10 @@ impl PairReader {
     fn row(&self, raw: RawRow) -> Row {
         let source = Arc::clone(&self.source);
         match raw.object.and_then(|object| convert(&self.layout, object)) {
-            Ok((text, extra)) => Row::Pair(PreferencePair::new(text, source, raw.row_idx, extra)),
+            Ok((text, extra)) => {
+                let (id, row_idx, line) = (PairId::of(&text), raw.row_idx, raw.line);
+                Row::Pair(PreferencePair { id, text, source, row_idx, line, extra })
+            }
             Err(reason) => {
                 let reason = shortened(reason);
                 Row::Reject(Reject { source, row_idx: raw.row_idx, line: raw.line, reason })

@@ -50,7 +50,7 @@ fn pair(row: &Json) -> PreferencePair {
     let mut extra = row.as_object().unwrap().clone();
     extra.retain(|key, _| key == "chat_template_kwargs");
     let source = Arc::new(Source { path: "rows.jsonl".into(), split: String::new() });
-    PreferencePair { id: PairId::of(&text), text, source, row_idx: 0, extra }
+    PreferencePair { id: PairId::of(&text), text, source, row_idx: 0, line: None, extra }
 }
 
 fn rules() -> Rules {
