@@ -37,3 +37,7 @@ pub mod precompute;
 pub mod train;
 
 pub mod query;
+
+pub mod pipeline;
+
+pub mod cli;

@@ -108,7 +108,7 @@ impl ModelSource {
 }
 
 /// The local Hugging Face cache: `HF_HUB_CACHE`, else `HF_HOME/hub`, else the default of huggingface_hub.
-fn cache() -> hf_hub::Cache {
+pub fn cache() -> hf_hub::Cache {
     match std::env::var_os("HF_HUB_CACHE") {
         Some(path) => hf_hub::Cache::new(path.into()),
         None => hf_hub::Cache::from_env(),

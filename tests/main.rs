@@ -1,6 +1,9 @@
 //! All integration tests in one binary: DataFusion is linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")]
 
+mod cli;
 mod golden;
+mod pipelines;
 mod sql;
 mod support;
+mod tidy;

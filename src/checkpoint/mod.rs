@@ -176,7 +176,8 @@ impl Checkpoint {
     pub fn check(&self, trajectory: &serde_json::Map<String, serde_json::Value>) -> Result<(), CheckpointError> {
         let then = &self.state.trajectory;
         let key = trajectory.keys().chain(then.keys()).find(|key| trajectory.get(*key) != then.get(*key));
-        let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".into(), |value| format!("`{value}`"));
+        let text =
+            |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".into(), |value| format!("`{value}`"));
         match key {
             None => Ok(()),
             Some(key) => Err(CheckpointError::OtherRun {

@@ -2,6 +2,26 @@
 //!
 //! Invariant: a [`PreferencePair`] that leaves this module has a prompt and two completions in one of two shapes, and
 //! an id that depends on nothing but that text. A row that cannot become one leaves as a [`Reject`] with its place.
+//!
+//! [`open`] reads one file: `container` cuts it into rows, `detect` tells the [`Format`] from the first of them,
+//! `convert` makes a [`PairText`] of each with the help of `message` and `implicit`. Memory does not grow with the
+//! file. Absent on purpose: tokens, chat templates, judgements on quality (empty and identical answers are kept).
+
+mod column_map;
+mod container;
+mod convert;
+mod detect;
+mod error;
+mod folder;
+mod format;
+mod implicit;
+mod message;
+mod pair_id;
+mod reader;
+mod text;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,6 +30,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Id;
+
+pub use column_map::{ColumnMap, ParseColumnMapError, Role};
+pub use error::DataError;
+pub use folder::files;
+pub use format::Format;
+pub use reader::{PairReader, Row, open};
 
 /// `pair_id`: BLAKE3-128 of the canonical text pair; the same in every table, whatever the model.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +101,8 @@ pub struct PreferencePair {
     pub source: Arc<Source>,
     /// 0-based row in that file (rejected rows count).
     pub row_idx: u64,
+    /// 1-based line of that file, where it has lines.
+    pub line: Option<u64>,
     /// Every other column of the row, under its own name.
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
@@ -84,7 +112,7 @@ pub struct PreferencePair {
 pub struct Source {
     /// Path as the user gave it.
     pub path: PathBuf,
-    /// Split told by the file name (`train`, `test`, `validation`, `eval`), empty where it tells none.
+    /// Split told by the file name or its folder (`train`, `test`, `validation`, `eval`), empty where neither tells.
     pub split: String,
 }
 

@@ -87,10 +87,9 @@ impl Hint for PrecomputeError {
             Self::NoPairs { rejects, .. } => {
                 rejects.as_ref().map(|path| format!("`piref sql {} -c \"SELECT * FROM rejects\"`", path.display()))
             }
-            Self::TooManyRejects { rejects, .. } => Some(format!(
-                "all of them are in `{}`; `--max-reject-rate` allows a larger share",
-                rejects.display()
-            )),
+            Self::TooManyRejects { rejects, .. } => {
+                Some(format!("all of them are in `{}`; `--max-reject-rate` allows a larger share", rejects.display()))
+            }
             Self::Model { source, .. } => source.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),

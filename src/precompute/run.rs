@@ -18,7 +18,7 @@ use crate::table::{
     self, Manifest, ModelProvenance, Part, Provenance, ScannedPart, TableFolder, TemplateProvenance, assemble,
     write_part,
 };
-use crate::tokenize::{PairTokenizer, TokenStore};
+use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, TokenStore};
 
 /// The token store of a run, deleted when the table is finished.
 const TOKENS: &str = ".tokens.arrow";
@@ -32,7 +32,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
     let started = Instant::now();
     let in_model = |source| PrecomputeError::Model { model: plan.model.clone(), source };
     let source = ModelSource::resolve(&plan.model)?;
-    let tokenizer = PairTokenizer::load(&source, plan.rules.clone())?;
+    let tokenizer = PairTokenizer::load(&source, plan.rules)?;
     let folder = TableFolder::claim(&plan.out)?;
     if plan.start == Start::Fresh {
         folder.clear()?;
@@ -88,7 +88,12 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
                 done_tokens += (rows.start + observed..rows.start + n_done).map(cost).sum::<u64>();
                 done_pairs += (n_done - observed) as u64;
                 observed = n_done;
-                observe(Event::Scored { n_pairs: done_pairs, n_total: n_scored, n_tokens: done_tokens, n_total_tokens });
+                observe(Event::Scored {
+                    n_pairs: done_pairs,
+                    n_total: n_scored,
+                    n_tokens: done_tokens,
+                    n_total_tokens,
+                });
             })
             .map_err(in_model)?;
             let columns = store.slice(rows)?;
@@ -166,10 +171,10 @@ fn provenance(
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
         kernel: KERNEL.into(),
-        max_length: plan.rules.max_length as u64,
+        max_length: Some(plan.rules.max_length as u64),
         truncation_mode: plan.rules.truncation_mode.name().into(),
-        eos_rule: crate::tokenize::EOS_RULE.into(),
-        boundary_rule: crate::tokenize::BOUNDARY_RULE.into(),
+        eos_rule: EOS_RULE.into(),
+        boundary_rule: BOUNDARY_RULE.into(),
         sources: tokens.sources.clone(),
     })
 }

@@ -23,10 +23,13 @@ pub fn score(
         let batch = GroupBatch::new(&pairs[run])?;
         let scored = logprob::token_logps(model, &batch, Keep::Nothing)?;
         let completion = |tokens: &std::ops::Range<usize>| scored.logps[tokens.clone()].to_vec();
-        logps.extend(batch.scored.sequences.chunks_exact(2).map(|pair| PairTokenLogps {
-            chosen: completion(&pair[0]),
-            rejected: completion(&pair[1]),
-        }));
+        logps.extend(
+            batch
+                .scored
+                .sequences
+                .chunks_exact(2)
+                .map(|pair| PairTokenLogps { chosen: completion(&pair[0]), rejected: completion(&pair[1]) }),
+        );
         observe(logps.len());
     }
     Ok(logps)

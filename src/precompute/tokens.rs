@@ -1,6 +1,7 @@
 //! Data files to the token store and the rejects table, in one streaming pass.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::PrecomputeError;
 use super::plan::{Event, Plan};
@@ -58,7 +59,7 @@ pub(super) fn read(
                 Row::Reject(reject) => sink.reject(reject)?,
             }
         }
-        sink.flush(plan)?;
+        sink.tokenise()?;
         let map = io::map(&path)?;
         sources.push(SourceProvenance {
             path: path.display().to_string(),
@@ -93,7 +94,7 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     /// Whether the limit of the plan is reached, pairs not yet tokenised included.
-    fn is_full(&mut self, plan: &Plan) -> bool {
+    fn is_full(&self, plan: &Plan) -> bool {
         plan.limit.is_some_and(|limit| self.n_pairs + self.chunk.len() as u64 >= limit.get())
     }
 
@@ -102,22 +103,18 @@ impl Sink<'_> {
         if self.chunk.len() == CHUNK { self.tokenise() } else { Ok(()) }
     }
 
-    fn flush(&mut self, _: &Plan) -> Result<(), PrecomputeError> {
-        self.tokenise()
-    }
-
     fn tokenise(&mut self) -> Result<(), PrecomputeError> {
         let chunk = std::mem::take(&mut self.chunk);
-        for pair in chunk {
-            match self.tokenizer.tokenize(&pair) {
+        for (pair, tokens) in chunk.iter().zip(self.tokenizer.tokenize_batch(&chunk)?) {
+            match tokens {
                 Ok(tokens) => {
-                    self.store.push(&pair, &tokens)?;
+                    self.store.push(pair, &tokens)?;
                     self.n_pairs += 1;
                 }
                 Err(reason) => self.reject(Reject {
-                    source: pair.source,
+                    source: Arc::clone(&pair.source),
                     row_idx: pair.row_idx,
-                    line: None,
+                    line: pair.line,
                     reason: reason.to_string(),
                 })?,
             }

@@ -156,13 +156,17 @@ fn sql_hint(error: &DataFusionError, tables: &[String]) -> Option<String> {
         },
         DataFusionError::Plan(message) => {
             let table = message.strip_prefix("table '")?.split_once("' not found")?.0;
-            Some(table_hint(table.rsplit('.').next().unwrap_or(table), tables))
+            // DataFusion puts its catalogue and schema before the name.
+            Some(table_hint(table.splitn(3, '.').last().unwrap_or(table), tables))
         }
         _ => None,
     }
 }
 
 fn table_hint(name: &str, tables: &[String]) -> String {
+    if name.contains(['.', '/']) {
+        return format!("as a path, `{name}` leads nowhere");
+    }
     match nearest(name, tables.iter().map(String::as_str)) {
         Some(table) => format!("did you mean `{table}`?"),
         None if tables.is_empty() => "name a table, run or data file on the command line".into(),

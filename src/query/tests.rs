@@ -267,7 +267,7 @@ fn an_unknown_table_or_column_names_its_neighbour() {
     assert_eq!(hint("SELECT * FROM pair"), "did you mean `pairs`?");
     assert_eq!(hint("SELECT * FROM nonsense"), "there are `pairs`, `rejects`, `scored`");
     assert_eq!(hint("SELECT ref_chosen_logp FROM pairs"), "did you mean `ref_chosen_logps`?");
-    assert_eq!(hint("SELECT * FROM 'no/such/file.parquet'"), "there are `pairs`, `rejects`, `scored`");
+    assert_eq!(hint("SELECT * FROM 'no/such/file.parquet'"), "as a path, `no/such/file.parquet` leads nowhere");
     let error = failure(&session, "SELEC 1");
     assert!(chain(&error).contains("SELEC"), "{}", chain(&error));
 }

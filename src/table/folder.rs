@@ -11,7 +11,7 @@ use crate::io;
 use crate::table::manifest::MANIFEST;
 use crate::table::part_reader::{Owner, PartReader, owner};
 use crate::table::rejects::REJECTS;
-use crate::table::{Manifest, Part, Provenance, TableError, parquet_file};
+use crate::table::{Manifest, Part, Provenance, SourceProvenance, TableError, parquet_file};
 
 /// File that stands in the folder while stage one works there.
 const MARKER: &str = ".piref-in-progress";
@@ -31,10 +31,14 @@ pub struct ScannedPart {
     pub part: Part,
     /// Which token triples it has scores of, in row order.
     pub tokens_ids: StringArray,
+    /// The data files it was made from.
+    pub sources: Vec<SourceProvenance>,
 }
 
 impl TableFolder {
     /// Takes a folder for a table: a new or empty one, or one that holds a table already, finished or not.
+    ///
+    /// A marker stands in it from now until [`finish`](Self::finish), also where that is never reached.
     ///
     /// # Errors
     /// [`TableError::NotOurs`] if something else is in it.
@@ -95,6 +99,11 @@ impl TableFolder {
         parts.into_iter().map(|(_, path)| scan_part(path, provenance)).collect()
     }
 
+    /// Deletes the manifest: the table is not finished any more, its parts may change.
+    pub fn reopen(&self) -> Result<(), TableError> {
+        Ok(io::remove(&self.path.join(MANIFEST))?)
+    }
+
     /// Writes the manifest: the table is finished.
     pub fn finish(&self, manifest: &Manifest) -> Result<(), TableError> {
         manifest.write(&self.path)?;
@@ -112,6 +121,7 @@ fn scan_part(path: PathBuf, provenance: &Provenance) -> Result<ScannedPart, Tabl
         return Err(TableError::NotAsListed { path, what: "rows", expected: "1 or more".into(), found: "0".into() });
     }
 
+    let sources = reader.provenance.sources.clone();
     let mut batches = Vec::new();
     for batch in reader.batches(&["pair_id", "tokens_id"])? {
         batches.push(batch?);
@@ -123,7 +133,7 @@ fn scan_part(path: PathBuf, provenance: &Provenance) -> Result<ScannedPart, Tabl
     };
     let (pair_ids, tokens_ids) = (column("pair_id")?, column("tokens_id")?);
     let (first_pair, last_pair) = (pair_ids.value(0).to_owned(), pair_ids.value(pair_ids.len() - 1).to_owned());
-    Ok(ScannedPart { path, part: Part { file, first_pair, last_pair }, tokens_ids })
+    Ok(ScannedPart { path, part: Part { file, first_pair, last_pair }, tokens_ids, sources })
 }
 
 /// Number in a name like `part-00042.parquet`.

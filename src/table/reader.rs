@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use crate::digest::Digest;
 use crate::io;
 use crate::table::part_reader::{PartBatches, PartReader};
 use crate::table::schema::reference;
@@ -111,6 +112,17 @@ impl ReferenceTable {
     /// The manifest, where a folder was opened.
     pub fn manifest(&self) -> Option<&Manifest> {
         self.manifest.as_ref()
+    }
+
+    /// Digest of all rows: of the parts the manifest lists, or of the one part that was opened.
+    pub fn digest(&self) -> Result<Digest, TableError> {
+        match &self.manifest {
+            None => Ok(Digest::of_large(&io::map(&self.path)?)),
+            Some(manifest) => {
+                let parts = manifest.parts.iter().map(|part| &part.file);
+                Ok(Digest::of_parts(parts.map(|file| (file.name.as_str(), file.digest.as_bytes().as_slice()))))
+            }
+        }
     }
 
     /// Path of the rejects file, where there is one.

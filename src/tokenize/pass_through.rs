@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use serde_json::{Map, Value as Json};
 
@@ -126,6 +126,7 @@ fn text(value: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::Array;
     use serde_json::json;
 
     use super::*;

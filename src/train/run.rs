@@ -16,7 +16,8 @@ use crate::model::{Decoder, Digests, ModelError, export};
 use crate::model_source::ModelSource;
 use crate::optim::{AdamW, clip_factor};
 use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
-use crate::{io, tokenize};
+use crate::io;
+use crate::tokenize::TokenizerFiles;
 
 /// Trains a policy as the plan says; goes on from the newest checkpoint if the plan allows it.
 ///
@@ -29,7 +30,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
     let source = ModelSource::resolve(&plan.model)?;
     let in_model = |source| TrainError::Model { model: plan.model.clone(), source };
     let digests = Digests::of(&source).map_err(in_model)?;
-    let tokenizer = tokenize::TokenizerFiles::load(&source)?;
+    let tokenizer = TokenizerFiles::load(&source)?;
     tokenizer_is_the_tables(&tokenizer, &table)?;
     let pairs = table.load_pairs(None, TokenLogps::Skip)?;
     if pairs.is_empty() {
@@ -37,7 +38,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
     }
     let mut batches = Batches::new(plan.order, pairs.len(), plan.batch_size.get());
     let n_steps = batches.n_steps(plan.length);
-    let trajectory = plan.trajectory(&digests.weights.to_string(), &table.digest().to_string(), n_steps);
+    let trajectory = plan.trajectory(&digests.weights.to_string(), &table.digest()?.to_string(), n_steps);
     let resumed = prepare_folder(plan, &trajectory)?;
 
     let mut model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?;
@@ -48,8 +49,8 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
         let is_reference = table.provenance().model.weights_digest == digests.weights;
         let weights = if is_reference { Weights::Same } else { Weights::Other };
         start_check::run(plan, &model, &pairs, weights, observe)?;
-        let optimizer = AdamW::new(plan.optimizer, model.params())
-            .map_err(|source| TrainError::Update { step: 0, source })?;
+        let optimizer =
+            AdamW::new(plan.optimizer, model.params()).map_err(|source| TrainError::Update { step: 0, source })?;
         (optimizer, State { step: 0, n_tokens: 0, trajectory })
     };
     let n_resumed = state.step;
@@ -90,7 +91,7 @@ fn rows<'a>(pairs: &'a TrainingPairs, rows: &[usize]) -> Vec<TrainingPair<'a>> {
 }
 
 /// Ids of another tokenizer would be other words to the policy, and its folder would be saved with the wrong files.
-fn tokenizer_is_the_tables(tokenizer: &tokenize::TokenizerFiles, table: &ReferenceTable) -> Result<(), TrainError> {
+fn tokenizer_is_the_tables(tokenizer: &TokenizerFiles, table: &ReferenceTable) -> Result<(), TrainError> {
     let (expected, found) = (table.provenance().tokenizer_digest, tokenizer.digest());
     if expected == found {
         return Ok(());
@@ -194,7 +195,7 @@ fn save_policy(
     plan: &Plan,
     model: &Decoder,
     source: &ModelSource,
-    tokenizer: &tokenize::TokenizerFiles,
+    tokenizer: &TokenizerFiles,
 ) -> Result<std::path::PathBuf, TrainError> {
     let policy = plan.policy();
     let partial = plan.out.join(".policy.partial");

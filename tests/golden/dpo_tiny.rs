@@ -99,10 +99,8 @@ fn ten_steps_match_trl() {
     let golden: Golden = golden("tiny_trl.json");
     let model = tiny();
     let settings = &golden.settings;
-    let objective = Objective::Sigmoid {
-        beta: Beta::try_from(settings.beta).unwrap(),
-        label_smoothing: LabelSmoothing::default(),
-    };
+    let objective =
+        Objective::Sigmoid { beta: Beta::try_from(settings.beta).unwrap(), label_smoothing: LabelSmoothing::default() };
     let schedule = Schedule { kind: ScheduleKind::Linear, warmup_steps: settings.warmup_steps };
     let mut optimizer = AdamW::new(AdamWParams::default(), model.params()).unwrap();
     assert_eq!(golden.steps.len(), 10);

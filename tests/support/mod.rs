@@ -1,5 +1,9 @@
 //! What tests share.
 
+mod case;
+
+pub(crate) use case::Case;
+
 use serde::de::DeserializeOwned;
 
 /// Numbers recorded in `fixtures/golden/`.

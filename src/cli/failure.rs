@@ -1,0 +1,157 @@
+//! How a run ends that did not succeed: the chain of causes, the hints along it, the exit code.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use super::Printer;
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::error::Hint;
+use crate::io::IoError;
+use crate::model::ModelError;
+use crate::model_source::ModelSourceError;
+use crate::pipeline::{FileError, PipelineError};
+use crate::precompute::PrecomputeError;
+use crate::query::QueryError;
+use crate::table::TableError;
+use crate::tokenize::TokenizeError;
+use crate::train::TrainError;
+
+/// Exit code of wrong usage and wrong configuration.
+const USAGE: u8 = 2;
+
+/// Arguments that are right one by one and wrong together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsageError {
+    /// `piref sql` without a query.
+    #[error("no query: expected `-c SQL`, `-f FILE` or a query on standard input")]
+    NoQuery,
+    /// A `--table` without a name or a path.
+    #[error("expected `NAME=PATH`, found `{found}`")]
+    NamedPath {
+        /// As given.
+        found: String,
+    },
+}
+
+impl Hint for UsageError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoQuery => Some(
+                "`piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table".into(),
+            ),
+            Self::NamedPath { .. } => None,
+        }
+    }
+}
+
+/// Prints an error, its causes and what can be done about them; returns the exit code of the process.
+pub fn report(error: &anyhow::Error, printer: &mut Printer) -> ExitCode {
+    if printer.is_pipe_closed() {
+        return ExitCode::SUCCESS;
+    }
+    for line in lines(error) {
+        printer.error(line);
+    }
+    ExitCode::from(if error.chain().any(is_usage) { USAGE } else { 1 })
+}
+
+/// Prints what clap has to say: help and version to standard output, an error to standard error.
+pub fn report_usage(error: &clap::Error) -> ExitCode {
+    // A reader that has gone away needs no help.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+fn lines(error: &anyhow::Error) -> Vec<String> {
+    let mut said = String::new();
+    let mut lines = Vec::new();
+    let mut hints: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let message = cause.to_string();
+        // A cause that the line above quotes already says nothing new.
+        if lines.is_empty() {
+            lines.push(format!("error: {message}"));
+        } else if !said.ends_with(&message) {
+            lines.push(format!("  caused by: {message}"));
+        }
+        said = message;
+        hints.extend(hint(cause).filter(|hint| !hints.contains(hint)));
+    }
+    if !hints.is_empty() {
+        lines.push(String::new());
+        lines.extend(hints.iter().map(|hint| format!("hint: {hint}")));
+    }
+    lines
+}
+
+/// The advice of a cause, if it is of a type that has any.
+fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
+    hint_of::<UsageError>(cause)
+        .or_else(|| hint_of::<PipelineError>(cause))
+        .or_else(|| hint_of::<FileError>(cause))
+        .or_else(|| hint_of::<PrecomputeError>(cause))
+        .or_else(|| hint_of::<TrainError>(cause))
+        .or_else(|| hint_of::<QueryError>(cause))
+        .or_else(|| hint_of::<CheckpointError>(cause))
+        .or_else(|| hint_of::<TableError>(cause))
+        .or_else(|| hint_of::<ModelError>(cause))
+        .or_else(|| hint_of::<TokenizeError>(cause))
+        .or_else(|| hint_of::<DataError>(cause))
+        .or_else(|| hint_of::<ModelSourceError>(cause))
+        .or_else(|| hint_of::<IoError>(cause))
+}
+
+fn hint_of<E: Error + Hint + 'static>(cause: &(dyn Error + 'static)) -> Option<String> {
+    cause.downcast_ref::<E>().and_then(Hint::hint)
+}
+
+/// Whether the cause is something the user wrote, not something that happened.
+fn is_usage(cause: &(dyn Error + 'static)) -> bool {
+    let is_settings = match cause.downcast_ref::<PipelineError>() {
+        Some(PipelineError::Record { .. } | PipelineError::Internal { .. }) | None => false,
+        Some(_) => true,
+    };
+    is_settings || cause.is::<UsageError>() || cause.downcast_ref().is_some_and(is_wrong_model)
+}
+
+fn is_wrong_model(error: &ModelSourceError) -> bool {
+    matches!(
+        error,
+        ModelSourceError::NotFound { .. } | ModelSourceError::NoConfig { .. } | ModelSourceError::NotGguf { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_listed_once_and_hints_come_last() {
+        let denied = IoError::new("read", Path::new("a.jsonl"), io::ErrorKind::PermissionDenied.into());
+        let error = Err::<(), _>(denied).context("cannot precompute `hh`").unwrap_err();
+        assert_eq!(
+            lines(&error),
+            [
+                "error: cannot precompute `hh`",
+                "  caused by: cannot read `a.jsonl`: permission denied",
+                "",
+                "hint: check the owner and the mode of the file and of its folder",
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_are_usage_and_work_is_not() {
+        let settings = anyhow::Error::new(PipelineError::Missing { key: "model", flag: "--model" }).context("stage");
+        assert!(settings.chain().any(is_usage));
+        let work = anyhow::Error::new(IoError::Missing { path: "x".into() });
+        assert!(!work.chain().any(is_usage));
+    }
+}

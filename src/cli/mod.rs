@@ -1,0 +1,144 @@
+//! The command line: one file a subcommand, and what they share.
+//!
+//! Invariant: standard output is data, standard error is talk, and both go through [`Printer`]. Only this module knows
+//! exit codes and `anyhow`; a subcommand turns its arguments into a plan, runs it and says what came of it.
+
+mod completions;
+mod env;
+mod failure;
+mod precompute;
+mod printer;
+mod progress;
+mod sql;
+mod train;
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use serde::Serialize;
+
+pub use failure::{UsageError, report, report_usage};
+pub use printer::{Printer, Verbosity};
+
+use crate::pipeline::{Defaults, Pipeline, PipelineError, Settings};
+
+/// Offline Direct Preference Optimization: the reference model runs once, and its log-probabilities are a table.
+///
+/// `piref precompute` scores the pairs with the frozen reference, `piref train` optimises a policy from the table it
+/// wrote, `piref sql` queries the tables. Both stages take a pipeline file, flags, or both: flags win, key by key.
+#[derive(Debug, clap::Parser)]
+#[command(name = "piref", version, max_term_width = 100, propagate_version = false)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Say nothing but errors and results.
+    #[arg(long, short, global = true, display_order = 900)]
+    quiet: bool,
+
+    /// Threads for tensors and files. Default: as many as the machine has.
+    #[arg(long, global = true, value_name = "N", display_order = 901)]
+    threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Precompute(Box<precompute::Args>),
+    Train(Box<train::Args>),
+    Sql(sql::Args),
+    Env(env::Args),
+    Completions(completions::Args),
+}
+
+/// How a summary is written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object, for programs.
+    Json,
+}
+
+impl Cli {
+    /// Reads the arguments of a process, its name first.
+    ///
+    /// # Errors
+    /// If they are wrong, and also where they ask for help or the version: [`report_usage`] tells the two apart.
+    pub fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&command().try_get_matches_from(arguments)?)
+    }
+
+    /// What the subcommand may say.
+    pub fn verbosity(&self) -> Verbosity {
+        if self.quiet { Verbosity::Quiet } else { Verbosity::Normal }
+    }
+
+    /// Runs the subcommand. To be called before the process has a second thread: see `--threads`.
+    pub fn run(self, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+        if let Some(threads) = self.threads {
+            set_threads(threads);
+        }
+        match self.command {
+            Command::Precompute(args) => precompute::run(*args, printer),
+            Command::Train(args) => train::run(*args, printer),
+            Command::Sql(args) => sql::run(&args, printer),
+            Command::Env(args) => env::run(&args, printer),
+            Command::Completions(args) => completions::run(&args, printer),
+        }
+    }
+}
+
+/// The whole command, with the defaults of `defaults.toml` in the help of the flags they belong to.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let Ok(defaults) = Defaults::load() else { return command };
+    command
+        .mut_subcommand("precompute", |command| {
+            with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
+        })
+        .mut_subcommand("train", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
+}
+
+fn with_defaults(command: clap::Command, defaults: &Defaults, sections: &[&[&str]]) -> clap::Command {
+    command.mut_args(|argument| {
+        // A number below its range is a wrong value, not an unknown flag.
+        let takes_values = argument.get_action().takes_values();
+        let argument = if takes_values { argument.allow_negative_numbers(true) } else { argument };
+        let key = argument.get_id().as_str();
+        let default = sections.iter().find_map(|section| defaults.of(section, key));
+        match (default, argument.get_help().cloned()) {
+            (Some(default), Some(help)) => argument.help(format!("{help} [default: {default}]")),
+            _ => argument,
+        }
+    })
+}
+
+/// candle, tokenizers and rayon's own pool all read this variable when they first need it.
+fn set_threads(threads: NonZeroUsize) {
+    #[expect(unsafe_code, reason = "the variable is the one way to tell every library")]
+    // SAFETY: `main` calls this before any library has run, so no other thread reads or writes the environment.
+    unsafe {
+        std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
+    }
+}
+
+/// The settings of a pipeline file under the flags, or of the flags alone.
+fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineError> {
+    match file {
+        Some(file) => Pipeline::load(file, flags),
+        None => Pipeline::from_flags(flags),
+    }
+}
+
+/// Writes `value` to standard output as one JSON object.
+fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = printer.data();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}

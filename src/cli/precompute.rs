@@ -1,0 +1,123 @@
+//! `piref precompute`: stage one on the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::progress::{Position, Progress, clock};
+use super::{OutputFormat, Printer, print_json};
+use crate::model_source::ModelSource;
+use crate::pipeline::{DataSettings, Pipeline, PipelineError, PrecomputeSettings, Settings, Stage, TokenizeSettings};
+use crate::precompute::{self, Event, Start, Summary};
+
+/// Run the frozen reference once over a preference dataset and store its log-probabilities.
+///
+/// From a pipeline file the table goes to `runs/<name>/reference`. What is there already is kept if it was made with
+/// the same settings: only the missing pairs are scored.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key.
+    pipeline: Option<PathBuf>,
+
+    /// Reference model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
+    #[arg(long, required_unless_present = "pipeline")]
+    model: Option<String>,
+
+    #[command(flatten)]
+    data: DataSettings,
+
+    /// Folder of the log-prob table.
+    #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
+    out: Option<PathBuf>,
+
+    #[command(flatten)]
+    tokenize: TokenizeSettings,
+
+    #[command(flatten)]
+    precompute: PrecomputeSettings,
+
+    /// Delete what an earlier run left in the folder, and start again.
+    #[arg(long)]
+    fresh: bool,
+
+    /// Form of the summary on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    output_format: OutputFormat,
+}
+
+pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    let flags = Settings {
+        model: args.model,
+        data: args.data,
+        tokenize: args.tokenize,
+        precompute: args.precompute,
+        ..Settings::default()
+    };
+    let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
+    let plan = pipeline
+        .precompute_plan(args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
+        .context("cannot precompute")?;
+
+    let failed = || format!("cannot precompute `{}`", plan.out.display());
+    // Nothing is read for a model that is not there.
+    ModelSource::resolve(&plan.model).with_context(failed)?;
+
+    let summary = {
+        let mut progress = Progress::new(printer);
+        precompute::run(&plan, &mut |event| show(&event, &mut progress)).with_context(failed)?
+    };
+
+    record(&pipeline, args.out.is_none())?;
+    for line in lines(&summary) {
+        printer.note(line);
+    }
+    if args.output_format == OutputFormat::Json {
+        print_json(&summary, printer)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A table in its own run folder lies beside the plan it was made with; one that `--out` sends elsewhere has no run.
+fn record(pipeline: &Pipeline, is_in_run: bool) -> Result<(), PipelineError> {
+    match pipeline.run_folder() {
+        Some(run) if is_in_run => pipeline.record(Stage::Precompute, run),
+        _ => Ok(()),
+    }
+}
+
+fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
+    match event {
+        Event::Detected { path, format, columns } => {
+            progress.note(format_args!("read `{}` as {format}: columns {}", path.display(), columns.join(", ")));
+        }
+        Event::Note(line) => progress.note(line),
+        Event::Tokenised { n_pairs, n_rejected, n_tokens } => {
+            progress.note(format_args!("{n_pairs} pairs, {n_tokens} tokens, {n_rejected} rejected"));
+        }
+        Event::Resumed { n_pairs } => progress.note(format_args!("{n_pairs} pairs are in the table already")),
+        Event::ModelLoaded { architecture, n_parameters } => {
+            progress.note(format_args!("reference: {architecture}, {n_parameters} parameters"));
+            progress.begin(0);
+        }
+        Event::Scored { n_pairs, n_total, n_tokens, n_total_tokens } => {
+            let (speed, left) = progress.pace(*n_tokens, *n_total_tokens);
+            let text = format!("{n_pairs}/{n_total} pairs, {speed:.0} tokens/s, {} left", clock(left));
+            progress.advance(&Position { done: *n_tokens, total: *n_total_tokens, text: &text });
+        }
+    }
+}
+
+fn lines(summary: &Summary) -> Vec<String> {
+    let took = clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default());
+    let mut lines = vec![format!(
+        "scored {} pairs, {} tokens in {took}; {} kept from before, {} rows rejected",
+        summary.n_scored, summary.n_tokens, summary.n_resumed, summary.n_rejected
+    )];
+    if let Some(rejects) = &summary.rejects {
+        lines.push(format!("rejected rows, with the reason of each: {}", rejects.display()));
+    }
+    lines.push(format!("table of {} pairs: {}", summary.n_pairs, summary.table.display()));
+    lines
+}

@@ -1,0 +1,174 @@
+//! Column names a user gives to the parts of a pair: `--map chosen=better,rejected=worse,prompt=question`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Hint, nearest};
+
+/// A part of a pair that can be read from a column of any name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The prompt: a string or messages.
+    Prompt,
+    /// The preferred completion.
+    Chosen,
+    /// The other completion.
+    Rejected,
+    /// A system turn to put before the prompt.
+    System,
+}
+
+impl Role {
+    /// Every role, in the order of a pair.
+    pub const ALL: [Self; 4] = [Self::Prompt, Self::Chosen, Self::Rejected, Self::System];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Chosen => "chosen",
+            Self::Rejected => "rejected",
+            Self::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which column plays which role; empty where the usual names are used.
+///
+/// # Examples
+/// ```
+/// use piref::data::{ColumnMap, Role};
+///
+/// let map: ColumnMap = "chosen=response_j, rejected=response_k".parse()?;
+/// assert_eq!(map.column(Role::Chosen), Some("response_j"));
+/// assert_eq!(map.column(Role::Prompt), None);
+/// # Ok::<(), piref::data::ParseColumnMapError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnMap(BTreeMap<Role, String>);
+
+impl ColumnMap {
+    /// The column that was named for a role.
+    pub fn column(&self, role: Role) -> Option<&str> {
+        self.0.get(&role).map(String::as_str)
+    }
+
+    /// Whether nothing was named.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every column that was named.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(String::as_str)
+    }
+}
+
+impl fmt::Display for ColumnMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (role, column)) in self.0.iter().enumerate() {
+            let separator = if place == 0 { "" } else { "," };
+            write!(f, "{separator}{role}={column}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A column map in text that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseColumnMapError {
+    /// An entry without `=`, or with nothing on one side of it.
+    #[error("expected `role=column`, found `{found}`")]
+    Entry {
+        /// The entry.
+        found: String,
+    },
+    /// A role there is not.
+    #[error("unknown role `{found}`: expected `prompt`, `chosen`, `rejected` or `system`")]
+    Role {
+        /// As it was written.
+        found: String,
+    },
+    /// A role named twice.
+    #[error("role `{role}` is mapped twice")]
+    RoleTwice {
+        /// The role.
+        role: Role,
+    },
+    /// A column that plays two roles.
+    #[error("column `{column}` is mapped to two roles")]
+    ColumnTwice {
+        /// The column.
+        column: String,
+    },
+}
+
+impl Hint for ParseColumnMapError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Role { found } => {
+                nearest(found, Role::ALL.map(Role::name)).map(|role| format!("did you mean `{role}`?"))
+            }
+            Self::Entry { .. } => Some("for example `--map prompt=question,chosen=better,rejected=worse`".into()),
+            Self::RoleTwice { .. } | Self::ColumnTwice { .. } => None,
+        }
+    }
+}
+
+impl FromStr for ColumnMap {
+    type Err = ParseColumnMapError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut columns = BTreeMap::new();
+        for entry in text.split(',') {
+            let (role, column) = match entry.split_once('=').map(|(role, column)| (role.trim(), column.trim())) {
+                Some((role, column)) if !role.is_empty() && !column.is_empty() => (role, column),
+                _ => return Err(ParseColumnMapError::Entry { found: entry.trim().to_owned() }),
+            };
+            let Some(role) = Role::ALL.into_iter().find(|known| known.name() == role) else {
+                return Err(ParseColumnMapError::Role { found: role.to_owned() });
+            };
+            if columns.values().any(|taken| taken == column) {
+                return Err(ParseColumnMapError::ColumnTwice { column: column.to_owned() });
+            }
+            if columns.insert(role, column.to_owned()).is_some() {
+                return Err(ParseColumnMapError::RoleTwice { role });
+            }
+        }
+        Ok(Self(columns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_reads_back_as_it_is_written() {
+        let text = "prompt=question,chosen=response_j,rejected=response_k,system=persona";
+        assert_eq!(text.parse::<ColumnMap>().unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn each_slip_is_named() {
+        let check = |text: &str, want: &str| {
+            assert_eq!(text.parse::<ColumnMap>().unwrap_err().to_string(), want, "{text}");
+        };
+        check("", "expected `role=column`, found ``");
+        check("chosen", "expected `role=column`, found `chosen`");
+        check("chosen=", "expected `role=column`, found `chosen=`");
+        check("chosne=a", "unknown role `chosne`: expected `prompt`, `chosen`, `rejected` or `system`");
+        check("chosen=a,chosen=b", "role `chosen` is mapped twice");
+        check("chosen=a,rejected=a", "column `a` is mapped to two roles");
+        let hint = "chosne=a".parse::<ColumnMap>().unwrap_err().hint();
+        assert_eq!(hint.as_deref(), Some("did you mean `chosen`?"));
+    }
+}

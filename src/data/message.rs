@@ -1,0 +1,222 @@
+//! Messages in the ways data sets write them: `role`/`content`, ShareGPT's `from`/`value`, content in typed parts.
+//!
+//! Errors are reasons for a [`Reject`](super::Reject); they name column and turn.
+
+use serde_json::{Map, Value, json};
+
+use super::Message;
+
+/// Turns of a column: a list of messages, or a single one.
+pub(super) fn parse_turns(column: &str, value: &Value) -> Result<Vec<Message>, String> {
+    let turns = match value {
+        Value::Array(turns) => turns.as_slice(),
+        Value::Object(_) => std::slice::from_ref(value),
+        other => return Err(format!("column `{column}`: expected messages, found {}", kind(other))),
+    };
+    if turns.is_empty() {
+        return Err(format!("column `{column}`: expected messages, found an empty list"));
+    }
+    let place = |turn_idx: usize, reason| format!("column `{column}`, turn {}: {reason}", turn_idx + 1);
+    turns.iter().enumerate().map(|(i, turn)| parse_turn(turn).map_err(|reason| place(i, reason))).collect()
+}
+
+/// Whether a value is a message or a list of them, by its first element.
+pub(super) fn is_turns(value: &Value) -> bool {
+    match value {
+        Value::Array(turns) => turns.first().is_some_and(is_turn),
+        other => is_turn(other),
+    }
+}
+
+/// Whether turns are written with `from` and `value`.
+pub(super) fn is_sharegpt(value: &Value) -> bool {
+    let first = if let Value::Array(turns) = value { turns.first() } else { Some(value) };
+    first.is_some_and(|turn| turn.get("role").is_none_or(Value::is_null) && turn.get("from").is_some())
+}
+
+fn is_turn(value: &Value) -> bool {
+    let has = |name| value.get(name).is_some_and(|member: &Value| !member.is_null());
+    has("role") || (has("from") && has("value"))
+}
+
+/// What a JSON value is, for `expected X, found Y`.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn parse_turn(turn: &Value) -> Result<Message, String> {
+    let Value::Object(members) = turn else {
+        return Err(format!("expected a message, found {}", kind(turn)));
+    };
+    let mut extra: Map<String, Value> = members
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    match (extra.shift_remove("role"), extra.contains_key("from")) {
+        (Some(Value::String(role)), _) => {
+            let content = match extra.shift_remove("content") {
+                Some(content) => parse_content(content)?,
+                None if extra.contains_key("tool_calls") || extra.contains_key("function_call") => String::new(),
+                None => return Err("`content` is missing".into()),
+            };
+            Ok(Message { role, content, extra })
+        }
+        (Some(other), _) => Err(format!("expected `role` to be a string, found {}", kind(&other))),
+        (None, true) => parse_sharegpt_turn(extra),
+        (None, false) => Err("`role` is missing".into()),
+    }
+}
+
+/// The text of a message: a string, or parts that are all text, joined as they follow each other.
+fn parse_content(content: Value) -> Result<String, String> {
+    match content {
+        Value::String(text) => Ok(text),
+        Value::Array(parts) => parts.iter().map(part_text).collect(),
+        other => Err(format!("expected `content` to be a string, found {}", kind(&other))),
+    }
+}
+
+/// Text of a content part: `text` (OpenAI, transformers) or `value` (LLaMA-Factory v1).
+fn part_text(part: &Value) -> Result<&str, String> {
+    let member = |name| part.get(name).and_then(Value::as_str);
+    match (part, member("type")) {
+        (Value::String(text), _) => Ok(text),
+        (Value::Object(_), None | Some("text")) => {
+            member("text").or_else(|| member("value")).ok_or_else(|| "a content part has no text".to_owned())
+        }
+        (Value::Object(_), Some(other)) => Err(format!("a content part is of type `{other}`: only text is read")),
+        (other, _) => Err(format!("expected a content part, found {}", kind(other))),
+    }
+}
+
+/// ShareGPT turn: roles under their usual names; a function call becomes `tool_calls`, which chat templates know.
+fn parse_sharegpt_turn(mut extra: Map<String, Value>) -> Result<Message, String> {
+    let role = match extra.shift_remove("from") {
+        Some(Value::String(role)) => role,
+        other => return Err(format!("expected `from` to be a string, found {}", kind(&other.unwrap_or_default()))),
+    };
+    let content = match extra.shift_remove("value") {
+        Some(Value::String(text)) => text,
+        Some(other) => return Err(format!("expected `value` to be a string, found {}", kind(&other))),
+        None => return Err("`value` is missing".into()),
+    };
+    let role = match role.as_str() {
+        "human" | "user" => "user",
+        "gpt" | "assistant" => "assistant",
+        "system" => "system",
+        "observation" | "tool" | "function_response" => "tool",
+        "function_call" => {
+            if let Some(calls) = tool_calls(&content) {
+                extra.insert("tool_calls".into(), calls);
+                return Ok(Message { role: "assistant".into(), content: String::new(), extra });
+            }
+            "assistant"
+        }
+        other => return Err(format!("unknown role `{other}`")),
+    };
+    Ok(Message { role: role.into(), content, extra })
+}
+
+/// The calls in the text of a `function_call` turn: one object with `name`, or a list of them.
+fn tool_calls(text: &str) -> Option<Value> {
+    let calls = match serde_json::from_str(text).ok()? {
+        Value::Array(calls) => calls,
+        call => vec![call],
+    };
+    let is_call = |call: &Value| call.get("name").is_some_and(Value::is_string);
+    (!calls.is_empty() && calls.iter().all(is_call))
+        .then(|| calls.into_iter().map(|call| json!({"type": "function", "function": call})).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(value: &Value, want: &Value) {
+        assert_eq!(json!(parse_turns("c", value).unwrap()), *want);
+    }
+
+    #[test]
+    fn role_and_content_keep_their_other_keys_but_nulls() {
+        check(
+            &json!([{"content": "a", "role": "user", "name": "ada", "tool_calls": null}]),
+            &json!([{"role": "user", "content": "a", "name": "ada"}]),
+        );
+    }
+
+    #[test]
+    fn typed_parts_are_joined() {
+        check(
+            &json!([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "value": " b"}, " c"]}]),
+            &json!([{"role": "user", "content": "a b c"}]),
+        );
+    }
+
+    #[test]
+    fn a_tool_call_may_say_nothing() {
+        check(
+            &json!({"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]}),
+            &json!([{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]),
+        );
+    }
+
+    #[test]
+    fn sharegpt_roles_get_their_usual_names() {
+        check(
+            &json!([
+                {"from": "system", "value": "s"},
+                {"from": "human", "value": "q"},
+                {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"x\": 1}}"},
+                {"from": "observation", "value": "3"},
+                {"from": "function_call", "value": "not json"},
+                {"from": "gpt", "value": "a", "weight": 0},
+            ]),
+            &json!([
+                {"role": "system", "content": "s"},
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": "",
+                 "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+                {"role": "tool", "content": "3"},
+                {"role": "assistant", "content": "not json"},
+                {"role": "assistant", "content": "a", "weight": 0},
+            ]),
+        );
+    }
+
+    #[test]
+    fn each_fault_is_named_with_its_turn() {
+        let check = |value: Value, want: &str| assert_eq!(parse_turns("c", &value).unwrap_err(), want);
+        check(json!(3), "column `c`: expected messages, found a number");
+        check(json!([]), "column `c`: expected messages, found an empty list");
+        check(json!([{"role": "user", "content": "a"}, "b"]), "column `c`, turn 2: expected a message, found a string");
+        check(json!([{"content": "a"}]), "column `c`, turn 1: `role` is missing");
+        check(
+            json!([{"role": 1, "content": "a"}]),
+            "column `c`, turn 1: expected `role` to be a string, found a number",
+        );
+        check(json!([{"role": "user"}]), "column `c`, turn 1: `content` is missing");
+        check(
+            json!([{"role": "user", "content": 1}]),
+            "column `c`, turn 1: expected `content` to be a string, found a number",
+        );
+        check(
+            json!([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]),
+            "column `c`, turn 1: a content part is of type `image_url`: only text is read",
+        );
+        check(
+            json!([{"role": "user", "content": [{"type": "text"}]}]),
+            "column `c`, turn 1: a content part has no text",
+        );
+        check(json!([{"from": "alien", "value": "x"}]), "column `c`, turn 1: unknown role `alien`");
+        check(json!([{"from": "gpt"}]), "column `c`, turn 1: `value` is missing");
+    }
+}

@@ -1,0 +1,262 @@
+//! Rows that are no pairs, and files that are refused as a whole.
+
+use serde_json::{Value, json};
+
+use super::{open_rows, split};
+use crate::data::{ColumnMap, open};
+use crate::error::Hint;
+use crate::io;
+
+/// Rejects of a file that begins with a good row.
+#[track_caller]
+fn check_rejects(good: &Value, cases: &[(Value, &str)]) {
+    let rows: Vec<Value> =
+        [good.clone(), good.clone()].into_iter().chain(cases.iter().map(|(row, _)| row.clone())).collect();
+    let (pairs, rejects) = split(open_rows(&rows, "").unwrap());
+    assert_eq!(pairs.len(), 2);
+    let found: Vec<_> = rejects.iter().map(|reject| (reject.row_idx, reject.line, reject.reason.as_str())).collect();
+    let want: Vec<_> = (2..).zip(cases).map(|(row_idx, (_, reason))| (row_idx, Some(row_idx + 1), *reason)).collect();
+    assert_eq!(found, want);
+}
+
+fn user(text: &str) -> Value {
+    json!({"role": "user", "content": text})
+}
+
+fn assistant(text: &str) -> Value {
+    json!({"role": "assistant", "content": text})
+}
+
+#[test]
+fn rows_unlike_their_file_of_strings_are_rejected() {
+    check_rejects(
+        &json!({"prompt": "q", "chosen": "y", "rejected": "n"}),
+        &[
+            (json!({"prompt": "q", "chosen": "y"}), "column `rejected` is missing (found: prompt, chosen)"),
+            (
+                json!({"prompt": "q", "chosen": "y", "rejected": 3}),
+                "column `rejected`: expected a string, found a number",
+            ),
+            (json!({"prompt": "q", "chosen": null, "rejected": "n"}), "column `chosen` is null"),
+            (
+                json!({"prompt": ["q"], "chosen": "y", "rejected": "n"}),
+                "column `prompt`: expected a string, found a list",
+            ),
+            (json!([1]), "expected a JSON object, found a list"),
+        ],
+    );
+}
+
+#[test]
+fn texts_without_a_common_prompt_are_rejected() {
+    check_rejects(
+        &json!({"chosen": "Sky: blue", "rejected": "Sky: red"}),
+        &[
+            (
+                json!({"chosen": "yes", "rejected": "no"}),
+                "the texts have no beginning in common that could be their prompt",
+            ),
+            (
+                json!({"chosen": "\n\nHuman: q\n\nAssistant: y", "rejected": "\n\nHuman: q\n\nAssistant: n"}),
+                r"column `chosen`: expected plain text, found a transcript with `\n\nAssistant:`",
+            ),
+        ],
+    );
+    check_rejects(
+        &json!({"chosen": "\n\nHuman: q\n\nAssistant: y", "rejected": "\n\nHuman: q\n\nAssistant: n"}),
+        &[
+            (
+                json!({"chosen": "\n\nHuman: q\n\nAssistant: y", "rejected": "n"}),
+                r"column `rejected`: expected a transcript, found text without `\n\nAssistant:`",
+            ),
+            (
+                json!({"chosen": "\n\nHuman: q\n\nAssistant: y", "rejected": "\n\nHuman: r\n\nAssistant: n"}),
+                r"the dialogues differ before the first `\n\nAssistant:`, so they have no prompt in common",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn conversations_that_are_none_are_rejected() {
+    check_rejects(
+        &json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [assistant("n")]}),
+        &[
+            (
+                json!({"prompt": [user("q")], "chosen": [], "rejected": [assistant("n")]}),
+                "column `chosen`: expected messages, found an empty list",
+            ),
+            (
+                json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [user("n")]}),
+                "column `rejected`: expected an answer of the assistant first, found role `user`",
+            ),
+            (
+                json!({"prompt": "q", "chosen": [assistant("y")], "rejected": [assistant("n")]}),
+                "column `prompt`: expected messages, found a string",
+            ),
+            (
+                json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [assistant("n")], "tools": "{"}),
+                "column `tools`: expected a list of tools, found a string that is not JSON",
+            ),
+            (
+                json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [{"role": "assistant"}]}),
+                "column `rejected`, turn 1: `content` is missing",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_repeated_prompt_has_to_be_the_same_prompt() {
+    let good = json!({"prompt": "q", "chosen": [user("q"), assistant("y")], "rejected": [user("q"), assistant("n")]});
+    check_rejects(
+        &good,
+        &[
+            (
+                json!({"prompt": "q", "chosen": [user("r"), assistant("y")], "rejected": [user("r"), assistant("n")]}),
+                "column `prompt` disagrees with the turns that `chosen` and `rejected` have in common",
+            ),
+            (
+                json!({"prompt": "q", "chosen": [user("q"), assistant("y")], "rejected": [user("r"), assistant("n")]}),
+                "the conversations differ at the first turn, so they have no prompt in common",
+            ),
+            (
+                json!({"prompt": "q", "chosen": [user("q"), assistant("y")], "rejected": [assistant("n")]}),
+                "column `chosen` repeats the prompt, column `rejected` does not",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn two_system_texts_are_rejected_where_they_differ() {
+    let row = |system: &str| {
+        json!({"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}], "system": system,
+               "chosen": {"from": "gpt", "value": "y"}, "rejected": {"from": "gpt", "value": "n"}})
+    };
+    check_rejects(&row("s"), &[(row("t"), "column `system` disagrees with the system turn of the conversation")]);
+}
+
+/// The error of a file with this one row, without its path, and its hint.
+fn refusal(row: Value, map: &str) -> (String, Option<String>) {
+    let Err(error) = open_rows(&[row], map) else { panic!("read") };
+    let text = error.to_string();
+    let start = text.find('/').unwrap();
+    let end = start + text[start..].find('`').unwrap();
+    (format!("{}FILE{}", &text[..start], &text[end..]), error.hint())
+}
+
+#[test]
+fn files_that_are_no_pairs_are_refused_with_their_columns() {
+    let name_them = Some("name the columns: `--map prompt=question,chosen=better,rejected=worse`".to_owned());
+    for (row, want) in [
+        (
+            json!({"question": "q", "response_j": "y", "response_k": "n"}),
+            "`FILE` does not look like preference pairs (columns found: question, response_j, response_k)",
+        ),
+        (
+            json!({"prompt": "q", "chosen": 1, "rejected": 2}),
+            "`FILE` does not look like preference pairs (columns found: prompt, chosen, rejected)",
+        ),
+        (
+            json!({"prompt": "q", "chosen": "y", "rejected": "n", "instruction": "q", "chosen_response": "y", "rejected_response": "n"}),
+            "`FILE` can be read in more than one way: argilla instruction with two responses (`instruction`, \
+             `chosen_response`, `rejected_response`); or TRL standard with explicit prompt (`prompt`, `chosen`, \
+             `rejected`) (columns found: prompt, chosen, rejected, instruction, chosen_response, rejected_response)",
+        ),
+    ] {
+        let (text, hint) = refusal(row, "");
+        assert_eq!(text, want);
+        assert_eq!(hint, name_them);
+    }
+}
+
+#[test]
+fn answers_without_their_prompt_are_not_cut_where_they_begin_alike() {
+    for (row, column) in [
+        (json!({"system": "s", "question": "q", "chosen": "Yes", "rejected": "Yes, but"}), "question"),
+        (json!({"messages": [user("q")], "chosen": assistant("y"), "rejected": assistant("n")}), "messages"),
+    ] {
+        let (text, hint) = refusal(row, "");
+        assert!(text.starts_with(&format!("`FILE` has no `prompt` column, but `{column}` may be one")), "{text}");
+        assert!(hint.unwrap().starts_with(&format!("`--map prompt={column}` if it is")));
+    }
+}
+
+#[test]
+fn a_reason_is_short_whatever_the_row_holds() {
+    let long = "x".repeat(1 << 16);
+    let good = json!({"prompt": "q", "chosen": "y", "rejected": "n"});
+    let (_, rejects) = split(open_rows(&[good, json!({ long: 1 })], "").unwrap());
+    assert!(rejects[0].reason.len() < 500 && rejects[0].reason.ends_with('…'));
+}
+
+#[test]
+fn unpaired_answers_are_called_so() {
+    let (text, hint) = refusal(json!({"prompt": "q", "completion": "a", "label": true}), "");
+    assert_eq!(
+        text,
+        "`FILE` holds unpaired answers with a label, expected preference pairs (columns found: prompt, completion, label)"
+    );
+    assert!(hint.unwrap().starts_with("DPO needs two answers"));
+}
+
+#[test]
+fn a_map_has_to_fit_the_file() {
+    let (text, hint) = refusal(json!({"better": "q b", "worse": "q w"}), "chosen=beter,rejected=worse");
+    assert_eq!(text, "column `beter` not found in `FILE` (found: better, worse)");
+    assert_eq!(hint.as_deref(), Some("did you mean `better`?"));
+    let (text, _) = refusal(json!({"chosen": "q b", "rejected": "q w", "s": "x"}), "system=s");
+    assert_eq!(text, "column `s` of `FILE` cannot be a system turn: the rows have no prompt column");
+}
+
+#[test]
+fn as_many_rows_of_one_format_as_of_another_are_refused() {
+    let rows = [
+        json!({"prompt": "q", "chosen": "y", "rejected": "n"}),
+        json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [assistant("n")]}),
+        json!({"prompt": "odd"}),
+    ];
+    let error = open_rows(&rows, "").err().unwrap().to_string();
+    assert!(
+        error.contains("standard with explicit prompt (") && error.contains("conversational with explicit"),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_without_a_row_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, bytes: &[u8], want: &str| {
+        let path = folder.path().join(name);
+        io::write(&path, bytes).unwrap();
+        let error = open(&path, &ColumnMap::default()).err().unwrap().to_string();
+        assert_eq!(error, want.replace("FILE", path.to_str().unwrap()), "{name}");
+    };
+    check("a.jsonl", b"", "`FILE` has no rows");
+    check(
+        "b.jsonl",
+        b"\n \n\xef",
+        "no row of the first 1 of `FILE` can be read, line 3: not UTF-8: first wrong byte at offset 0",
+    );
+    check("c.json", b" [ ]", "`FILE` has no rows");
+    check("d.json", b"", "`FILE` has no rows");
+    check(
+        "e.jsonl",
+        b"{",
+        "no row of the first 1 of `FILE` can be read, line 1: not JSON: EOF while parsing an object at byte 1",
+    );
+    check("f.jsonl.gz", b"", "cannot read `FILE` past its first 0 rows");
+    check("f.parquet", b"PAR1", "cannot read `FILE` past its first 0 rows");
+    check("f.arrow", b"what", "cannot read `FILE` past its first 0 rows");
+    check(
+        "pairs.csv",
+        b"",
+        "cannot tell what `FILE` holds: expected a name ending in one of `.jsonl`, `.ndjson`, `.json` (also with `.gz` or \
+         `.zst`), `.parquet`, `.arrow`",
+    );
+    let error = open(folder.path(), &ColumnMap::default()).err().unwrap().to_string();
+    assert!(error.ends_with("is a folder, expected a data file"), "{error}");
+    let error = open(&folder.path().join("none.jsonl"), &ColumnMap::default()).err().unwrap().to_string();
+    assert!(error.ends_with("does not exist"), "{error}");
+}

@@ -1,0 +1,156 @@
+//! What can be wrong with a pipeline file, or with settings that do not make a plan.
+
+use std::path::PathBuf;
+
+use super::values::ValueError;
+use crate::error::Hint;
+use crate::io::IoError;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// A pipeline file that cannot be used.
+    #[error("cannot load pipeline `{}`", path.display())]
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        #[source]
+        source: FileError,
+    },
+    /// A key without a default that neither file nor flags give.
+    #[error("`{key}` is not set")]
+    Missing {
+        /// The key with its section: `data.files`.
+        key: &'static str,
+        /// The flag that sets it.
+        flag: &'static str,
+    },
+    /// A data file that is not there.
+    #[error("data file `{}` does not exist", path.display())]
+    NoData {
+        /// As given.
+        path: PathBuf,
+        /// A file of nearly that name in the same folder.
+        nearest: Option<PathBuf>,
+    },
+    /// A pipeline whose results are asked for before there are any.
+    #[error("pipeline `{}` has no run yet: expected folder `{}`", pipeline.display(), run.display())]
+    NoRun {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// Where its run would be.
+        run: PathBuf,
+    },
+    /// The record of the settings in the run folder cannot be read or written.
+    #[error("cannot keep a record of the plan")]
+    Record {
+        /// Why not.
+        #[source]
+        source: IoError,
+    },
+    /// A text written by this module that it cannot read, or the other way round.
+    #[error("internal error: settings that were checked cannot be combined; please report it")]
+    Internal {
+        /// What serde says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What is wrong in a pipeline file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(IoError),
+    /// No TOML.
+    #[error("line {line}: {message}")]
+    Syntax {
+        /// 1-based.
+        line: usize,
+        /// What the TOML reader says.
+        message: String,
+    },
+    /// A key or a section nobody knows.
+    #[error("line {line}: unknown {kind} in {}", section_name(section))]
+    Unknown {
+        /// 1-based.
+        line: usize,
+        /// The key or section.
+        kind: UnknownName,
+        /// The section it stands in, dotted; empty at the top.
+        section: String,
+        /// What it may have been meant to be.
+        advice: String,
+    },
+    /// A value of the wrong type or outside its range.
+    #[error("line {line}: `{key}` in {}: {message}", section_name(section))]
+    Value {
+        /// 1-based.
+        line: usize,
+        /// The key.
+        key: String,
+        /// The section it stands in, dotted; empty at the top.
+        section: String,
+        /// Expected and found.
+        message: String,
+    },
+    /// The file has no `name`, and its own is no name of a folder.
+    #[error("`name` is not set, and the file's own name cannot stand for it: {source}")]
+    Name {
+        /// Why not.
+        source: ValueError,
+    },
+}
+
+/// A name nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnknownName {
+    /// Of a key.
+    Key(String),
+    /// Of a section.
+    Section(String),
+}
+
+impl std::fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(name) => write!(f, "key `{name}`"),
+            Self::Section(name) => write!(f, "section `{name}`"),
+        }
+    }
+}
+
+pub(super) fn section_name(section: &str) -> String {
+    if section.is_empty() { "the top level".into() } else { format!("`[{section}]`") }
+}
+
+impl Hint for PipelineError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { key, flag } => Some(format!("set `{key}` in the pipeline file, or pass `{flag}`")),
+            Self::NoData { nearest: Some(path), .. } => Some(format!("did you mean `{}`?", path.display())),
+            Self::NoData { nearest: None, path } if path.is_relative() => {
+                Some("paths are relative to the folder the command runs in".into())
+            }
+            Self::NoRun { pipeline, .. } => Some(format!("run `piref precompute {}` first", pipeline.display())),
+            // The error of a file is the next in the chain and gives its own.
+            Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,
+            Self::Record { source } => source.hint(),
+        }
+    }
+}
+
+impl Hint for FileError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io(error) => error.hint(),
+            Self::Unknown { advice, .. } => Some(advice.clone()),
+            Self::Name { .. } => Some("add `name = \"…\"` at the top of the file".into()),
+            Self::Syntax { .. } | Self::Value { .. } => None,
+        }
+    }
+}

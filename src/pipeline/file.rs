@@ -1,0 +1,150 @@
+//! From TOML text to settings: unknown names and wrong values are refused with their line and section.
+
+use serde::de::value::Error as ProbeError;
+use toml::Table;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{FileError, PipelineError, UnknownName, section_name};
+use super::known::{Section, join};
+use super::settings::Settings;
+use crate::error::nearest;
+
+/// Reads a pipeline file.
+pub(super) fn parse(text: &str) -> Result<Settings, FileError> {
+    let document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
+    let known = Section::of::<Settings>().map_err(|error| probe(&error))?;
+    check_names(text, document.get_ref(), &known, &known, "")?;
+    toml::from_str(text).map_err(|error| value(text, document.get_ref(), &error))
+}
+
+/// The defaults, as settings.
+pub(super) fn defaults() -> Result<Settings, PipelineError> {
+    default_table()?.try_into().map_err(internal)
+}
+
+/// The defaults, as written.
+pub(super) fn default_table() -> Result<Table, PipelineError> {
+    include_str!("defaults.toml").parse().map_err(internal)
+}
+
+impl Settings {
+    /// These settings with every key that `over` gives replaced.
+    pub(super) fn under(&self, over: &Self) -> Result<Self, PipelineError> {
+        let mut table = Table::try_from(self).map_err(internal)?;
+        overlay(&mut table, Table::try_from(over).map_err(internal)?);
+        table.try_into().map_err(internal)
+    }
+}
+
+/// Replaces the keys of `under` that `over` has, section by section.
+fn overlay(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => overlay(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+pub(super) fn internal(source: impl std::error::Error + Send + Sync + 'static) -> PipelineError {
+    PipelineError::Internal { source: Box::new(source) }
+}
+
+fn check_names(
+    text: &str,
+    table: &DeTable<'_>,
+    section: &Section,
+    root: &Section,
+    path: &str,
+) -> Result<(), FileError> {
+    // The map is sorted by name; the first error a user sees should be the first in the file.
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
+        let name = key.get_ref().as_ref();
+        if !section.keys.contains(&name) {
+            let is_section = matches!(value.get_ref(), DeValue::Table(_));
+            let owners = if is_section { Vec::new() } else { root.owners(name, "") };
+            return Err(FileError::Unknown {
+                line: line(text, key.span().start),
+                section: path.to_owned(),
+                advice: advice(name, section, path, &owners),
+                kind: if is_section { UnknownName::Section(name.into()) } else { UnknownName::Key(name.into()) },
+            });
+        }
+        if let (DeValue::Table(table), Some(below)) = (value.get_ref(), section.sections.get(name)) {
+            check_names(text, table, below, root, &join(path, name))?;
+        }
+    }
+    Ok(())
+}
+
+/// What an unknown name may have been meant to be: a key of `owners`, the nearest of its section, or any of them.
+fn advice(name: &str, section: &Section, path: &str, owners: &[String]) -> String {
+    if !owners.is_empty() {
+        let owners: Vec<String> = owners.iter().map(|owner| section_name(owner)).collect();
+        return format!("it is a key of {}", owners.join(" and of "));
+    }
+    match nearest(name, section.keys.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!("{} knows: {}", section_name(path), section.keys.join(", ")),
+    }
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> FileError {
+    let start = error.span().map_or(0, |span| span.start);
+    FileError::Syntax { line: line(text, start), message: error.message().to_owned() }
+}
+
+fn probe(error: &ProbeError) -> FileError {
+    FileError::Syntax { line: 1, message: error.to_string() }
+}
+
+fn value(text: &str, document: &DeTable<'_>, error: &toml::de::Error) -> FileError {
+    let start = error.span().map_or(0, |span| span.start);
+    let (section, key) = owner(document, start, "").unwrap_or_default();
+    FileError::Value { line: line(text, start), key, section, message: expected_found(error.message()) }
+}
+
+/// Section and key of the value at byte `at`.
+fn owner(table: &DeTable<'_>, at: usize, path: &str) -> Option<(String, String)> {
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        if let DeValue::Table(below) = value.get_ref()
+            && let Some(found) = owner(below, at, &join(path, name))
+        {
+            return Some(found);
+        }
+        if value.span().contains(&at) {
+            return Some((path.to_owned(), name.to_owned()));
+        }
+    }
+    None
+}
+
+/// serde's "invalid type: string "x", expected f64" in the words of this crate.
+fn expected_found(message: &str) -> String {
+    let body = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    match body.and_then(|body| body.split_once(", expected ")) {
+        Some((found, expected)) => format!("expected {}, found {found}", plain_type(expected)),
+        None => message.to_owned(),
+    }
+}
+
+fn plain_type(rust: &str) -> &str {
+    match rust {
+        "f64" => "a number",
+        "usize" | "u64" => "a whole number of at least 0",
+        "a nonzero usize" | "a nonzero u64" => "a whole number of at least 1",
+        "a boolean" => "`true` or `false`",
+        "a sequence" => "a list `[…]`",
+        other => other,
+    }
+}
+
+/// 1-based line of byte `at`.
+fn line(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}

@@ -1,0 +1,101 @@
+//! Pipeline files and flags, turned into the checked plans of the two stages.
+//!
+//! Invariant: what leaves this module is a [`precompute::Plan`](crate::precompute::Plan) or a
+//! [`train::Plan`](crate::train::Plan); nobody below sees a setting, a key or a default. Three layers lie over each
+//! other, key by key: `defaults.toml` (the only place a default is written), the pipeline file, the flags.
+//!
+//! Paths in a pipeline file are relative to the folder the command runs in, like those of flags.
+
+mod error;
+mod file;
+mod known;
+mod plans;
+mod record;
+mod settings;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{FileError, PipelineError};
+pub use record::{PLAN_FILE, Stage};
+pub use settings::{
+    DataSettings, LossSettings, LossType, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings,
+};
+pub use values::{Decay, Name, NonNegative, Positive, Share, ValueError};
+
+use crate::io;
+
+/// The folder all runs of pipeline files go to, in the folder the command runs in.
+pub const RUNS: &str = "runs";
+
+/// Settings of one experiment, every default filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    settings: Settings,
+    /// `runs/<name>` of a pipeline file; flags alone name their own folders.
+    run: Option<PathBuf>,
+}
+
+impl Pipeline {
+    /// Reads a pipeline file and lays `flags` over it, key by key.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no TOML, or has an unknown key or a wrong value: with the line and the section.
+    pub fn load(path: &Path, flags: &Settings) -> Result<Self, PipelineError> {
+        let wrap = |source| PipelineError::Load { path: path.to_owned(), source };
+        let text = io::read_text(path).map_err(|source| wrap(FileError::Io(source)))?;
+        let mut file = file::parse(&text).map_err(wrap)?;
+        let name = match file.name.take() {
+            Some(name) => name,
+            None => Name::of_file(path).map_err(|source| wrap(FileError::Name { source }))?,
+        };
+        let run = Path::new(RUNS).join(name.as_str());
+        file.name = Some(name);
+        let settings = file::defaults()?.under(&file)?.under(flags)?;
+        Ok(Self { settings, run: Some(run) })
+    }
+
+    /// Settings from flags alone.
+    pub fn from_flags(flags: &Settings) -> Result<Self, PipelineError> {
+        Ok(Self { settings: file::defaults()?.under(flags)?, run: None })
+    }
+
+    /// The run's folder, `runs/<name>`; none without a pipeline file.
+    pub fn run_folder(&self) -> Option<&Path> {
+        self.run.as_deref()
+    }
+
+    /// The settings, every default filled in.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// The defaults, as the help shows them.
+#[derive(Debug, Clone)]
+pub struct Defaults(toml::Table);
+
+impl Defaults {
+    /// Reads `defaults.toml`, which is part of the program.
+    pub fn load() -> Result<Self, PipelineError> {
+        file::default_table().map(Self)
+    }
+
+    /// The default of `key` in a section (`["train", "loss"]`), as a user would write it; none where it has none.
+    pub fn of(&self, section: &[&str], key: &str) -> Option<String> {
+        let mut table = &self.0;
+        for name in section {
+            table = table.get(*name)?.as_table()?;
+        }
+        match table.get(key)? {
+            toml::Value::String(word) => Some(word.clone()),
+            // `{:?}` writes 0.000001 as 1e-6.
+            toml::Value::Float(number) => Some(format!("{number:?}")),
+            toml::Value::Table(_) => None,
+            value => Some(value.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! From settings to the plans of the stages.
+
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use super::Pipeline;
+use super::error::PipelineError;
+use super::settings::{LossSettings, LossType, Optimizer, TrainSettings};
+use crate::error::nearest;
+use crate::loss::Objective;
+use crate::optim::{AdamWParams, Schedule};
+use crate::precompute::{self, Start};
+use crate::tokenize::Rules;
+use crate::{io, train};
+
+/// The log-prob table in a run folder.
+const REFERENCE: &str = "reference";
+
+/// Pairs scored again before the first step.
+const CHECK_PAIRS: usize = 8;
+
+/// Farthest a sequence's log-prob may be from the table's, in nats.
+const CHECK_TOLERANCE: f64 = 1e-3;
+
+impl Pipeline {
+    /// The plan of stage one. `out` is the table's folder; without it, `runs/<name>/reference`.
+    ///
+    /// # Errors
+    /// If the model, the data or the folder is not set, or a data file does not exist.
+    pub fn precompute_plan(&self, out: Option<&Path>, start: Start) -> Result<precompute::Plan, PipelineError> {
+        let (data, tokenize, precompute) =
+            (&self.settings().data, &self.settings().tokenize, &self.settings().precompute);
+        let files = need(data.files.as_ref(), "data.files", "--data")?.clone();
+        if files.is_empty() {
+            return Err(PipelineError::Missing { key: "data.files", flag: "--data" });
+        }
+        for file in &files {
+            check_exists(file)?;
+        }
+        Ok(precompute::Plan {
+            model: self.model()?,
+            data: files,
+            column_map: data.map.clone().unwrap_or_default(),
+            max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
+            limit: data.limit,
+            out: self.folder(out, REFERENCE, "--out")?,
+            rules: Rules {
+                max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?,
+                truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
+                template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
+            },
+            dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
+            max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
+            rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
+            start,
+        })
+    }
+
+    /// The plan of stage two. Without `table` and `out`, they are `runs/<name>/reference` and `runs/<name>`.
+    ///
+    /// # Errors
+    /// If the model or a folder is not set.
+    pub fn train_plan(
+        &self,
+        table: Option<&Path>,
+        out: Option<&Path>,
+        start: train::Start,
+    ) -> Result<train::Plan, PipelineError> {
+        let settings = &self.settings().train;
+        let seed = need(settings.seed, "train.seed", "--seed")?;
+        let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
+        Ok(train::Plan {
+            model: self.model()?,
+            table: self.folder(table, REFERENCE, "--table")?,
+            out: self.folder(out, "", "--out")?,
+            objective: objective(&settings.loss)?,
+            optimizer: optimizer(settings)?,
+            learning_rate: need(settings.learning_rate, "train.learning_rate", "--learning-rate")?.get(),
+            schedule: Schedule {
+                kind: need(settings.lr_scheduler_type, "train.lr_scheduler_type", "--lr-scheduler-type")?,
+                warmup_steps: need(settings.warmup_steps, "train.warmup_steps", "--warmup-steps")?,
+            },
+            max_grad_norm: Some(need(settings.max_grad_norm, "train.max_grad_norm", "--max-grad-norm")?.get())
+                .filter(|norm| *norm > 0.0),
+            batch_size: need(settings.batch_size, "train.batch_size", "--batch-size")?,
+            length: length(settings)?,
+            order: if is_shuffled { train::Order::Shuffled { seed } } else { train::Order::Table },
+            seed,
+            max_tokens: need(settings.max_tokens, "train.max_tokens", "--max-tokens")?,
+            logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
+            save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
+            dtype: need(settings.dtype, "train.dtype", "--dtype")?,
+            start,
+            check_pairs: CHECK_PAIRS,
+            check_tolerance: CHECK_TOLERANCE,
+        })
+    }
+
+    fn model(&self) -> Result<String, PipelineError> {
+        need(self.settings().model.clone(), "model", "--model")
+    }
+
+    fn folder(&self, given: Option<&Path>, of_run: &str, flag: &'static str) -> Result<PathBuf, PipelineError> {
+        let of_run = self.run_folder().map(|run| if of_run.is_empty() { run.to_owned() } else { run.join(of_run) });
+        need(given.map(Path::to_owned).or(of_run), "name", flag)
+    }
+}
+
+fn objective(settings: &LossSettings) -> Result<Objective, PipelineError> {
+    let beta = need(settings.beta, "train.loss.beta", "--beta")?;
+    let label_smoothing = need(settings.label_smoothing, "train.loss.label_smoothing", "--label-smoothing")?;
+    match need(settings.loss_type, "train.loss.loss_type", "--loss-type")? {
+        LossType::Sigmoid => Ok(Objective::Sigmoid { beta, label_smoothing }),
+    }
+}
+
+fn optimizer(settings: &TrainSettings) -> Result<AdamWParams, PipelineError> {
+    match need(settings.optim, "train.optim", "--optim")? {
+        Optimizer::AdamW => Ok(AdamWParams {
+            beta1: need(settings.adam_beta1, "train.adam_beta1", "--adam-beta1")?.get(),
+            beta2: need(settings.adam_beta2, "train.adam_beta2", "--adam-beta2")?.get(),
+            eps: need(settings.adam_epsilon, "train.adam_epsilon", "--adam-epsilon")?.get(),
+            weight_decay: need(settings.weight_decay, "train.weight_decay", "--weight-decay")?.get(),
+        }),
+    }
+}
+
+fn length(settings: &TrainSettings) -> Result<train::Length, PipelineError> {
+    match settings.max_steps {
+        Some(steps) => Ok(train::Length::Steps(steps)),
+        None => Ok(train::Length::Epochs(
+            need(settings.num_train_epochs, "train.num_train_epochs", "--num-train-epochs")?.get(),
+        )),
+    }
+}
+
+fn need<T>(value: Option<T>, key: &'static str, flag: &'static str) -> Result<T, PipelineError> {
+    value.ok_or(PipelineError::Missing { key, flag })
+}
+
+fn check_exists(path: &Path) -> Result<(), PipelineError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names: Vec<String> = io::list(folder)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| Some(entry.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let nearest = nearest(&name, names.iter().map(String::as_str)).map(|name| path.with_file_name(name));
+    Err(PipelineError::NoData { path: path.to_owned(), nearest })
+}

@@ -1,0 +1,65 @@
+//! `plan.toml` in the run folder: what each stage ran with, every default written out; itself a pipeline file.
+
+use std::path::Path;
+
+use toml::Table;
+
+use super::error::PipelineError;
+use super::file::{self, internal};
+use super::{Pipeline, Settings};
+use crate::io;
+
+/// Name of the record in a run folder.
+pub const PLAN_FILE: &str = "plan.toml";
+
+/// The two stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// `piref precompute`.
+    Precompute,
+    /// `piref train`.
+    Train,
+}
+
+impl Stage {
+    /// Top-level keys and sections the stage reads.
+    fn reads(self, key: &str) -> bool {
+        match self {
+            Self::Precompute => key != "train",
+            Self::Train => matches!(key, "name" | "model" | "train"),
+        }
+    }
+}
+
+impl Pipeline {
+    /// The settings as a pipeline file, every default written out.
+    pub fn to_toml(&self) -> Result<String, PipelineError> {
+        toml::to_string(self.settings()).map_err(internal)
+    }
+
+    /// Writes `plan.toml` into `folder`, which is created if need be.
+    ///
+    /// An earlier record keeps the sections that only the other stage reads: flags of `piref precompute` are not lost
+    /// when `piref train` runs without them.
+    pub fn record(&self, stage: Stage, folder: &Path) -> Result<(), PipelineError> {
+        let wrap = |source| PipelineError::Record { source };
+        let path = folder.join(PLAN_FILE);
+        let mut table = Table::try_from(self.settings()).map_err(internal)?;
+        // A record that is no pipeline file any more, or of another version's, has nothing to keep.
+        if path.exists()
+            && let Ok(earlier) = file::parse(&io::read_text(&path).map_err(wrap)?)
+        {
+            table.retain(|key, _| stage.reads(key));
+            let earlier = Table::try_from(&earlier).map_err(internal)?;
+            table.extend(earlier.into_iter().filter(|(key, _)| !stage.reads(key)));
+        }
+        let settings: Settings = table.try_into().map_err(internal)?;
+        let text = toml::to_string(&settings).map_err(internal)?;
+        io::create_dir(folder).map_err(wrap)?;
+        let header = format!(
+            "# The resolved plan of this run, written by piref {}: a pipeline file.\n\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        io::write(&path, (header + &text).as_bytes()).map_err(wrap)
+    }
+}

@@ -1,0 +1,217 @@
+//! The settings: each struct is a section of a pipeline file and a group of flags; the doc comment of a field is its
+//! manual. A flag is the key in kebab case; where it differs, `long` says so.
+//!
+//! A field without a value is a key nobody gave. Defaults are in `defaults.toml`, and only there.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::known;
+use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
+use crate::data::ColumnMap;
+use crate::loss::{Beta, LabelSmoothing};
+use crate::model::ScoringDtype;
+use crate::optim::ScheduleKind;
+use crate::tokenize::{TemplateDate, TruncationMode};
+
+/// A whole pipeline file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Name of the run: everything goes to `runs/<name>`. Default: the name of the file.
+    pub name: Option<Name>,
+    /// The model both stages start from: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
+    pub model: Option<String>,
+    /// What to read.
+    #[serde(default)]
+    pub data: DataSettings,
+    /// How a pair becomes token ids.
+    #[serde(default)]
+    pub tokenize: TokenizeSettings,
+    /// Stage one.
+    #[serde(default)]
+    pub precompute: PrecomputeSettings,
+    /// Stage two.
+    #[serde(default)]
+    pub train: TrainSettings,
+}
+
+/// `[data]`: what to read.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSettings {
+    /// Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more files.
+    #[arg(id = "files", long = "data", value_name = "FILE", required_unless_present = "pipeline")]
+    pub files: Option<Vec<PathBuf>>,
+
+    /// Columns of the source by what they are, e.g. `prompt=question,chosen=better,rejected=worse`.
+    #[arg(long, value_name = "ROLE=COLUMN,…")]
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub map: Option<ColumnMap>,
+
+    /// Share of rows that may be rejected before the run fails, in [0, 1].
+    #[arg(long, value_name = "SHARE", value_parser = number::<Share>)]
+    pub max_reject_rate: Option<Share>,
+
+    /// Take only the first pairs of the data, this many.
+    #[arg(long, value_name = "PAIRS")]
+    pub limit: Option<NonZeroU64>,
+}
+
+/// `[tokenize]`: how a pair becomes token ids.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizeSettings {
+    /// Longest prompt and completion together, in tokens; what is longer is cut. 0 for no limit.
+    #[arg(long, value_name = "TOKENS")]
+    pub max_length: Option<usize>,
+
+    /// Which end of a sequence that is too long is kept.
+    #[arg(long, value_name = "END", value_parser = words::<TruncationMode>())]
+    pub truncation_mode: Option<TruncationMode>,
+
+    /// The date a chat template prints, if it prints one (Llama 3's does).
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub template_date: Option<TemplateDate>,
+}
+
+/// `[precompute]`: stage one.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrecomputeSettings {
+    /// Number format the reference computes in.
+    #[arg(long, value_parser = words::<ScoringDtype>())]
+    pub dtype: Option<ScoringDtype>,
+
+    /// Tokens in one forward pass: a matter of speed and memory, never of the result.
+    #[arg(long, value_name = "TOKENS")]
+    pub max_tokens: Option<NonZeroUsize>,
+
+    /// Pairs in one part of the table: what a killed run loses at most.
+    #[arg(long, value_name = "PAIRS")]
+    pub rows_per_part: Option<NonZeroUsize>,
+}
+
+/// `[train]`: stage two.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Number format the policy computes in.
+    #[arg(long, value_parser = words::<ScoringDtype>())]
+    pub dtype: Option<ScoringDtype>,
+
+    /// Highest learning rate of the schedule.
+    #[arg(long, value_name = "RATE", value_parser = number::<Positive>)]
+    pub learning_rate: Option<Positive>,
+
+    /// Shape of the learning rate after the warm-up.
+    #[arg(long, value_name = "SHAPE", value_parser = words::<ScheduleKind>())]
+    pub lr_scheduler_type: Option<ScheduleKind>,
+
+    /// Optimiser steps in which the learning rate rises from 0.
+    #[arg(long, value_name = "STEPS")]
+    pub warmup_steps: Option<u64>,
+
+    /// Optimiser that turns gradients into steps.
+    #[arg(long, value_name = "NAME", value_parser = words::<Optimizer>())]
+    pub optim: Option<Optimizer>,
+
+    /// Decoupled weight decay, per unit of learning rate; 0 for none.
+    #[arg(long, value_name = "DECAY", value_parser = number::<NonNegative>)]
+    pub weight_decay: Option<NonNegative>,
+
+    /// Decay of AdamW's first moment, in [0, 1).
+    #[arg(long, value_name = "BETA1", value_parser = number::<Decay>)]
+    pub adam_beta1: Option<Decay>,
+
+    /// Decay of AdamW's second moment, in [0, 1).
+    #[arg(long, value_name = "BETA2", value_parser = number::<Decay>)]
+    pub adam_beta2: Option<Decay>,
+
+    /// AdamW's ε, added to the root of the second moment.
+    #[arg(long, value_name = "EPS", value_parser = number::<Positive>)]
+    pub adam_epsilon: Option<Positive>,
+
+    /// Norm the gradient is clipped to; 0 for no clipping.
+    #[arg(long, value_name = "NORM", value_parser = number::<NonNegative>)]
+    pub max_grad_norm: Option<NonNegative>,
+
+    /// Pairs in one optimiser step.
+    #[arg(long, value_name = "PAIRS")]
+    pub batch_size: Option<NonZeroUsize>,
+
+    /// Optimiser steps of the run; given, it counts instead of the epochs.
+    #[arg(long, value_name = "STEPS")]
+    pub max_steps: Option<NonZeroU64>,
+
+    /// Passes over the table; may be a fraction.
+    #[arg(long, value_name = "EPOCHS", value_parser = number::<Positive>)]
+    pub num_train_epochs: Option<Positive>,
+
+    /// Draw the order of the pairs anew each epoch; `false` keeps the table's. The flag is `--no-shuffle`.
+    #[arg(skip)]
+    pub shuffle: Option<bool>,
+
+    /// Seed of everything that is drawn.
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX.unsigned_abs()))]
+    pub seed: Option<u64>,
+
+    /// Tokens in one forward and backward pass: a matter of speed and memory, never of the result.
+    #[arg(long, value_name = "TOKENS")]
+    pub max_tokens: Option<NonZeroUsize>,
+
+    /// Optimiser steps from one line of metrics to the next.
+    #[arg(long, value_name = "STEPS")]
+    pub logging_steps: Option<NonZeroU64>,
+
+    /// Optimiser steps from one checkpoint to the next; 0 for none but the last.
+    #[arg(long, value_name = "STEPS")]
+    pub save_steps: Option<u64>,
+
+    /// The objective.
+    #[command(flatten)]
+    #[serde(default)]
+    pub loss: LossSettings,
+}
+
+/// `[train.loss]`: the objective.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossSettings {
+    /// Objective; sigmoid is the loss of the DPO paper.
+    #[arg(long, value_name = "NAME", value_parser = words::<LossType>())]
+    pub loss_type: Option<LossType>,
+
+    /// β, the strength of the pull towards the reference: above 0, in 1/nat.
+    #[arg(long, value_name = "BETA", value_parser = number::<Beta>)]
+    pub beta: Option<Beta>,
+
+    /// Share of the labels taken to be flipped, in [0, 0.5).
+    #[arg(long, value_name = "SHARE", value_parser = number::<LabelSmoothing>)]
+    pub label_smoothing: Option<LabelSmoothing>,
+}
+
+/// Name of an objective.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossType {
+    /// DPO as in the paper; with label smoothing cDPO.
+    Sigmoid,
+}
+
+/// Name of an optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay.
+    AdamW,
+}
+
+/// A flag with the words of a serde enum.
+fn words<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(known::words::<T>()).try_map(|text| known::word::<T>(&text))
+}

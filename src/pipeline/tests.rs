@@ -1,0 +1,236 @@
+use std::num::NonZeroU64;
+
+use clap::{Args, Command, FromArgMatches};
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::Hint;
+use crate::optim::ScheduleKind;
+use crate::precompute::Start;
+use crate::train::{self, Length, Order};
+
+/// The error of a file, and its hint.
+#[track_caller]
+fn refused(text: &str) -> (String, Option<String>) {
+    let error = file::parse(text).unwrap_err();
+    (error.to_string(), error.hint())
+}
+
+fn pipeline(text: &str) -> Pipeline {
+    let settings = file::defaults().unwrap().under(&file::parse(text).unwrap()).unwrap();
+    Pipeline { settings, run: Some("runs/test".into()) }
+}
+
+/// What `piref train` would read from these flags.
+fn flags(words: &[&str]) -> Settings {
+    let command = TrainSettings::augment_args(Command::new("train").no_binary_name(true));
+    let matches = command.try_get_matches_from(words).unwrap();
+    Settings { train: TrainSettings::from_arg_matches(&matches).unwrap(), ..Settings::default() }
+}
+
+#[test]
+fn an_unknown_key_names_line_section_and_neighbour() {
+    let (message, hint) = refused("model = \"m\"\n\n[precompute]\nmax_token = 512\n");
+    assert_eq!(message, "line 4: unknown key `max_token` in `[precompute]`");
+    assert_eq!(hint.unwrap(), "did you mean `max_tokens`?");
+}
+
+#[test]
+fn a_key_of_another_section_is_sent_there() {
+    let (message, hint) = refused("[train]\nbeta = 0.1\n");
+    assert_eq!(message, "line 2: unknown key `beta` in `[train]`");
+    assert_eq!(hint.unwrap(), "it is a key of `[train.loss]`");
+}
+
+#[test]
+fn names_are_checked_in_nested_sections_inline_tables_and_dotted_keys() {
+    let (message, hint) = refused("[train.loss]\nbetta = 0.1\n");
+    assert_eq!(
+        (message.as_str(), hint.as_deref()),
+        ("line 2: unknown key `betta` in `[train.loss]`", Some("did you mean `beta`?"))
+    );
+    assert_eq!(refused("train = { loss = { bet = 1 } }").0, "line 1: unknown key `bet` in `[train.loss]`");
+    assert_eq!(refused("tokenize.max_len = 1").0, "line 1: unknown key `max_len` in `[tokenize]`");
+}
+
+#[test]
+fn unknown_sections_and_top_level_keys_are_named() {
+    let (message, hint) = refused("[trian]\nseed = 1\n");
+    assert_eq!(message, "line 1: unknown section `trian` in the top level");
+    assert_eq!(hint.unwrap(), "did you mean `train`?");
+    let (message, hint) = refused("colour = \"red\"\n");
+    assert_eq!(message, "line 1: unknown key `colour` in the top level");
+    assert_eq!(hint.unwrap(), "the top level knows: name, model, data, tokenize, precompute, train");
+}
+
+#[test]
+fn the_first_wrong_name_of_the_file_is_reported() {
+    assert_eq!(refused("zzz = 1\naaa = 1\n").0, "line 1: unknown key `zzz` in the top level");
+}
+
+#[test]
+fn wrong_types_and_values_name_key_line_expected_and_found() {
+    let cases = [
+        (
+            "[train]\nseed = \"one\"",
+            "line 2: `seed` in `[train]`: expected a whole number of at least 0, found string \"one\"",
+        ),
+        (
+            "[train]\nbatch_size = 0",
+            "line 2: `batch_size` in `[train]`: expected a whole number of at least 1, found integer `0`",
+        ),
+        (
+            "[train]\nlearning_rate = -1",
+            "line 2: `learning_rate` in `[train]`: expected a finite number above 0, found `-1`",
+        ),
+        (
+            "[train]\nlearning_rate = nan",
+            "line 2: `learning_rate` in `[train]`: expected a finite number above 0, found `NaN`",
+        ),
+        ("[train]\nshuffle = 1", "line 2: `shuffle` in `[train]`: expected `true` or `false`, found integer `1`"),
+        ("[data]\nfiles = \"a.jsonl\"", "line 2: `files` in `[data]`: expected a list `[…]`, found string \"a.jsonl\""),
+        (
+            "[tokenize]\ntemplate_date = \"today\"",
+            "line 2: `template_date` in `[tokenize]`: expected a date like `2024-07-26`, found `today`",
+        ),
+        (
+            "[train]\nlr_scheduler_type = \"cosin\"",
+            "line 2: `lr_scheduler_type` in `[train]`: unknown variant `cosin`, expected one of `constant`, `linear`, `cosine`",
+        ),
+    ];
+    for (text, want) in cases {
+        assert_eq!(refused(text).0, want);
+    }
+}
+
+#[test]
+fn broken_toml_names_its_line() {
+    let (message, _) = refused("model = \"m\"\n[data\n");
+    assert!(message.starts_with("line 2: "), "{message}");
+    let (message, _) = refused("model = 'a'\nmodel = 'b'\n");
+    assert!(message.starts_with("line 2: ") && message.contains("duplicate"), "{message}");
+}
+
+#[test]
+fn flags_win_over_the_file_key_by_key() {
+    let file = file::parse("[train]\nseed = 7\nwarmup_steps = 3\n[train.loss]\nbeta = 0.2\n").unwrap();
+    let flags = flags(&["--seed", "9", "--label-smoothing", "0.1", "--lr-scheduler-type", "cosine"]);
+    let settings = file::defaults().unwrap().under(&file).unwrap().under(&flags).unwrap();
+    let plan = Pipeline { settings: Settings { model: Some("m".into()), ..settings }, run: Some("runs/x".into()) }
+        .train_plan(None, None, train::Start::Resume)
+        .unwrap();
+    assert_eq!((plan.seed, plan.schedule.warmup_steps, plan.schedule.kind), (9, 3, ScheduleKind::Cosine));
+    assert_eq!(plan.order, Order::Shuffled { seed: 9 });
+    let crate::loss::Objective::Sigmoid { beta, label_smoothing } = plan.objective;
+    assert_eq!((f64::from(beta), f64::from(label_smoothing)), (0.2, 0.1));
+}
+
+#[test]
+fn every_key_that_must_have_a_value_has_a_default() {
+    let plan = pipeline("model = 'm'").train_plan(None, None, train::Start::Resume).unwrap();
+    assert_eq!((plan.learning_rate, plan.batch_size.get(), plan.length), (1e-6, 8, Length::Epochs(3.0)));
+    assert_eq!(plan.max_grad_norm, Some(1.0));
+    assert_eq!((plan.table.to_str(), plan.out.to_str()), (Some("runs/test/reference"), Some("runs/test")));
+
+    let data = tempfile::NamedTempFile::new().unwrap();
+    let text = format!("model = 'm'\n[data]\nfiles = ['{}']", data.path().display());
+    let plan = pipeline(&text).precompute_plan(None, Start::Fresh).unwrap();
+    assert_eq!((plan.rules.max_length, plan.max_reject_rate, plan.limit), (1024, 0.01, None));
+}
+
+#[test]
+fn zero_means_off_where_the_manual_says_so() {
+    let plan = pipeline("model = 'm'\n[train]\nmax_grad_norm = 0\nsave_steps = 0\nshuffle = false\nmax_steps = 5")
+        .train_plan(None, None, train::Start::Resume)
+        .unwrap();
+    assert_eq!((plan.max_grad_norm, plan.save_steps, plan.order), (None, None, Order::Table));
+    assert_eq!(plan.length, Length::Steps(NonZeroU64::new(5).unwrap()));
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_flag() {
+    let error = pipeline("").train_plan(None, None, train::Start::Resume).unwrap_err();
+    assert_eq!(error.to_string(), "`model` is not set");
+    assert_eq!(error.hint().unwrap(), "set `model` in the pipeline file, or pass `--model`");
+}
+
+#[test]
+fn a_missing_data_file_is_answered_with_the_one_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    io::write(&folder.path().join("pairs.jsonl"), b"").unwrap();
+    let found = folder.path().join("pair.jsonl");
+    let text = format!("model = 'm'\n[data]\nfiles = ['{}']", found.display());
+    let error = pipeline(&text).precompute_plan(None, Start::Fresh).unwrap_err();
+    assert!(
+        matches!(&error, PipelineError::NoData { nearest: Some(path), .. } if path.ends_with("pairs.jsonl")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_stage_keeps_the_other_stage_s_part_of_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    pipeline("model = 'm'\n[tokenize]\nmax_length = 64\n[train]\nseed = 1")
+        .record(Stage::Precompute, folder.path())
+        .unwrap();
+    pipeline("model = 'm'\n[train]\nseed = 2").record(Stage::Train, folder.path()).unwrap();
+
+    let kept = file::parse(&io::read_text(&folder.path().join(PLAN_FILE)).unwrap()).unwrap();
+    assert_eq!((kept.tokenize.max_length, kept.train.seed), (Some(64), Some(2)));
+}
+
+/// Every key of a table of defaults is a key of its section.
+#[track_caller]
+fn check_keys(table: &toml::Table, section: &known::Section) {
+    for (key, value) in table {
+        assert!(section.keys.contains(&key.as_str()), "`{key}` of defaults.toml");
+        if let toml::Value::Table(below) = value {
+            check_keys(below, &section.sections[key.as_str()]);
+        }
+    }
+}
+
+#[test]
+fn every_flag_has_a_manual_and_each_default_belongs_to_a_key() {
+    let known = known::Section::of::<Settings>().unwrap();
+    check_keys(&file::default_table().unwrap(), &known);
+    assert_eq!(known.sections.keys().copied().collect::<Vec<_>>(), ["data", "precompute", "tokenize", "train"]);
+
+    let command = TrainSettings::augment_args(DataSettings::augment_args(Command::new("x")));
+    for argument in command.get_arguments() {
+        assert!(argument.get_help().is_some_and(|help| help.to_string().len() > 9), "{}", argument.get_id());
+    }
+}
+
+#[test]
+fn defaults_read_as_a_user_would_write_them() {
+    let defaults = Defaults::load().unwrap();
+    assert_eq!(defaults.of(&["train"], "learning_rate").as_deref(), Some("1e-6"));
+    assert_eq!(defaults.of(&["train"], "max_grad_norm").as_deref(), Some("1.0"));
+    assert_eq!(defaults.of(&["train", "loss"], "loss_type").as_deref(), Some("sigmoid"));
+    assert_eq!(defaults.of(&["train"], "max_steps"), None);
+    assert_eq!(defaults.of(&["train"], "loss"), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// plan.toml is a pipeline file that says the same.
+    #[test]
+    fn resolved_settings_survive_their_own_toml(
+        seed in 0..=i64::MAX.unsigned_abs(),
+        rate in 1e-12_f64..1e3,
+        beta in 1e-6_f64..10.0,
+        limit in proptest::option::of(1_u64..1_000_000),
+        path in "[ -~]{1,20}",
+    ) {
+        let mut pipeline = pipeline("name = 'x'\nmodel = 'm'");
+        pipeline.settings.data.files = Some(vec![path.into()]);
+        pipeline.settings.data.limit = limit.and_then(NonZeroU64::new);
+        pipeline.settings.train.seed = Some(seed);
+        pipeline.settings.train.learning_rate = Some(Positive::try_from(rate).unwrap());
+        pipeline.settings.train.loss.beta = Some(beta.try_into().unwrap());
+        let text = pipeline.to_toml().unwrap();
+        prop_assert_eq!(&file::parse(&text).unwrap(), pipeline.settings());
+    }
+}

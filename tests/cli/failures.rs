@@ -1,0 +1,180 @@
+//! Wrong files and wrong flags.
+
+use insta::assert_snapshot;
+
+use crate::support::Case;
+
+#[test]
+fn an_unknown_key_names_its_neighbour() {
+    let case = Case::new().pipeline("[precompute]\nmax_token = 512\n");
+    assert_snapshot!(case.run(["precompute", "p.toml"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot load pipeline `p.toml`
+      caused by: line 2: unknown key `max_token` in `[precompute]`
+
+    hint: did you mean `max_tokens`?
+    ");
+}
+
+#[test]
+fn an_unknown_flag_names_its_neighbour() {
+    assert_snapshot!(Case::new().run(["train", "p.toml", "--learning-rat", "1e-5"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: unexpected argument '--learning-rat' found
+
+      tip: a similar argument exists: '--learning-rate'
+
+    Usage: piref train --learning-rate <RATE> <PIPELINE>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_wrong_value_in_a_file_names_its_line() {
+    let case = Case::new().pipeline("model = 'm'\n\n[train.loss]\nbeta = 0\n");
+    assert_snapshot!(case.run(["train", "p.toml"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot load pipeline `p.toml`
+      caused by: line 4: `beta` in `[train.loss]`: expected `beta` finite and above 0, found 0
+    ");
+}
+
+#[test]
+fn a_wrong_value_of_a_flag_says_what_was_expected() {
+    assert_snapshot!(Case::new().run(["train", "p.toml", "--beta", "-1"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: invalid value '-1' for '--beta <BETA>': expected `beta` finite and above 0, found -1
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_wrong_word_lists_the_right_ones() {
+    assert_snapshot!(Case::new().run(["train", "p.toml", "--lr-scheduler-type", "cosin"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: invalid value 'cosin' for '--lr-scheduler-type <SHAPE>'
+      [possible values: constant, linear, cosine]
+
+      tip: a similar value exists: 'cosine'
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn flags_alone_must_name_everything() {
+    assert_snapshot!(Case::new().run(["precompute", "--model", "m"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: the following required arguments were not provided:
+      --data <FILE>
+      --out <TABLE>
+
+    Usage: piref precompute --model <MODEL> --data <FILE> --out <TABLE> [PIPELINE]
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_missing_pipeline_file_is_named() {
+    assert_snapshot!(Case::new().run(["train", "p.toml"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot load pipeline `p.toml`
+      caused by: `p.toml` does not exist
+    ");
+}
+
+#[test]
+fn a_pipeline_without_a_model_says_how_to_name_one() {
+    let case = Case::new().pipeline("[data]\nfiles = ['pairs.jsonl']\n").file("pairs.jsonl", "");
+    assert_snapshot!(case.run(["precompute", "p.toml"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot precompute
+      caused by: `model` is not set
+
+    hint: set `model` in the pipeline file, or pass `--model`
+    ");
+}
+
+#[test]
+fn a_missing_data_file_names_the_one_beside_it() {
+    let case = Case::new().file("pairs.jsonl", "");
+    assert_snapshot!(case.run(["precompute", "--model", "m", "--data", "pair.jsonl", "--out", "t"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot precompute
+      caused by: data file `pair.jsonl` does not exist
+
+    hint: did you mean `pairs.jsonl`?
+    ");
+}
+
+#[test]
+fn a_missing_model_is_answered_with_the_download_command() {
+    let case = Case::new().file("pairs.jsonl", "");
+    assert_snapshot!(case.run(["precompute", "--model", "nobody/no-model", "--data", "pairs.jsonl", "--out", "t"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot precompute `t`
+      caused by: model `nobody/no-model` not found: expected a folder with `config.json`, a `.gguf` file or a name in `[case]/cache`
+
+    hint: `hf download nobody/no-model` fetches it into the cache; piref itself downloads nothing
+    ");
+}
+
+#[test]
+fn a_query_before_the_run_says_what_to_run() {
+    let case = Case::new().pipeline("model = 'm'\n");
+    assert_snapshot!(case.run(["sql", "p.toml", "-c", "SELECT 1"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: pipeline `p.toml` has no run yet: expected folder `runs/p`
+
+    hint: run `piref precompute p.toml` first
+    ");
+}
+
+#[test]
+fn sql_without_a_query_is_wrong_usage() {
+    assert_snapshot!(Case::new().run(["sql"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: no query: expected `-c SQL`, `-f FILE` or a query on standard input
+
+    hint: `piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table
+    ");
+}
+
+#[test]
+fn a_table_needs_a_name_and_a_path() {
+    assert_snapshot!(Case::new().run(["sql", "--table", "pairs", "-c", "SELECT 1"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: invalid value 'pairs' for '--table <NAME=PATH>': expected `NAME=PATH`, found `pairs`
+
+    For more information, try '--help'.
+    ");
+}

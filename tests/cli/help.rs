@@ -1,0 +1,298 @@
+//! The manual.
+
+use insta::assert_snapshot;
+
+use crate::support::Case;
+
+#[test]
+fn piref() {
+    assert_snapshot!(Case::new().run(["--help"]), @"
+    exit: 0
+    stdout:
+    Offline Direct Preference Optimization: the reference model runs once, and its log-probabilities are
+    a table.
+
+    `piref precompute` scores the pairs with the frozen reference, `piref train` optimises a policy from
+    the table it wrote, `piref sql` queries the tables. Both stages take a pipeline file, flags, or
+    both: flags win, key by key.
+
+    Usage: piref [OPTIONS] <COMMAND>
+
+    Commands:
+      precompute   Run the frozen reference once over a preference dataset and store its
+                   log-probabilities
+      train        Optimise a policy from the log-prob table; the reference model is not loaded
+      sql          Query log-prob tables, metrics and data files with SQL
+      env          Print versions, processor features, threads and paths, for bug reports
+      completions  Print the completions of a shell
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+    stderr:
+    ");
+}
+
+#[test]
+fn precompute() {
+    assert_snapshot!(Case::new().run(["precompute", "--help"]), @"
+    exit: 0
+    stdout:
+    Run the frozen reference once over a preference dataset and store its log-probabilities.
+
+    From a pipeline file the table goes to `runs/<name>/reference`. What is there already is kept if it
+    was made with the same settings: only the missing pairs are scored.
+
+    Usage: piref precompute [OPTIONS] [PIPELINE]
+
+    Arguments:
+      [PIPELINE]
+              Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key
+
+    Options:
+          --model <MODEL>
+              Reference model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
+
+          --data <FILE>
+              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more
+              files
+
+          --map <OURS=THEIRS,…>
+              Columns of the source that stand for ours, e.g. `chosen=better,rejected=worse`
+
+          --max-reject-rate <SHARE>
+              Share of rows that may be rejected before the run fails, in [0, 1] [default: 0.01]
+
+          --limit <PAIRS>
+              Take only the first pairs of the data, this many
+
+          --out <TABLE>
+              Folder of the log-prob table
+
+          --max-length <TOKENS>
+              Longest prompt and completion together, in tokens; what is longer is cut [default: 1024]
+
+          --truncation-mode <END>
+              Which end of a sequence that is too long is kept [default: keep_start]
+
+              [possible values: keep_start, keep_end]
+
+          --template-date <YYYY-MM-DD>
+              The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
+
+          --dtype <DTYPE>
+              Number format the reference computes in [default: f32]
+
+              [possible values: f32]
+
+          --max-tokens <TOKENS>
+              Tokens in one forward pass: a matter of speed and memory, never of the result [default:
+              2048]
+
+          --rows-per-part <PAIRS>
+              Pairs in one part of the table: what a killed run loses at most [default: 256]
+
+          --fresh
+              Delete what an earlier run left in the folder, and start again
+
+          --output-format <FORMAT>
+              Form of the summary on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn train() {
+    assert_snapshot!(Case::new().run(["train", "--help"]), @"
+    exit: 0
+    stdout:
+    Optimise a policy from the log-prob table; the reference model is not loaded.
+
+    From a pipeline file the table is `runs/<name>/reference` and the run goes to `runs/<name>`. A run
+    that was interrupted goes on from its newest checkpoint.
+
+    Usage: piref train [OPTIONS] [PIPELINE]
+
+    Arguments:
+      [PIPELINE]
+              Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key
+
+    Options:
+          --model <MODEL>
+              Model the policy starts from, the reference: a Hugging Face folder, a `.gguf` file, or
+              `org/name` in the local cache
+
+          --table <TABLE>
+              Folder of the log-prob table, as `piref precompute` left it
+
+          --out <RUN>
+              Folder of the run: metrics, checkpoints and the policy go there
+
+          --dtype <DTYPE>
+              Number format the policy computes in [default: f32]
+
+              [possible values: f32]
+
+          --learning-rate <RATE>
+              Highest learning rate of the schedule [default: 1e-6]
+
+          --lr-scheduler-type <SHAPE>
+              Shape of the learning rate after the warm-up [default: linear]
+
+              [possible values: constant, linear, cosine]
+
+          --warmup-steps <STEPS>
+              Optimiser steps in which the learning rate rises from 0 [default: 0]
+
+          --optim <NAME>
+              Optimiser that turns gradients into steps [default: adamw]
+
+              [possible values: adamw]
+
+          --weight-decay <DECAY>
+              Decoupled weight decay, per unit of learning rate; 0 for none [default: 0.0]
+
+          --adam-beta1 <BETA1>
+              Decay of AdamW's first moment, in [0, 1) [default: 0.9]
+
+          --adam-beta2 <BETA2>
+              Decay of AdamW's second moment, in [0, 1) [default: 0.999]
+
+          --adam-epsilon <EPS>
+              AdamW's ε, added to the root of the second moment [default: 1e-8]
+
+          --max-grad-norm <NORM>
+              Norm the gradient is clipped to; 0 for no clipping [default: 1.0]
+
+          --batch-size <PAIRS>
+              Pairs in one optimiser step [default: 8]
+
+          --max-steps <STEPS>
+              Optimiser steps of the run; given, it counts instead of the epochs
+
+          --num-train-epochs <EPOCHS>
+              Passes over the table; may be a fraction [default: 3.0]
+
+          --seed <SEED>
+              Seed of everything that is drawn [default: 42]
+
+          --max-tokens <TOKENS>
+              Tokens in one forward and backward pass: a matter of speed and memory, never of the result
+              [default: 2048]
+
+          --logging-steps <STEPS>
+              Optimiser steps from one line of metrics to the next [default: 10]
+
+          --save-steps <STEPS>
+              Optimiser steps from one checkpoint to the next; 0 for none but the last [default: 500]
+
+          --loss-type <NAME>
+              Objective; sigmoid is the loss of the DPO paper [default: sigmoid]
+
+              [possible values: sigmoid]
+
+          --beta <BETA>
+              β, the strength of the pull towards the reference: above 0, in 1/nat [default: 0.1]
+
+          --label-smoothing <SHARE>
+              Share of the labels taken to be flipped, in [0, 0.5) [default: 0.0]
+
+          --no-shuffle
+              Take the pairs in the order of the table
+
+          --fresh
+              Delete the checkpoints and the metrics of an earlier run, and start again
+
+          --output-format <FORMAT>
+              Form of the summary on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn sql() {
+    assert_snapshot!(Case::new().run(["sql", "--help"]), @"
+    exit: 0
+    stdout:
+    Query log-prob tables, metrics and data files with SQL.
+
+    A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; a run folder, or
+    the pipeline file it came from, adds `metrics`; a data file has the name of the file.
+
+    Usage: piref sql [OPTIONS] [PATH]...
+
+    Arguments:
+      [PATH]...
+              Log-prob tables, run folders, pipeline files (`.toml`) or data files
+
+    Options:
+          --table <NAME=PATH>
+              A path under a name of your own; repeat for more
+
+      -c, --command <SQL>
+              The query; several are separated by `;`. Without `-c` and `-f` it is read from standard
+              input
+
+      -f, --file <FILE>
+              File with the query
+
+          --format <FORMAT>
+              Form of the rows
+
+              [default: table]
+              [possible values: table, csv, json, ndjson, markdown]
+
+      -o, --output <FILE>
+              File for the rows, instead of standard output
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}

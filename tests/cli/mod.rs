@@ -1,0 +1,5 @@
+//! The command line as a user meets it: exit code, standard output, standard error.
+
+mod failures;
+mod help;
+mod streams;
