@@ -225,6 +225,7 @@ fn value<'a>(row: &'a Map<String, Value>, column: &str) -> Result<&'a Value, Str
     match row.get(column) {
         Some(Value::Null) => Err(format!("column `{column}` is null")),
         Some(value) => Ok(value),
+        None if row.is_empty() => Err(format!("column `{column}` is missing (the row is empty)")),
         None => {
             let found: Vec<&str> = row.keys().map(String::as_str).collect();
             Err(format!("column `{column}` is missing (found: {})", found.join(", ")))

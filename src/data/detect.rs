@@ -33,7 +33,7 @@ enum Reading {
     /// More than one set of columns that would do.
     Several(Vec<Layout>),
     /// Two answers, and a column that may be their prompt.
-    PromptElsewhere {
+    MaybePrompt {
         answers: Layout,
         column: String,
     },
@@ -70,6 +70,9 @@ pub(super) fn detect(path: &Path, map: &ColumnMap, rows: &[&Map<String, Value>])
             return Err(DataError::Ambiguous { path, columns, readings });
         }
         (Some(Reading::Pair(layout)), None) => layout,
+        (Some(Reading::MaybePrompt { column, .. }), None) => {
+            return Err(DataError::MaybePrompt { path, column, columns });
+        }
         (Some(Reading::Unpaired), None) => return Err(DataError::Unpaired { path, columns }),
         (Some(several), None) => return Err(DataError::Ambiguous { path, columns, readings: readings(several) }),
     };
@@ -96,7 +99,7 @@ fn readings(reading: Reading) -> Vec<String> {
     match reading {
         Reading::Pair(layout) => vec![layout.to_string()],
         Reading::Several(layouts) => layouts.iter().map(Layout::to_string).collect(),
-        Reading::PromptElsewhere { answers, column } => {
+        Reading::MaybePrompt { answers, column } => {
             vec![answers.to_string(), format!("with the prompt in `{column}`")]
         }
         Reading::Unpaired => vec!["unpaired answers with a label".into()],
@@ -141,7 +144,7 @@ fn read_by_name(row: &Map<String, Value>) -> Option<Reading> {
     match (found.pop(), found.is_empty(), answers) {
         (Some(layout), true, None) => Some(Reading::Pair(layout)),
         (None, _, Some(answers)) => Some(match maybe_prompt(row, &answers) {
-            Some(column) => Reading::PromptElsewhere { answers, column },
+            Some(column) => Reading::MaybePrompt { answers, column },
             None => Reading::Pair(answers),
         }),
         (Some(last), _, answers) => Some(Reading::Several(found.into_iter().chain([last]).chain(answers).collect())),

@@ -119,6 +119,20 @@ pub enum DataError {
         /// The ways.
         readings: Vec<String>,
     },
+    /// Answers without a prompt column, beside a column that may be it.
+    #[error(
+        "`{}` has no `prompt` column, but `{column}` may be one (columns found: {})",
+        path.display(),
+        columns.join(", ")
+    )]
+    MaybePrompt {
+        /// The file.
+        path: PathBuf,
+        /// The column that may be the prompt.
+        column: String,
+        /// Its columns.
+        columns: Vec<String>,
+    },
     /// A column that was asked for is in none of the first rows.
     #[error("column `{column}` not found in `{}` (found: {})", path.display(), columns.join(", "))]
     MissingColumn {
@@ -152,6 +166,10 @@ impl Hint for DataError {
             Self::NotPairs { .. } | Self::Ambiguous { .. } => {
                 Some("name the columns: `--map prompt=question,chosen=better,rejected=worse`".into())
             }
+            Self::MaybePrompt { column, .. } => Some(format!(
+                "`--map prompt={column}` if it is; `--map chosen=chosen` if both answers begin with the prompt"
+            )),
+            Self::NoReadableRow { .. } => Some("expected one JSON object a line, or one list of them".into()),
             Self::Unpaired { .. } => Some("DPO needs two answers to one prompt, a better and a worse one".into()),
             Self::MissingColumn { column, columns, .. } => {
                 nearest(column, columns.iter().map(String::as_str)).map(|column| format!("did you mean `{column}`?"))

@@ -101,6 +101,8 @@ pub struct PreferencePair {
     pub source: Arc<Source>,
     /// 0-based row in that file (rejected rows count).
     pub row_idx: u64,
+    /// 1-based line of that file, where it has lines.
+    pub line: Option<u64>,
     /// Every other column of the row, under its own name.
     pub extra: serde_json::Map<String, serde_json::Value>,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::container::{self, RawRow, RawRows};
 use super::convert::convert;
 use super::format::Layout;
-use super::{ColumnMap, DataError, Format, PreferencePair, Reject, Source, detect, folder};
+use super::{ColumnMap, DataError, Format, PairId, PreferencePair, Reject, Source, detect, folder};
 
 /// Readable rows from which the format is told.
 const SAMPLE_ROWS: usize = 32;
@@ -50,13 +50,23 @@ pub fn open(path: &Path, map: &ColumnMap) -> Result<PairReader, DataError> {
     };
     let readable: Vec<_> = sample.iter().filter_map(|row| row.object.as_ref().ok()).collect();
     if let (true, Err(reason)) = (readable.is_empty(), &first.object) {
-        let (rows, line, reason) = (sample.len() as u64, first.line, reason.clone());
+        let (rows, line, reason) = (sample.len() as u64, first.line, shortened(reason.clone()));
         return Err(DataError::NoReadableRow { path: path.to_owned(), rows, line, reason });
     }
     let layout = detect::detect(path, map, &readable)?;
     let columns = detect::columns(&readable);
     let source = Arc::new(Source { path: path.to_owned(), split: folder::split(path).to_owned() });
     Ok(PairReader { source, layout, columns, sample, rows })
+}
+
+/// A reason may quote names from the row, which may be of any length.
+fn shortened(mut reason: String) -> String {
+    const LIMIT: usize = 400;
+    if reason.len() > LIMIT {
+        reason.truncate(reason.floor_char_boundary(LIMIT));
+        reason.push('…');
+    }
+    reason
 }
 
 fn read_sample(rows: &mut RawRows) -> Result<VecDeque<RawRow>, DataError> {
@@ -90,8 +100,14 @@ impl PairReader {
     fn row(&self, raw: RawRow) -> Row {
         let source = Arc::clone(&self.source);
         match raw.object.and_then(|object| convert(&self.layout, object)) {
-            Ok((text, extra)) => Row::Pair(PreferencePair::new(text, source, raw.row_idx, extra)),
-            Err(reason) => Row::Reject(Reject { source, row_idx: raw.row_idx, line: raw.line, reason }),
+            Ok((text, extra)) => {
+                let (id, row_idx, line) = (PairId::of(&text), raw.row_idx, raw.line);
+                Row::Pair(PreferencePair { id, text, source, row_idx, line, extra })
+            }
+            Err(reason) => {
+                let reason = shortened(reason);
+                Row::Reject(Reject { source, row_idx: raw.row_idx, line: raw.line, reason })
+            }
         }
     }
 }

@@ -78,7 +78,7 @@ mod tests {
         let text = PairText::Plain { prompt: "q ".into(), chosen: " y".into(), rejected: String::new() };
         assert_eq!(
             (text.prompt_text(), text.chosen_text(), text.rejected_text()),
-            ("q ".into(), " y".into(), "".into())
+            ("q ".into(), " y".into(), String::new())
         );
         assert_eq!(text.conversation_json(), None);
     }

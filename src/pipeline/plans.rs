@@ -1,6 +1,6 @@
 //! From settings to the plans of the stages.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use super::Pipeline;
@@ -45,7 +45,7 @@ impl Pipeline {
             limit: data.limit,
             out: self.folder(out, REFERENCE, "--out")?,
             rules: Rules {
-                max_length: NonZeroUsize::new(need(tokenize.max_length, "tokenize.max_length", "--max-length")?),
+                max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?,
                 truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
                 template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
             },

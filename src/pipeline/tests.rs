@@ -135,7 +135,7 @@ fn every_key_that_must_have_a_value_has_a_default() {
     let data = tempfile::NamedTempFile::new().unwrap();
     let text = format!("model = 'm'\n[data]\nfiles = ['{}']", data.path().display());
     let plan = pipeline(&text).precompute_plan(None, Start::Fresh).unwrap();
-    assert_eq!((plan.rules.max_length.map(usize::from), plan.max_reject_rate, plan.limit), (Some(1024), 0.01, None));
+    assert_eq!((plan.rules.max_length, plan.max_reject_rate, plan.limit), (1024, 0.01, None));
 }
 
 #[test]

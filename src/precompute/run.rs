@@ -1,6 +1,5 @@
 //! Stage one from end to end.
 
-use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use arrow::array::Array;
@@ -19,7 +18,7 @@ use crate::table::{
     self, Manifest, ModelProvenance, Part, Provenance, ScannedPart, TableFolder, TemplateProvenance, assemble,
     write_part,
 };
-use crate::tokenize::{PairTokenizer, TokenStore};
+use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, TokenStore};
 
 /// The token store of a run, deleted when the table is finished.
 const TOKENS: &str = ".tokens.arrow";
@@ -165,16 +164,17 @@ fn provenance(
             weights_digest: digests.weights,
             config_digest: digests.config,
         },
-        tokenizer_digest: tokenizer.tokenizer_digest()?,
+        tokenizer_digest: tokenizer.files().digest(),
         chat_template: tokenizer
+            .files()
             .template_digest()
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
         kernel: KERNEL.into(),
-        max_length: plan.rules.max_length.map_or(0, NonZeroUsize::get) as u64,
+        max_length: Some(plan.rules.max_length as u64),
         truncation_mode: plan.rules.truncation_mode.name().into(),
-        eos_rule: PairTokenizer::EOS_RULE.into(),
-        boundary_rule: PairTokenizer::BOUNDARY_RULE.into(),
+        eos_rule: EOS_RULE.into(),
+        boundary_rule: BOUNDARY_RULE.into(),
         sources: tokens.sources.clone(),
     })
 }

@@ -92,6 +92,24 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// A token store that cannot be written or read.
+    #[error("token store `{}`: {source}", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What Arrow says.
+        source: arrow::error::ArrowError,
+    },
+    /// A row that no Arrow array takes.
+    #[error("`{}`, row {row_idx}: expected at most a gigabyte of text and token ids, found {n_bytes} bytes", path.display())]
+    RowTooLarge {
+        /// The data file.
+        path: PathBuf,
+        /// Row in it, from 0.
+        row_idx: u64,
+        /// Size of the row.
+        n_bytes: usize,
+    },
     /// What cannot happen.
     #[error("internal error: {what}; please report it")]
     Internal {
@@ -122,6 +140,7 @@ impl Hint for TokenizeError {
                 Some(word) => format!("`{word}` is supported; else use the model's Hugging Face folder"),
                 None => "use the model's Hugging Face folder: its `tokenizer.json` says everything".into(),
             }),
+            Self::Store { .. } => Some("delete it: it is made again from the data".into()),
             Self::Source(error) => error.hint(),
             Self::Io(error) => error.hint(),
             _ => None,

@@ -9,13 +9,13 @@ use serde_json::{Map, Value as Json};
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::error::TokenizeError;
-use super::model_tokenizer::{Frame, ModelTokenizer, set_frame};
+use super::tokenizer_files::{Frame, TokenizerFiles, set_frame};
 use crate::io;
 
 const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// Reads `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`.
-pub(super) fn load(folder: &Path) -> Result<ModelTokenizer, TokenizeError> {
+pub(super) fn load(folder: &Path) -> Result<TokenizerFiles, TokenizeError> {
     let path = folder.join("tokenizer.json");
     if !path.is_file() {
         return Err(TokenizeError::NoTokenizer { folder: folder.to_owned() });
@@ -46,7 +46,7 @@ pub(super) fn load(folder: &Path) -> Result<ModelTokenizer, TokenizeError> {
         let frame = Frame { begin: flag("add_bos_token"), end: flag("add_eos_token") };
         set_frame(&mut tokenizer, &special_tokens, frame, &path)?;
     }
-    Ok(ModelTokenizer { path: folder.to_owned(), tokenizer, special_tokens, template: template(folder, &config)? })
+    TokenizerFiles::new(folder, tokenizer, special_tokens, template(folder, &config)?)
 }
 
 fn json_object(path: &Path) -> Result<Map<String, Json>, TokenizeError> {
@@ -134,7 +134,7 @@ mod tests {
         folder
     }
 
-    fn ids(model: &ModelTokenizer, text: &str) -> Vec<u32> {
+    fn ids(model: &TokenizerFiles, text: &str) -> Vec<u32> {
         model.tokenizer.encode_fast(text, true).unwrap().get_ids().to_vec()
     }
 
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn digests_are_stable_and_see_every_part() {
-        let digest = |folder: &Path| load(folder).unwrap().digest().unwrap();
+        let digest = |folder: &Path| load(folder).unwrap().digest();
         let tiny = digest(Path::new(TINY));
         assert_eq!(tiny, digest(Path::new(TINY)));
         let named = folder(|_| {}, &[("tokenizer_config.json", json!({"eos_token": "<|im_end|>"}))]);

@@ -17,7 +17,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::error::TokenizeError;
 use super::gguf_split::{self, TextSplit};
-use super::model_tokenizer::{Frame, ModelTokenizer, set_frame};
+use super::tokenizer_files::{Frame, TokenizerFiles, set_frame};
 use crate::model_source::Gguf;
 
 /// Metadata keys of the tokens a model names, under the names transformers gives them.
@@ -33,12 +33,12 @@ const NAMED: [(&str, &str); 5] = [
 const SPACE: char = '▁';
 
 /// Builds the tokenizer that the metadata describe.
-pub(super) fn load(path: &Path) -> Result<ModelTokenizer, TokenizeError> {
+pub(super) fn load(path: &Path) -> Result<TokenizerFiles, TokenizeError> {
     let gguf = Gguf::open(path)?;
     from_metadata(path, &gguf.content.metadata)
 }
 
-fn from_metadata(path: &Path, values: &HashMap<String, Value>) -> Result<ModelTokenizer, TokenizeError> {
+fn from_metadata(path: &Path, values: &HashMap<String, Value>) -> Result<TokenizerFiles, TokenizeError> {
     let metadata = Metadata { path, values };
     let tokens = metadata.texts("tokenizer.ggml.tokens")?;
     let wrap = |source| TokenizeError::Vocabulary { path: path.to_owned(), source };
@@ -69,7 +69,7 @@ fn from_metadata(path: &Path, values: &HashMap<String, Value>) -> Result<ModelTo
     };
     set_frame(&mut tokenizer, &special_tokens, frame, path)?;
     let template = metadata.text("tokenizer.chat_template").ok().map(str::to_owned);
-    Ok(ModelTokenizer { path: path.to_owned(), tokenizer, special_tokens, template })
+    TokenizerFiles::new(path, tokenizer, special_tokens, template)
 }
 
 /// Byte-level BPE, and whether it begins a text where the file does not say.

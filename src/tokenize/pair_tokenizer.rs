@@ -1,20 +1,27 @@
 //! Pairs to token ids, by the rules of one model and one plan.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 
 use serde_json::{Map, Value as Json};
 use tokenizers::Encoding;
 
 use super::boundary::{SplitPair, split};
 use super::error::{RejectReason, TokenizeError};
-use super::model_tokenizer::ModelTokenizer;
 use super::template::{ChatTemplate, Ending, TemplateInput};
 use super::template_date::TemplateDate;
+use super::tokenizer_files::TokenizerFiles;
 use super::truncation::{TruncationMode, truncate};
 use crate::data::{Message, PairText, PreferencePair};
-use crate::digest::{Digest, Id};
+use crate::digest::Id;
 use crate::model_source::ModelSource;
+
+/// How the end token gets into a completion, for a table's provenance.
+pub const EOS_RULE: &str = "plain strings: the end token is appended unless the completion ends with it; messages: what \
+                            the chat template writes, nothing is appended";
+
+/// Where a completion starts, for a table's provenance.
+pub const BOUNDARY_RULE: &str = "prompt and completion are tokenised together; the completion starts where either of the \
+                                 pair's joint texts leaves the tokens of the prompt alone";
 
 /// Pairs tokenised at once: enough texts for every core, little memory.
 const CHUNK: usize = 256;
@@ -22,8 +29,8 @@ const CHUNK: usize = 256;
 /// What a plan says about tokenisation; all of it is in the provenance of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// Most tokens of prompt and completion together; `None` cuts nothing.
-    pub max_length: Option<NonZeroUsize>,
+    /// Most tokens of prompt and completion together.
+    pub max_length: usize,
     /// Which end is kept of what is longer.
     pub truncation_mode: TruncationMode,
     /// The date a chat template prints.
@@ -79,7 +86,7 @@ pub struct TokenizedPair {
 /// A model's tokenizer and chat template under a plan's rules.
 #[derive(Debug)]
 pub struct PairTokenizer {
-    model: ModelTokenizer,
+    files: TokenizerFiles,
     template: Option<ChatTemplate>,
     rules: Rules,
 }
@@ -100,48 +107,29 @@ enum SpecialTokens {
 }
 
 impl PairTokenizer {
-    /// How the end token gets into a completion, for a table's provenance.
-    pub const EOS_RULE: &str = "plain strings: the end token is appended unless the completion ends with it; \
-                                messages: what the chat template writes, nothing is appended";
-
     /// Loads the tokenizer and the chat template of a model.
     pub fn load(source: &ModelSource, rules: Rules) -> Result<Self, TokenizeError> {
-        Self::new(ModelTokenizer::load(source)?, rules)
+        Self::new(TokenizerFiles::load(source)?, rules)
     }
 
     /// Takes a tokenizer that is loaded already, and parses its chat template.
-    pub fn new(model: ModelTokenizer, rules: Rules) -> Result<Self, TokenizeError> {
+    pub fn new(files: TokenizerFiles, rules: Rules) -> Result<Self, TokenizeError> {
         let parse = |source: &String| {
             ChatTemplate::parse(source, rules.template_date)
-                .map_err(|error| TokenizeError::Template { model: model.path.clone(), error })
+                .map_err(|error| TokenizeError::Template { model: files.path.clone(), error })
         };
-        let template = model.template.as_ref().map(parse).transpose()?;
-        Ok(Self { model, template, rules })
+        let template = files.template.as_ref().map(parse).transpose()?;
+        Ok(Self { files, template, rules })
     }
 
     /// Tokenizer, special tokens and template source.
-    pub fn model(&self) -> &ModelTokenizer {
-        &self.model
+    pub fn files(&self) -> &TokenizerFiles {
+        &self.files
     }
 
     /// The parsed chat template, if the model has one.
     pub fn template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()
-    }
-
-    /// The rules it was made with.
-    pub fn rules(&self) -> Rules {
-        self.rules
-    }
-
-    /// Digest of the tokenizer, see [`ModelTokenizer::digest`].
-    pub fn tokenizer_digest(&self) -> Result<Digest, TokenizeError> {
-        self.model.digest()
-    }
-
-    /// Digest of the chat template's source.
-    pub fn template_digest(&self) -> Option<Digest> {
-        self.model.template_digest()
     }
 
     /// Tokenises one pair.
@@ -190,7 +178,7 @@ impl PairTokenizer {
         match &pair.text {
             PairText::Plain { prompt, chosen, rejected } => {
                 let eos =
-                    self.model.eos_token().ok_or_else(|| TokenizeError::NoEnd { model: self.model.path.clone() })?;
+                    self.files.eos_token().ok_or_else(|| TokenizeError::NoEnd { model: self.files.path.clone() })?;
                 let joint = |completion: &str| {
                     // On the text, before tokenisation: `</s>` at the end of an answer is not doubled.
                     let end = if completion.ends_with(eos) { "" } else { eos };
@@ -205,7 +193,7 @@ impl PairTokenizer {
             }
             PairText::Messages { prompt, chosen, rejected, tools } => {
                 let Some(template) = &self.template else {
-                    return Err(TokenizeError::NoTemplate { model: self.model.path.clone() });
+                    return Err(TokenizeError::NoTemplate { model: self.files.path.clone() });
                 };
                 if prompt.is_empty() {
                     return Ok(Err(RejectReason::EmptyPrompt));
@@ -232,7 +220,7 @@ impl PairTokenizer {
         };
         let render = |messages: [&[Message]; 2], ending: Ending| {
             let messages: Vec<Map<String, Json>> = messages.concat().into_iter().map(as_map).collect();
-            let special_tokens = &self.model.special_tokens;
+            let special_tokens = &self.files.special_tokens;
             let input = TemplateInput { special_tokens, tools: parsed.as_ref(), variables, ending };
             template.render(&messages, input).map_err(RejectReason::Template)
         };
@@ -254,10 +242,10 @@ impl PairTokenizer {
         let inputs: Vec<&str> =
             of_frame.flat_map(|texts| [texts.prompt.as_str(), &texts.prompt_chosen, &texts.prompt_rejected]).collect();
         let encodings = self
-            .model
+            .files
             .tokenizer
             .encode_batch_fast(inputs, frame == SpecialTokens::FromTokenizer)
-            .map_err(|source| TokenizeError::Encode { model: self.model.path.clone(), source })?;
+            .map_err(|source| TokenizeError::Encode { model: self.files.path.clone(), source })?;
         let mut encodings = encodings.into_iter();
         Ok(std::iter::from_fn(move || Some([encodings.next()?, encodings.next()?, encodings.next()?])))
     }

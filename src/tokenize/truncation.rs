@@ -1,7 +1,5 @@
 //! `max_length`: how a pair that is too long is cut, and what is cut is counted.
 
-use std::num::NonZeroUsize;
-
 use serde::{Deserialize, Serialize};
 
 use super::boundary::SplitPair;
@@ -44,14 +42,7 @@ pub(crate) struct Cuts {
 ///
 /// # Errors
 /// If a completion would keep no token, or the prompt none.
-pub(crate) fn truncate(
-    pair: &mut SplitPair,
-    max_length: Option<NonZeroUsize>,
-    mode: TruncationMode,
-) -> Result<Cuts, RejectReason> {
-    let Some(max_length) = max_length.map(NonZeroUsize::get) else {
-        return Ok(Cuts::default());
-    };
+pub(crate) fn truncate(pair: &mut SplitPair, max_length: usize, mode: TruncationMode) -> Result<Cuts, RejectReason> {
     match mode {
         TruncationMode::KeepStart => keep_start(pair, max_length),
         TruncationMode::KeepEnd => keep_end(pair, max_length),
@@ -162,17 +153,10 @@ mod tests {
     fn cuts_are_where_they_should_be() {
         for case in CASES {
             let (prompt, chosen, rejected) = case.lengths;
-            let found = truncate(&mut pair(prompt, chosen, rejected), NonZeroUsize::new(case.max_length), case.mode);
+            let found = truncate(&mut pair(prompt, chosen, rejected), case.max_length, case.mode);
             let found = found.map(|cuts| (cuts.prompt, cuts.chosen, cuts.rejected)).map_err(|error| error.to_string());
             assert_eq!(found, case.want.map_err(str::to_owned), "{}", case.name);
         }
-    }
-
-    #[test]
-    fn no_limit_no_cut() {
-        let mut found = pair(9, 9, 9);
-        assert_eq!(truncate(&mut found, None, TruncationMode::KeepStart), Ok(Cuts::default()));
-        assert_eq!(found, pair(9, 9, 9));
     }
 
     proptest! {
@@ -186,7 +170,7 @@ mod tests {
         ) {
             let mode = if keep_end { TruncationMode::KeepEnd } else { TruncationMode::KeepStart };
             let mut found = pair(lengths[0], lengths[1], lengths[2]);
-            if let Ok(cuts) = truncate(&mut found, NonZeroUsize::new(max_length), mode) {
+            if let Ok(cuts) = truncate(&mut found, max_length, mode) {
                 prop_assert_eq!(found.prompt_ids.len() + cuts.prompt, lengths[0]);
                 prop_assert_eq!(found.chosen_ids.len() + cuts.chosen, lengths[1]);
                 prop_assert_eq!(found.rejected_ids.len() + cuts.rejected, lengths[2]);

@@ -17,7 +17,7 @@ use crate::model_source::ModelSource;
 use crate::optim::{AdamW, clip_factor};
 use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
 use crate::io;
-use crate::tokenize::ModelTokenizer;
+use crate::tokenize::TokenizerFiles;
 
 /// Trains a policy as the plan says; goes on from the newest checkpoint if the plan allows it.
 ///
@@ -30,7 +30,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
     let source = ModelSource::resolve(&plan.model)?;
     let in_model = |source| TrainError::Model { model: plan.model.clone(), source };
     let digests = Digests::of(&source).map_err(in_model)?;
-    let tokenizer = ModelTokenizer::load(&source)?;
+    let tokenizer = TokenizerFiles::load(&source)?;
     tokenizer_is_the_tables(&tokenizer, &table)?;
     let pairs = table.load_pairs(None, TokenLogps::Skip)?;
     if pairs.is_empty() {
@@ -91,8 +91,8 @@ fn rows<'a>(pairs: &'a TrainingPairs, rows: &[usize]) -> Vec<TrainingPair<'a>> {
 }
 
 /// Ids of another tokenizer would be other words to the policy, and its folder would be saved with the wrong files.
-fn tokenizer_is_the_tables(tokenizer: &ModelTokenizer, table: &ReferenceTable) -> Result<(), TrainError> {
-    let (expected, found) = (table.provenance().tokenizer_digest, tokenizer.digest()?);
+fn tokenizer_is_the_tables(tokenizer: &TokenizerFiles, table: &ReferenceTable) -> Result<(), TrainError> {
+    let (expected, found) = (table.provenance().tokenizer_digest, tokenizer.digest());
     if expected == found {
         return Ok(());
     }
@@ -195,7 +195,7 @@ fn save_policy(
     plan: &Plan,
     model: &Decoder,
     source: &ModelSource,
-    tokenizer: &ModelTokenizer,
+    tokenizer: &TokenizerFiles,
 ) -> Result<std::path::PathBuf, TrainError> {
     let policy = plan.policy();
     let partial = plan.out.join(".policy.partial");

@@ -100,7 +100,8 @@ impl Iterator for Messages {
 
 /// Where the stream is: the whole file, or in the file format what lies between the magic and the footer.
 fn stream_range(file: &mut File, n_bytes: u64) -> Result<(u64, u64), ArrowError> {
-    const HEAD: u64 = 8;
+    const SHORTEST_HEAD: u64 = 8;
+    const LONGEST_HEAD: u64 = 64;
     const TAIL: u64 = 10;
     let mut start = [0; FILE_MAGIC.len()];
     file.seek(SeekFrom::Start(0))?;
@@ -117,7 +118,16 @@ fn stream_range(file: &mut File, n_bytes: u64) -> Result<(u64, u64), ArrowError>
         return Err(ArrowError::IpcError("the file does not end as an Arrow file".into()));
     }
     let end = tail.checked_sub(u32::from_le_bytes(footer_length).into()).ok_or_else(too_short)?;
-    Ok((HEAD, end))
+
+    // Writers fill the head with zeros, to whatever they align to; no message begins with them.
+    let mut head = SHORTEST_HEAD;
+    let mut word = [0; 4];
+    file.seek(SeekFrom::Start(head))?;
+    while word == [0; 4] && head < LONGEST_HEAD {
+        file.read_exact(&mut word)?;
+        head += 4;
+    }
+    Ok((if word == [0; 4] { head } else { head - 4 }, end))
 }
 
 fn too_short() -> ArrowError {

@@ -209,7 +209,7 @@ mod tests {
             [
                 "0:1:1",
                 "1:2: not JSON: expected `:` at byte 6",
-                "2:2: invalid type: integer `7`, expected a JSON object",
+                "2:2: expected a JSON object, found a number",
                 "3:2: nothing where a row should be: a comma too many",
                 "4:2: the row is longer than 40 bytes",
                 "5:2:3",

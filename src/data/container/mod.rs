@@ -71,10 +71,10 @@ enum Extension {
 }
 
 fn extension(path: &Path) -> Option<Extension> {
-    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    let name = path.file_name()?.to_str()?;
+    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
     let is_compressed = plain.len() < name.len();
-    match plain.rsplit_once('.')?.1 {
+    match plain.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
         "jsonl" | "ndjson" => Some(Extension::Lines),
         "json" => Some(Extension::Json),
         "parquet" if !is_compressed => Some(Extension::Parquet),

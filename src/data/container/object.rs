@@ -16,18 +16,29 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, String> {
     if let Some(offset) = text.bytes().position(|byte| byte == 0) {
         return Err(format!("a NUL byte at offset {offset}"));
     }
-    let strict: StrictObject = serde_json::from_str(text).map_err(|error| reason(&error))?;
+    let strict: StrictObject = serde_json::from_str(text).map_err(|error| reason(text, &error))?;
     Ok(strict.0)
 }
 
-/// What serde_json says, with the column where that helps.
-fn reason(error: &serde_json::Error) -> String {
+/// What serde_json says, with the place where that helps.
+fn reason(text: &str, error: &serde_json::Error) -> String {
     let full = error.to_string();
     let what = full.rsplit_once(" at line ").map_or(full.as_str(), |(what, _)| what);
     if what.starts_with("recursion limit") {
         return "nested too deeply".into();
     }
     match error.classify() {
+        Category::Data if what.starts_with("invalid type") => {
+            // serde_json would quote the value, however long.
+            let found = match text.trim_ascii_start().bytes().next() {
+                Some(b'[') => "a list",
+                Some(b'"') => "a string",
+                Some(b'n') => "null",
+                Some(b't' | b'f') => "a boolean",
+                _ => "a number",
+            };
+            format!("expected a JSON object, found {found}")
+        }
         Category::Data => what.to_owned(),
         _ if error.line() > 1 => {
             format!("not JSON: {what} at line {} of the row, byte {}", error.line(), error.column())
@@ -81,8 +92,11 @@ mod tests {
             (b"{\"a\": \"\\ud800\"}", "not JSON: unexpected end of hex escape at byte 14"),
             (b"{\"a\": NaN}", "not JSON: expected value at byte 7"),
             (b"{\"a\": 1,\n  \"b\": }", "not JSON: expected value at line 2 of the row, byte 8"),
-            (b"[1]", "invalid type: sequence, expected a JSON object"),
-            (b"null", "invalid type: null, expected a JSON object"),
+            (b"[1]", "expected a JSON object, found a list"),
+            (b" \"text\"", "expected a JSON object, found a string"),
+            (b"-7", "expected a JSON object, found a number"),
+            (b"false", "expected a JSON object, found a boolean"),
+            (b"null", "expected a JSON object, found null"),
             (b"{\"a\": 1, \"a\": 2}", "column `a` occurs twice"),
             (deep.as_bytes(), "nested too deeply"),
         ] {

@@ -42,7 +42,7 @@ fn rows_unlike_their_file_of_strings_are_rejected() {
                 json!({"prompt": ["q"], "chosen": "y", "rejected": "n"}),
                 "column `prompt`: expected a string, found a list",
             ),
-            (json!([1]), "invalid type: sequence, expected a JSON object"),
+            (json!([1]), "expected a JSON object, found a list"),
         ],
     );
 }
@@ -141,7 +141,7 @@ fn two_system_texts_are_rejected_where_they_differ() {
 fn refusal(row: Value, map: &str) -> (String, Option<String>) {
     let Err(error) = open_rows(&[row], map) else { panic!("read") };
     let text = error.to_string();
-    let start = text.find("/").unwrap();
+    let start = text.find('/').unwrap();
     let end = start + text[start..].find('`').unwrap();
     (format!("{}FILE{}", &text[..start], &text[end..]), error.hint())
 }
@@ -149,41 +149,46 @@ fn refusal(row: Value, map: &str) -> (String, Option<String>) {
 #[test]
 fn files_that_are_no_pairs_are_refused_with_their_columns() {
     let name_them = Some("name the columns: `--map prompt=question,chosen=better,rejected=worse`".to_owned());
-    for (row, map, want) in [
+    for (row, want) in [
         (
             json!({"question": "q", "response_j": "y", "response_k": "n"}),
-            "",
             "`FILE` does not look like preference pairs (columns found: question, response_j, response_k)",
         ),
         (
             json!({"prompt": "q", "chosen": 1, "rejected": 2}),
-            "",
             "`FILE` does not look like preference pairs (columns found: prompt, chosen, rejected)",
         ),
         (
-            json!({"system": "s", "question": "q", "chosen": "Yes", "rejected": "Yes, but"}),
-            "",
-            "`FILE` can be read in more than one way: TRL standard with implicit prompt (`chosen`, `rejected`); or with \
-             the prompt in `question` (columns found: system, question, chosen, rejected)",
-        ),
-        (
-            json!({"messages": [user("q")], "chosen": assistant("y"), "rejected": assistant("n")}),
-            "",
-            "`FILE` can be read in more than one way: TRL conversational with implicit prompt (`chosen`, `rejected`); or \
-             with the prompt in `messages` (columns found: messages, chosen, rejected)",
-        ),
-        (
             json!({"prompt": "q", "chosen": "y", "rejected": "n", "instruction": "q", "chosen_response": "y", "rejected_response": "n"}),
-            "",
             "`FILE` can be read in more than one way: argilla instruction with two responses (`instruction`, \
              `chosen_response`, `rejected_response`); or TRL standard with explicit prompt (`prompt`, `chosen`, \
              `rejected`) (columns found: prompt, chosen, rejected, instruction, chosen_response, rejected_response)",
         ),
     ] {
-        let (text, hint) = refusal(row, map);
+        let (text, hint) = refusal(row, "");
         assert_eq!(text, want);
         assert_eq!(hint, name_them);
     }
+}
+
+#[test]
+fn answers_without_their_prompt_are_not_cut_where_they_begin_alike() {
+    for (row, column) in [
+        (json!({"system": "s", "question": "q", "chosen": "Yes", "rejected": "Yes, but"}), "question"),
+        (json!({"messages": [user("q")], "chosen": assistant("y"), "rejected": assistant("n")}), "messages"),
+    ] {
+        let (text, hint) = refusal(row, "");
+        assert!(text.starts_with(&format!("`FILE` has no `prompt` column, but `{column}` may be one")), "{text}");
+        assert!(hint.unwrap().starts_with(&format!("`--map prompt={column}` if it is")));
+    }
+}
+
+#[test]
+fn a_reason_is_short_whatever_the_row_holds() {
+    let long = "x".repeat(1 << 16);
+    let good = json!({"prompt": "q", "chosen": "y", "rejected": "n"});
+    let (_, rejects) = split(open_rows(&[good, json!({ long: 1 })], "").unwrap());
+    assert!(rejects[0].reason.len() < 500 && rejects[0].reason.ends_with('…'));
 }
 
 #[test]

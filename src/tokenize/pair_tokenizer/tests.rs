@@ -50,18 +50,22 @@ fn pair(row: &Json) -> PreferencePair {
     let mut extra = row.as_object().unwrap().clone();
     extra.retain(|key, _| key == "chat_template_kwargs");
     let source = Arc::new(Source { path: "rows.jsonl".into(), split: String::new() });
-    PreferencePair { id: PairId::of(&text), text, source, row_idx: 0, extra }
+    PreferencePair { id: PairId::of(&text), text, source, row_idx: 0, line: None, extra }
 }
 
 fn rules() -> Rules {
-    Rules { max_length: None, truncation_mode: TruncationMode::KeepStart, template_date: "2024-07-26".parse().unwrap() }
+    Rules {
+        max_length: 1 << 20,
+        truncation_mode: TruncationMode::KeepStart,
+        template_date: "2024-07-26".parse().unwrap(),
+    }
 }
 
-fn load(folder: &str) -> ModelTokenizer {
-    ModelTokenizer::load(&ModelSource::Folder(project_path(folder))).unwrap()
+fn load(folder: &str) -> TokenizerFiles {
+    TokenizerFiles::load(&ModelSource::Folder(project_path(folder))).unwrap()
 }
 
-fn tiny(change: impl Fn(&mut ModelTokenizer)) -> PairTokenizer {
+fn tiny(change: impl Fn(&mut TokenizerFiles)) -> PairTokenizer {
     let mut model = load("fixtures/tiny");
     change(&mut model);
     PairTokenizer::new(model, rules()).unwrap()
@@ -83,7 +87,7 @@ fn ids_are_those_of_trl() {
         if case.chat_template.is_some() {
             model.template.clone_from(&case.chat_template);
         }
-        let max_length = case.max_length.and_then(NonZeroUsize::new);
+        let max_length = case.max_length.unwrap_or(1 << 20);
         let rules = Rules { max_length, truncation_mode: case.truncation_mode, ..rules() };
         let found = PairTokenizer::new(model, rules).unwrap().tokenize(&pair(&case.row)).unwrap();
 
@@ -115,7 +119,15 @@ fn ids_are_those_of_trl() {
         };
         *outcomes.entry(outcome).or_default() += 1;
     }
-    insta::assert_debug_snapshot!(outcomes, @"");
+    insta::assert_debug_snapshot!(outcomes, @r#"
+    {
+        "cut once instead of twice by keep_end": 9,
+        "dropped by both": 15,
+        "equal": 163,
+        "no prompt left by keep_end, rejected here": 22,
+        "no prompt, rejected here": 17,
+    }
+    "#);
 }
 
 #[test]
@@ -188,7 +200,7 @@ fn tools_and_variables_of_a_row_reach_the_template() {
     let text = |row: &Json| {
         let found = tokenizer.tokenize(&pair(row)).unwrap().unwrap();
         let ids = [found.prompt_ids, found.chosen_ids].concat();
-        tokenizer.model().tokenizer.decode(&ids, false).unwrap()
+        tokenizer.files().tokenizer.decode(&ids, false).unwrap()
     };
     let message = |content: &str| json!([{"role": "user", "content": content}]);
     let row = |tools: Json| {

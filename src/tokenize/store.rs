@@ -1,0 +1,319 @@
+//! The token store: a whole data set as token ids, in one Arrow IPC file that is mapped into memory.
+//!
+//! Columns are those of the log-prob table up to the log-probs, and `extra`: the row's other columns as a JSON object.
+//! Reading copies nothing: ids are slices of the mapped file, so a data set may be larger than memory.
+//!
+//! Invariant: a [`TokenStore`] has been checked, its arrays lie inside the file and no value is null but
+//! `conversation`.
+
+use std::io::{BufWriter, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt32Type};
+use arrow::error::ArrowError;
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::{FileDecoder, read_footer_length};
+use arrow::ipc::writer::FileWriter;
+use arrow::ipc::{Block, root_as_footer, root_as_message};
+use bytes::Bytes;
+
+use super::error::TokenizeError;
+use super::pair_tokenizer::TokenizedPair;
+use super::pass_through::{self, PassThrough, PassThroughTypes};
+use super::store_rows::{StoreRow, StoreRows};
+use crate::data::PreferencePair;
+use crate::io::{self, AtomicFile, IoError};
+
+/// Rows of a batch, at most.
+const BATCH_ROWS: usize = 1024;
+
+/// Bytes of text and ids of a batch, but for one row that is larger. Arrow's offsets hold 2³¹.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// Bytes of text and ids of one row.
+const ROW_BYTES: usize = 1 << 30;
+
+/// Footer key of the pass-through columns, as JSON.
+const PASS_THROUGH: &str = "piref.pass_through";
+
+/// Columns of the log-prob table that the store does not have.
+const LATER_COLUMNS: [&str; 4] =
+    ["ref_chosen_logps", "ref_rejected_logps", "ref_chosen_token_logps", "ref_rejected_token_logps"];
+
+static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let ids = DataType::List(ids_field());
+    let columns = [
+        (&["pair_id", "tokens_id"][..], DataType::Utf8),
+        (&["row_idx"], DataType::Int64),
+        (&["source", "split", "prompt", "chosen", "rejected", "conversation"], DataType::Utf8),
+        (&["prompt_ids", "chosen_ids", "rejected_ids"], ids),
+        (&["prompt_tokens", "chosen_tokens", "rejected_tokens"], DataType::Int32),
+        (&["prompt_cut", "chosen_cut", "rejected_cut", "boundary_moved"], DataType::Int32),
+        (&["extra"], DataType::Utf8),
+    ];
+    let fields = columns.into_iter().flat_map(|(names, data_type)| {
+        names.iter().map(move |name| Field::new(*name, data_type.clone(), *name == "conversation"))
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+});
+
+/// The field of one id in a list of them, named as in Parquet.
+pub(super) fn ids_field() -> FieldRef {
+    Arc::new(Field::new("element", DataType::UInt32, false))
+}
+
+/// Writes a token store, batch by batch; without [`finish`](Self::finish) no file appears.
+pub struct StoreWriter {
+    path: PathBuf,
+    writer: FileWriter<BufWriter<AtomicFile>>,
+    rows: StoreRows,
+    types: PassThroughTypes,
+}
+
+impl StoreWriter {
+    /// Starts the file that will be called `path`.
+    pub fn create(path: &Path) -> Result<Self, TokenizeError> {
+        let file = BufWriter::with_capacity(1 << 20, AtomicFile::create(path)?);
+        let writer = FileWriter::try_new(file, &SCHEMA).map_err(|error| in_store(path, error))?;
+        let types = PassThroughTypes::default();
+        Ok(Self { path: path.to_owned(), writer, rows: StoreRows::default(), types })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// If the disk refuses, or if one row is larger than a gigabyte.
+    pub fn push(&mut self, pair: &PreferencePair, tokens: &TokenizedPair) -> Result<(), TokenizeError> {
+        let row = StoreRow::new(pair, tokens);
+        let n_bytes = row.n_bytes();
+        if n_bytes > ROW_BYTES {
+            return Err(TokenizeError::RowTooLarge { path: pair.source.path.clone(), row_idx: pair.row_idx, n_bytes });
+        }
+        if self.rows.len() == BATCH_ROWS || self.rows.n_bytes() + n_bytes > BATCH_BYTES {
+            self.flush()?;
+        }
+        self.types.observe(&pair.extra);
+        self.rows.push(&row);
+        Ok(())
+    }
+
+    /// Gives the file its name and opens it.
+    pub fn finish(mut self) -> Result<TokenStore, TokenizeError> {
+        self.flush()?;
+        let path = self.path;
+        let reserved: Vec<&str> =
+            SCHEMA.fields().iter().map(|field| field.name().as_str()).chain(LATER_COLUMNS).collect();
+        let pass_through = self.types.finish(&reserved);
+        let json = serde_json::to_string(&pass_through)
+            .map_err(|error| in_store(&path, ArrowError::ExternalError(error.into())))?;
+        self.writer.write_metadata(PASS_THROUGH, json);
+        let mut file = self.writer.into_inner().map_err(|error| in_store(&path, error))?;
+        file.flush().map_err(|error| IoError::new("write", &path, error))?;
+        let file = file.into_inner().map_err(|error| IoError::new("write", &path, error.into_error()))?;
+        file.commit()?;
+        TokenStore::open(&path)
+    }
+
+    fn flush(&mut self) -> Result<(), TokenizeError> {
+        if self.rows.len() == 0 {
+            return Ok(());
+        }
+        std::mem::take(&mut self.rows)
+            .into_columns()
+            .and_then(|columns| RecordBatch::try_new(Arc::clone(&SCHEMA), columns))
+            .and_then(|batch| self.writer.write(&batch))
+            .map_err(|error| in_store(&self.path, error))
+    }
+}
+
+/// A data set as token ids, mapped into memory.
+#[derive(Debug)]
+pub struct TokenStore {
+    path: PathBuf,
+    batches: Vec<Batch>,
+    /// First row of each batch, and the number of all rows at the end.
+    starts: Vec<usize>,
+    pass_through: Vec<PassThrough>,
+}
+
+/// A batch, and those of its columns that are read row by row.
+#[derive(Debug)]
+struct Batch {
+    rows: RecordBatch,
+    pair_ids: StringArray,
+    tokens_ids: StringArray,
+    ids: [ListArray; 3],
+}
+
+impl TokenStore {
+    /// Maps a store and checks it.
+    ///
+    /// # Errors
+    /// If the file is no store, or damaged.
+    pub fn open(path: &Path) -> Result<Self, TokenizeError> {
+        let map = io::map(path)?;
+        let (batches, pass_through) =
+            read(&Buffer::from(Bytes::from_owner(map))).map_err(|error| in_store(path, error))?;
+        let mut starts = vec![0];
+        let mut n_rows = 0;
+        for batch in &batches {
+            n_rows += batch.rows.num_rows();
+            starts.push(n_rows);
+        }
+        Ok(Self { path: path.to_owned(), batches, starts, pass_through })
+    }
+
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Whether there is no pair.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The columns of the source that the rows carry along.
+    pub fn pass_through(&self) -> &[PassThrough] {
+        &self.pass_through
+    }
+
+    /// Number of tokens of prompt, chosen and rejected of a row below [`len`](Self::len).
+    pub fn lengths(&self, row: usize) -> (usize, usize, usize) {
+        let (prompt, chosen, rejected) = self.ids(row);
+        (prompt.len(), chosen.len(), rejected.len())
+    }
+
+    /// Ids of prompt, chosen and rejected of a row below [`len`](Self::len).
+    pub fn ids(&self, row: usize) -> (&[u32], &[u32], &[u32]) {
+        let (batch, row) = self.locate(row);
+        let [prompt, chosen, rejected] = &batch.ids;
+        (ids(prompt, row), ids(chosen, row), ids(rejected, row))
+    }
+
+    /// `pair_id` of a row below [`len`](Self::len).
+    pub fn pair_id(&self, row: usize) -> &str {
+        let (batch, row) = self.locate(row);
+        batch.pair_ids.value(row)
+    }
+
+    /// `tokens_id` of a row below [`len`](Self::len).
+    pub fn tokens_id(&self, row: usize) -> &str {
+        let (batch, row) = self.locate(row);
+        batch.tokens_ids.value(row)
+    }
+
+    /// All columns of some rows as one batch, copied only where the rows span several.
+    pub fn slice(&self, rows: Range<usize>) -> Result<RecordBatch, TokenizeError> {
+        let mut parts = Vec::new();
+        for (batch, start) in self.batches.iter().zip(&self.starts) {
+            let first = rows.start.max(*start);
+            let end = rows.end.min(start + batch.rows.num_rows());
+            if first < end {
+                parts.push(batch.rows.slice(first - start, end - first));
+            }
+        }
+        match parts.as_slice() {
+            [part] => Ok(part.clone()),
+            parts => arrow::compute::concat_batches(&SCHEMA, parts).map_err(|error| in_store(&self.path, error)),
+        }
+    }
+
+    /// The pass-through columns of a [`slice`](Self::slice), typed.
+    pub fn pass_through_columns(&self, slice: &RecordBatch) -> Result<Vec<(FieldRef, ArrayRef)>, TokenizeError> {
+        let rows = slice.column_by_name("extra").and_then(|extra| extra.as_string_opt());
+        rows.and_then(|rows| pass_through::columns(&self.pass_through, rows))
+            .ok_or_else(|| in_store(&self.path, damaged("a row's `extra` is not a JSON object")))
+    }
+
+    fn locate(&self, row: usize) -> (&Batch, usize) {
+        let at = self.starts.partition_point(|start| *start <= row) - 1;
+        (&self.batches[at], row - self.starts[at])
+    }
+}
+
+fn ids(list: &ListArray, row: usize) -> &[u32] {
+    let offsets = list.offsets();
+    let bound = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);
+    &list.values().as_primitive::<UInt32Type>().values()[bound(row)..bound(row + 1)]
+}
+
+fn in_store(path: &Path, source: ArrowError) -> TokenizeError {
+    TokenizeError::Store { path: path.to_owned(), source }
+}
+
+fn damaged(what: &str) -> ArrowError {
+    ArrowError::IpcError(what.to_owned())
+}
+
+/// All batches of a file, as views of it.
+fn read(file: &Buffer) -> Result<(Vec<Batch>, Vec<PassThrough>), ArrowError> {
+    let short = || damaged("the file is too short");
+    let trailer_start = file.len().checked_sub(10).ok_or_else(short)?;
+    let trailer = file[trailer_start..].try_into().map_err(|_| short())?;
+    let footer_start = trailer_start.checked_sub(read_footer_length(trailer)?).ok_or_else(short)?;
+    let footer = root_as_footer(&file[footer_start..trailer_start]).map_err(|error| damaged(&error.to_string()))?;
+
+    let schema = footer.schema().ok_or_else(|| damaged("the file has no schema"))?;
+    if fb_to_schema(schema).fields() != SCHEMA.fields() {
+        return Err(damaged("the file is not a token store of this version"));
+    }
+    let metadata = footer.custom_metadata().into_iter().flatten();
+    let pass_through =
+        metadata.into_iter().find(|entry| entry.key() == Some(PASS_THROUGH)).and_then(|entry| entry.value());
+    let pass_through = serde_json::from_str(pass_through.ok_or_else(|| damaged("the file names no columns"))?)
+        .map_err(|error| ArrowError::ExternalError(error.into()))?;
+
+    let decoder = FileDecoder::new(Arc::clone(&SCHEMA), footer.version()).with_require_alignment(true);
+    let mut batches = Vec::new();
+    for block in footer.recordBatches().into_iter().flatten() {
+        let message = checked_message(file, block)?;
+        let rows = decoder.read_record_batch(block, &message)?.ok_or_else(|| damaged("a batch is missing"))?;
+        batches.push(Batch::new(rows)?);
+    }
+    Ok((batches, pass_through))
+}
+
+/// The bytes of a batch, once all that its header points to lies inside of them: the decoder takes that for granted.
+fn checked_message(file: &Buffer, block: &Block) -> Result<Buffer, ArrowError> {
+    let outside = || damaged("a batch lies outside of the file");
+    let size = |size: i64| usize::try_from(size).map_err(|_| outside());
+    let (offset, header, body) =
+        (size(block.offset())?, size(block.metaDataLength().into())?, size(block.bodyLength())?);
+    let length = header.checked_add(body).ok_or_else(outside)?;
+    if header < 8 || offset.checked_add(length).is_none_or(|end| end > file.len()) {
+        return Err(outside());
+    }
+    let bytes = file.slice_with_length(offset, length);
+    // Four bytes of marker and four of length come before the header.
+    let message = root_as_message(&bytes[8..header]).map_err(|error| damaged(&error.to_string()))?;
+    let batch = message.header_as_record_batch().ok_or_else(|| damaged("a batch has no header"))?;
+    for buffer in batch.buffers().into_iter().flatten() {
+        let end = size(buffer.offset())?.checked_add(size(buffer.length())?);
+        if end.is_none_or(|end| end > body) {
+            return Err(outside());
+        }
+    }
+    Ok(bytes)
+}
+
+impl Batch {
+    fn new(rows: RecordBatch) -> Result<Self, ArrowError> {
+        let column = |name: &str| rows.column_by_name(name).ok_or_else(|| damaged("a column is missing"));
+        let text = |name: &str| Ok::<_, ArrowError>(column(name)?.as_string::<i32>().clone());
+        let list = |name: &str| Ok::<_, ArrowError>(column(name)?.as_list::<i32>().clone());
+        Ok(Self {
+            pair_ids: text("pair_id")?,
+            tokens_ids: text("tokens_id")?,
+            ids: [list("prompt_ids")?, list("chosen_ids")?, list("rejected_ids")?],
+            rows,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

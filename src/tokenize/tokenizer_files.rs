@@ -1,0 +1,178 @@
+//! What a model brings for text: its tokenizer, its special tokens by name, its chat template.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value as Json, json};
+use tokenizers::{PostProcessorWrapper, Tokenizer};
+
+use super::error::TokenizeError;
+use super::{folder, gguf};
+use crate::digest::Digest;
+use crate::io;
+use crate::model_source::ModelSource;
+
+/// Files of a folder that make its tokenizer, the first of them always; the others say how to use it.
+const FILES: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// The tokenizer of a model, with what its files say about special tokens and conversations.
+#[derive(Debug)]
+pub struct TokenizerFiles {
+    pub(super) path: PathBuf,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) special_tokens: Map<String, Json>,
+    pub(super) template: Option<String>,
+    digest: Digest,
+}
+
+impl TokenizerFiles {
+    /// Reads the tokenizer of a Hugging Face folder or a GGUF file.
+    pub fn load(source: &ModelSource) -> Result<Self, TokenizeError> {
+        match source {
+            ModelSource::Folder(path) => folder::load(path),
+            ModelSource::Gguf(path) => gguf::load(path),
+        }
+    }
+
+    /// What a loader has read, with the digest of it.
+    pub(super) fn new(
+        path: &Path,
+        tokenizer: Tokenizer,
+        special_tokens: Map<String, Json>,
+        template: Option<String>,
+    ) -> Result<Self, TokenizeError> {
+        let serialised = tokenizer.to_string(false);
+        let serialised = serialised.map_err(|source| TokenizeError::Tokenizer { path: path.to_owned(), source })?;
+        let named = Json::Object(special_tokens.clone()).to_string();
+        let digest = Digest::of_parts([("tokenizer", serialised.as_bytes()), ("special_tokens", named.as_bytes())]);
+        Ok(Self { path: path.to_owned(), tokenizer, special_tokens, template, digest })
+    }
+
+    /// The folder or file it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Text to ids and back. Truncation and padding are off, whatever the file says.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// `bos_token`, `eos_token`, `unk_token`, …: those the model names.
+    pub fn special_tokens(&self) -> &Map<String, Json> {
+        &self.special_tokens
+    }
+
+    /// Jinja source of the chat template.
+    pub fn template(&self) -> Option<&str> {
+        self.template.as_deref()
+    }
+
+    /// The text of the token that ends a completion.
+    pub fn eos_token(&self) -> Option<&str> {
+        self.special_tokens.get("eos_token")?.as_str()
+    }
+
+    /// Its id.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.tokenizer.token_to_id(self.eos_token()?)
+    }
+
+    /// One more than the largest id, so that every id is below it.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// Digest of all that makes ids out of text: the serialised tokenizer and the named special tokens.
+    ///
+    /// A folder and a GGUF of the same model have different digests where they serialise differently, even if every
+    /// text has the same ids.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Digest of the chat template's source.
+    pub fn template_digest(&self) -> Option<Digest> {
+        self.template.as_ref().map(|source| Digest::of(source.as_bytes()))
+    }
+
+    /// Writes the files of the tokenizer into a model folder, for whoever loads the model from there: copies, where
+    /// `source` is a folder; what `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` have to say, where
+    /// it is a GGUF file.
+    pub fn save(&self, source: &ModelSource, folder: &Path) -> Result<(), TokenizeError> {
+        match source {
+            ModelSource::Folder(from) => {
+                for name in FILES {
+                    if from.join(name).is_file() {
+                        io::copy(&from.join(name), &folder.join(name))?;
+                    }
+                }
+            }
+            ModelSource::Gguf(_) => {
+                let wrap = |source| TokenizeError::Tokenizer { path: self.path.clone(), source };
+                let tokenizer = self.tokenizer.to_string(false).map_err(wrap)?;
+                io::write(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
+                let mut config = self.special_tokens.clone();
+                config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+                // transformers otherwise rewrites spaces before punctuation when it decodes.
+                config.insert("clean_up_tokenization_spaces".into(), false.into());
+                io::write(&folder.join("tokenizer_config.json"), format!("{:#}\n", Json::Object(config)).as_bytes())?;
+                if let Some(template) = &self.template {
+                    io::write(&folder.join("chat_template.jinja"), template.as_bytes())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which named tokens a text is put between when special tokens are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Frame {
+    pub(super) begin: bool,
+    pub(super) end: bool,
+}
+
+/// Makes the tokenizer put begin and end token around a text, and nothing else; a token the model does not name is not
+/// added.
+pub(super) fn set_frame(
+    tokenizer: &mut Tokenizer,
+    special_tokens: &Map<String, Json>,
+    frame: Frame,
+    path: &Path,
+) -> Result<(), TokenizeError> {
+    let named = |wanted: bool, name: &str| {
+        let token = special_tokens.get(name).and_then(Json::as_str).filter(|_| wanted)?;
+        Some((token.to_owned(), tokenizer.token_to_id(token)?))
+    };
+    let (begin, end) = (named(frame.begin, "bos_token"), named(frame.end, "eos_token"));
+    let mut known = Map::new();
+    for (token, id) in begin.iter().chain(&end) {
+        known.insert(token.clone(), json!({ "id": token, "ids": [id], "tokens": [token] }));
+    }
+    let special = |token: &Option<(String, u32)>, type_id: u32| {
+        token.as_ref().map(|(token, _)| json!({ "SpecialToken": { "id": token, "type_id": type_id } }))
+    };
+    let framed = |sequence: &str, type_id: u32| -> Vec<Json> {
+        let text = json!({ "Sequence": { "id": sequence, "type_id": type_id } });
+        special(&begin, type_id).into_iter().chain([text]).chain(special(&end, type_id)).collect()
+    };
+    let single = framed("A", 0);
+    let pair = [framed("A", 0), framed("B", 1)].concat();
+    // Through JSON, since the builder's own notation cannot name a token with a colon in it.
+    let post_processor = json!({
+        "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": known,
+    });
+    let post_processor: PostProcessorWrapper = serde_json::from_value(post_processor)
+        .map_err(|source| TokenizeError::Tokenizer { path: path.to_owned(), source: source.into() })?;
+    tokenizer.with_post_processor(Some(post_processor));
+    Ok(())
+}
