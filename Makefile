@@ -26,7 +26,9 @@ build: ## Compile piref
 demo: build ## Both stages and a query on the tiny model and the pairs in fixtures/
 	$(PIREF) precompute $(QUICKSTART) --fresh
 	$(PIREF) train $(QUICKSTART) --fresh
-	$(PIREF) sql $(QUICKSTART) -c 'SELECT step, loss, "rewards/accuracies", "rewards/margins" FROM metrics ORDER BY step'
+	$(PIREF) sql $(QUICKSTART) -c 'SELECT ceil(epoch) AS epoch, count(*) AS steps, round(avg(loss), 4) AS loss, \
+	    round(avg("rewards/accuracies"), 3) AS accuracy, round(avg("rewards/margins"), 3) AS margin \
+	    FROM metrics GROUP BY 1 ORDER BY 1'
 	@echo
 	@echo 'The reference model scored every pair once; the policy was trained from that table alone.'
 	@echo '  runs/quickstart/reference/   the log-prob table: Parquet parts and manifest.json'

@@ -92,7 +92,7 @@ fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
             progress.note(format_args!("going on from step {step}"));
             progress.begin(*step);
         }
-        Event::Saved { path } => progress.note(format_args!("checkpoint: {}", path.display())),
+        Event::Saved { path } => progress.note(format_args!("saved: {}", path.display())),
         Event::Step { metrics, n_steps, is_logged } => {
             if *is_logged {
                 progress.note(step_line(metrics, *n_steps));

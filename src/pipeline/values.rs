@@ -126,6 +126,7 @@ pub(super) mod as_text {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde hands over the field by reference")]
     pub(in crate::pipeline) fn serialize<T: Display, S: Serializer>(
         value: &Option<T>,
         serializer: S,

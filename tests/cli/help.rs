@@ -67,8 +67,9 @@ fn precompute() {
               Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more
               files
 
-          --map <OURS=THEIRS,…>
-              Columns of the source that stand for ours, e.g. `chosen=better,rejected=worse`
+          --map <ROLE=COLUMN,…>
+              Columns of the source by what they are, e.g.
+              `prompt=question,chosen=better,rejected=worse`
 
           --max-reject-rate <SHARE>
               Share of rows that may be rejected before the run fails, in [0, 1] [default: 0.01]
@@ -80,7 +81,8 @@ fn precompute() {
               Folder of the log-prob table
 
           --max-length <TOKENS>
-              Longest prompt and completion together, in tokens; what is longer is cut [default: 1024]
+              Longest prompt and completion together, in tokens; what is longer is cut. 0 for no limit
+              [default: 1024]
 
           --truncation-mode <END>
               Which end of a sequence that is too long is kept [default: keep_start]
@@ -279,8 +281,14 @@ fn sql() {
           --format <FORMAT>
               Form of the rows
 
+              Possible values:
+              - table:    Lined up for a terminal: long cells cut, control characters escaped
+              - csv:      Comma-separated under a header; lists and structs as JSON, null as nothing
+              - json:     One array of objects; null, NaN and infinities as `null`
+              - ndjson:   One object a line
+              - markdown: A table for a README
+
               [default: table]
-              [possible values: table, csv, json, ndjson, markdown]
 
       -o, --output <FILE>
               File for the rows, instead of standard output
