@@ -1,4 +1,70 @@
-//! piref: offline Direct Preference Optimization.
+//! piref: offline Direct Preference Optimization (DPO, arXiv:2305.18290) in two stages.
+//!
+//! # The two stages
+//!
+//! DPO needs, for each pair of a prompt x, a preferred completion y_w and another y_l, the log-probabilities of both
+//! completions under the trained policy π_θ and under a frozen reference π_ref:
+//!
+//! ```text
+//! L = −ln σ(β·[(ln π_θ(y_w|x) − ln π_ref(y_w|x)) − (ln π_θ(y_l|x) − ln π_ref(y_l|x))])      eq. 7
+//! ```
+//!
+//! The reference never changes, so its two numbers a pair never change. **Stage one** ([`precompute`]) runs it once
+//! over a data set and writes them into a table. **Stage two** ([`train`]) trains the policy from that table; the
+//! reference is not in memory, and no setting of the loss ever asks for it again.
+//!
+//! # The table
+//!
+//! One row a pair, in Parquet parts with a manifest written last ([`table`]); any tool that reads Parquet can read it.
+//! The contract is `schemas/reference.v1.toml`. Its columns:
+//!
+//! - `pair_id` names the text, `tokens_id` the token ids that were scored; both are digests of content, so rows keep
+//!   their identity when a data set is shuffled, cut or joined;
+//! - `prompt`, `chosen`, `rejected`, `conversation`: what the author wrote; `source`, `row_idx`, `split`: where;
+//! - `prompt_ids`, `chosen_ids`, `rejected_ids` with their `…_tokens` and `…_cut` counts, and `boundary_moved`: what was
+//!   scored, so that training never tokenises again;
+//! - `ref_chosen_logps`, `ref_rejected_logps` in nats, summed over completion tokens, and their terms in
+//!   `ref_chosen_token_logps`, `ref_rejected_token_logps`;
+//! - every other column of the source under its own name.
+//!
+//! Sums, counts and terms serve every loss; β and the loss never change a table. The footer of each part says which
+//! weights, tokenizer, template and rules its numbers hold for.
+//!
+//! # The modules
+//!
+//! In layer order: a module uses only modules above it, and a test (`tests/tidy.rs`) holds that.
+//!
+//! | module | owns | invariant |
+//! |---|---|---|
+//! | [`error`] | the `Hint` trait | no catch-all error: each layer has its own enum with the place in it |
+//! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
+//! | [`io`] | all file access | a file under its final name is complete |
+//! | [`model_source`] | where a model is | nothing is downloaded |
+//! | [`data`] | preference pairs as text | a row becomes a pair or a reject with its place, never neither |
+//! | [`tokenize`] | templates, boundary, truncation, token store | the ids are those TRL would train on |
+//! | [`batch`] | groups with a shared prompt | no padding, no token twice |
+//! | [`ops`] | differentiable kernels | no autograd: each backward is written out and tested |
+//! | [`model`] | the decoder and its weights | an unknown architecture, value or tensor is refused by name |
+//! | [`logprob`] | hidden states to log-probs | the one function both stages call |
+//! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
+//! | [`loss`] | objectives on four numbers a pair | closed-form slopes of the value that is reported |
+//! | [`optim`] | AdamW, schedules, clipping | named, ordered state |
+//! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
+//! | [`mod@precompute`] | stage one | what is scored is not scored again |
+//! | [`train`] | stage two | no function takes two models |
+//! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
+//! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
+//! | [`cli`] | subcommands | stdout is data, stderr is talk |
+//!
+//! # Shapes
+//!
+//! **B** pairs, **S** = 2B sequences (chosen first), **T** tokens (rows of a batch), **N** scored tokens, **V**
+//! vocabulary, **D** width, **F** feed-forward width, **H** query heads, **G** key/value heads, **d** width of a head.
+//! A line whose tensor changes shape ends in `// (T, D)`.
+//!
+//! # Absent on purpose
+//!
+//! A reference model during training; padding and attention masks over a batch; autograd; a download; a service.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")
