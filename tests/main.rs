@@ -3,7 +3,10 @@
 
 mod cli;
 mod golden;
+mod hostile;
+mod invariance;
 mod pipelines;
+mod schemas;
 mod sql;
 mod support;
 mod tidy;

@@ -175,8 +175,14 @@ mod tests {
         let texts: StringArray = rows.iter().map(|row| Some(row.to_string())).collect();
         let columns = columns(&types.finish(&[]), &texts).unwrap();
 
-        assert_eq!(columns[0].1.as_ref(), &Float64Array::from(vec![Some(1.0), None, Some(2.5)]) as &dyn arrow::array::Array);
+        assert_eq!(
+            columns[0].1.as_ref(),
+            &Float64Array::from(vec![Some(1.0), None, Some(2.5)]) as &dyn arrow::array::Array
+        );
         assert_eq!(columns[1].1.as_ref(), &StringArray::from(vec![Some("a"), None, None]) as &dyn arrow::array::Array);
-        assert_eq!(columns[2].1.as_ref(), &StringArray::from(vec![Some("{\"k\":[1]}"), Some("b"), None]) as &dyn arrow::array::Array);
+        assert_eq!(
+            columns[2].1.as_ref(),
+            &StringArray::from(vec![Some("{\"k\":[1]}"), Some("b"), None]) as &dyn arrow::array::Array
+        );
     }
 }

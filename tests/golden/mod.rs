@@ -2,4 +2,6 @@
 
 mod architectures;
 mod dpo_tiny;
+mod gguf;
 mod optim;
+mod oracle;

@@ -1,0 +1,140 @@
+//! What must not change a result: interruption, the cut into micro-batches, the neighbours of a pair.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use piref::table::{MANIFEST, Manifest, ReferenceTable, TokenLogps};
+use piref::train::{Event, StepMetrics};
+use piref::{precompute, train};
+
+use crate::support::assert_close;
+use crate::support::stages::{self, files};
+
+/// The metrics of a run, without the two that measure time.
+fn metrics(run: &Path) -> Vec<StepMetrics> {
+    let text = fs::read_to_string(run.join(train::METRICS)).unwrap();
+    let timeless = |metrics: StepMetrics| StepMetrics { tokens_per_second: 0.0, step_seconds: 0.0, ..metrics };
+    text.lines().map(|line| timeless(serde_json::from_str(line).unwrap())).collect()
+}
+
+#[test]
+fn an_interrupted_table_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = stages::precompute_plan(&folder.path().join("table"));
+    let straight = stages::precompute(&plan);
+    assert_eq!((straight.n_pairs, straight.n_scored, straight.n_resumed), (40, 40, 0));
+    let want = files(&plan.out);
+
+    // As a kill after the first part leaves it: no manifest, the other parts not there.
+    for name in [MANIFEST, "part-00001.parquet", "part-00002.parquet"] {
+        fs::remove_file(plan.out.join(name)).unwrap();
+    }
+    let resumed = stages::precompute(&plan);
+    assert_eq!((resumed.n_scored, resumed.n_resumed), (24, 16));
+    assert!(files(&plan.out) == want, "the resumed table has other bytes");
+
+    let again = stages::precompute(&plan);
+    assert_eq!((again.n_scored, again.n_resumed), (0, 40));
+    assert!(files(&plan.out) == want, "a finished table was changed");
+}
+
+#[test]
+fn other_data_in_the_same_folder_is_scored_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = stages::precompute_plan(&folder.path().join("table"));
+    stages::precompute(&plan);
+    let other = precompute::Plan { data: vec!["fixtures/pairs/openai.jsonl".into()], ..plan.clone() };
+    let summary = stages::precompute(&other);
+    assert_eq!((summary.n_scored, summary.n_pairs), (10, 10));
+    assert_eq!(Manifest::load(&plan.out).unwrap().parts.len(), 1);
+    assert_eq!(files(&plan.out).iter().filter(|(name, _)| name.starts_with("part-00001.parquet")).count(), 0);
+}
+
+#[test]
+fn resume_after_kill_matches_straight_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    stages::precompute(&stages::precompute_plan(&table));
+    let straight = stages::train_plan(&table, &folder.path().join("straight"));
+    stages::train(&straight);
+
+    // As a kill after step 5 leaves it: a checkpoint of step 3, metrics up to step 5, the last line cut short.
+    let resumed = train::Plan { out: folder.path().join("resumed"), ..straight.clone() };
+    stages::train(&resumed);
+    fs::remove_dir_all(resumed.out.join("train/checkpoints/step-6")).unwrap();
+    fs::remove_dir_all(resumed.out.join("policy")).unwrap();
+    let path = resumed.out.join(train::METRICS);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, &text[..text.len() - 20]).unwrap();
+    let summary = stages::train(&resumed);
+
+    assert_eq!((summary.n_resumed, summary.n_steps), (3, 6));
+    assert_eq!(metrics(&straight.out), metrics(&resumed.out));
+    for part in ["policy", "train/checkpoints"] {
+        assert!(files(&straight.out.join(part)) == files(&resumed.out.join(part)), "`{part}` differs");
+    }
+}
+
+#[test]
+fn a_changed_setting_is_not_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    stages::precompute(&stages::precompute_plan(&table));
+    let plan = stages::train_plan(&table, &folder.path().join("run"));
+    stages::train(&plan);
+    let changed = train::Plan { learning_rate: 2e-3, ..plan };
+    let error = train::run(&changed, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("`learning_rate` was `0.001`, now it is `0.002`"), "{error}");
+    stages::train(&train::Plan { start: train::Start::Fresh, ..changed });
+}
+
+#[test]
+fn the_token_budget_changes_neither_stage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tables = Vec::new();
+    for (name, max_tokens) in [("small", 64), ("large", 100_000)] {
+        let mut plan = stages::precompute_plan(&folder.path().join(name));
+        plan.max_tokens = NonZeroUsize::new(max_tokens).unwrap();
+        stages::precompute(&plan);
+        let pairs = ReferenceTable::open(&plan.out).unwrap().load_pairs(None, TokenLogps::Skip).unwrap();
+        tables.push(pairs.iter().flat_map(|pair| [pair.ref_chosen_logps, pair.ref_rejected_logps]).collect::<Vec<_>>());
+    }
+    assert_close!(tables[0], tables[1], abs = 2e-4, "log-probs of the table");
+
+    let table = folder.path().join("large");
+    let mut runs = Vec::new();
+    for (name, max_tokens) in [("cut", 64), ("whole", 100_000)] {
+        let mut plan = stages::train_plan(&table, &folder.path().join("run").join(name));
+        plan.max_tokens = NonZeroUsize::new(max_tokens).unwrap();
+        stages::train(&plan);
+        runs.push(metrics(&plan.out));
+    }
+    let column = |run: &[StepMetrics], of: fn(&StepMetrics) -> f64| run.iter().map(of).collect::<Vec<_>>();
+    assert_close!(column(&runs[0], |step| step.loss), column(&runs[1], |step| step.loss), abs = 1e-4, "loss");
+    let norms = runs.iter().map(|run| column(run, |step| step.grad_norm.ln())).collect::<Vec<_>>();
+    assert_close!(norms[0], norms[1], abs = 1e-3, "logarithm of grad_norm");
+}
+
+/// Policy and reference share one log-prob function: at the start they agree to the bit, and the loss is ln 2.
+#[test]
+fn a_run_that_starts_at_its_reference_has_margin_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    let mut plan = stages::precompute_plan(&table);
+    plan.max_tokens = NonZeroUsize::new(1).unwrap();
+    stages::precompute(&plan);
+    let mut plan = stages::train_plan(&table, &folder.path().join("run"));
+    plan.max_tokens = NonZeroUsize::new(1).unwrap();
+    let mut checked = None;
+    train::run(&plan, &mut |event| {
+        if let Event::Checked { n_pairs, max_delta, .. } = event {
+            checked = Some((n_pairs, max_delta));
+        }
+    })
+    .unwrap();
+    assert_eq!(checked, Some((8, 0.0)));
+    let first = &metrics(&plan.out)[0];
+    assert_eq!((first.rewards_margins, first.displacement, first.learning_rate), (0.0, 0.0, 0.0));
+    assert_close!([first.loss], [std::f64::consts::LN_2], abs = 1e-15);
+}

@@ -1,0 +1,111 @@
+//! Small runs of both stages on the tiny model.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::Float64Type;
+use piref::data::ColumnMap;
+use piref::loss::{Beta, LabelSmoothing, Objective};
+use piref::model::ScoringDtype;
+use piref::optim::{AdamWParams, Schedule, ScheduleKind};
+use piref::table::{Manifest, ReferenceTable, part_name, write_part};
+use piref::tokenize::{Rules, TruncationMode};
+use piref::{precompute, train};
+
+/// Stage one on some of the fixture pairs: several formats, parts of 16 pairs.
+pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
+    precompute::Plan {
+        model: "fixtures/tiny".into(),
+        data: ["standard.jsonl", "conversational.jsonl", "ultrafeedback.jsonl.zst"]
+            .map(|name| PathBuf::from("fixtures/pairs").join(name))
+            .to_vec(),
+        column_map: ColumnMap::default(),
+        max_reject_rate: 0.01,
+        limit: NonZeroU64::new(40),
+        out: out.to_owned(),
+        rules: Rules {
+            max_length: 256,
+            truncation_mode: TruncationMode::KeepStart,
+            template_date: "2024-07-26".parse().unwrap(),
+        },
+        dtype: ScoringDtype::F32,
+        max_tokens: NonZeroUsize::new(1024).unwrap(),
+        rows_per_part: NonZeroUsize::new(16).unwrap(),
+        start: precompute::Start::Resume,
+    }
+}
+
+/// Stage two on such a table: six shuffled steps of eight pairs.
+pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
+    train::Plan {
+        model: "fixtures/tiny".into(),
+        table: table.to_owned(),
+        out: out.to_owned(),
+        objective: Objective::Sigmoid {
+            beta: Beta::try_from(0.1).unwrap(),
+            label_smoothing: LabelSmoothing::default(),
+        },
+        optimizer: AdamWParams::default(),
+        learning_rate: 1e-3,
+        schedule: Schedule { kind: ScheduleKind::Cosine, warmup_steps: 1 },
+        max_grad_norm: Some(1.0),
+        batch_size: NonZeroUsize::new(8).unwrap(),
+        length: train::Length::Steps(NonZeroU64::new(6).unwrap()),
+        order: train::Order::Shuffled { seed: 7 },
+        seed: 7,
+        max_tokens: NonZeroUsize::new(1024).unwrap(),
+        logging_steps: NonZeroU64::new(1).unwrap(),
+        save_steps: NonZeroU64::new(3),
+        dtype: ScoringDtype::F32,
+        start: train::Start::Resume,
+        check_pairs: 8,
+        check_tolerance: 1e-3,
+    }
+}
+
+/// Runs stage one and returns its summary.
+pub(crate) fn precompute(plan: &precompute::Plan) -> precompute::Summary {
+    precompute::run(plan, &mut |_| {}).unwrap()
+}
+
+/// Runs stage two and returns its summary.
+pub(crate) fn train(plan: &train::Plan) -> train::Summary {
+    train::run(plan, &mut |_| {}).unwrap()
+}
+
+/// Names and bytes of all files below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push((path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Rewrites a table of one part with other log-probs of the chosen completions, as a finished table of ours.
+pub(crate) fn shift_logps(folder: &Path, by: f64) {
+    let manifest = Manifest::load(folder).unwrap();
+    let table = ReferenceTable::open(folder).unwrap();
+    let names: Vec<String> = table.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let batch = table.batches(&names).unwrap().next().unwrap().unwrap();
+    let (at, _) = batch.schema().column_with_name("ref_chosen_logps").unwrap();
+    let mut columns = batch.columns().to_vec();
+    let logps = columns[at].as_primitive::<Float64Type>();
+    columns[at] = Arc::new(Float64Array::from_iter_values(logps.values().iter().map(|logp| logp + by)));
+    let shifted = RecordBatch::try_new(batch.schema(), columns).unwrap();
+
+    let part = write_part(&folder.join(part_name(0)), &shifted, &manifest.provenance).unwrap();
+    Manifest::new(manifest.provenance, vec![part], manifest.rejects).write(folder).unwrap();
+}
