@@ -11,12 +11,12 @@ use super::plan::{Event, Plan, Start, Summary};
 use super::start_check::{self, Weights};
 use super::step::{self, StepGradient};
 use crate::checkpoint::{self, State};
+use crate::io;
 use crate::loss::{self, Objective};
 use crate::model::{Decoder, Digests, ModelError, export};
 use crate::model_source::ModelSource;
 use crate::optim::{AdamW, clip_factor};
 use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
-use crate::io;
 use crate::tokenize::TokenizerFiles;
 
 /// Trains a policy as the plan says; goes on from the newest checkpoint if the plan allows it.

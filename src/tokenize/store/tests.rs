@@ -11,7 +11,14 @@ use crate::tokenize::TokensId;
 
 fn pair(row_idx: u64, text: PairText, extra: &Json) -> PreferencePair {
     let source = Arc::new(Source { path: "data/rows.jsonl".into(), split: "train".into() });
-    PreferencePair { id: PairId::of(&text), text, source, row_idx, line: None, extra: extra.as_object().unwrap().clone() }
+    PreferencePair {
+        id: PairId::of(&text),
+        text,
+        source,
+        row_idx,
+        line: None,
+        extra: extra.as_object().unwrap().clone(),
+    }
 }
 
 fn plain(prompt: &str, chosen: &str, rejected: &str) -> PairText {
