@@ -54,7 +54,7 @@ const SPLITS: [(&str, TextSplit); 10] = [
     ("dbrx", TextSplit { ignores_merges: false, begins: false, ..LLAMA3_SPLIT }),
     ("qwen2", QWEN2_SPLIT),
     ("deepseek-r1-qwen", QWEN2_SPLIT),
-    ("tekken", TextSplit { pattern: Pattern::Own(TEKKEN), ignores_merges: true, ..PLAIN }),
+    ("tekken", TextSplit { pattern: Pattern::Own(TEKKEN), ..LLAMA3_SPLIT }),
 ];
 
 /// The split of that name.

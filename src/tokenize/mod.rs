@@ -1,4 +1,14 @@
-//! Text to token ids.
+//! Text to token ids, by TRL's rules, with every departure said.
+//!
+//! [`PairTokenizer`] makes a [`TokenizedPair`] of a preference pair: texts (plain, or rendered by the model's
+//! [`ChatTemplate`]) are tokenised jointly, prompt + completion, cut apart where a completion starts, and truncated.
+//! [`StoreWriter`] keeps the result of a whole data set in a file, [`TokenStore`] maps it.
+//!
+//! What TRL 1.16 does and this does not: a pair whose prompt has no token is rejected (TRL leaves the first completion
+//! token unscored), and [`TruncationMode::KeepEnd`] cuts the prompt once for both answers.
+//!
+//! Invariant: the ids in a [`TokenizedPair`] are those that are scored. Nothing downstream tokenises again.
+
 mod boundary;
 mod error;
 mod folder;

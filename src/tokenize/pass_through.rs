@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 /// A source column and the column of a table it becomes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassThrough {
     /// Name in the table.
     pub name: String,
@@ -20,7 +19,7 @@ pub struct PassThrough {
 }
 
 /// The narrowest type that holds every value of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PassThroughKind {
     /// Integers of 64 bits.
     Int64,
@@ -127,6 +126,7 @@ fn text(value: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::Array;
     use serde_json::json;
 
     use super::*;
@@ -175,8 +175,8 @@ mod tests {
         let texts: StringArray = rows.iter().map(|row| Some(row.to_string())).collect();
         let columns = columns(&types.finish(&[]), &texts).unwrap();
 
-        assert_eq!(columns[0].1.as_ref(), &Float64Array::from(vec![Some(1.0), None, Some(2.5)]) as &dyn Array);
-        assert_eq!(columns[1].1.as_ref(), &StringArray::from(vec![Some("a"), None, None]) as &dyn Array);
-        assert_eq!(columns[2].1.as_ref(), &StringArray::from(vec![Some("{\"k\":[1]}"), Some("b"), None]) as &dyn Array);
+        assert_eq!(columns[0].1.as_ref(), &Float64Array::from(vec![Some(1.0), None, Some(2.5)]) as &dyn arrow::array::Array);
+        assert_eq!(columns[1].1.as_ref(), &StringArray::from(vec![Some("a"), None, None]) as &dyn arrow::array::Array);
+        assert_eq!(columns[2].1.as_ref(), &StringArray::from(vec![Some("{\"k\":[1]}"), Some("b"), None]) as &dyn arrow::array::Array);
     }
 }

@@ -3,8 +3,8 @@
 //! Columns are those of the log-prob table up to the log-probs, and `extra`: the row's other columns as a JSON object.
 //! Reading copies nothing: ids are slices of the mapped file, so a data set may be larger than memory.
 //!
-//! Invariant: a [`TokenStore`] has been checked, its arrays lie inside the file and no value is null but
-//! `conversation`.
+//! Invariant: a [`TokenStore`] is the file its [`StoreWriter`] has just finished. There is no way to open one that an
+//! earlier process left behind: a run makes its own from the data, so what is scored is what the data says now.
 
 use std::io::{BufWriter, Write as _};
 use std::ops::Range;
@@ -15,10 +15,9 @@ use arrow::array::{ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
-use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
+use arrow::ipc::root_as_footer;
 use arrow::ipc::writer::FileWriter;
-use arrow::ipc::{Block, root_as_footer, root_as_message};
 use bytes::Bytes;
 
 use super::error::TokenizeError;
@@ -36,9 +35,6 @@ const BATCH_BYTES: usize = 16 << 20;
 
 /// Bytes of text and ids of one row.
 const ROW_BYTES: usize = 1 << 30;
-
-/// Footer key of the pass-through columns, as JSON.
-const PASS_THROUGH: &str = "piref.pass_through";
 
 /// Columns of the log-prob table that the store does not have.
 const LATER_COLUMNS: [&str; 4] =
@@ -101,21 +97,17 @@ impl StoreWriter {
         Ok(())
     }
 
-    /// Gives the file its name and opens it.
+    /// Gives the file its name and maps it.
     pub fn finish(mut self) -> Result<TokenStore, TokenizeError> {
         self.flush()?;
         let path = self.path;
-        let reserved: Vec<&str> =
-            SCHEMA.fields().iter().map(|field| field.name().as_str()).chain(LATER_COLUMNS).collect();
-        let pass_through = self.types.finish(&reserved);
-        let json = serde_json::to_string(&pass_through)
-            .map_err(|error| in_store(&path, ArrowError::ExternalError(error.into())))?;
-        self.writer.write_metadata(PASS_THROUGH, json);
         let mut file = self.writer.into_inner().map_err(|error| in_store(&path, error))?;
         file.flush().map_err(|error| IoError::new("write", &path, error))?;
         let file = file.into_inner().map_err(|error| IoError::new("write", &path, error.into_error()))?;
         file.commit()?;
-        TokenStore::open(&path)
+        let reserved = SCHEMA.fields().iter().map(|field| field.name().as_str());
+        let reserved: Vec<&str> = reserved.chain(LATER_COLUMNS).collect();
+        TokenStore::map(path, self.types.finish(&reserved))
     }
 
     fn flush(&mut self) -> Result<(), TokenizeError> {
@@ -150,21 +142,16 @@ struct Batch {
 }
 
 impl TokenStore {
-    /// Maps a store and checks it.
-    ///
-    /// # Errors
-    /// If the file is no store, or damaged.
-    pub fn open(path: &Path) -> Result<Self, TokenizeError> {
-        let map = io::map(path)?;
-        let (batches, pass_through) =
-            read(&Buffer::from(Bytes::from_owner(map))).map_err(|error| in_store(path, error))?;
+    fn map(path: PathBuf, pass_through: Vec<PassThrough>) -> Result<Self, TokenizeError> {
+        let file = Buffer::from(Bytes::from_owner(io::map(&path)?));
+        let batches = read(&file).map_err(|error| in_store(&path, error))?;
         let mut starts = vec![0];
         let mut n_rows = 0;
         for batch in &batches {
             n_rows += batch.rows.num_rows();
             starts.push(n_rows);
         }
-        Ok(Self { path: path.to_owned(), batches, starts, pass_through })
+        Ok(Self { path, batches, starts, pass_through })
     }
 
     /// Number of pairs.
@@ -251,54 +238,23 @@ fn damaged(what: &str) -> ArrowError {
 }
 
 /// All batches of a file, as views of it.
-fn read(file: &Buffer) -> Result<(Vec<Batch>, Vec<PassThrough>), ArrowError> {
+fn read(file: &Buffer) -> Result<Vec<Batch>, ArrowError> {
     let short = || damaged("the file is too short");
     let trailer_start = file.len().checked_sub(10).ok_or_else(short)?;
     let trailer = file[trailer_start..].try_into().map_err(|_| short())?;
     let footer_start = trailer_start.checked_sub(read_footer_length(trailer)?).ok_or_else(short)?;
     let footer = root_as_footer(&file[footer_start..trailer_start]).map_err(|error| damaged(&error.to_string()))?;
 
-    let schema = footer.schema().ok_or_else(|| damaged("the file has no schema"))?;
-    if fb_to_schema(schema).fields() != SCHEMA.fields() {
-        return Err(damaged("the file is not a token store of this version"));
-    }
-    let metadata = footer.custom_metadata().into_iter().flatten();
-    let pass_through =
-        metadata.into_iter().find(|entry| entry.key() == Some(PASS_THROUGH)).and_then(|entry| entry.value());
-    let pass_through = serde_json::from_str(pass_through.ok_or_else(|| damaged("the file names no columns"))?)
-        .map_err(|error| ArrowError::ExternalError(error.into()))?;
-
     let decoder = FileDecoder::new(Arc::clone(&SCHEMA), footer.version()).with_require_alignment(true);
     let mut batches = Vec::new();
     for block in footer.recordBatches().into_iter().flatten() {
-        let message = checked_message(file, block)?;
+        let size = |size: i64| usize::try_from(size).map_err(|_| damaged("a batch of negative size"));
+        let length = size(block.metaDataLength().into())? + size(block.bodyLength())?;
+        let message = file.slice_with_length(size(block.offset())?, length);
         let rows = decoder.read_record_batch(block, &message)?.ok_or_else(|| damaged("a batch is missing"))?;
         batches.push(Batch::new(rows)?);
     }
-    Ok((batches, pass_through))
-}
-
-/// The bytes of a batch, once all that its header points to lies inside of them: the decoder takes that for granted.
-fn checked_message(file: &Buffer, block: &Block) -> Result<Buffer, ArrowError> {
-    let outside = || damaged("a batch lies outside of the file");
-    let size = |size: i64| usize::try_from(size).map_err(|_| outside());
-    let (offset, header, body) =
-        (size(block.offset())?, size(block.metaDataLength().into())?, size(block.bodyLength())?);
-    let length = header.checked_add(body).ok_or_else(outside)?;
-    if header < 8 || offset.checked_add(length).is_none_or(|end| end > file.len()) {
-        return Err(outside());
-    }
-    let bytes = file.slice_with_length(offset, length);
-    // Four bytes of marker and four of length come before the header.
-    let message = root_as_message(&bytes[8..header]).map_err(|error| damaged(&error.to_string()))?;
-    let batch = message.header_as_record_batch().ok_or_else(|| damaged("a batch has no header"))?;
-    for buffer in batch.buffers().into_iter().flatten() {
-        let end = size(buffer.offset())?.checked_add(size(buffer.length())?);
-        if end.is_none_or(|end| end > body) {
-            return Err(outside());
-        }
-    }
-    Ok(bytes)
+    Ok(batches)
 }
 
 impl Batch {

@@ -1,5 +1,7 @@
 //! `tojson` as transformers defines it for chat templates: Python's `json.dumps`, without HTML escapes.
 
+use std::fmt::Write as _;
+
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
@@ -7,6 +9,7 @@ use minijinja::{Error, ErrorKind, Value};
 const MAX_DEPTH: usize = 200;
 
 /// The filter: `value | tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands a filter its options by value")]
 pub(super) fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent = match options.get::<Option<Value>>("indent")? {
         Some(width) if width.is_none() => None,
@@ -60,10 +63,10 @@ impl JsonWriter {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => self.number(value),
-            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::String => self.string(value.as_str().unwrap_or_default())?,
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.checked().collect::<Result<_, _>>()?;
-                self.container(['[', ']'], &items, |writer, item| writer.value(item))?;
+                self.container(['[', ']'], &items, Self::value)?;
             }
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.checked().collect::<Result<_, _>>()?;
@@ -92,16 +95,17 @@ impl JsonWriter {
             Ok(number) => format!("{number:?}"),
             Err(_) => value.to_string(),
         };
-        match text.split_once('e').map(|(digits, exponent)| (digits, exponent.strip_prefix('-'), exponent)) {
-            Some((digits, Some(exponent), _)) => self.out.push_str(&format!("{digits}e-{exponent:0>2}")),
-            Some((digits, None, exponent)) => self.out.push_str(&format!("{digits}e+{exponent:0>2}")),
-            None => self.out.push_str(&text),
-        }
+        let text = match text.split_once('e').map(|(digits, exponent)| (digits, exponent.strip_prefix('-'), exponent)) {
+            Some((digits, Some(exponent), _)) => format!("{digits}e-{exponent:0>2}"),
+            Some((digits, None, exponent)) => format!("{digits}e+{exponent:0>2}"),
+            None => text,
+        };
+        self.out.push_str(&text);
     }
 
     fn key(&mut self, key: &Value) -> Result<(), Error> {
         match key.kind() {
-            ValueKind::String => self.string(key.as_str().unwrap_or_default()),
+            ValueKind::String => self.string(key.as_str().unwrap_or_default())?,
             ValueKind::None | ValueKind::Bool | ValueKind::Number => {
                 self.out.push('"');
                 self.value(key)?;
@@ -149,7 +153,7 @@ impl JsonWriter {
         }
     }
 
-    fn string(&mut self, text: &str) {
+    fn string(&mut self, text: &str) -> Result<(), Error> {
         self.out.push('"');
         for character in text.chars() {
             match character {
@@ -162,13 +166,14 @@ impl JsonWriter {
                 '\u{c}' => self.out.push_str("\\f"),
                 _ if character < ' ' || (self.ensure_ascii && character > '~') => {
                     for unit in character.encode_utf16(&mut [0; 2]) {
-                        self.out.push_str(&format!("\\u{unit:04x}"));
+                        write!(self.out, "\\u{unit:04x}")?;
                     }
                 }
                 _ => self.out.push(character),
             }
         }
         self.out.push('"');
+        Ok(())
     }
 }
 
@@ -181,7 +186,7 @@ mod tests {
 
     #[track_caller]
     fn check(value: &serde_json::Value, options: &[(&'static str, Value)], want: &str) {
-        let options = Kwargs::from_iter(options.iter().cloned());
+        let options: Kwargs = options.iter().cloned().collect();
         assert_eq!(tojson(&Value::from(Serde(value)), options).unwrap().as_str().unwrap(), want);
     }
 

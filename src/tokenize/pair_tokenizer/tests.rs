@@ -92,8 +92,9 @@ fn ids_are_those_of_trl() {
         let found = PairTokenizer::new(model, rules).unwrap().tokenize(&pair(&case.row)).unwrap();
 
         let outcome = match (&case.prompt_ids, found) {
-            (_, Err(RejectReason::PromptTooLong { .. })) if case.dropped => "dropped by both",
-            (_, Err(RejectReason::EmptyPrompt)) if case.dropped => "dropped by both",
+            (_, Err(RejectReason::PromptTooLong { .. } | RejectReason::EmptyPrompt)) if case.dropped => {
+                "dropped by both"
+            }
             // TRL keeps it and leaves its first completion token unscored.
             (Some(prompt_ids), Err(RejectReason::EmptyPrompt)) if prompt_ids.is_empty() => "no prompt, rejected here",
             (_, Err(RejectReason::EmptyPrompt | RejectReason::CompletionTooLong { .. }))
