@@ -59,9 +59,13 @@ impl<'a> Progress<'a> {
     /// Says a line above the bar.
     pub(crate) fn note(&mut self, line: impl Display) {
         let printer = &mut *self.printer;
-        match &self.shown {
+        match &mut self.shown {
             Shown::Bar(bar) => bar.suspend(|| printer.note(line)),
-            Shown::Silent | Shown::Lines { .. } => printer.note(line),
+            Shown::Silent => {}
+            Shown::Lines { said } => {
+                *said = Instant::now();
+                printer.note(line);
+            }
         }
     }
 

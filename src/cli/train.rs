@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::progress::{Position, Progress, clock};
 use super::{OutputFormat, Printer, print_json};
 use crate::model_source::ModelSource;
-use crate::pipeline::{Settings, Stage, TrainSettings};
+use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
 use crate::train::{self, Event, Start, StepMetrics, Summary};
 
 /// Optimise a policy from the log-prob table; the reference model is not loaded.
@@ -61,6 +61,9 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         .context("cannot train")?;
 
     let failed = || format!("cannot train `{}`", plan.out.display());
+    if !plan.table.exists() {
+        return Err(PipelineError::NoTable { path: plan.table }).with_context(failed);
+    }
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.model).with_context(failed)?;
 

@@ -35,6 +35,12 @@ pub enum PipelineError {
         /// A file of nearly that name in the same folder.
         nearest: Option<PathBuf>,
     },
+    /// A log-prob table that is not there.
+    #[error("log-prob table `{}` does not exist", path.display())]
+    NoTable {
+        /// As given.
+        path: PathBuf,
+    },
     /// A pipeline whose results are asked for before there are any.
     #[error("pipeline `{}` has no run yet: expected folder `{}`", pipeline.display(), run.display())]
     NoRun {
@@ -136,6 +142,7 @@ impl Hint for PipelineError {
             Self::NoData { nearest: None, path } if path.is_relative() => {
                 Some("paths are relative to the folder the command runs in".into())
             }
+            Self::NoTable { .. } => Some("`piref precompute` makes it: stage one comes first".into()),
             Self::NoRun { pipeline, .. } => Some(format!("run `piref precompute {}` first", pipeline.display())),
             // The error of a file is the next in the chain and gives its own.
             Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,

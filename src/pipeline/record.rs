@@ -1,4 +1,5 @@
-//! `plan.toml` in the run folder: what each stage ran with, every default written out; itself a pipeline file.
+//! `plan.toml` in the run folder: what each finished stage ran with, every default written out; itself a pipeline
+//! file.
 
 use std::path::Path;
 
@@ -45,6 +46,10 @@ impl Pipeline {
         let wrap = |source| PipelineError::Record { source };
         let path = folder.join(PLAN_FILE);
         let mut table = Table::try_from(self.settings()).map_err(internal)?;
+        // Flags alone say nothing about the other stage.
+        if self.run_folder().is_none() {
+            table.retain(|key, _| stage.reads(key));
+        }
         // A record that is no pipeline file any more, or of another version's, has nothing to keep.
         if path.exists()
             && let Ok(earlier) = file::parse(&io::read_text(&path).map_err(wrap)?)

@@ -126,6 +126,15 @@ fn flags_win_over_the_file_key_by_key() {
 }
 
 #[test]
+fn flags_alone_record_only_their_own_stage() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = Pipeline { run: None, ..pipeline("model = 'm'") };
+    alone.record(Stage::Train, folder.path()).unwrap();
+    let kept = file::parse(&io::read_text(&folder.path().join(PLAN_FILE)).unwrap()).unwrap();
+    assert_eq!((kept.tokenize, kept.train.seed), (TokenizeSettings::default(), Some(42)));
+}
+
+#[test]
 fn every_key_that_must_have_a_value_has_a_default() {
     let plan = pipeline("model = 'm'").train_plan(None, None, train::Start::Resume).unwrap();
     assert_eq!((plan.learning_rate, plan.batch_size.get(), plan.length), (1e-6, 8, Length::Epochs(3.0)));

@@ -178,3 +178,8 @@ fn a_table_needs_a_name_and_a_path() {
     For more information, try '--help'.
     ");
 }
+
+#[test]
+fn training_without_a_table_is_sent_to_stage_one() {
+    assert_snapshot!(Case::new().run(["train", "--model", "m", "--table", "t", "--out", "r"]), @"");
+}
