@@ -1,5 +1,6 @@
 //! Stage one from end to end.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use arrow::array::Array;
@@ -12,7 +13,7 @@ use super::tokens::{self, Tokens};
 use crate::batch::{Group, pack};
 use crate::io;
 use crate::logprob::KERNEL;
-use crate::model::{Decoder, Digests};
+use crate::model::{self, Architecture, Decoder, Digests};
 use crate::model_source::ModelSource;
 use crate::table::{
     self, Manifest, ModelProvenance, Part, Provenance, ScannedPart, TableFolder, TemplateProvenance, assemble,
@@ -32,6 +33,8 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
     let started = Instant::now();
     let in_model = |source| PrecomputeError::Model { model: plan.model.clone(), source };
     let source = ModelSource::resolve(&plan.model)?;
+    // Before the data is read: a model that cannot be used is known at once.
+    let architecture = model::architecture(&source).map_err(in_model)?;
     let tokenizer = PairTokenizer::load(&source, plan.rules)?;
     let folder = TableFolder::claim(&plan.out)?;
     if plan.start == Start::Fresh {
@@ -39,79 +42,42 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
     }
     let store_path = plan.out.join(TOKENS);
     let tokens = tokens::read(plan, &tokenizer, &store_path, &folder.rejects_path(), observe)?;
-    let store = &tokens.store;
-    let cost = |row| n_tokens(store, row);
-    let all_tokens = (0..store.len()).map(cost).sum::<u64>();
     let n_rejected = tokens.rejects.as_ref().map_or(0, |file| file.rows);
-    observe(Event::Tokenised { n_pairs: store.len() as u64, n_rejected, n_tokens: all_tokens });
+    let provenance = provenance(plan, &source, architecture, &tokenizer, &tokens)?;
+    let job = Job { plan, folder: &folder, store: &tokens.store, provenance: &provenance };
+    let n_pairs = tokens.store.len() as u64;
+    observe(Event::Tokenised { n_pairs, n_rejected, n_tokens: job.n_tokens(0..tokens.store.len()) });
 
-    let provenance = provenance(plan, &source, &tokenizer, &tokens)?;
-    let runs = pack(std::iter::repeat_n(1, store.len()), plan.rows_per_part.get());
-    let mut found = folder.scan_parts(&provenance)?;
-    let kept: Vec<Option<Part>> = runs
-        .iter()
-        .enumerate()
-        .map(|(index, rows)| take_part(&mut found, &folder.part_path(index), store, rows, &provenance))
-        .collect();
-    let missing: Vec<usize> = (0..runs.len()).filter(|&index| kept[index].is_none()).collect();
-    let n_scored = missing.iter().map(|&index| runs[index].len() as u64).sum::<u64>();
-    let n_resumed = store.len() as u64 - n_scored;
-    if n_resumed > 0 {
-        observe(Event::Resumed { n_pairs: n_resumed });
-    }
-    if !found.is_empty() {
-        let n_pairs: u64 = found.iter().map(|part| part.part.file.rows).sum();
-        observe(Event::Note(format!("{n_pairs} pairs in `{}` are of other data and are replaced", plan.out.display())));
-    }
-    if !missing.is_empty() || !found.is_empty() {
-        folder.reopen()?;
-    }
-    for stale in &found {
-        io::remove(&stale.path)?;
-    }
-
-    let n_total_tokens = missing.iter().flat_map(|&index| runs[index].clone()).map(cost).sum::<u64>();
+    let slots = job.take_inventory(observe)?;
+    let missing = || slots.iter().filter(|slot| slot.part.is_none()).map(|slot| slot.rows.clone());
+    let (n_scored, n_tokens) =
+        (missing().map(|rows| rows.len() as u64).sum(), missing().map(|rows| job.n_tokens(rows)).sum());
     let scoring = Instant::now();
-    let mut parts = kept;
-    if !missing.is_empty() {
+    let parts = if n_scored == 0 {
+        slots.into_iter().filter_map(|slot| slot.part).collect()
+    } else {
         let model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?;
         observe(Event::ModelLoaded {
-            architecture: model.config().architecture.to_string(),
+            architecture: architecture.to_string(),
             n_parameters: model.params().n_parameters(),
         });
-        let (mut done_pairs, mut done_tokens) = (0, 0);
-        for &index in &missing {
-            let rows = runs[index].clone();
-            let groups: Vec<Group<'_>> = rows.clone().map(|row| group(store, row)).collect();
-            let mut observed = 0;
-            let logps = score(&model, &groups, plan.max_tokens.get(), |n_done| {
-                done_tokens += (rows.start + observed..rows.start + n_done).map(cost).sum::<u64>();
-                done_pairs += (n_done - observed) as u64;
-                observed = n_done;
-                observe(Event::Scored {
-                    n_pairs: done_pairs,
-                    n_total: n_scored,
-                    n_tokens: done_tokens,
-                    n_total_tokens,
-                });
-            })
-            .map_err(in_model)?;
-            let columns = store.slice(rows)?;
-            let pass_through = store.pass_through_columns(&columns)?;
-            let batch = assemble(&columns, &pass_through, &logps)?;
-            parts[index] = Some(write_part(&folder.part_path(index), &batch, &provenance)?);
-        }
-    }
+        job.fill(
+            slots,
+            &model,
+            Progress { n_pairs: 0, n_total: n_scored, n_tokens: 0, n_total_tokens: n_tokens },
+            observe,
+        )?
+    };
     let scoring_seconds = scoring.elapsed().as_secs_f64();
-    let manifest = Manifest::new(provenance, parts.into_iter().flatten().collect(), tokens.rejects);
+    let manifest = Manifest::new(provenance, parts, tokens.rejects);
     folder.finish(&manifest)?;
     io::remove(&store_path)?;
     Ok(Summary {
-        n_pairs: manifest.n_pairs,
+        n_pairs,
         n_rejected,
         n_scored,
-        n_resumed,
-        n_tokens: n_total_tokens,
+        n_resumed: n_pairs - n_scored,
+        n_tokens,
         seconds: started.elapsed().as_secs_f64(),
         scoring_seconds,
         table: plan.out.clone(),
@@ -119,42 +85,120 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
     })
 }
 
+/// What every part of the table needs.
+struct Job<'a> {
+    plan: &'a Plan,
+    folder: &'a TableFolder,
+    store: &'a TokenStore,
+    provenance: &'a Provenance,
+}
+
+/// The rows of one part, and the part if an earlier run has finished it.
+struct Slot {
+    rows: Range<usize>,
+    part: Option<Part>,
+}
+
+/// How far the scoring is; the fields are those of [`Event::Scored`].
+struct Progress {
+    n_pairs: u64,
+    n_total: u64,
+    n_tokens: u64,
+    n_total_tokens: u64,
+}
+
+impl Job<'_> {
+    /// Tokens of these pairs, each prompt counted once.
+    fn n_tokens(&self, rows: Range<usize>) -> u64 {
+        rows.map(|row| self.store.lengths(row))
+            .map(|(prompt, chosen, rejected)| (prompt + chosen + rejected) as u64)
+            .sum()
+    }
+
+    /// The parts of the table to be, with those that are there already. Parts of other data are deleted, and the
+    /// manifest with them: the table is not finished any more.
+    fn take_inventory(&self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Vec<Slot>, PrecomputeError> {
+        let mut found = self.folder.scan_parts(self.provenance)?;
+        let slots: Vec<Slot> = pack(std::iter::repeat_n(1, self.store.len()), self.plan.rows_per_part.get())
+            .into_iter()
+            .enumerate()
+            .map(|(index, rows)| Slot { part: self.take_part(&mut found, index, &rows), rows })
+            .collect();
+        let n_resumed: u64 = slots.iter().filter_map(|slot| slot.part.as_ref()).map(|part| part.file.rows).sum();
+        if n_resumed > 0 {
+            observe(Event::Resumed { n_pairs: n_resumed });
+        }
+        if n_resumed < self.store.len() as u64 || !found.is_empty() {
+            self.folder.reopen()?;
+        }
+        if !found.is_empty() {
+            let n_pairs: u64 = found.iter().map(|part| part.part.file.rows).sum();
+            let table = self.plan.out.display();
+            observe(Event::Note(format!("{n_pairs} pairs in `{table}` are of other data and are replaced")));
+        }
+        for stale in &found {
+            io::remove(&stale.path)?;
+        }
+        Ok(slots)
+    }
+
+    /// Takes part `index` out of the parts found, if it holds just these rows of just these data files.
+    fn take_part(&self, found: &mut Vec<ScannedPart>, index: usize, rows: &Range<usize>) -> Option<Part> {
+        let path = self.folder.part_path(index);
+        let at = found.iter().position(|part| part.path == path)?;
+        let part = &found[at];
+        let is_same = part.sources == self.provenance.sources
+            && part.tokens_ids.len() == rows.len()
+            && rows.clone().zip(part.tokens_ids.iter()).all(|(row, id)| Some(self.store.tokens_id(row)) == id);
+        is_same.then(|| found.swap_remove(at).part)
+    }
+
+    /// Scores the missing parts and writes each when its last pair is done.
+    fn fill(
+        &self,
+        slots: Vec<Slot>,
+        model: &Decoder,
+        mut progress: Progress,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Vec<Part>, PrecomputeError> {
+        let mut parts = Vec::with_capacity(slots.len());
+        for (index, Slot { rows, part }) in slots.into_iter().enumerate() {
+            if let Some(part) = part {
+                parts.push(part);
+                continue;
+            }
+            let groups: Vec<Group<'_>> = rows.clone().map(|row| group(self.store, row)).collect();
+            let mut n_seen = 0;
+            let logps = score(model, &groups, self.plan.max_tokens.get(), |n_done| {
+                progress.n_tokens += self.n_tokens(rows.start + n_seen..rows.start + n_done);
+                progress.n_pairs += (n_done - n_seen) as u64;
+                n_seen = n_done;
+                let Progress { n_pairs, n_total, n_tokens, n_total_tokens } = progress;
+                observe(Event::Scored { n_pairs, n_total, n_tokens, n_total_tokens });
+            })
+            .map_err(|source| PrecomputeError::Model { model: self.plan.model.clone(), source })?;
+            let columns = self.store.slice(rows)?;
+            let batch = assemble(&columns, &self.store.pass_through_columns(&columns)?, &logps)?;
+            parts.push(write_part(&self.folder.part_path(index), &batch, self.provenance)?);
+        }
+        Ok(parts)
+    }
+}
+
 fn group(store: &TokenStore, row: usize) -> Group<'_> {
     let (prompt, chosen, rejected) = store.ids(row);
     Group { prompt, completions: vec![chosen, rejected] }
 }
 
-/// Tokens of a pair, its prompt counted once.
-fn n_tokens(store: &TokenStore, row: usize) -> u64 {
-    let (prompt, chosen, rejected) = store.lengths(row);
-    (prompt + chosen + rejected) as u64
-}
-
-/// Takes the part at `path` out of the parts found, if it holds just these rows of just these data files.
-fn take_part(
-    found: &mut Vec<ScannedPart>,
-    path: &std::path::Path,
-    store: &TokenStore,
-    rows: &std::ops::Range<usize>,
-    provenance: &Provenance,
-) -> Option<Part> {
-    let at = found.iter().position(|part| part.path == path)?;
-    let part = &found[at];
-    let is_same = part.sources == provenance.sources
-        && part.tokens_ids.len() == rows.len()
-        && rows.clone().zip(part.tokens_ids.iter()).all(|(row, id)| Some(store.tokens_id(row)) == id);
-    is_same.then(|| found.swap_remove(at).part)
-}
-
 fn provenance(
     plan: &Plan,
     source: &ModelSource,
+    architecture: Architecture,
     tokenizer: &PairTokenizer,
     tokens: &Tokens,
 ) -> Result<Provenance, PrecomputeError> {
     let in_model = |source| PrecomputeError::Model { model: plan.model.clone(), source };
     let digests = Digests::of(source).map_err(in_model)?;
-    let architecture = crate::model::architecture(source).map_err(in_model)?;
     Ok(Provenance {
         schema: table::schema::reference::VERSION.into(),
         crate_version: env!("CARGO_PKG_VERSION").into(),

@@ -21,6 +21,14 @@ pub enum TrainError {
         /// The table.
         path: PathBuf,
     },
+    /// The run folder holds something a run does not make.
+    #[error("`{}` is not a run folder of piref: found `{found}` in it", path.display())]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
+    },
     /// The policy has the reference's weights and scores the table differently.
     #[error(
         "the policy has the weights of the table's reference and scores `{}` differently: \
@@ -116,6 +124,7 @@ impl Hint for TrainError {
             Self::StartsElsewhere { .. } => {
                 Some("the table is stale or was made by another version: run `piref precompute --fresh`".into())
             }
+            Self::NotOurs { .. } => Some("name a new or empty folder with `--out`".into()),
             Self::Tokenizer { .. } => {
                 Some("run `piref precompute` with this model, or train the model the table was made with".into())
             }

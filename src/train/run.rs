@@ -1,8 +1,10 @@
 //! The training loop.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::Device;
+use serde_json::{Map, Value};
 
 use super::error::TrainError;
 use super::metrics::{METRICS, MetricsFile, StepMetrics};
@@ -10,14 +12,17 @@ use super::order::Batches;
 use super::plan::{Event, Plan, Start, Summary};
 use super::start_check::{self, Weights};
 use super::step::{self, StepGradient};
-use crate::checkpoint::{self, State};
+use crate::checkpoint::{self, Checkpoint, State};
 use crate::io;
 use crate::loss::{self, Objective};
 use crate::model::{Decoder, Digests, ModelError, export};
 use crate::model_source::ModelSource;
 use crate::optim::{AdamW, clip_factor};
-use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
+use crate::table::{ReferenceTable, TokenLogps, TrainingPair};
 use crate::tokenize::TokenizerFiles;
+
+/// The policy while it is written.
+const PARTIAL_POLICY: &str = ".policy.partial";
 
 /// Trains a policy as the plan says; goes on from the newest checkpoint if the plan allows it.
 ///
@@ -42,7 +47,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
     let resumed = prepare_folder(plan, &trajectory)?;
 
     let mut model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?;
-    let (mut optimizer, mut state) = if let Some(resumed) = resumed {
+    let (optimizer, state) = if let Some(resumed) = resumed {
         observe(Event::Resumed { step: resumed.state.step });
         (resumed.load(model.params_mut(), plan.optimizer)?, resumed.state)
     } else {
@@ -57,22 +62,24 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
     let metrics_path = plan.out.join(METRICS);
     let mut metrics_file = MetricsFile::open(&metrics_path, state.step)?;
 
+    let mut trainer = Trainer { plan, model, optimizer, state, n_steps };
     let (mut first, mut last) = (None, None);
-    while state.step < n_steps {
-        let step_pairs: Vec<TrainingPair<'_>> = rows(&pairs, batches.rows(state.step));
-        let mut metrics = one_step(plan, &model, &mut optimizer, &step_pairs, &mut state, n_steps)?;
-        metrics.epoch = batches.epoch_after(state.step);
+    while trainer.state.step < n_steps {
+        let rows = batches.rows(trainer.state.step).iter();
+        let step_pairs: Vec<TrainingPair<'_>> = rows.filter_map(|&row| pairs.get(row)).collect();
+        let metrics = trainer.step(&step_pairs, batches.epoch_after(trainer.state.step + 1))?;
         metrics_file.push(&metrics)?;
-        let is_logged = state.step == 1 || state.step == n_steps || state.step.is_multiple_of(plan.logging_steps.get());
+        let is_logged = [1, n_steps].contains(&metrics.step) || metrics.step.is_multiple_of(plan.logging_steps.get());
         observe(Event::Step { metrics: &metrics, n_steps, is_logged });
-        if state.step == n_steps || plan.save_steps.is_some_and(|every| state.step.is_multiple_of(every.get())) {
-            let path = checkpoint::save(&plan.checkpoints(), model.params(), &optimizer, &state)?;
+        if metrics.step == n_steps || plan.save_steps.is_some_and(|every| metrics.step.is_multiple_of(every.get())) {
+            let Trainer { model, optimizer, state, .. } = &trainer;
+            let path = checkpoint::save(&plan.checkpoints(), model.params(), optimizer, state)?;
             observe(Event::Saved { path: &path });
         }
         first.get_or_insert_with(|| metrics.clone());
         last = Some(metrics);
     }
-    let policy = save_policy(plan, &model, &source, &tokenizer)?;
+    let policy = save_policy(plan, &trainer.model, &source, &tokenizer)?;
     observe(Event::Saved { path: &policy });
     Ok(Summary {
         n_steps,
@@ -86,10 +93,6 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
     })
 }
 
-fn rows<'a>(pairs: &'a TrainingPairs, rows: &[usize]) -> Vec<TrainingPair<'a>> {
-    rows.iter().filter_map(|&row| pairs.get(row)).collect()
-}
-
 /// Ids of another tokenizer would be other words to the policy, and its folder would be saved with the wrong files.
 fn tokenizer_is_the_tables(tokenizer: &TokenizerFiles, table: &ReferenceTable) -> Result<(), TrainError> {
     let (expected, found) = (table.provenance().tokenizer_digest, tokenizer.digest());
@@ -100,10 +103,8 @@ fn tokenizer_is_the_tables(tokenizer: &TokenizerFiles, table: &ReferenceTable) -
 }
 
 /// Makes the folders of the run; finds the checkpoint to go on from, or deletes what `--fresh` asks to.
-fn prepare_folder(
-    plan: &Plan,
-    trajectory: &serde_json::Map<String, serde_json::Value>,
-) -> Result<Option<checkpoint::Checkpoint>, TrainError> {
+fn prepare_folder(plan: &Plan, trajectory: &Map<String, Value>) -> Result<Option<Checkpoint>, TrainError> {
+    refuse_folders_of_others(plan)?;
     let checkpoints = plan.checkpoints();
     if plan.start == Start::Fresh {
         io::remove_dir(&checkpoints)?;
@@ -116,48 +117,72 @@ fn prepare_folder(
     Ok(newest)
 }
 
-/// Gradient, clipping, update; returns the metrics of the step, its epoch still to be filled in.
-fn one_step(
-    plan: &Plan,
-    model: &Decoder,
-    optimizer: &mut AdamW,
-    pairs: &[TrainingPair<'_>],
-    state: &mut State,
-    n_steps: u64,
-) -> Result<StepMetrics, TrainError> {
-    let started = Instant::now();
-    let step = state.step + 1;
-    let in_model = |source| TrainError::Model { model: plan.model.clone(), source };
-    let failed = |source| TrainError::Update { step, source };
-    let result = step::gradient(model, pairs, &plan.objective, plan.max_tokens.get()).map_err(in_model)?;
-    let grad_norm = result.gradients.norm().map_err(failed)?;
-    result.check(step, pairs, grad_norm)?;
-    let factor = plan.max_grad_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
-    let learning_rate = plan.learning_rate * plan.schedule.factor(state.step, n_steps);
-    optimizer.step(model.params(), &result.gradients, learning_rate, factor).map_err(failed)?;
+/// A run replaces `policy/` and its own checkpoints, so it must be sure that they are its own.
+fn refuse_folders_of_others(plan: &Plan) -> Result<(), TrainError> {
+    if !plan.out.is_dir() {
+        return Ok(());
+    }
+    for entry in io::list(&plan.out)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_ours = match name.as_str() {
+            "policy" => plan.train_folder().is_dir(),
+            "plan.toml" | "reference" | "train" | PARTIAL_POLICY => true,
+            _ => false,
+        };
+        if !is_ours {
+            return Err(TrainError::NotOurs { path: plan.out.clone(), found: name });
+        }
+    }
+    Ok(())
+}
 
-    state.step = step;
-    state.n_tokens += result.n_tokens;
-    let means = Means::of(&result, pairs, &plan.objective);
-    let step_seconds = started.elapsed().as_secs_f64();
-    Ok(StepMetrics {
-        step,
-        epoch: 0.0,
-        loss: result.loss,
-        grad_norm,
-        learning_rate,
-        rewards_chosen: means.rewards_chosen,
-        rewards_rejected: means.rewards_rejected,
-        rewards_margins: means.rewards_chosen - means.rewards_rejected,
-        rewards_accuracies: means.accuracy,
-        logps_chosen: means.logps_chosen,
-        logps_rejected: means.logps_rejected,
-        num_tokens: state.n_tokens,
-        n_pairs: pairs.len(),
-        displacement: means.displacement,
-        tokens_per_second: result.n_tokens as f64 / step_seconds,
-        step_seconds,
-    })
+/// The run in memory.
+struct Trainer<'a> {
+    plan: &'a Plan,
+    model: Decoder,
+    optimizer: AdamW,
+    state: State,
+    n_steps: u64,
+}
+
+impl Trainer<'_> {
+    /// Gradient, clipping, update; `epoch` is where the step ends.
+    fn step(&mut self, pairs: &[TrainingPair<'_>], epoch: f64) -> Result<StepMetrics, TrainError> {
+        let started = Instant::now();
+        let plan = self.plan;
+        let step = self.state.step + 1;
+        let failed = |source| TrainError::Update { step, source };
+        let result = step::gradient(&self.model, pairs, &plan.objective, plan.max_tokens.get())
+            .map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
+        let grad_norm = result.gradients.norm().map_err(failed)?;
+        result.check(step, pairs, grad_norm)?;
+        let factor = plan.max_grad_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
+        let learning_rate = plan.learning_rate * plan.schedule.factor(self.state.step, self.n_steps);
+        self.optimizer.step(self.model.params(), &result.gradients, learning_rate, factor).map_err(failed)?;
+
+        self.state.step = step;
+        self.state.n_tokens += result.n_tokens;
+        let means = Means::of(&result, pairs, &plan.objective);
+        let step_seconds = started.elapsed().as_secs_f64();
+        Ok(StepMetrics {
+            step,
+            epoch,
+            loss: result.loss,
+            grad_norm,
+            learning_rate,
+            rewards_chosen: means.rewards_chosen,
+            rewards_rejected: means.rewards_rejected,
+            rewards_margins: means.rewards_chosen - means.rewards_rejected,
+            rewards_accuracies: means.accuracy,
+            logps_chosen: means.logps_chosen,
+            logps_rejected: means.logps_rejected,
+            num_tokens: self.state.n_tokens,
+            n_pairs: pairs.len(),
+            displacement: means.displacement,
+            tokens_per_second: result.n_tokens as f64 / step_seconds,
+            step_seconds,
+        })
+    }
 }
 
 /// Means over the pairs of a step.
@@ -196,9 +221,9 @@ fn save_policy(
     model: &Decoder,
     source: &ModelSource,
     tokenizer: &TokenizerFiles,
-) -> Result<std::path::PathBuf, TrainError> {
+) -> Result<PathBuf, TrainError> {
     let policy = plan.policy();
-    let partial = plan.out.join(".policy.partial");
+    let partial = plan.out.join(PARTIAL_POLICY);
     io::remove_dir(&partial)?;
     io::create_dir(&partial)?;
     let in_model = |source: ModelError| TrainError::Model { model: plan.model.clone(), source };
