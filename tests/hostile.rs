@@ -128,8 +128,8 @@ fn training_needs_a_finished_table_and_the_tables_tokenizer() {
     let model = with_model(&case);
     let train = ["train", "--model", &model, "--table", "table", "--out", "run", "--max-steps", "1"];
     let missing = case.run(train);
-    assert_eq!(missing.code, Some(1), "{missing}");
-    assert!(missing.stderr.contains("table"), "{missing}");
+    assert_eq!(missing.code, Some(2), "{missing}");
+    assert!(missing.stderr.contains("log-prob table `table` does not exist"), "{missing}");
 
     case.run(["precompute", "--model", &model, "--data", "pairs.jsonl", "--out", "table"]).success();
     fs::copy("fixtures/golden/tokenizers/bos/tokenizer.json", Path::new(&model).join("tokenizer.json")).unwrap();

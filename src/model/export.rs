@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use candle_core::Tensor;
+use safetensors::SafeTensorError;
 use serde_json::{Value, json};
 
 use super::config::{DecoderConfig, RopeScaling};
 use super::decoder::Decoder;
 use super::error::ModelError;
-use crate::io;
+use crate::io::{self, IoError};
 use crate::model_source::ModelSource;
 
 /// Largest weight file, in bytes, before weights are sharded; transformers' default.
@@ -64,8 +65,10 @@ pub(crate) fn write_safetensors<'a, N: AsRef<str> + Ord + std::fmt::Display>(
     metadata: impl IntoIterator<Item = (&'static str, &'static str)>,
 ) -> Result<(), ModelError> {
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    safetensors::serialize_to_file(tensors, Some(metadata), path)
-        .map_err(|source| ModelError::Safetensors { path: path.to_owned(), source })?;
+    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|source| match source {
+        SafeTensorError::IoError(source) => IoError::new("write", path, source).into(),
+        source => ModelError::Safetensors { path: path.to_owned(), source },
+    })?;
     Ok(io::sync(path)?)
 }
 

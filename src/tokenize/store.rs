@@ -229,8 +229,12 @@ fn ids(list: &ListArray, row: usize) -> &[u32] {
     &list.values().as_primitive::<UInt32Type>().values()[bound(row)..bound(row + 1)]
 }
 
+/// A refusal of the disk is one of the disk, whatever Arrow was doing.
 fn in_store(path: &Path, source: ArrowError) -> TokenizeError {
-    TokenizeError::Store { path: path.to_owned(), source }
+    match source {
+        ArrowError::IoError(_, source) => IoError::new("write", path, source).into(),
+        source => TokenizeError::Store { path: path.to_owned(), source },
+    }
 }
 
 fn damaged(what: &str) -> ArrowError {

@@ -181,5 +181,13 @@ fn a_table_needs_a_name_and_a_path() {
 
 #[test]
 fn training_without_a_table_is_sent_to_stage_one() {
-    assert_snapshot!(Case::new().run(["train", "--model", "m", "--table", "t", "--out", "r"]), @"");
+    assert_snapshot!(Case::new().run(["train", "--model", "m", "--table", "t", "--out", "r"]), @r"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot train `r`
+      caused by: log-prob table `t` does not exist
+
+    hint: `piref precompute` makes it: stage one comes first
+    ");
 }

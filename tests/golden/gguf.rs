@@ -16,7 +16,7 @@ const HEADS: usize = 4;
 const KV_HEADS: usize = 2;
 const VOCAB: usize = 16;
 
-const DTYPES: [GgmlDType; 14] = [
+const DTYPES: [GgmlDType; 13] = [
     GgmlDType::F32,
     GgmlDType::F16,
     GgmlDType::BF16,
@@ -30,7 +30,6 @@ const DTYPES: [GgmlDType; 14] = [
     GgmlDType::Q4K,
     GgmlDType::Q5K,
     GgmlDType::Q6K,
-    GgmlDType::Q8K,
 ];
 
 fn shapes() -> [(&'static str, &'static str, Vec<usize>); 11] {
