@@ -19,9 +19,8 @@ fn with_model(case: &Case) -> String {
 }
 
 fn pairs(n: usize) -> String {
-    (0..n)
-        .map(|i| format!("{{\"prompt\": \"Question {i}?\", \"chosen\": \" Yes.\", \"rejected\": \" No.\"}}\n"))
-        .collect()
+    let row = |i| format!("{{\"prompt\": \"Question {i}?\", \"chosen\": \" Yes.\", \"rejected\": \" No.\"}}\n");
+    (0..n).map(row).collect::<Vec<_>>().concat()
 }
 
 /// Runs `piref precompute` and expects a failure that says all of `parts`.

@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn an_exact_fit_shares_a_run_and_one_more_starts_another() {
-        assert_eq!(pack([4, 4], 8), [0..2]);
+        assert_eq!(pack([4, 4, 9], 8), [0..2, 2..3]);
         assert_eq!(pack([4, 5], 8), [0..1, 1..2]);
     }
 

@@ -20,6 +20,7 @@ const SAMPLE_BYTES: usize = 64 << 20;
 
 /// One row of a data file.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "rows are handed on one by one, and most are pairs")]
 pub enum Row {
     /// A pair.
     Pair(PreferencePair),

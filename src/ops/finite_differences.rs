@@ -84,7 +84,7 @@ fn embedding_slopes_sum_repeated_ids() {
 fn head_slopes_over_more_rows_than_a_chunk() {
     let n = 300;
     let (hidden, weight, slopes) = (random(1, &[n, 4]), random(2, &[11, 4]), random(3, &[n]));
-    let targets: Vec<u32> = (0..n as u32).map(|row| row * 7 % 11).collect();
+    let targets: Vec<u32> = (0..300).map(|row| row * 7 % 11).collect();
     let targets = Tensor::new(targets, &Device::Cpu).unwrap();
     let (d_hidden, d_weight) = head::backward(&slopes, &hidden, &weight, &targets).unwrap();
     check("hidden", &hidden, &d_hidden, |hidden| Ok(dot(&head::forward(hidden, &weight, &targets)?, &slopes)));
@@ -123,13 +123,13 @@ proptest! {
     }
 }
 
+const IDS: &[u32] = &[0; 16];
+
 /// The same sequence scored with its sibling beside it and alone has the same attention output.
 #[test]
 fn a_completion_does_not_see_its_sibling() {
-    let ids = [0_u32; 16];
     let batch =
-        |completions: Vec<&'static [u32]>| GroupBatch::new(&[Group { prompt: &ids[..3], completions }]).unwrap();
-    const IDS: &[u32] = &[0; 16];
+        |completions: Vec<&'static [u32]>| GroupBatch::new(&[Group { prompt: &IDS[..3], completions }]).unwrap();
     let both = batch(vec![&IDS[..5], &IDS[..4]]);
     let alone = batch(vec![&IDS[..4]]);
     let (q, k, v) = (random(1, &[10, 2, 4]), random(2, &[10, 1, 4]), random(3, &[10, 1, 4]));

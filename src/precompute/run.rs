@@ -64,7 +64,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
         job.fill(
             slots,
             &model,
-            Progress { n_pairs: 0, n_total: n_scored, n_tokens: 0, n_total_tokens: n_tokens },
+            Progress { done_pairs: 0, all_pairs: n_scored, done_tokens: 0, all_tokens: n_tokens },
             observe,
         )?
     };
@@ -99,12 +99,12 @@ struct Slot {
     part: Option<Part>,
 }
 
-/// How far the scoring is; the fields are those of [`Event::Scored`].
+/// How far the scoring is, as [`Event::Scored`] tells it.
 struct Progress {
-    n_pairs: u64,
-    n_total: u64,
-    n_tokens: u64,
-    n_total_tokens: u64,
+    done_pairs: u64,
+    all_pairs: u64,
+    done_tokens: u64,
+    all_tokens: u64,
 }
 
 impl Job<'_> {
@@ -170,11 +170,15 @@ impl Job<'_> {
             let groups: Vec<Group<'_>> = rows.clone().map(|row| group(self.store, row)).collect();
             let mut n_seen = 0;
             let logps = score(model, &groups, self.plan.max_tokens.get(), |n_done| {
-                progress.n_tokens += self.n_tokens(rows.start + n_seen..rows.start + n_done);
-                progress.n_pairs += (n_done - n_seen) as u64;
+                progress.done_tokens += self.n_tokens(rows.start + n_seen..rows.start + n_done);
+                progress.done_pairs += (n_done - n_seen) as u64;
                 n_seen = n_done;
-                let Progress { n_pairs, n_total, n_tokens, n_total_tokens } = progress;
-                observe(Event::Scored { n_pairs, n_total, n_tokens, n_total_tokens });
+                observe(Event::Scored {
+                    n_pairs: progress.done_pairs,
+                    n_total: progress.all_pairs,
+                    n_tokens: progress.done_tokens,
+                    n_total_tokens: progress.all_tokens,
+                });
             })
             .map_err(|source| PrecomputeError::Model { model: self.plan.model.clone(), source })?;
             let columns = self.store.slice(rows)?;

@@ -126,7 +126,6 @@ fn text(value: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Array;
     use serde_json::json;
 
     use super::*;

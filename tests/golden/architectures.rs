@@ -16,10 +16,11 @@ use crate::support::{assert_close, golden};
 #[derive(Deserialize)]
 struct Golden {
     pairs: Vec<Pair>,
-    models: BTreeMap<String, Vec<Logps>>,
+    models: BTreeMap<String, Vec<Scores>>,
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the file, and of the table")]
 struct Pair {
     prompt_ids: Vec<u32>,
     chosen_ids: Vec<u32>,
@@ -27,7 +28,8 @@ struct Pair {
 }
 
 #[derive(Deserialize)]
-struct Logps {
+#[expect(clippy::struct_field_names, reason = "the names of the file, and of the table")]
+struct Scores {
     chosen_token_logps: Vec<f64>,
     chosen_logps: f64,
     rejected_token_logps: Vec<f64>,
