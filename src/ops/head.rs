@@ -1,6 +1,6 @@
 //! Language-model head and log-softmax, for scored rows only.
 //!
-//! Logits are made for [`CHUNK`] rows at a time and never kept: the backward makes them again. Memory is
+//! Logits are made for `CHUNK` rows at a time and never kept: the backward makes them again. Memory is
 //! `CHUNK · V` numbers whatever the batch holds.
 
 use candle_core::{Result, Tensor};
