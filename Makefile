@@ -7,6 +7,9 @@ Q ?= SELECT source, count(*) AS n_pairs, avg(ref_chosen_logps) AS chosen, avg(re
 export Q
 
 PIREF := cargo run --locked -q --
+BY_EPOCH := SELECT ceil(epoch) AS epoch, count(*) AS steps, round(avg(loss), 4) AS loss, \
+    round(avg("rewards/accuracies"), 3) AS accuracy, round(avg("rewards/margins"), 3) AS margin \
+    FROM metrics GROUP BY 1 ORDER BY 1
 QUICKSTART := pipelines/quickstart.toml
 PYTHON ?= .venv/bin/python
 SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -26,9 +29,7 @@ build: ## Compile piref
 demo: build ## Both stages and a query on the tiny model and the pairs in fixtures/
 	$(PIREF) precompute $(QUICKSTART) --fresh
 	$(PIREF) train $(QUICKSTART) --fresh
-	$(PIREF) sql $(QUICKSTART) -c 'SELECT ceil(epoch) AS epoch, count(*) AS steps, round(avg(loss), 4) AS loss, \
-	    round(avg("rewards/accuracies"), 3) AS accuracy, round(avg("rewards/margins"), 3) AS margin \
-	    FROM metrics GROUP BY 1 ORDER BY 1'
+	$(PIREF) sql $(QUICKSTART) -c '$(BY_EPOCH)'
 	@echo
 	@echo 'The reference model scored every pair once; the policy was trained from that table alone.'
 	@echo '  runs/quickstart/reference/   the log-prob table: Parquet parts and manifest.json'
