@@ -57,12 +57,6 @@ impl Objective {
             Self::Sigmoid { beta, .. } => beta,
         }
     }
-
-    /// Loss of a pair on which policy and reference agree: the value every run that starts at its reference begins with.
-    pub fn value_at_reference(&self) -> f64 {
-        let same = PairLogps { chosen: 0.0, rejected: 0.0 };
-        self.loss(same, same).value
-    }
 }
 
 /// Implicit reward `β·(ln π_θ − ln π_ref)`, in β·nats (eq. 5 without its partition term, which cancels in a pair).

@@ -34,11 +34,6 @@ impl Params {
         self.names.iter().position(|known| known == name).map(ParamId)
     }
 
-    /// The name of a parameter.
-    pub fn name(&self, id: ParamId) -> &str {
-        &self.names[id.0]
-    }
-
     /// All parameters in order.
     pub fn iter(&self) -> impl Iterator<Item = (ParamId, &str, &Tensor)> {
         self.names
