@@ -73,7 +73,7 @@ impl Place<'_> {
 
     fn terms(&self, column: &'static str) -> Result<(), TableError> {
         let Some(list) = self.column::<ListArray>(column) else { return Ok(()) };
-        for row in 0..list.len() {
+        for row in (0..list.len()).filter(|&row| list.is_valid(row)) {
             let values = list.value(row);
             let Some(values) = values.as_primitive_opt::<Float32Type>() else { return Ok(()) };
             if let Some(&found) = values.values().iter().find(|&&logp| !is_logp(f64::from(logp))) {
@@ -86,7 +86,7 @@ impl Place<'_> {
     fn counts(&self, column: &'static str, counted_by: &'static str) -> Result<(), TableError> {
         let Some(list) = self.column::<ListArray>(column) else { return Ok(()) };
         let Some(counts) = self.column::<Int32Array>(counted_by) else { return Ok(()) };
-        for row in 0..list.len() {
+        for row in (0..list.len()).filter(|&row| list.is_valid(row)) {
             let (expected, found) = (counts.value(row), list.value_length(row));
             if expected != found {
                 return Err(TableError::TokenCount {

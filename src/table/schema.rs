@@ -194,14 +194,16 @@ pub mod reference {
             "ref_chosen_token_logps",
             ColumnType::ListFloat32,
             "nat",
-            "Terms of ref_chosen_logps, one per token of chosen_ids; their sum in f64 is that column.",
-        ),
+            "Terms of ref_chosen_logps, one per token of chosen_ids; their sum in f64 is that column. Null in a table that was imported without them.",
+        )
+        .nullable(),
         Column::number(
             "ref_rejected_token_logps",
             ColumnType::ListFloat32,
             "nat",
-            "Terms of ref_rejected_logps, one per token of rejected_ids; their sum in f64 is that column.",
-        ),
+            "Terms of ref_rejected_logps, one per token of rejected_ids; their sum in f64 is that column. Null in a table that was imported without them.",
+        )
+        .nullable(),
     ];
 
     /// Arrow schema of a table with these pass-through columns.
