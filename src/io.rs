@@ -3,7 +3,7 @@
 //! Invariant: a file that exists under its final name is complete. Writers work on a temporary file beside the
 //! target, sync it and rename it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,14 @@ pub enum IoError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// Another process is at work in a folder.
+    #[error("`{path}` is in use by {holder}")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, as its lock file says.
+        holder: String,
     },
     /// A text file is not UTF-8.
     #[error("`{path}` is not UTF-8: first wrong byte at offset {offset}")]
@@ -63,6 +71,7 @@ impl Hint for IoError {
             Self::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("check the owner and the mode of the file and of its folder".into())
             }
+            Self::Locked { .. } => Some("wait for it to end, or use another folder".into()),
             _ => None,
         }
     }
@@ -230,6 +239,72 @@ fn set_common_mode(_: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// The right of one process to work in a folder, for as long as the value lives.
+///
+/// The lock is the system's, on a file that names the holder: it ends with the process, however that ends, so a lock
+/// file left by a killed process is no obstacle.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock file at `path`.
+    ///
+    /// # Errors
+    /// [`IoError::Locked`] if another process (or another lock of this one) holds it.
+    pub fn acquire(path: &Path) -> Result<Self, IoError> {
+        let wrap = |source| IoError::new("lock", path, source);
+        loop {
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(wrap)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let holder = fs::read_to_string(path).unwrap_or_default();
+                    let holder = holder.lines().next().filter(|line| !line.is_empty()).unwrap_or("another process");
+                    return Err(IoError::Locked { path: path.to_owned(), holder: holder.to_owned() });
+                }
+                Err(TryLockError::Error(source)) => return Err(wrap(source)),
+            }
+            // The holder before us deletes the file when it ends: what we have locked may be a file without a name.
+            if !is_same_file(&file, path) {
+                continue;
+            }
+            let lock = Self { path: path.to_owned(), file };
+            lock.name_holder().map_err(wrap)?;
+            return Ok(lock);
+        }
+    }
+
+    fn name_holder(&self) -> io::Result<()> {
+        let mut file = &self.file;
+        file.set_len(0)?;
+        writeln!(file, "process {}", std::process::id())
+    }
+
+    /// Gives the right back and deletes the lock file. A lock that is only dropped leaves its file behind.
+    pub fn release(self) -> Result<(), IoError> {
+        remove(&self.path)
+    }
+}
+
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(named)) => identity(ours) == identity(named),
+        _ => false,
+    }
+}
+
+/// A file that is open cannot be deleted here.
+#[cfg(not(unix))]
+fn is_same_file(_: &File, _: &Path) -> bool {
+    true
+}
+
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -272,6 +347,21 @@ mod tests {
             open_decoded(&path).unwrap().read_to_string(&mut found).unwrap();
             assert_eq!(found, text, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_and_its_file_alone_is_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        write(&path, b"process 1\n").unwrap();
+        let lock = Lock::acquire(&path).unwrap();
+        let error = Lock::acquire(&path).unwrap_err();
+        let us = format!("process {}", std::process::id());
+        assert!(matches!(&error, IoError::Locked { holder, .. } if *holder == us), "{error}");
+        lock.release().unwrap();
+        assert!(!path.exists());
+        drop(Lock::acquire(&path).unwrap());
+        Lock::acquire(&path).unwrap();
     }
 
     #[test]

@@ -9,6 +9,7 @@ const LAYERS: &[&str] = &[
     "error",
     "digest",
     "io",
+    "interrupt",
     "model_source",
     "data",
     "tokenize",
