@@ -142,3 +142,33 @@ fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<(
     writeln!(out)?;
     Ok(())
 }
+
+/// The command line of this process, to be typed again in order to go on: `--fresh` would start again.
+fn resume_command() -> String {
+    let arguments = std::env::args().filter(|argument| argument != "--fresh");
+    arguments.map(|argument| quoted(&argument)).collect::<Vec<_>>().join(" ")
+}
+
+/// An argument as a POSIX shell reads it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_survive_the_shell() {
+        for (argument, want) in
+            [("--out", "--out"), ("runs/a b", "'runs/a b'"), ("", "''"), ("it's", r"'it'\''s'"), ("$HOME", "'$HOME'")]
+        {
+            assert_eq!(quoted(argument), want);
+        }
+    }
+}

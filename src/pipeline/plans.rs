@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use super::Pipeline;
 use super::error::PipelineError;
 use super::settings::{LossSettings, LossType, Optimizer, TrainSettings};
+use super::values::Name;
 use crate::error::nearest;
 use crate::loss::Objective;
 use crate::optim::{AdamWParams, Schedule};
-use crate::precompute::{self, Start};
+use crate::precompute::{self, Pairs, Start};
+use crate::table::reference_folder;
 use crate::tokenize::Rules;
 use crate::{io, train};
 
@@ -23,27 +25,34 @@ const CHECK_PAIRS: usize = 8;
 const CHECK_TOLERANCE: f64 = 1e-3;
 
 impl Pipeline {
-    /// The plan of stage one. `out` is the table's folder; without it, `runs/<name>/reference`.
+    /// The plan of stage one. `out` is the table's folder; without it, `runs/<name>/reference`. A further reference
+    /// goes beside that table, over the same pairs.
     ///
     /// # Errors
     /// If the model, the data or the folder is not set, or a data file does not exist.
-    pub fn precompute_plan(&self, out: Option<&Path>, start: Start) -> Result<precompute::Plan, PipelineError> {
+    pub fn precompute_plan(
+        &self,
+        out: Option<&Path>,
+        reference: Option<&Name>,
+        start: Start,
+    ) -> Result<precompute::Plan, PipelineError> {
         let (data, tokenize, precompute) =
             (&self.settings().data, &self.settings().tokenize, &self.settings().precompute);
-        let files = need(data.files.as_ref(), "data.files", "--data")?.clone();
-        if files.is_empty() {
-            return Err(PipelineError::Missing { key: "data.files", flag: "--data" });
-        }
-        for file in &files {
-            check_exists(file)?;
-        }
+        let table = self.folder(out, REFERENCE, "--out")?;
+        let (pairs, out) = match reference {
+            None => (self.files()?, table),
+            Some(name) => {
+                let out = reference_folder(&table, name.as_str());
+                (Pairs::OfTable(table), out)
+            }
+        };
         Ok(precompute::Plan {
             model: self.model()?,
-            data: files,
+            pairs,
             column_map: data.map.clone().unwrap_or_default(),
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
-            limit: data.limit,
-            out: self.folder(out, REFERENCE, "--out")?,
+            out,
+            reuse: precompute.reuse.clone().unwrap_or_default(),
             rules: Rules {
                 max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?,
                 truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
@@ -54,6 +63,18 @@ impl Pipeline {
             rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
             start,
         })
+    }
+
+    fn files(&self) -> Result<Pairs, PipelineError> {
+        let data = &self.settings().data;
+        let paths = need(data.files.as_ref(), "data.files", "--data")?.clone();
+        if paths.is_empty() {
+            return Err(PipelineError::Missing { key: "data.files", flag: "--data" });
+        }
+        for path in &paths {
+            check_exists(path)?;
+        }
+        Ok(Pairs::Files { paths, limit: data.limit })
     }
 
     /// The plan of stage two. Without `table` and `out`, they are `runs/<name>/reference` and `runs/<name>`.
