@@ -23,6 +23,7 @@ const LAYERS: &[&str] = &[
     "checkpoint",
     "precompute",
     "train",
+    "bench",
     "query",
     "pipeline",
     "cli",

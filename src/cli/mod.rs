@@ -3,6 +3,7 @@
 //! Invariant: standard output is data, standard error is talk, and both go through [`Printer`]. Only this module knows
 //! exit codes and `anyhow`; a subcommand turns its arguments into a plan, runs it and says what came of it.
 
+mod bench;
 mod completions;
 mod env;
 mod failure;
@@ -49,6 +50,7 @@ enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
     Sql(sql::Args),
+    Bench(Box<bench::Args>),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -86,6 +88,7 @@ impl Cli {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Bench(args) => bench::run(*args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }

@@ -45,7 +45,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
     /// Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more files.
-    #[arg(id = "files", long = "data", value_name = "FILE", required_unless_present_any = ["pipeline", "reference_name"])]
+    #[arg(id = "files", long = "data", value_name = "FILE")]
     pub files: Option<Vec<PathBuf>>,
 
     /// Columns of the source by what they are, e.g. `prompt=question,chosen=better,rejected=worse`.
@@ -216,6 +216,6 @@ pub enum Optimizer {
 }
 
 /// A flag with the words of a serde enum.
-fn words<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
+pub(crate) fn words<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(known::words::<T>()).try_map(|text| known::word::<T>(&text))
 }
