@@ -27,15 +27,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     tokenize: TokenizeSettings,
 
-    /// Number format of both passes [default: f32].
+    /// Number format of both passes.
     #[arg(long, value_parser = words::<ScoringDtype>())]
     dtype: Option<ScoringDtype>,
 
-    /// Tokens in one pass [default: 2048].
+    /// Tokens in one pass.
     #[arg(long, value_name = "TOKENS")]
     max_tokens: Option<NonZeroUsize>,
 
-    /// Pairs in one optimiser step [default: 8].
+    /// Pairs in one optimiser step.
     #[arg(long, value_name = "PAIRS")]
     batch_size: Option<NonZeroUsize>,
 

@@ -103,6 +103,9 @@ fn command() -> clap::Command {
         .mut_subcommand("precompute", |command| {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
         })
+        .mut_subcommand("bench", |command| {
+            with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"], &["train"]])
+        })
         .mut_subcommand("train", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
 }
 

@@ -65,7 +65,7 @@ impl Pipeline {
     /// # Errors
     /// If the model or the data is not set, or a data file does not exist.
     pub fn bench_plan(&self, n_repeats: NonZeroUsize) -> Result<bench::Plan, PipelineError> {
-        const N_PAIRS: NonZeroU64 = NonZeroU64::new(32).unwrap();
+        const N_PAIRS: NonZeroU64 = NonZeroU64::MIN.saturating_add(31);
         let Settings { data, precompute, train, .. } = self.settings();
         Ok(bench::Plan {
             model: self.model()?,
