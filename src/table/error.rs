@@ -252,16 +252,13 @@ impl Hint for TableError {
                 "delete `{}` and run the same `piref precompute` again: only its pairs are scored",
                 path.display()
             )),
-            Self::PartMissing { .. } => {
-                Some("run the same `piref precompute` again: it scores only what is missing".into())
-            }
             Self::OtherProvenance { .. } => {
                 Some("`--fresh` starts the table again under the new settings; another `--out` keeps this one".into())
             }
             Self::ManifestVersion { .. } => {
                 Some("read it with the version of piref that wrote it, or run `piref precompute --fresh`".into())
             }
-            Self::Incomplete { .. } => {
+            Self::PartMissing { .. } | Self::Incomplete { .. } => {
                 Some("run the same `piref precompute` again: it scores only what is missing".into())
             }
             Self::NotATable { .. } => Some("name the folder that `piref precompute --out` wrote".into()),
