@@ -73,7 +73,7 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
 pub(crate) fn precompute(plan: &precompute::Plan) -> precompute::Summary {
     match precompute::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
         precompute::Outcome::Finished(summary) => summary,
-        outcome => panic!("nobody has interrupted it: {outcome:?}"),
+        outcome @ precompute::Outcome::Interrupted { .. } => panic!("nobody has interrupted it: {outcome:?}"),
     }
 }
 
