@@ -75,6 +75,7 @@ fn kill_until_done(case: &Case, stage: &str, duration: Duration, rng: &mut ChaCh
 }
 
 /// Runs both cases: one left alone, one killed until `n_kills` have happened, each time from nothing.
+#[expect(clippy::print_stdout, reason = "how many kills there were is what a long run is for")]
 fn killed_runs_match(stage: &str, prepare: &[&str], n_kills: usize) {
     let straight = case();
     for stage in prepare {
