@@ -12,7 +12,7 @@ use super::score::score;
 use super::tokens::{self, Tokens};
 use crate::batch::{Group, pack};
 use crate::io;
-use crate::logprob::KERNEL;
+use crate::logprob;
 use crate::model::{self, Architecture, Decoder, Digests};
 use crate::model_source::ModelSource;
 use crate::table::{
@@ -218,7 +218,7 @@ fn provenance(
             .template_digest()
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
-        kernel: KERNEL.into(),
+        kernel: logprob::kernel().into(),
         max_length: Some(plan.rules.max_length as u64),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: EOS_RULE.into(),
