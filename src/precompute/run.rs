@@ -11,7 +11,7 @@ use super::plan::{Event, Outcome, Plan, Start, Summary};
 use super::tokens::{self, TOKENS};
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::logprob::KERNEL;
+use crate::logprob;
 use crate::model::{self, Architecture, Decoder, Digests};
 use crate::model_source::ModelSource;
 use crate::table::{self, Journal, Manifest, ModelProvenance, Provenance, TableFolder, TemplateProvenance};
@@ -108,7 +108,7 @@ fn conditions(
             .template_digest()
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
-        kernel: KERNEL.into(),
+        kernel: logprob::kernel().into(),
         max_length: Some(plan.rules.max_length as u64),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: EOS_RULE.into(),
