@@ -68,7 +68,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     let (seconds, ()) = median(plan, || steps(plan, &mut model, &mut optimizer, &reference)).map_err(in_model)?;
 
     Ok(Report {
-        kernel: logprob::KERNEL.to_owned(),
+        kernel: logprob::kernel().to_owned(),
         architecture: model.config().architecture.to_string(),
         n_parameters: model.params().n_parameters(),
         n_threads,
