@@ -17,12 +17,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 use serde::Serialize;
 
 pub use failure::{UsageError, report, report_usage};
 pub use printer::{Printer, Verbosity};
 
+use crate::interrupt::{EXIT_CODE, Interrupt};
 use crate::pipeline::{Defaults, Pipeline, PipelineError, Settings};
 
 /// Offline Direct Preference Optimization: the reference model runs once, and its log-probabilities are a table.
@@ -134,6 +136,32 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
     }
 }
 
+/// The wish to stop, as Ctrl-C and SIGTERM express it.
+fn interrupt() -> anyhow::Result<Interrupt> {
+    Interrupt::on_signals().context("cannot handle signals")
+}
+
+/// Says how an interrupted stage goes on; returns the exit code of the process.
+fn interrupted(printer: &mut Printer) -> ExitCode {
+    printer.note(format_args!("go on with: {}", resume_command(std::env::args_os())));
+    ExitCode::from(EXIT_CODE)
+}
+
+/// The command of this process as a shell reads it, without `--fresh`: what is done stays done.
+fn resume_command(arguments: impl Iterator<Item = OsString>) -> String {
+    let words = arguments.filter(|word| word != "--fresh");
+    words.map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+}
+
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// Writes `value` to standard output as one JSON object.
 fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<()> {
     use std::io::Write;
@@ -141,4 +169,18 @@ fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<(
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resume_command_can_be_pasted_into_a_shell() {
+        let words = ["target/piref", "train", "--out", "my run", "--fresh", "--model", "it's", "--seed=7", ""];
+        assert_eq!(
+            resume_command(words.into_iter().map(OsString::from)),
+            r"target/piref train --out 'my run' --model 'it'\''s' --seed=7 ''"
+        );
+    }
 }

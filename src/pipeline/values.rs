@@ -82,7 +82,7 @@ checked_number!(
     |x| (0.0..=1.0).contains(&x)
 );
 
-/// Name of a run: one folder name of letters, digits, `-`, `_` and `.`, not starting with a dot.
+/// Name of a run or of a reference: one folder name of letters, digits, `-`, `_` and `.`, not starting with a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -109,6 +109,14 @@ impl TryFrom<String> for Name {
         } else {
             Err(ValueError::new("a name of letters, digits, `-`, `_` and `.`, not starting with a dot", found))
         }
+    }
+}
+
+impl std::str::FromStr for Name {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Self::try_from(text.to_owned())
     }
 }
 

@@ -21,9 +21,6 @@ use crate::table::{
 };
 use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, TokenStore};
 
-/// The token store of a run, deleted when the table is finished.
-const TOKENS: &str = ".tokens.arrow";
-
 /// Scores the data of the plan with its model; keeps the parts an earlier run has finished.
 ///
 /// # Errors
@@ -40,8 +37,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
     if plan.start == Start::Fresh {
         folder.clear()?;
     }
-    let store_path = plan.out.join(TOKENS);
-    let tokens = tokens::read(plan, &tokenizer, &store_path, &folder.rejects_path(), observe)?;
+    let tokens = tokens::read(plan, &tokenizer, &folder.rejects_path(), observe)?;
     let n_rejected = tokens.rejects.as_ref().map_or(0, |file| file.rows);
     let provenance = provenance(plan, &source, architecture, &tokenizer, &tokens)?;
     let job = Job { plan, folder: &folder, store: &tokens.store, provenance: &provenance };
@@ -71,7 +67,6 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
     let scoring_seconds = scoring.elapsed().as_secs_f64();
     let manifest = Manifest::new(provenance, parts, tokens.rejects);
     folder.finish(&manifest)?;
-    io::remove(&store_path)?;
     Ok(Summary {
         n_pairs,
         n_rejected,

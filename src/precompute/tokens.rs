@@ -29,7 +29,6 @@ const CHUNK: usize = 256;
 pub(super) fn read(
     plan: &Plan,
     tokenizer: &PairTokenizer,
-    store_path: &Path,
     rejects_path: &Path,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Tokens, PrecomputeError> {
@@ -38,7 +37,7 @@ pub(super) fn read(
     }
     let mut sink = Sink {
         tokenizer,
-        store: StoreWriter::create(store_path)?,
+        store: StoreWriter::create(&plan.out)?,
         rejects: RejectsWriter::new(rejects_path),
         chunk: Vec::with_capacity(CHUNK),
         n_pairs: 0,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::Float64Type;
 use piref::data::ColumnMap;
+use piref::interrupt::Interrupt;
 use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::ScoringDtype;
 use piref::optim::{AdamWParams, Schedule, ScheduleKind};
@@ -42,6 +43,8 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
     train::Plan {
         model: "fixtures/tiny".into(),
         table: table.to_owned(),
+        reference: None,
+        other_reference: train::OtherReference::Refuse,
         out: out.to_owned(),
         objective: Objective::Sigmoid {
             beta: Beta::try_from(0.1).unwrap(),
@@ -72,7 +75,24 @@ pub(crate) fn precompute(plan: &precompute::Plan) -> precompute::Summary {
 
 /// Runs stage two and returns its summary.
 pub(crate) fn train(plan: &train::Plan) -> train::Summary {
-    train::run(plan, &mut |_| {}).unwrap()
+    match train::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
+        train::Outcome::Finished(summary) => summary,
+        train::Outcome::Interrupted(at) => panic!("interrupted by nobody: {at:?}"),
+    }
+}
+
+/// Runs stage two until `step` steps are made, as Ctrl-C does after that step.
+pub(crate) fn train_until(plan: &train::Plan, step: u64) -> train::Interruption {
+    let interrupt = Interrupt::default();
+    let outcome = train::run(plan, &interrupt, &mut |event| {
+        if matches!(event, train::Event::Step { metrics, .. } if metrics.step == step) {
+            interrupt.set();
+        }
+    });
+    match outcome.unwrap() {
+        train::Outcome::Interrupted(at) => at,
+        train::Outcome::Finished(summary) => panic!("not interrupted: {summary:?}"),
+    }
 }
 
 /// Names and bytes of all files below a folder.
