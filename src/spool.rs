@@ -5,7 +5,7 @@
 //! mapped file, which the system takes out of memory and back as it likes.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,7 +83,10 @@ impl SpoolWriter {
     }
 
     /// Maps what was written; `typed` makes of each batch what its reader wants to hold.
-    pub fn finish<B, E: From<SpoolError>>(self, mut typed: impl FnMut(RecordBatch) -> Result<B, E>) -> Result<Spool<B>, E> {
+    pub fn finish<B, E: From<SpoolError>>(
+        self,
+        mut typed: impl FnMut(RecordBatch) -> Result<B, E>,
+    ) -> Result<Spool<B>, E> {
         let Self { folder, schema, writer } = self;
         let refused = |source| IoError::new("write a temporary file in", &folder, source);
         let file = writer.into_inner().map_err(|source| SpoolError::new(&folder, source))?;

@@ -4,8 +4,12 @@
 mod cli;
 mod golden;
 mod hostile;
+mod interruption;
 mod invariance;
 mod pipelines;
+mod provenance;
+mod references;
+mod scale;
 mod schemas;
 mod sql;
 mod support;

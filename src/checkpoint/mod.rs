@@ -283,7 +283,8 @@ mod tests {
     fn a_damaged_checkpoint_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let step = save_at(folder.path(), 1, Occasion::Planned);
-        let load = || newest(folder.path()).and_then(|found| found.unwrap().load(&mut params(), AdamWParams::default()));
+        let load =
+            || newest(folder.path()).and_then(|found| found.unwrap().load(&mut params(), AdamWParams::default()));
         load().unwrap();
         for name in [WEIGHTS, MOMENTS, STATE] {
             let path = step.join(name);

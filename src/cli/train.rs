@@ -83,7 +83,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     };
     pipeline.record(Stage::Train, &plan.out)?;
     let summary = match outcome {
-        Outcome::Finished(summary) => summary,
+        Outcome::Finished(summary) => *summary,
         Outcome::Interrupted(interruption) => {
             for line in interrupted_lines(&interruption) {
                 printer.note(line);

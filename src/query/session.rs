@@ -177,8 +177,7 @@ struct TableNames {
 
 impl TableNames {
     fn plain() -> Self {
-        let [pairs, scored, rejects, by_reference] =
-            ["pairs", "scored", "rejects", "by_reference"].map(str::to_owned);
+        let [pairs, scored, rejects, by_reference] = ["pairs", "scored", "rejects", "by_reference"].map(str::to_owned);
         Self { pairs, scored, rejects, by_reference }
     }
 

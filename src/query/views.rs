@@ -39,8 +39,11 @@ pub(super) struct FurtherReference {
 /// A pair that a data set repeats is in every table several times. Its repetitions differ by rounding at most, so the
 /// first of them speaks for all, and no row is joined twice.
 pub(super) fn by_reference(name: &str, pairs: &str, further: &[FurtherReference]) -> String {
-    let mut columns = String::new();
-    let mut joins = String::new();
+    let own =
+        ["pair_id", "source", "row_idx", "chosen_tokens", "rejected_tokens", "ref_chosen_logps", "ref_rejected_logps"];
+    let mut columns: Vec<String> = own.map(|column| format!("p.{column}")).to_vec();
+    columns.push("p.ref_chosen_logps - p.ref_rejected_logps AS ref_margin".into());
+    let mut joins = Vec::new();
     for (idx, FurtherReference { pairs, prefix }) in further.iter().enumerate() {
         let of = format!("r{idx}");
         for (column, sql) in [
@@ -50,20 +53,20 @@ pub(super) fn by_reference(name: &str, pairs: &str, further: &[FurtherReference]
             ("chosen_tokens", format!("{of}.chosen_tokens")),
             ("rejected_tokens", format!("{of}.rejected_tokens")),
         ] {
-            columns += &format!(", {sql} AS {}", quoted(&format!("{prefix}_{column}")));
+            columns.push(format!("{sql} AS {}", quoted(&format!("{prefix}_{column}"))));
         }
-        joins += &format!(
-            " LEFT JOIN (SELECT DISTINCT ON (pair_id) pair_id, ref_chosen_logps, ref_rejected_logps, chosen_tokens, \
+        joins.push(format!(
+            "LEFT JOIN (SELECT DISTINCT ON (pair_id) pair_id, ref_chosen_logps, ref_rejected_logps, chosen_tokens, \
              rejected_tokens FROM {} ORDER BY pair_id, source, row_idx) AS {of} ON p.pair_id = {of}.pair_id",
             quoted(pairs)
-        );
+        ));
     }
     format!(
-        "CREATE VIEW {} AS SELECT p.pair_id, p.source, p.row_idx, p.chosen_tokens, p.rejected_tokens, \
-         p.ref_chosen_logps, p.ref_rejected_logps, p.ref_chosen_logps - p.ref_rejected_logps AS ref_margin{columns} \
-         FROM {} AS p{joins}",
+        "CREATE VIEW {} AS SELECT {} FROM {} AS p {}",
         quoted(name),
-        quoted(pairs)
+        columns.join(", "),
+        quoted(pairs),
+        joins.join(" ")
     )
 }
 

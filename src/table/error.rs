@@ -292,12 +292,15 @@ impl Hint for TableError {
                  an imported table has only sums"
                     .into(),
             ),
-            Self::NoReference { known, .. } if known.is_empty() => {
-                Some("it has none beside its own: `piref precompute --as NAME` scores the same pairs with another model".into())
-            }
+            Self::NoReference { known, .. } if known.is_empty() => Some(
+                "it has none beside its own: `piref precompute --as NAME` scores the same pairs with another model"
+                    .into(),
+            ),
             Self::NoReference { name, known, .. } => Some(match nearest(name, known.iter().map(String::as_str)) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None => format!("there are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+                None => {
+                    format!("there are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+                }
             }),
             Self::Io(error) => error.hint(),
             Self::Spool(error) => error.hint(),

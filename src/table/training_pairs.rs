@@ -16,15 +16,8 @@ use crate::table::{ReferenceTable, TableError, check};
 const BATCH_BYTES: usize = 2 << 20;
 
 /// What is kept of a row. Its order is that of the contract.
-const KEPT: [&str; 7] = [
-    "pair_id",
-    "tokens_id",
-    "prompt_ids",
-    "chosen_ids",
-    "rejected_ids",
-    "ref_chosen_logps",
-    "ref_rejected_logps",
-];
+const KEPT: [&str; 7] =
+    ["pair_id", "tokens_id", "prompt_ids", "chosen_ids", "rejected_ids", "ref_chosen_logps", "ref_rejected_logps"];
 
 /// What is kept as well with [`TokenLogps::Load`].
 const TERMS: [&str; 2] = ["ref_chosen_token_logps", "ref_rejected_token_logps"];
@@ -316,7 +309,10 @@ mod tests {
         let table = ReferenceTable::open(&path).unwrap();
         assert_eq!(table.load_pairs(TokenLogps::Skip, folder.path()).unwrap().len(), 3);
         let error = table.load_pairs(TokenLogps::Load, folder.path()).unwrap_err();
-        assert!(error.to_string().contains("part-00000.parquet`, row 0: expected the log-prob of every token"), "{error}");
+        assert!(
+            error.to_string().contains("part-00000.parquet`, row 0: expected the log-prob of every token"),
+            "{error}"
+        );
         assert!(error.hint().unwrap().contains("humanline"));
     }
 }

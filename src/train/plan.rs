@@ -187,7 +187,7 @@ pub enum Event<'a> {
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// All steps are made.
-    Finished(Summary),
+    Finished(Box<Summary>),
     /// It was asked to stop, and did.
     Interrupted(Interruption),
 }

@@ -54,8 +54,7 @@ impl Inputs {
             Some(name) => ReferenceTable::open_reference(&plan.table, name)?,
         };
         let source = ModelSource::resolve(&plan.model)?;
-        let digests =
-            Digests::of(&source).map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
+        let digests = Digests::of(&source).map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
         let tokenizer = TokenizerFiles::load(&source)?;
         let weights = agreement::check(plan, &table, &digests, &tokenizer, observe)?;
         table.check_digests()?;
@@ -138,8 +137,7 @@ impl<'a> Job<'a> {
             let rows = batches.rows(trainer.state.step).iter();
             let step_pairs: Vec<TrainingPair<'_>> = rows.filter_map(|&row| pairs.get(row as usize)).collect();
             let epoch = batches.epoch_after(trainer.state.step + 1);
-            let metrics = if interrupt.is_set() { None } else { trainer.step(&step_pairs, epoch, interrupt)? };
-            let Some(metrics) = metrics else {
+            let Some(metrics) = trainer.step(&step_pairs, epoch, interrupt)? else {
                 let checkpoint = save_interrupted(plan, &trainer, &metrics_file, saved)?;
                 return Ok(Outcome::Interrupted(Interruption { step: trainer.state.step, n_steps, checkpoint }));
             };
@@ -147,7 +145,8 @@ impl<'a> Job<'a> {
             let is_logged =
                 [1, n_steps].contains(&metrics.step) || metrics.step.is_multiple_of(plan.logging_steps.get());
             observe(Event::Step { metrics: &metrics, n_steps, is_logged });
-            if metrics.step == n_steps || plan.save_steps.is_some_and(|every| metrics.step.is_multiple_of(every.get())) {
+            if metrics.step == n_steps || plan.save_steps.is_some_and(|every| metrics.step.is_multiple_of(every.get()))
+            {
                 metrics_file.sync()?;
                 let path = checkpoint::save(&plan.checkpoints(), &trainer.snapshot(Occasion::Planned))?;
                 saved = metrics.step;
@@ -158,7 +157,7 @@ impl<'a> Job<'a> {
         }
         let policy = self.folder.save_policy(&trainer.model, &self.inputs.source, &self.inputs.tokenizer)?;
         observe(Event::Saved { path: &policy });
-        Ok(Outcome::Finished(Summary {
+        Ok(Outcome::Finished(Box::new(Summary {
             n_steps,
             n_resumed,
             n_pairs: pairs.len(),
@@ -167,7 +166,7 @@ impl<'a> Job<'a> {
             seconds: self.started.elapsed().as_secs_f64(),
             metrics: metrics_path,
             policy,
-        }))
+        })))
     }
 }
 

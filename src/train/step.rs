@@ -51,7 +51,9 @@ pub fn gradient(
     max_tokens: usize,
 ) -> Result<StepGradient, ModelError> {
     let mut step = RunningStep::new(model, pairs, objective, max_tokens);
-    while step.run_next()? {}
+    while !step.is_done() {
+        step.run_next()?;
+    }
     Ok(step.finish())
 }
 
@@ -80,9 +82,14 @@ impl<'a> RunningStep<'a> {
         Self { model, pairs, objective, groups, left, gradients, loss: 0.0, policy: Vec::with_capacity(pairs.len()) }
     }
 
-    /// Runs the next micro-batch; false where none is left.
-    pub(super) fn run_next(&mut self) -> Result<bool, ModelError> {
-        let Some(run) = self.left.next() else { return Ok(false) };
+    /// Whether all micro-batches were run.
+    pub(super) fn is_done(&self) -> bool {
+        self.left.as_slice().is_empty()
+    }
+
+    /// Runs the next micro-batch, if one is left.
+    pub(super) fn run_next(&mut self) -> Result<(), ModelError> {
+        let Some(run) = self.left.next() else { return Ok(()) };
         let weight = 1.0 / self.pairs.len() as f64;
         let batch = GroupBatch::new(&self.groups[run.clone()])?;
         let scored = logprob::token_logps(self.model, &batch, Keep::Tape)?;
@@ -94,8 +101,7 @@ impl<'a> RunningStep<'a> {
             slopes.extend([weight * pair_loss.d_chosen, weight * pair_loss.d_rejected]);
             self.policy.push(logps);
         }
-        scored.backward(self.model, &batch, &slopes, &mut self.gradients)?;
-        Ok(true)
+        scored.backward(self.model, &batch, &slopes, &mut self.gradients)
     }
 
     /// What the micro-batches that were run amount to.

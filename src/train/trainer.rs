@@ -36,10 +36,11 @@ impl Trainer<'_> {
         let step = self.state.step + 1;
         let failed = |source| TrainError::Update { step, source };
         let mut running = RunningStep::new(&self.model, pairs, &plan.objective, plan.max_tokens.get());
-        while running.run_next().map_err(|source| TrainError::Model { model: plan.model.clone(), source })? {
+        while !running.is_done() {
             if interrupt.is_set() {
                 return Ok(None);
             }
+            running.run_next().map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
         }
         let result = running.finish();
         let grad_norm = result.gradients.norm().map_err(failed)?;

@@ -76,7 +76,7 @@ pub(crate) fn precompute(plan: &precompute::Plan) -> precompute::Summary {
 /// Runs stage two and returns its summary.
 pub(crate) fn train(plan: &train::Plan) -> train::Summary {
     match train::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
-        train::Outcome::Finished(summary) => summary,
+        train::Outcome::Finished(summary) => *summary,
         train::Outcome::Interrupted(at) => panic!("interrupted by nobody: {at:?}"),
     }
 }
@@ -92,6 +92,17 @@ pub(crate) fn train_until(plan: &train::Plan, step: u64) -> train::Interruption 
     match outcome.unwrap() {
         train::Outcome::Interrupted(at) => at,
         train::Outcome::Finished(summary) => panic!("not interrupted: {summary:?}"),
+    }
+}
+
+/// Copies the files of a folder.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
     }
 }
 

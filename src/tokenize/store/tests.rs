@@ -171,10 +171,7 @@ fn an_empty_store_is_a_store() {
 fn names_of_the_log_prob_table_are_moved_aside() {
     let folder = tempfile::tempdir().unwrap();
     let extra = json!({"source": "web", "ref_chosen_logps": -1.5, "score": 2});
-    let store = write(
-        folder.path(),
-        &[(pair(0, plain("a", "b", "c"), &extra), tokens(vec![1], vec![2], vec![3]))],
-    );
+    let store = write(folder.path(), &[(pair(0, plain("a", "b", "c"), &extra), tokens(vec![1], vec![2], vec![3]))]);
     let columns = store.pass_through_columns(&store.slice(0..1).unwrap()).unwrap();
     let names: Vec<&str> = columns.iter().map(|(field, _)| field.name().as_str()).collect();
     assert_eq!(names, ["source_in_data", "ref_chosen_logps_in_data", "score"]);
