@@ -40,7 +40,7 @@ pub(crate) struct Args {
 
     /// Train although the table's reference is another model than the policy starts from: on from an earlier policy, or
     /// against another model's log-probs. The tokenizer has to be the table's in any case.
-    #[arg(long)]
+    #[arg(id = "allows_other_reference", long = "allow-other-reference")]
     allow_other_reference: bool,
 
     /// Take the pairs in the order of the table.
