@@ -127,11 +127,6 @@ pub fn map_file(file: &File, path: &Path) -> Result<Mmap, IoError> {
     map.map_err(|source| IoError::new("map", path, source))
 }
 
-/// A file on the disk of `folder` that has no name: it is gone with its last handle or map, however the process ends.
-pub fn nameless(folder: &Path) -> Result<File, IoError> {
-    tempfile::tempfile_in(folder).map_err(|source| IoError::new("create a temporary file in", folder, source))
-}
-
 /// Creates a folder and its parents, durably.
 pub fn create_dir(path: &Path) -> Result<(), IoError> {
     if path.is_dir() {
@@ -181,10 +176,22 @@ pub fn remove_dir(path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Deletes what a process that was killed in [`write_dir`] or [`remove_dir`] left beside `path`.
+/// Deletes what a process that was killed in [`write()`], [`write_dir`] or [`remove_dir`] left beside `path`.
 pub fn remove_halves(path: &Path) -> Result<(), IoError> {
     remove_tree(&hidden(path, "partial"))?;
-    remove_tree(&hidden(path, "removed"))
+    remove_tree(&hidden(path, "removed"))?;
+    let folder = parent(path);
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let start = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    for entry in list(folder)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&start) && name.ends_with(".partial") && entry.is_file() {
+            remove(&entry)?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_tree(path: &Path) -> Result<(), IoError> {
@@ -238,12 +245,23 @@ fn sync_tree(folder: &Path) -> Result<(), IoError> {
     sync(folder)
 }
 
+/// Renames a folder onto a name that is free, or a file onto any name, and makes the rename durable.
+pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
+    fs::rename(from, to).map_err(|source| IoError::new("rename", from, source))?;
+    sync_parent(to)
+}
+
 /// Copies a file; an existing target is replaced at once.
 pub fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     let mut source = open(from)?;
     let mut target = AtomicFile::create(to)?;
     io::copy(&mut source, &mut target).map_err(|error| IoError::new("copy", from, error))?;
     target.commit()
+}
+
+/// A file without a name in the file system of `folder`, to be written and read back: it is gone with its handle.
+pub fn scratch(folder: &Path) -> Result<File, IoError> {
+    tempfile::tempfile_in(folder).map_err(|source| IoError::new("create a file in", folder, source))
 }
 
 /// Writes a whole file at once: temporary file, sync, rename.
@@ -354,10 +372,12 @@ impl Lock {
         file.set_len(0)?;
         writeln!(file, "process {}", std::process::id())
     }
+}
 
-    /// Gives the right back and deletes the lock file. A lock that is only dropped leaves its file behind.
-    pub fn release(self) -> Result<(), IoError> {
-        remove(&self.path)
+/// Deletes the lock file, then lets go of it; a file that cannot be deleted is no obstacle to the next.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = remove(&self.path);
     }
 }
 
@@ -417,6 +437,11 @@ mod tests {
         assert!(refused.is_err() && read(&path.join("weights")).unwrap() == b"one");
         // As a kill in the middle of an earlier replacement leaves it.
         create_dir(&hidden(&path, "removed")).unwrap();
+        fs::write(path.with_file_name(".policy.Xy12.partial"), "half").unwrap();
+        fs::write(path.with_file_name(".policy.kept"), "another's").unwrap();
+        remove_halves(&path).unwrap();
+        assert_eq!(list(path.parent().unwrap()).unwrap(), [path.with_file_name(".policy.kept"), path.clone()]);
+        remove(&path.with_file_name(".policy.kept")).unwrap();
         write_dir(&path, fill(b"three")).unwrap();
         assert_eq!(read(&path.join("weights")).unwrap(), b"three");
         assert_eq!(list(path.parent().unwrap()).unwrap(), std::slice::from_ref(&path));
@@ -452,9 +477,8 @@ mod tests {
         let error = Lock::acquire(&path).unwrap_err();
         let us = format!("process {}", std::process::id());
         assert!(matches!(&error, IoError::Locked { holder, .. } if *holder == us), "{error}");
-        lock.release().unwrap();
+        drop(lock);
         assert!(!path.exists());
-        drop(Lock::acquire(&path).unwrap());
         Lock::acquire(&path).unwrap();
     }
 

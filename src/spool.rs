@@ -68,7 +68,7 @@ pub struct SpoolWriter {
 impl SpoolWriter {
     /// Starts a spool for rows of `schema`, on the disk of `folder`.
     pub fn create(folder: &Path, schema: SchemaRef) -> Result<Self, SpoolError> {
-        let file = BufWriter::with_capacity(1 << 20, io::nameless(folder)?);
+        let file = BufWriter::with_capacity(1 << 20, io::scratch(folder)?);
         let writer = FileWriter::try_new(file, &schema).map_err(|source| SpoolError::new(folder, source))?;
         Ok(Self { folder: folder.to_owned(), schema, writer })
     }

@@ -61,7 +61,7 @@ fn ctrl_c_ends_a_run_at_a_checkpoint_and_the_command_it_prints_ends_the_run() {
     );
     assert!(!case.path().join("my run/policy").exists() && !case.path().join("my run/train/.piref.lock").exists());
 
-    let resume = said.lines().find_map(|line| line.strip_prefix("go on with: ")).unwrap();
+    let resume = said.lines().find_map(|line| line.strip_prefix("to go on: ")).unwrap();
     assert!(resume.contains("--out 'my run'") && !resume.contains("--fresh"), "{resume}");
     let resumed = Command::new("sh").args(["-c", resume]).current_dir(case.path()).output().unwrap();
     assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
@@ -83,6 +83,6 @@ fn a_second_process_on_a_run_is_refused_while_the_first_is_at_work() {
     let holder = format!(".piref.lock` is in use by process {}", std::process::id());
     assert!(refused.stderr.contains(&holder), "{refused}");
     assert!(!case.path().join("run/train/metrics.jsonl").exists());
-    lock.release().unwrap();
+    drop(lock);
     case.run(train("run")).success();
 }

@@ -45,7 +45,8 @@ fn other_data_in_the_same_folder_is_scored_again() {
     let folder = tempfile::tempdir().unwrap();
     let plan = stages::precompute_plan(&folder.path().join("table"));
     stages::precompute(&plan);
-    let other = precompute::Plan { data: vec!["fixtures/pairs/openai.jsonl".into()], ..plan.clone() };
+    let pairs = precompute::Pairs::Files { paths: vec!["fixtures/pairs/openai.jsonl".into()], limit: None };
+    let other = precompute::Plan { pairs, ..plan.clone() };
     let summary = stages::precompute(&other);
     assert_eq!((summary.n_scored, summary.n_pairs), (10, 10));
     assert_eq!(Manifest::load(&plan.out).unwrap().parts.len(), 1);

@@ -24,6 +24,7 @@ const LAYERS: &[&str] = &[
     "checkpoint",
     "precompute",
     "train",
+    "bench",
     "query",
     "pipeline",
     "cli",

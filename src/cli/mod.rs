@@ -3,6 +3,7 @@
 //! Invariant: standard output is data, standard error is talk, and both go through [`Printer`]. Only this module knows
 //! exit codes and `anyhow`; a subcommand turns its arguments into a plan, runs it and says what came of it.
 
+mod bench;
 mod completions;
 mod env;
 mod failure;
@@ -17,14 +18,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 use serde::Serialize;
 
 pub use failure::{UsageError, report, report_usage};
 pub use printer::{Printer, Verbosity};
 
-use crate::interrupt::{EXIT_CODE, Interrupt};
 use crate::pipeline::{Defaults, Pipeline, PipelineError, Settings};
 
 /// Offline Direct Preference Optimization: the reference model runs once, and its log-probabilities are a table.
@@ -51,6 +50,7 @@ enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
     Sql(sql::Args),
+    Bench(Box<bench::Args>),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -88,6 +88,7 @@ impl Cli {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Bench(args) => bench::run(*args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }
@@ -101,6 +102,9 @@ fn command() -> clap::Command {
     command
         .mut_subcommand("precompute", |command| {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
+        })
+        .mut_subcommand("bench", |command| {
+            with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"], &["train"]])
         })
         .mut_subcommand("train", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
 }
@@ -136,32 +140,6 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
     }
 }
 
-/// The wish to stop, as Ctrl-C and SIGTERM express it.
-fn interrupt() -> anyhow::Result<Interrupt> {
-    Interrupt::on_signals().context("cannot handle signals")
-}
-
-/// Says how an interrupted stage goes on; returns the exit code of the process.
-fn interrupted(printer: &mut Printer) -> ExitCode {
-    printer.note(format_args!("go on with: {}", resume_command(std::env::args_os())));
-    ExitCode::from(EXIT_CODE)
-}
-
-/// The command of this process as a shell reads it, without `--fresh`: what is done stays done.
-fn resume_command(arguments: impl Iterator<Item = OsString>) -> String {
-    let words = arguments.filter(|word| word != "--fresh");
-    words.map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
-}
-
-fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 /// Writes `value` to standard output as one JSON object.
 fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<()> {
     use std::io::Write;
@@ -171,16 +149,32 @@ fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<(
     Ok(())
 }
 
+/// The command line of this process, to be typed again in order to go on: `--fresh` would start again.
+fn resume_command() -> String {
+    let arguments = std::env::args().filter(|argument| argument != "--fresh");
+    arguments.map(|argument| quoted(&argument)).collect::<Vec<_>>().join(" ")
+}
+
+/// An argument as a POSIX shell reads it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_resume_command_can_be_pasted_into_a_shell() {
-        let words = ["target/piref", "train", "--out", "my run", "--fresh", "--model", "it's", "--seed=7", ""];
-        assert_eq!(
-            resume_command(words.into_iter().map(OsString::from)),
-            r"target/piref train --out 'my run' --model 'it'\''s' --seed=7 ''"
-        );
+    fn arguments_survive_the_shell() {
+        for (argument, want) in
+            [("--out", "--out"), ("runs/a b", "'runs/a b'"), ("", "''"), ("it's", r"'it'\''s'"), ("$HOME", "'$HOME'")]
+        {
+            assert_eq!(quoted(argument), want);
+        }
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
 use super::{OutputFormat, Printer, print_json};
+use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
 use crate::train::{self, Event, Interruption, Outcome, Start, StepMetrics, Summary};
@@ -76,7 +77,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.model).with_context(failed)?;
 
-    let interrupt = super::interrupt()?;
+    let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
         let mut progress = Progress::new(printer);
         train::run(&plan, &interrupt, &mut |event| show(&event, &mut progress)).with_context(failed)?
@@ -86,9 +87,9 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         Outcome::Finished(summary) => *summary,
         Outcome::Interrupted(interruption) => {
             for line in interrupted_lines(&interruption) {
-                printer.note(line);
+                printer.error(line);
             }
-            return Ok(super::interrupted(printer));
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
     };
 
@@ -137,6 +138,7 @@ fn interrupted_lines(interruption: &Interruption) -> Vec<String> {
     let Interruption { step, n_steps, checkpoint } = interruption;
     let mut lines = vec![format!("interrupted after step {step} of {n_steps}")];
     lines.extend(checkpoint.as_ref().map(|path| format!("checkpoint: {}", path.display())));
+    lines.push(format!("to go on: {}", super::resume_command()));
     lines
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +113,8 @@ impl TryFrom<String> for Name {
     }
 }
 
-impl std::str::FromStr for Name {
+/// As a flag has it.
+impl FromStr for Name {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {

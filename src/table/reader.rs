@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::io;
 use crate::table::part_reader::{PartBatches, PartReader};
 use crate::table::schema::reference;
-use crate::table::{FileRecord, Manifest, Provenance, TableError, parquet_file};
+use crate::table::{FileRecord, Manifest, Provenance, TableError, check, parquet_file};
 
 /// A log-prob table: a folder with its manifest, or a single part.
 ///
@@ -140,6 +140,21 @@ impl ReferenceTable {
         columns: &[&str],
     ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
         Ok(self.part_batches(columns)?.map(|item| item.map(|(_, batch)| batch)))
+    }
+
+    /// The same, each batch checked: what is no log-prob, or a list of another length than counted, is an error with
+    /// its place.
+    ///
+    /// # Errors
+    /// As [`batches`](Self::batches).
+    pub fn checked_batches(
+        &self,
+        columns: &[&str],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
+        let check = |(place, batch): (BatchPlace, RecordBatch)| {
+            check::rows(&place.path, place.first_row, &batch).map(|()| batch)
+        };
+        Ok(self.part_batches(columns)?.map(move |item| item.and_then(check)))
     }
 
     /// The same, with the part of each batch.

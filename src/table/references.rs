@@ -10,16 +10,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::io;
+use crate::table::folder::REFERENCES;
 use crate::table::manifest::MANIFEST;
-use crate::table::{ReferenceTable, TableError};
-
-/// Folder of the further references in the folder of a table.
-pub const REFERENCES: &str = "references";
-
-/// Where the further reference `name` of the table in `folder` is, or would be.
-pub fn reference_folder(folder: &Path, name: &str) -> PathBuf {
-    folder.join(REFERENCES).join(name)
-}
+use crate::table::{ReferenceTable, TableError, reference_folder};
 
 /// The finished further references of a table, by name, with their folders. An unfinished one is none yet; a table
 /// that is a single file has none.

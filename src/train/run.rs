@@ -31,11 +31,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let started = Instant::now();
     let inputs = Inputs::open(plan, observe)?;
     let folder = RunFolder::claim(plan)?;
-    let outcome = Job { plan, folder: &folder, inputs: &inputs, interrupt, started }.run(observe);
-    let released = folder.release();
-    let outcome = outcome?;
-    released?;
-    Ok(outcome)
+    Job { plan, folder: &folder, inputs: &inputs, interrupt, started }.run(observe)
 }
 
 /// What a run reads, checked before anything is written.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::error::TrainError;
+use super::metrics::METRICS;
 use super::plan::{Event, Plan, Start};
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, Lock};
@@ -15,11 +16,11 @@ use crate::model::{Decoder, ModelError, export};
 use crate::model_source::ModelSource;
 use crate::tokenize::TokenizerFiles;
 
-/// A run folder that is ours, locked.
+/// A run folder that is ours, and nobody else's as long as this value lives.
 #[derive(Debug)]
 pub(super) struct RunFolder<'a> {
     plan: &'a Plan,
-    lock: Lock,
+    _lock: Lock,
 }
 
 impl<'a> RunFolder<'a> {
@@ -30,7 +31,7 @@ impl<'a> RunFolder<'a> {
     pub(super) fn claim(plan: &'a Plan) -> Result<Self, TrainError> {
         refuse_folders_of_others(plan)?;
         io::create_dir(&plan.train_folder())?;
-        Ok(Self { plan, lock: Lock::acquire(&plan.train_folder().join(".piref.lock"))? })
+        Ok(Self { plan, _lock: Lock::acquire(&plan.train_folder().join(".piref.lock"))? })
     }
 
     /// Finds the checkpoint to go on from, or deletes the earlier run where the plan starts again.
@@ -47,8 +48,9 @@ impl<'a> RunFolder<'a> {
             io::remove_dir(&policy)?;
             io::remove_dir(&checkpoints)?;
         }
-        io::remove_halves(&policy)?;
-        io::remove_halves(&checkpoints)?;
+        for path in [&policy, &checkpoints, &self.plan.out.join(METRICS), &self.plan.out.join("plan.toml")] {
+            io::remove_halves(path)?;
+        }
         io::create_dir(&checkpoints)?;
         let Some(newest) = checkpoint::newest(&checkpoints)? else { return Ok(None) };
         newest.check(trajectory)?;
@@ -77,11 +79,6 @@ impl<'a> RunFolder<'a> {
             Ok::<_, TrainError>(tokenizer.save(source, folder)?)
         })?;
         Ok(policy)
-    }
-
-    /// Lets others work in it.
-    pub(super) fn release(self) -> Result<(), TrainError> {
-        Ok(self.lock.release()?)
     }
 }
 
