@@ -39,6 +39,7 @@
 //! | [`error`] | the `Hint` trait | no catch-all error: each layer has its own enum with the place in it |
 //! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
 //! | [`io`] | all file access | a file under its final name is complete |
+//! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
 //! | [`model_source`] | where a model is | nothing is downloaded |
 //! | [`data`] | preference pairs as text | a row becomes a pair or a reject with its place, never neither |
@@ -77,6 +78,8 @@ pub mod error;
 pub mod digest;
 
 pub mod io;
+
+pub mod spool;
 
 pub mod interrupt;
 

@@ -9,6 +9,7 @@ const LAYERS: &[&str] = &[
     "error",
     "digest",
     "io",
+    "spool",
     "interrupt",
     "model_source",
     "data",
@@ -34,7 +35,7 @@ const NARROW: &[(&str, &[&str])] = &[
     // Arithmetic on four numbers: no files, no tensors.
     ("loss", &["error"]),
     // What was scored, not what scored it.
-    ("table", &["error", "digest", "io", "data"]),
+    ("table", &["error", "digest", "io", "spool", "data"]),
     // Neither model nor training.
     ("query", &["error", "digest", "io", "data", "table"]),
     // Pure functions.

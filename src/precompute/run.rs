@@ -8,9 +8,8 @@ use super::error::PrecomputeError;
 use super::fill::{Done, Filler};
 use super::inventory::{Job, Work, check_conditions};
 use super::plan::{Event, Outcome, Plan, Start, Summary};
-use super::tokens::{self, TOKENS};
+use super::tokens;
 use crate::interrupt::Interrupt;
-use crate::io;
 use crate::logprob;
 use crate::model::{self, Architecture, Decoder, Digests};
 use crate::model_source::ModelSource;
@@ -66,7 +65,6 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let scoring_seconds = scoring.elapsed().as_secs_f64();
 
     let manifest = Manifest::new(provenance, parts, folder.accept_rejects(tokens.rejects)?);
-    io::remove(&plan.out.join(TOKENS))?;
     let rejects = manifest.rejects.is_some().then(|| folder.rejects_path());
     folder.finish(&manifest)?;
     Ok(Outcome::Finished(Summary {

@@ -20,9 +20,6 @@ pub(super) struct Tokens {
     pub(super) rejects: Option<FileRecord>,
 }
 
-/// The token store of a run, deleted when the table is finished.
-pub(super) const TOKENS: &str = ".tokens.arrow";
-
 /// Pairs tokenised together: enough for the tokenizer's threads, small in memory.
 const CHUNK: usize = 256;
 
@@ -49,7 +46,7 @@ pub(super) fn read(
     let mut sink = Sink {
         tokenizer,
         limit,
-        store: StoreWriter::create(&folder.path().join(TOKENS))?,
+        store: StoreWriter::create(folder.path())?,
         rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
         chunk: Vec::with_capacity(CHUNK),
         n_pairs: 0,

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
-use crate::error::Hint;
+use crate::error::{Hint, nearest};
 use crate::io::IoError;
+use crate::spool::SpoolError;
 use crate::table::provenance::Difference;
 
 /// What can be wrong with a reference table, with the place.
@@ -68,6 +69,26 @@ pub enum TableError {
         row: usize,
         /// Column with the null.
         column: &'static str,
+    },
+    /// Log-probs of single tokens that a table does not have.
+    #[error("`{}`, row {row}: expected the log-prob of every token in `{column}`, found null", path.display())]
+    NoTokenLogps {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// The column.
+        column: &'static str,
+    },
+    /// A further reference that a table does not have.
+    #[error("table `{}` has no reference `{name}`", path.display())]
+    NoReference {
+        /// The table.
+        path: PathBuf,
+        /// As asked for.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
     },
     /// A column that is missing or of another type.
     #[error("`{}`: expected column `{column}` of type {expected}, found {found}", path.display())]
@@ -232,6 +253,9 @@ pub enum TableError {
     /// A file.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The disk under the pairs that are being trained on.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// A state that the code excludes.
     #[error("internal error: {what}")]
     Internal {
@@ -264,7 +288,23 @@ impl Hint for TableError {
             Self::NotATable { .. } => Some("name the folder that `piref precompute --out` wrote".into()),
             Self::NotOurs { .. } => Some("name an empty or new folder".into()),
             Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
+            Self::NoTokenLogps { .. } => Some(
+                "losses that cut or clamp a completion (LD-DPO, humanline) need them: `piref precompute` writes them, \
+                 an imported table has only sums"
+                    .into(),
+            ),
+            Self::NoReference { known, .. } if known.is_empty() => Some(
+                "it has none beside its own: `piref precompute --as NAME` scores the same pairs with another model"
+                    .into(),
+            ),
+            Self::NoReference { name, known, .. } => Some(match nearest(name, known.iter().map(String::as_str)) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => {
+                    format!("there are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+                }
+            }),
             Self::Io(error) => error.hint(),
+            Self::Spool(error) => error.hint(),
             _ => None,
         }
     }

@@ -30,7 +30,7 @@ const LOCK: &str = ".piref.lock";
 const PREVIOUS: &str = ".previous";
 
 /// Folder of the tables of further references.
-const REFERENCES: &str = "references";
+pub(super) const REFERENCES: &str = "references";
 
 /// Rejects of a run that has not been found good yet.
 const INCOMING_REJECTS: &str = ".rejects.incoming.parquet";

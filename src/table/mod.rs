@@ -4,6 +4,9 @@
 //! `schemas/reference.v1.toml`, spelt again in [`schema`]; the conditions under which its numbers hold stand in the
 //! manifest and in the footer of every part ([`Provenance`]).
 //!
+//! The same pairs scored by further models are tables in the folder of the first: `TABLE/references/NAME/`
+//! ([`references`]).
+//!
 //! Invariants: a log-prob in a table is finite and at most 0; a folder with a manifest is a finished table; a file
 //! that is not ours is neither deleted nor mixed with ours.
 
@@ -16,6 +19,7 @@ mod parquet_file;
 mod part_reader;
 mod provenance;
 mod reader;
+mod references;
 mod rejects;
 pub mod schema;
 mod training_pairs;
@@ -28,6 +32,7 @@ pub use manifest::{MANIFEST, Manifest};
 pub use parquet_file::{FileRecord, ParquetFile};
 pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, TemplateProvenance};
 pub use reader::ReferenceTable;
+pub use references::references;
 pub use rejects::{REJECTS, RejectsWriter};
 pub use training_pairs::{TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
 pub use writer::{PairTokenLogps, Part, assemble, part_name, unscored, write_part};

@@ -136,7 +136,8 @@ fn train() {
     Optimise a policy from the log-prob table; the reference model is not loaded.
 
     From a pipeline file the table is `runs/<name>/reference` and the run goes to `runs/<name>`. A run
-    that was interrupted goes on from its newest checkpoint.
+    that was interrupted (Ctrl-C ends it at a checkpoint, with exit code 130) or killed goes on from its
+    newest checkpoint when the same command is run again.
 
     Usage: piref train [OPTIONS] [PIPELINE]
 
@@ -154,6 +155,10 @@ fn train() {
 
           --out <RUN>
               Folder of the run: metrics, checkpoints and the policy go there
+
+          --reference <NAME>
+              Further reference of the table to train against, by the name `piref precompute --as` gave
+              it. Default: the table's own
 
           --dtype <DTYPE>
               Number format the policy computes in [default: f32]
@@ -224,11 +229,16 @@ fn train() {
           --label-smoothing <SHARE>
               Share of the labels taken to be flipped, in [0, 0.5) [default: 0.0]
 
+          --allow-other-reference
+              Train although the table's reference is another model than the policy starts from: on from
+              an earlier policy, or against another model's log-probs. The tokenizer has to be the
+              table's in any case
+
           --no-shuffle
               Take the pairs in the order of the table
 
           --fresh
-              Delete the checkpoints and the metrics of an earlier run, and start again
+              Delete the checkpoints, the metrics and the policy of an earlier run, and start again
 
           --output-format <FORMAT>
               Form of the summary on standard output
@@ -258,8 +268,9 @@ fn sql() {
     stdout:
     Query log-prob tables, metrics and data files with SQL.
 
-    A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; a run folder, or
-    the pipeline file it came from, adds `metrics`; a data file has the name of the file.
+    A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; what further
+    references say of its pairs is `pairs_NAME`, and `by_reference` has them side by side. A run folder,
+    or the pipeline file it came from, adds `metrics`; a data file has the name of the file.
 
     Usage: piref sql [OPTIONS] [PATH]...
 
