@@ -53,6 +53,8 @@
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`train`] | stage two | no function takes two models |
+//! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
+//! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
@@ -104,6 +106,10 @@ pub mod checkpoint;
 pub mod precompute;
 
 pub mod train;
+
+pub mod verify;
+
+pub mod inspect;
 
 pub mod query;
 

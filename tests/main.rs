@@ -10,3 +10,4 @@ mod schemas;
 mod sql;
 mod support;
 mod tidy;
+mod verify;

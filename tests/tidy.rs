@@ -23,6 +23,8 @@ const LAYERS: &[&str] = &[
     "checkpoint",
     "precompute",
     "train",
+    "verify",
+    "inspect",
     "query",
     "pipeline",
     "cli",

@@ -153,17 +153,29 @@ pub fn newest(folder: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
     if !folder.is_dir() {
         return Ok(None);
     }
-    let step = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("step-")?.parse::<u64>().ok();
-    let Some(path) = io::list(folder)?.into_iter().filter(|path| step(path).is_some()).max_by_key(step) else {
-        return Ok(None);
-    };
-    let state_path = path.join(STATE);
-    let state = serde_json::from_slice(&io::read(&state_path)?)
-        .map_err(|source| CheckpointError::State { path: state_path, source })?;
-    Ok(Some(Checkpoint { path, state }))
+    let newest = io::list(folder)?.into_iter().filter_map(|path| Some((step(&path)?, path))).max();
+    newest.map(|(_, path)| Checkpoint::open(&path)).transpose()
+}
+
+/// Number in a name like `step-40`.
+fn step(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
 }
 
 impl Checkpoint {
+    /// Whether a folder has the name of a checkpoint; such a folder is complete.
+    pub fn is_one(path: &Path) -> bool {
+        step(path).is_some()
+    }
+
+    /// Opens the checkpoint in a folder; its tensors stay on disk.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let state_path = path.join(STATE);
+        let state = serde_json::from_slice(&io::read(&state_path)?)
+            .map_err(|source| CheckpointError::State { path: state_path, source })?;
+        Ok(Self { path: path.to_owned(), state })
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

@@ -4,13 +4,16 @@
 //! exit codes and `anyhow`; a subcommand turns its arguments into a plan, runs it and says what came of it.
 
 mod completions;
+mod diff;
 mod env;
 mod failure;
+mod inspect;
 mod precompute;
 mod printer;
 mod progress;
 mod sql;
 mod train;
+mod verify;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -49,6 +52,9 @@ enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
     Sql(sql::Args),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+    Diff(diff::Args),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -86,6 +92,9 @@ impl Cli {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Verify(args) => verify::run(args, printer),
+            Command::Inspect(args) => inspect::run(&args, printer),
+            Command::Diff(args) => diff::run(&args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }

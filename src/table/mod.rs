@@ -8,10 +8,13 @@
 //! that is not ours is neither deleted nor mixed with ours.
 
 mod check;
+mod diff;
 mod error;
+mod findings;
 mod folder;
 mod manifest;
 mod parquet_file;
+mod parquet_input;
 mod part_reader;
 mod provenance;
 mod reader;
@@ -20,10 +23,16 @@ pub mod schema;
 mod training_pairs;
 mod writer;
 
+pub(crate) use check::{Answer, problems};
+pub use diff::{Deltas, Rows, TableDiff, diff};
 pub use error::TableError;
+pub use findings::{Finding, FindingsWriter, Level};
+pub(crate) use folder::is_part_name;
 pub use folder::{ScannedPart, TableFolder};
 pub use manifest::{MANIFEST, Manifest};
 pub use parquet_file::{FileRecord, ParquetFile};
+pub(crate) use parquet_input::{ParquetInput, refuse_other_versions};
+pub(crate) use part_reader::PartReader;
 pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, TemplateProvenance};
 pub use reader::ReferenceTable;
 pub use rejects::{REJECTS, RejectsWriter};
