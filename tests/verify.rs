@@ -45,8 +45,8 @@ fn findings(path: &Path) -> Vec<Finding> {
     verified(&Plan { table: path.to_owned(), model: None, data: Vec::new() }).1
 }
 
-fn model_check(model: &str) -> Option<ModelCheck> {
-    Some(ModelCheck { model: model.into(), sample: 8, seed: 42, tolerance: 1e-3, max_tokens: 1024 })
+fn model_check(model: &str) -> ModelCheck {
+    ModelCheck { model: model.into(), sample: 8, seed: 42, tolerance: 1e-3, max_tokens: 1024 }
 }
 
 #[track_caller]
@@ -90,7 +90,7 @@ fn a_clean_table_passes_with_its_model_and_its_data() {
     let folder = table(5, 16);
     let plan = Plan {
         table: folder.path().join("table"),
-        model: model_check("fixtures/tiny"),
+        model: Some(model_check("fixtures/tiny")),
         data: vec![folder.path().join("bad.jsonl"), "fixtures/pairs/standard.jsonl".into()],
     };
     let (summary, found) = verified(&plan);
@@ -108,7 +108,7 @@ fn a_clean_table_passes_with_its_model_and_its_data() {
 fn one_part_alone_is_checked_as_far_as_it_goes() {
     let folder = table(5, 16);
     let part = folder.path().join("table/part-00001.parquet");
-    let (summary, found) = verified(&Plan { table: part, model: model_check("fixtures/tiny"), data: Vec::new() });
+    let (summary, found) = verified(&Plan { table: part, model: Some(model_check("fixtures/tiny")), data: Vec::new() });
     check(&found, &[]);
     assert_eq!((summary.n_pairs, summary.rescored.unwrap().n_pairs), (5, 5));
 }
@@ -297,8 +297,11 @@ fn another_model_is_named_by_what_differs_and_by_its_log_probs() {
         bytes[at + 3] ^= 0x80;
     }
     fs::write(&weights, bytes).unwrap();
-    let plan =
-        Plan { table: folder.path().join("table"), model: model_check(other.to_str().unwrap()), data: Vec::new() };
+    let plan = Plan {
+        table: folder.path().join("table"),
+        model: Some(model_check(other.to_str().unwrap())),
+        data: Vec::new(),
+    };
     let (summary, found) = verified(&plan);
     let model: Vec<&Finding> = found.iter().filter(|finding| finding.check == "model").collect();
     assert_eq!(model.len(), 1, "{model:?}");
@@ -315,7 +318,7 @@ fn log_probs_that_were_shifted_whole_are_found_by_scoring_again() {
     let table = folder.path().join("table");
     stages::shift_logps(&table, -0.25);
     check(&findings(&table), &[]);
-    let (summary, found) = verified(&Plan { table, model: model_check("fixtures/tiny"), data: Vec::new() });
+    let (summary, found) = verified(&Plan { table, model: Some(model_check("fixtures/tiny")), data: Vec::new() });
     assert_eq!(found.len(), 8, "the chosen side of every pair of the sample: {found:?}");
     assert!(found.iter().all(|finding| finding.check == "rescore" && (finding.value.unwrap() - 0.25).abs() < 1e-3));
     assert_eq!(summary.n_errors, 8);

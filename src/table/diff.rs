@@ -4,7 +4,7 @@
 //! those with other tokens. What is left is in one table only. Memory: about 64 bytes a row of the first table and one
 //! bit a row of the second, which is read once a round.
 
-use arrow::array::{Array, AsArray, Int32Array, RecordBatch, StringArray};
+use arrow::array::{AsArray, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, Int32Type};
 use serde::Serialize;
 
@@ -176,8 +176,8 @@ impl IndexedRows {
             Round::SameTokens => kept.tokens == tokens,
             Round::SamePair => true,
         };
-        let same_pair = self.rows[start..].iter_mut().take_while(|kept| kept.pair == pair);
-        let kept = same_pair.into_iter().find(|kept| !kept.is_taken && is_alike(kept))?;
+        let mut same_pair = self.rows[start..].iter_mut().take_while(|kept| kept.pair == pair);
+        let kept = same_pair.find(|kept| !kept.is_taken && is_alike(kept))?;
         kept.is_taken = true;
         Some(*kept)
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a folder with a manifest holds a finished table.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +126,7 @@ impl Manifest {
     pub(crate) fn problems(&self, folder: &Path) -> Vec<TableError> {
         let path = folder.join(MANIFEST);
         let rows = |part: &Part| u128::from(part.file.rows);
-        let counts = [
+        let counts: [(&'static str, u128, u64); 2] = [
             ("n_pairs", self.parts.iter().map(rows).sum(), self.n_pairs),
             ("n_rejected", self.rejects.as_ref().map_or(0, |rejects| rejects.rows.into()), self.n_rejected),
         ];

@@ -264,9 +264,9 @@ pub mod rejects {
         Column::text("source", "Source file, as it was given."),
         Column::number("row_idx", ColumnType::Int64, ROWS, "Row of the source file, from 0."),
         Column::number(
-            ("line", "[1, inf)"),
-            ColumnType::Int64,
             "line",
+            ColumnType::Int64,
+            ("line", "[1, inf)"),
             "Line of the source file, from 1; null where the file has no lines.",
         )
         .nullable(),

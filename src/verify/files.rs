@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 
 use super::contents::Contents;
@@ -26,7 +26,7 @@ pub(super) fn check_parts(
         PartsCheck { provenance: contents.manifest.as_ref().map(|manifest| manifest.provenance.clone()), schema: None };
     let mut part_start = 0;
     for (path, listed) in &contents.parts {
-        let n_read = check.part(path, listed.as_ref(), part_start, (coverage, sample), report);
+        let n_read = check.part(path, listed.as_ref(), part_start, (&mut *coverage, &mut *sample), report);
         report.summary.n_pairs += n_read;
         part_start += listed.as_ref().map_or(n_read, |part| part.file.rows);
         (report.observe)(Event::Read { n_pairs: report.summary.n_pairs, n_total });

@@ -136,7 +136,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, V
         }
         files::check_data(&plan.data, &provenance.sources, &mut report);
         if let Some(model) = &model {
-            report.summary.rescored = model.check(provenance, sample, &mut report)?;
+            report.summary.rescored = model.check(provenance, &sample, &mut report)?;
         }
     }
     let mut summary = report.summary;

@@ -65,7 +65,7 @@ impl<'a> Found<'a> {
     pub(super) fn check(
         &self,
         provenance: &Provenance,
-        sample: Sample,
+        sample: &Sample,
         report: &mut Report<'_>,
     ) -> Result<Option<Rescored>, VerifyError> {
         for difference in provenance.differences(&self.provenance(provenance)?) {

@@ -23,6 +23,12 @@ fn piref() {
                    log-probabilities
       train        Optimise a policy from the log-prob table; the reference model is not loaded
       sql          Query log-prob tables, metrics and data files with SQL
+      verify       Check every byte and every row of a log-prob table; with its model, score a sample
+                   again
+      inspect      Say what a file or folder is: a table or a stray part of one, a run, a model, a
+                   checkpoint
+      diff         Compare two log-prob tables row by row: added, removed, retokenised, rescored,
+                   unchanged
       env          Print versions, processor features, threads and paths, for bug reports
       completions  Print the completions of a shell
       help         Print this message or the help of the given subcommand(s)
@@ -303,4 +309,19 @@ fn sql() {
               Print help (see a summary with '-h')
     stderr:
     ");
+}
+
+#[test]
+fn verify() {
+    assert_snapshot!(Case::new().run(["verify", "--help"]), @"");
+}
+
+#[test]
+fn inspect() {
+    assert_snapshot!(Case::new().run(["inspect", "--help"]), @"");
+}
+
+#[test]
+fn diff() {
+    assert_snapshot!(Case::new().run(["diff", "--help"]), @"");
 }
