@@ -142,24 +142,41 @@ fn check_numbers(column: &toml::Table, array: &ArrayRef) {
 }
 
 /// Both stages on the tiny model, with a chat template and with a row that is rejected.
-fn run() -> TempDir {
+fn run() -> Run {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("bad.jsonl");
+    let run = Run { path: folder.path().join("run"), _folder: folder };
     fs::write(
         &bad,
         "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n{\"prompt\": \"a\", \"chosen\": \"b\"}\n",
     )
     .unwrap();
-    let mut plan = stages::precompute_plan(&folder.path().join("reference"));
+    let mut plan = stages::precompute_plan(&run.path().join("reference"));
     plan.data.insert(0, bad);
     plan.max_reject_rate = 0.5;
     stages::precompute(&plan);
-    let mut plan = stages::train_plan(&folder.path().join("reference"), folder.path());
-    plan.length = train::Length::Steps(3.try_into().unwrap());
-    plan.save_steps = 2.try_into().ok();
-    stages::train(&plan);
-    write_findings(&folder.path().join("findings.parquet"));
-    folder
+    stages::train(&run.train_plan());
+    write_findings(&run.path().join("findings.parquet"));
+    run
+}
+
+/// A run folder that goes away with its value.
+struct Run {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Run {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn train_plan(&self) -> train::Plan {
+        let mut plan = stages::train_plan(&self.path().join("reference"), self.path());
+        plan.length = train::Length::Steps(3.try_into().unwrap());
+        plan.save_steps = 2.try_into().ok();
+        plan
+    }
 }
 
 fn write_findings(path: &Path) {
@@ -369,10 +386,8 @@ fn metrics_of_older_and_newer_versions_are_refused_by_version() {
         refused(inspect(run.path()), metrics::VERSION, name);
         // A run that would go on from its checkpoint does not write two versions into one file.
         fs::remove_dir_all(run.path().join("train/checkpoints/step-3")).unwrap_or_default();
-        let mut plan = stages::train_plan(&run.path().join("reference"), run.path());
-        plan.length = train::Length::Steps(3.try_into().unwrap());
         fs::remove_file(run.path().join("findings.parquet")).unwrap_or_default();
-        refused(train::run(&plan, &mut |_| {}), metrics::VERSION, name);
+        refused(train::run(&run.train_plan(), &mut |_| {}), metrics::VERSION, name);
     }
     let unversioned: String = good.lines().map(|line| line.replace("\"schema\":\"metrics.v1\",", "") + "\n").collect();
     fs::write(&path, unversioned).unwrap();
@@ -382,8 +397,6 @@ fn metrics_of_older_and_newer_versions_are_refused_by_version() {
     let mut file = fs::File::create(&path).unwrap();
     file.write_all(good.as_bytes()).unwrap();
     file.write_all(b"{\"schema\":\"metr").unwrap();
-    let mut plan = stages::train_plan(&run.path().join("reference"), run.path());
-    plan.length = train::Length::Steps(3.try_into().unwrap());
-    stages::train(&plan);
+    stages::train(&run.train_plan());
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{OutputFormat, Printer, print_json};
+use super::{OutputFormat, Printer, nats, print_json};
 use crate::table::{ReferenceTable, Rows, TableDiff, diff};
 
 /// Compare two log-prob tables row by row: added, removed, retokenised, rescored, unchanged.
@@ -66,9 +66,13 @@ fn lines(found: &TableDiff) -> Vec<String> {
     lines.push(match &found.logps {
         None => "log-probs: no pair with the same tokens in both".into(),
         Some(deltas) => format!(
-            "log-probs of {} sequences with the same tokens: max |Δ| {:.1e}, mean |Δ| {:.1e} nats a sequence; \
-             max {:.1e}, mean {:.1e} nats a token",
-            deltas.n_sequences, deltas.max_sequence, deltas.mean_sequence, deltas.max_token, deltas.mean_token
+            "log-probs of {} sequences with the same tokens: max |Δ| {}, mean |Δ| {} nats a sequence; \
+             max {}, mean {} nats a token",
+            deltas.n_sequences,
+            nats(deltas.max_sequence),
+            nats(deltas.mean_sequence),
+            nats(deltas.max_token),
+            nats(deltas.mean_token)
         ),
     });
     for difference in &found.provenance {

@@ -143,6 +143,11 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
     }
 }
 
+/// A difference of log-probs in few characters.
+fn nats(delta: f64) -> String {
+    if delta == 0.0 { "0".into() } else { format!("{delta:.1e}") }
+}
+
 /// Writes `value` to standard output as one JSON object.
 fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<()> {
     use std::io::Write;

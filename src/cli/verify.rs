@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
-use super::{OutputFormat, Printer};
+use super::{OutputFormat, Printer, nats};
+use crate::model_source::ModelSource;
 use crate::table::{Finding, FindingsWriter};
 use crate::verify::{self, Event, ModelCheck, Plan, Summary};
 
@@ -66,6 +67,10 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         tolerance: args.tolerance,
         max_tokens: args.max_tokens.get(),
     });
+    if let Some(check) = &model {
+        // Nothing is read for a model that is not there.
+        ModelSource::resolve(&check.model).with_context(|| failed.clone())?;
+    }
     let plan = Plan { table: args.table, model, data: args.data };
     let file = args.findings.as_deref().map(FindingsWriter::create).transpose().context("cannot write the findings")?;
 
@@ -163,28 +168,33 @@ impl Output {
 fn lines(summary: &Summary) -> Vec<String> {
     let took = clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default());
     let mut lines = vec![format!(
-        "`{}`: {} pairs and {} rejected rows in {} parts, {took}",
+        "read `{}` in {took}: parts {}, pairs {}, rejected rows {}",
         summary.table.display(),
+        summary.n_parts,
         summary.n_pairs,
-        summary.n_rejected,
-        summary.n_parts
+        summary.n_rejected
     )];
     if let Some(rescored) = &summary.rescored {
         lines.push(format!(
-            "scored {} pairs again: max |Δ| {:.1e}, mean |Δ| {:.1e} nats a sequence (tolerance {:.0e})",
-            rescored.n_pairs, rescored.max_sequence, rescored.mean_sequence, rescored.tolerance
+            "scored {} pairs again: max |Δ| {}, mean |Δ| {} nats a sequence (tolerance {})",
+            rescored.n_pairs,
+            nats(rescored.max_sequence),
+            nats(rescored.mean_sequence),
+            nats(rescored.tolerance)
         ));
         if rescored.n_tokens > 0 {
             lines.push(format!(
-                "{} tokens: max |Δ| {:.1e}, mean |Δ| {:.1e} nats a token",
-                rescored.n_tokens, rescored.max_token, rescored.mean_token
+                "of their {} tokens: max |Δ| {}, mean |Δ| {} nats a token",
+                rescored.n_tokens,
+                nats(rescored.max_token),
+                nats(rescored.mean_token)
             ));
         }
     }
     lines.push(if summary.is_clean() {
         "nothing found".into()
     } else {
-        format!("found {} errors, {} warnings", summary.n_errors, summary.n_warnings)
+        format!("errors {}, warnings {}", summary.n_errors, summary.n_warnings)
     });
     lines
 }

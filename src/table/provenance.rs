@@ -189,12 +189,29 @@ impl Provenance {
         if field != "sources" {
             return Difference { field, expected, found };
         }
-        // The first file that differs says more than two whole lists.
+        // The first file that differs, and in what, says more than two whole lists.
         let index = self.sources.iter().zip(&other.sources).take_while(|(ours, theirs)| ours == theirs).count();
-        let text = |sources: &[SourceProvenance]| {
-            sources.get(index).map_or_else(|| "no further file".into(), |source| serde_json::json!(source).to_string())
+        let [ours, theirs] =
+            [self, other].map(|provenance| provenance.sources.get(index).map(SourceProvenance::members));
+        let member = (0..5).find(|&at| ours.as_ref().map(|our| &our[at]) != theirs.as_ref().map(|their| &their[at]));
+        let text = |source: Option<[(&str, String); 5]>| match (source, member) {
+            (Some([(_, path), ..]), None | Some(0)) => path,
+            (Some(members), Some(at)) => format!("{}: {} {}", members[0].1, members[at].0, members[at].1),
+            (None, _) => "no further file".into(),
         };
-        Difference { field, expected: text(&self.sources), found: text(&other.sources) }
+        Difference { field, expected: text(ours), found: text(theirs) }
+    }
+}
+
+impl SourceProvenance {
+    fn members(&self) -> [(&'static str, String); 5] {
+        [
+            ("path", self.path.clone()),
+            ("format", self.format.clone()),
+            ("rows", self.rows.to_string()),
+            ("bytes", self.bytes.to_string()),
+            ("digest", self.digest.to_string()),
+        ]
     }
 }
 
@@ -277,5 +294,10 @@ mod tests {
         let sources = provenance().differences(&moved).pop().unwrap();
         assert!(sources.expected.contains("train.jsonl"), "{}", sources.expected);
         assert_eq!(sources.found, "no further file");
+
+        moved = provenance();
+        moved.sources[0].rows = 7;
+        let sources = provenance().differences(&moved).pop().unwrap();
+        assert_eq!((&*sources.expected, &*sources.found), ("train.jsonl: rows 5", "train.jsonl: rows 7"));
     }
 }

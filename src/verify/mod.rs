@@ -168,7 +168,10 @@ impl Report<'_> {
     /// What the table's own code says about a file or a row.
     fn table_error(&mut self, error: &TableError) {
         let (check, pair_id, value) = kind(error);
-        self.summary.hints.extend(error.hint().filter(|hint| !hint.contains("piref verify")));
+        let is_for_others = matches!(error, TableError::Logps { .. } | TableError::Sum { .. })
+            || matches!(error, TableError::OtherProvenance { .. });
+        // Those of rows name `verify` itself, and that of provenance is for who writes the table.
+        self.summary.hints.extend(error.hint().filter(|_| !is_for_others));
         self.push(&Finding { pair_id, check, level: Level::Error, value, evidence: chain(error) });
     }
 

@@ -31,13 +31,19 @@ fn precompute(case: &Case, name: &str, more: &[&str]) {
 
 /// The answer without what differs from run to run.
 fn shown(outcome: &Outcome) -> String {
-    outcome.to_string().replace(", 1 s\n", ", 0 s\n")
+    outcome.to_string().replace(" in 1 s: ", " in 0 s: ")
 }
 
 #[test]
 fn a_clean_table_is_verified() {
     let case = with_tables(&["table"]);
-    assert_snapshot!(shown(&case.run(["verify", "table"])), @"");
+    assert_snapshot!(shown(&case.run(["verify", "table"])), @"
+    exit: 0
+    stdout:
+    read `table` in 0 s: parts 1, pairs 2, rejected rows 0
+    nothing found
+    stderr:
+    ");
     let model = model();
     let outcome =
         case.run(["verify", "table", "--model", &model, "--data", "pairs.jsonl", "--output-format", "json"]).success();
@@ -54,7 +60,20 @@ fn damage_is_told_line_by_line_and_kept_as_findings() {
     fs::write(&path, text.replace("\"n_rejected\": 0", "\"n_rejected\": 3").replace("\"rows\": 2", "\"rows\": 4"))
         .unwrap();
     let arguments = ["verify", "table", "--findings", "findings.parquet"];
-    assert_snapshot!(shown(&case.run(arguments)), @"");
+    assert_snapshot!(shown(&case.run(arguments)), @r#"
+    exit: 1
+    stdout:
+    error  manifest    manifest `table/manifest.json`: expected `n_pairs` to be 4, found 2
+    error  manifest    manifest `table/manifest.json`: expected `n_rejected` to be 0, found 3
+    error  provenance  `table/part-00000.parquet` was scored with another `sources`: expected `pairs.jsonl: rows 4`, found `pairs.jsonl: rows 2`
+    error  files       `table/part-00000.parquet` is not the file that the manifest lists: expected rows 4, found 2
+    error  missing     expected rows 2 to 3 of `pairs.jsonl` in a part or in the rejects, found no such key
+    read `table` in 0 s: parts 1, pairs 2, rejected rows 0
+    errors 5, warnings 0
+    stderr:
+
+    hint: `piref precompute --fresh` writes the table again
+    "#);
 
     let query = "SELECT \"check\", count(*) AS n FROM findings GROUP BY 1 ORDER BY 1";
     let rows = case.run(["sql", "findings.parquet", "-c", query, "--format", "csv"]).success();
@@ -92,7 +111,13 @@ fn a_part_is_explained() {
     let answer: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((&answer["kind"], &answer["provenance"]["sources"][0]["rows"]), (&"part".into(), &2.into()));
 
-    assert_snapshot!(case.run(["inspect", "pairs.jsonl"]), @"");
+    assert_snapshot!(case.run(["inspect", "pairs.jsonl"]), @"
+    exit: 1
+    stdout:
+    stderr:
+    error: cannot inspect `pairs.jsonl`
+      caused by: `pairs.jsonl` is not a file piref knows: expected a `.parquet` file that piref wrote, a `manifest.json` or a `.gguf` file
+    ");
 }
 
 #[test]
@@ -113,7 +138,19 @@ fn a_run_is_explained_with_its_table_steps_and_policy() {
 #[test]
 fn tables_are_compared() {
     let case = with_tables(&["a"]);
-    assert_snapshot!(case.run(["diff", "a", "a"]), @"");
+    assert_snapshot!(case.run(["diff", "a", "a"]), @"
+    exit: 0
+    stdout:
+    a: 2 pairs, b: 2 pairs
+    unchanged: 2
+    rescored: 0
+    retokenised: 0
+    added in b: 0
+    removed in b: 0
+    log-probs of 4 sequences with the same tokens: max |Δ| 0, mean |Δ| 0 nats a sequence; max 0, mean 0 nats a token
+    provenance: equal in every field
+    stderr:
+    ");
     precompute(&case, "b", &["--max-length", "12", "--limit", "1"]);
     let json = case.run(["diff", "a", "b", "--output-format", "json"]).success();
     let answer: Value = serde_json::from_str(&json.stdout).unwrap();
