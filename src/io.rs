@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use tempfile::NamedTempFile;
 
+use crate::digest::Digest;
 use crate::error::Hint;
 
 /// What can go wrong with a file.
@@ -108,6 +109,11 @@ pub fn open_decoded(path: &Path) -> Result<Box<dyn BufRead + Send>, IoError> {
         _ => Box::new(file),
     };
     Ok(Box::new(BufReader::with_capacity(BUFFER, reader)))
+}
+
+/// Digest and size of a file, read in chunks over all cores: unlike a [`map`], it leaves nothing of the file in memory.
+pub fn digest(path: &Path) -> Result<(Digest, u64), IoError> {
+    Digest::of_reader(&mut open(path)?).map_err(|source| IoError::new("read", path, source))
 }
 
 /// Maps a file into memory, read-only.

@@ -55,6 +55,8 @@
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`bench`] | the speed of both stages | operations are counted of the task, not of the code |
+//! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
+//! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
@@ -110,6 +112,9 @@ pub mod precompute;
 pub mod train;
 
 pub mod bench;
+pub mod verify;
+
+pub mod inspect;
 
 pub mod query;
 

@@ -16,3 +16,4 @@ mod schemas;
 mod sql;
 mod support;
 mod tidy;
+mod verify;

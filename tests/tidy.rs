@@ -25,6 +25,8 @@ const LAYERS: &[&str] = &[
     "precompute",
     "train",
     "bench",
+    "verify",
+    "inspect",
     "query",
     "pipeline",
     "cli",

@@ -133,8 +133,7 @@ pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<PathBuf, Checkpoin
 /// # Errors
 /// If its `state.json` is missing or damaged.
 pub fn newest(folder: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
-    let Some((_, path)) = steps(folder)?.pop() else { return Ok(None) };
-    Ok(Some(Checkpoint { record: read_record(&path)?, path }))
+    steps(folder)?.pop().map(|(_, path)| Checkpoint::open(&path)).transpose()
 }
 
 /// Deletes what killed and interrupted runs left in `folder` and nobody needs: halves under hidden names, and
@@ -164,11 +163,15 @@ fn steps(folder: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix("step-")?.parse::<u64>().ok();
     let mut found: Vec<_> =
         io::list(folder)?.into_iter().filter_map(|path| step(&path).map(|step| (step, path))).collect();
     found.sort();
     Ok(found)
+}
+
+/// Number in a name like `step-40`.
+fn step(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
 }
 
 fn read_record(checkpoint: &Path) -> Result<Record, CheckpointError> {
@@ -183,6 +186,16 @@ fn read_record(checkpoint: &Path) -> Result<Record, CheckpointError> {
 }
 
 impl Checkpoint {
+    /// Whether a folder has the name of a checkpoint; such a folder is complete.
+    pub fn is_one(path: &Path) -> bool {
+        step(path).is_some()
+    }
+
+    /// Opens the checkpoint in a folder; its tensors stay on disk.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        Ok(Self { path: path.to_owned(), record: read_record(path)? })
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

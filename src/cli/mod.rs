@@ -5,13 +5,16 @@
 
 mod bench;
 mod completions;
+mod diff;
 mod env;
 mod failure;
+mod inspect;
 mod precompute;
 mod printer;
 mod progress;
 mod sql;
 mod train;
+mod verify;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -51,6 +54,9 @@ enum Command {
     Train(Box<train::Args>),
     Sql(sql::Args),
     Bench(Box<bench::Args>),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+    Diff(diff::Args),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -89,6 +95,9 @@ impl Cli {
             Command::Train(args) => train::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
             Command::Bench(args) => bench::run(*args, printer),
+            Command::Verify(args) => verify::run(args, printer),
+            Command::Inspect(args) => inspect::run(&args, printer),
+            Command::Diff(args) => diff::run(&args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }
@@ -138,6 +147,11 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
         Some(file) => Pipeline::load(file, flags),
         None => Pipeline::from_flags(flags),
     }
+}
+
+/// A difference of log-probs in few characters.
+fn nats(delta: f64) -> String {
+    if delta == 0.0 { "0".into() } else { format!("{delta:.1e}") }
 }
 
 /// Writes `value` to standard output as one JSON object.

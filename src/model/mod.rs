@@ -20,7 +20,7 @@ mod weights_gguf;
 mod weights_safetensors;
 
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
-pub use decoder::{Decoder, Keep, Pass, Tape};
+pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
 pub use export::export;
 pub(crate) use export::write_safetensors;

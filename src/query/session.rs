@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::query::path_tables::{self, PathTables};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
-use crate::query::{QueryError, parquet_table, views};
+use crate::query::{QueryError, parquet_table, text_table, views};
 use crate::table::{REJECTS, ReferenceTable, references};
 
 /// Answers SQL over the paths it was given.
@@ -134,6 +134,9 @@ impl Session {
         }
         for (name, file) in [("metrics", &run.metrics), ("findings", &run.findings)] {
             if let Some(file) = file {
+                if name == "metrics" {
+                    text_table::check_metrics(file)?;
+                }
                 names.push(self.add(name, path, path_tables::open(file)?)?);
             }
         }

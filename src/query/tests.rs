@@ -102,7 +102,8 @@ fn a_run_is_its_table_and_its_metrics() {
     file(
         &folder,
         "train/metrics.jsonl",
-        b"{\"step\": 1, \"rewards/margins\": 0.0}\n{\"step\": 2, \"rewards/margins\": 0.5}\n",
+        b"{\"schema\": \"metrics.v1\", \"step\": 1, \"rewards/margins\": 0.0}\n\
+          {\"schema\": \"metrics.v1\", \"step\": 2, \"rewards/margins\": 0.5}\n",
     );
     let mut session = Session::new().unwrap();
     assert_eq!(session.register(folder.path()).unwrap(), ["pairs", "scored", "rejects", "metrics"]);

@@ -28,6 +28,24 @@ pub enum TableError {
         /// The value.
         found: f64,
     },
+    /// A sum that is not the sum of the terms beside it.
+    #[error("`{}`, row {row}, pair `{pair_id}`: expected {expected} in `{column}`, the sum of `{terms}`, found {found}", path.display())]
+    Sum {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// Pair of that row.
+        pair_id: String,
+        /// Column with the sum.
+        column: &'static str,
+        /// Column with its terms.
+        terms: &'static str,
+        /// Sum of the terms, in f64.
+        expected: f64,
+        /// The sum in the table.
+        found: f64,
+    },
     /// A list of ids or log-probs whose length is not the token count beside it.
     #[error("`{}`, row {row}, pair `{pair_id}`: expected {expected} entries in `{column}` as `{counted_by}` says, found {found}", path.display())]
     TokenCount {
@@ -137,6 +155,14 @@ pub enum TableError {
         #[source]
         source: ParquetError,
     },
+    /// A Parquet file that the reader gave up on.
+    #[error("`{}` is damaged: the Parquet reader stopped with `{panic}`", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said when it panicked.
+        panic: String,
+    },
     /// Rows of a Parquet file that cannot be decoded.
     #[error("cannot decode `{}`", path.display())]
     Decode {
@@ -154,6 +180,16 @@ pub enum TableError {
         /// What the Parquet writer says.
         #[source]
         source: ParquetError,
+    },
+    /// A file of another contract, or of an older or newer version of it.
+    #[error("`{}` follows another contract: expected `{expected}`, found `{found}`", path.display())]
+    SchemaVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version this program reads.
+        expected: String,
+        /// The version in the file.
+        found: String,
     },
     /// A footer entry that is missing or unreadable.
     #[error("`{}`: expected `{key}` in the Parquet footer, found {found}", path.display())]
@@ -200,7 +236,7 @@ pub enum TableError {
         /// Field with the number.
         field: &'static str,
         /// What the rest of the manifest says.
-        expected: u64,
+        expected: u128,
         /// What the field says.
         found: u64,
     },
@@ -267,19 +303,22 @@ pub enum TableError {
 impl Hint for TableError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Logps { .. } => Some("`piref verify` checks every row of a table".into()),
+            Self::Logps { .. } | Self::Sum { .. } => Some("`piref verify` checks every row of a table".into()),
             Self::PassThrough { column } => {
                 Some(format!("rename the column `{column}` in the source, or drop it there"))
             }
             Self::NoColumn { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
-            Self::Read { path, .. } | Self::Decode { path, .. } | Self::NotAsListed { path, .. } => Some(format!(
+            Self::Read { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Decode { path, .. }
+            | Self::NotAsListed { path, .. } => Some(format!(
                 "delete `{}` and run the same `piref precompute` again: only its pairs are scored",
                 path.display()
             )),
             Self::OtherProvenance { .. } => {
                 Some("`--fresh` starts the table again under the new settings; another `--out` keeps this one".into())
             }
-            Self::ManifestVersion { .. } => {
+            Self::ManifestVersion { .. } | Self::SchemaVersion { .. } => {
                 Some("read it with the version of piref that wrote it, or run `piref precompute --fresh`".into())
             }
             Self::PartMissing { .. } | Self::Incomplete { .. } => {

@@ -184,7 +184,7 @@ fn part_idx(path: &Path) -> Option<usize> {
     digits.parse().ok()
 }
 
-pub(super) fn is_part_name(path: &Path) -> bool {
+pub(crate) fn is_part_name(path: &Path) -> bool {
     part_idx(path).is_some()
 }
 

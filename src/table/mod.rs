@@ -11,11 +11,14 @@
 //! that is not ours is neither deleted nor mixed with ours.
 
 mod check;
+mod diff;
 mod error;
+mod findings;
 mod folder;
 mod journal;
 mod manifest;
 mod parquet_file;
+mod parquet_input;
 mod part_reader;
 mod provenance;
 mod reader;
@@ -25,11 +28,17 @@ pub mod schema;
 mod training_pairs;
 mod writer;
 
+pub(crate) use check::{Answer, problems};
+pub use diff::{Deltas, Rows, TableDiff, diff};
 pub use error::TableError;
+pub use findings::{Finding, FindingsWriter, Level};
+pub(crate) use folder::is_part_name;
 pub use folder::{TableFolder, reference_folder};
 pub use journal::{Journal, Recovered, ScoredPair};
 pub use manifest::{MANIFEST, Manifest};
 pub use parquet_file::{FileRecord, ParquetFile};
+pub(crate) use parquet_input::{ParquetInput, refuse_other_versions};
+pub(crate) use part_reader::PartReader;
 pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, TemplateProvenance};
 pub use reader::ReferenceTable;
 pub use references::references;

@@ -99,6 +99,18 @@ pub enum TrainError {
         /// 1-based line.
         line: usize,
     },
+    /// A metrics file of an older or newer version.
+    #[error("`{}`, line {line}: expected `schema` `{expected}`, found {found}", path.display())]
+    MetricsVersion {
+        /// The file.
+        path: PathBuf,
+        /// 1-based line.
+        line: usize,
+        /// The version this program writes.
+        expected: &'static str,
+        /// What the line says, in JSON, or `none`.
+        found: String,
+    },
     /// The model.
     #[error("cannot use model `{model}`")]
     Model {
@@ -147,6 +159,9 @@ impl Hint for TrainError {
             }
             Self::OtherReference { difference, .. } => Some(other_reference(difference)),
             Self::NotFinite { .. } => Some("lower `--learning-rate`, or look at these pairs in the table".into()),
+            Self::MetricsVersion { .. } => {
+                Some("go on with the version of piref that wrote it, or start again with `--fresh`".into())
+            }
             Self::Metrics { .. } | Self::Update { .. } | Self::TooManyPairs { .. } => None,
             Self::Model { source, .. } => source.hint(),
             Self::ModelSource(error) => error.hint(),

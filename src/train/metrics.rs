@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use crate::io::{self, IoError};
+use crate::table::schema::metrics::VERSION;
 
 /// The metrics file of a run folder.
 pub const METRICS: &str = "train/metrics.jsonl";
@@ -62,8 +63,19 @@ pub(super) struct MetricsFile {
     file: File,
 }
 
+/// A line as it is written: the version of its contract first.
+#[derive(Serialize)]
+struct VersionedLine<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    metrics: &'a StepMetrics,
+}
+
+/// What resuming reads of a line.
 #[derive(Deserialize)]
 struct Line {
+    #[serde(default)]
+    schema: serde_json::Value,
     step: u64,
 }
 
@@ -76,6 +88,14 @@ impl MetricsFile {
             let bytes = io::read(path)?;
             for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
                 match serde_json::from_slice::<Line>(line) {
+                    Ok(found) if found.schema != VERSION => {
+                        let found = match found.schema {
+                            serde_json::Value::Null => "none".to_owned(),
+                            found => found.to_string(),
+                        };
+                        let (path, line) = (path.to_owned(), index + 1);
+                        return Err(TrainError::MetricsVersion { path, line, expected: VERSION, found });
+                    }
                     Ok(found) if found.step < step => kept.extend(line),
                     Ok(found) => {
                         if found.step == step {
@@ -98,7 +118,8 @@ impl MetricsFile {
 
     pub(super) fn push(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
         let wrap = |source| IoError::new("write", &self.path, source);
-        let mut line = serde_json::to_vec(metrics).map_err(|error| wrap(error.into()))?;
+        let mut line =
+            serde_json::to_vec(&VersionedLine { schema: VERSION, metrics }).map_err(|error| wrap(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(wrap)?;
         Ok(())

@@ -4,7 +4,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::array::{AsArray, Float64Array, RecordBatch, new_null_array};
 use arrow::datatypes::Float64Type;
 use piref::data::ColumnMap;
 use piref::interrupt::Interrupt;
@@ -141,6 +141,11 @@ pub(crate) fn shift_logps(folder: &Path, by: f64) {
     let mut columns = batch.columns().to_vec();
     let logps = columns[at].as_primitive::<Float64Type>();
     columns[at] = Arc::new(Float64Array::from_iter_values(logps.values().iter().map(|logp| logp + by)));
+    // A table need not have the terms; with them the sums would contradict it.
+    for name in ["ref_chosen_token_logps", "ref_rejected_token_logps"] {
+        let (at, field) = batch.schema_ref().column_with_name(name).unwrap();
+        columns[at] = new_null_array(field.data_type(), batch.num_rows());
+    }
     let shifted = RecordBatch::try_new(batch.schema(), columns).unwrap();
 
     let part = write_part(&folder.join(part_name(0)), &shifted, &manifest.provenance).unwrap();
