@@ -52,6 +52,7 @@
 //! | [`optim`] | AdamW, schedules, clipping | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
+//! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
@@ -102,6 +103,8 @@ pub mod optim;
 pub mod checkpoint;
 
 pub mod precompute;
+
+pub mod interchange;
 
 pub mod train;
 

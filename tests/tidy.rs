@@ -22,6 +22,7 @@ const LAYERS: &[&str] = &[
     "optim",
     "checkpoint",
     "precompute",
+    "interchange",
     "train",
     "query",
     "pipeline",

@@ -5,7 +5,9 @@
 
 mod completions;
 mod env;
+mod export;
 mod failure;
+mod import;
 mod precompute;
 mod printer;
 mod progress;
@@ -49,6 +51,8 @@ enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
     Sql(sql::Args),
+    Export(export::Args),
+    Import(Box<import::Args>),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -86,6 +90,8 @@ impl Cli {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Export(args) => export::run(&args, printer),
+            Command::Import(args) => import::run(*args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }
@@ -98,6 +104,9 @@ fn command() -> clap::Command {
     let Ok(defaults) = Defaults::load() else { return command };
     command
         .mut_subcommand("precompute", |command| {
+            with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
+        })
+        .mut_subcommand("import", |command| {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
         })
         .mut_subcommand("train", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))

@@ -134,11 +134,11 @@ fn length(settings: &TrainSettings) -> Result<train::Length, PipelineError> {
     }
 }
 
-fn need<T>(value: Option<T>, key: &'static str, flag: &'static str) -> Result<T, PipelineError> {
+pub(super) fn need<T>(value: Option<T>, key: &'static str, flag: &'static str) -> Result<T, PipelineError> {
     value.ok_or(PipelineError::Missing { key, flag })
 }
 
-fn check_exists(path: &Path) -> Result<(), PipelineError> {
+pub(super) fn check_exists(path: &Path) -> Result<(), PipelineError> {
     if path.exists() {
         return Ok(());
     }

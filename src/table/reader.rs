@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::io;
 use crate::table::part_reader::{PartBatches, PartReader};
 use crate::table::schema::reference;
-use crate::table::{FileRecord, Manifest, Provenance, TableError, parquet_file};
+use crate::table::{FileRecord, Manifest, Provenance, TableError, check, parquet_file};
 
 /// A log-prob table: a folder with its manifest, or a single part.
 ///
@@ -140,6 +140,19 @@ impl ReferenceTable {
         columns: &[&str],
     ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
         Ok(self.part_batches(columns)?.map(|item| item.map(|(_, batch)| batch)))
+    }
+
+    /// The same, each batch held against the contract: log-probs finite and at most 0, no value missing, lists as long
+    /// as the counts beside them where both are asked for.
+    pub fn checked_batches(
+        &self,
+        columns: &[&str],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
+        Ok(self.part_batches(columns)?.map(|item| {
+            let (place, batch) = item?;
+            check::rows(&place.path, place.first_row, &batch)?;
+            Ok(batch)
+        }))
     }
 
     /// The same, with the part of each batch.

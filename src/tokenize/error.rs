@@ -92,6 +92,14 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// Token ids the tokenizers library cannot decode.
+    #[error("the tokenizer of `{}` cannot decode token ids: {source}", model.display())]
+    Decode {
+        /// The model.
+        model: PathBuf,
+        /// What the library says.
+        source: tokenizers::Error,
+    },
     /// A token store that cannot be written or read.
     #[error("token store `{}`: {source}", path.display())]
     Store {

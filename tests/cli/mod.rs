@@ -2,4 +2,5 @@
 
 mod failures;
 mod help;
+mod interchange;
 mod streams;
