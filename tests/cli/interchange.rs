@@ -110,7 +110,15 @@ fn averages_told_to_be_sums_are_found_by_training() {
 #[test]
 fn what_cannot_be_told_is_refused_with_the_flag_that_tells() {
     let case = scored(TEXT_AND_SUMS);
-    assert_snapshot!(import(&case, "foreign.jsonl", &["--limit", "20", "--quiet"]), @"");
+    assert_snapshot!(import(&case, "foreign.jsonl", &["--limit", "20", "--quiet"]), @"
+    exit: 1
+    stdout:
+    stderr:
+    error: cannot import into `imported`
+      caused by: cannot tell whether `ref_chosen_logps` holds sums or averages over tokens: expected at least 32 completions of 8 tokens or more, found 20
+
+    hint: `--logps sum` or `--logps average` says which; `piref train` scores a sample again
+    ");
     import(&case, "foreign.jsonl", &["--limit", "20", "--logps", "sum"]).success();
     refused(&import(&case, "foreign.jsonl", &[]), &["`imported` holds a table already", "hint: `--fresh` replaces it"]);
     import(&case, "foreign.jsonl", &["--fresh"]).success();
@@ -128,7 +136,12 @@ fn what_cannot_be_told_is_refused_with_the_flag_that_tells() {
 #[test]
 fn an_export_is_imported_again_without_its_text() {
     let case = scored(TEXT_AND_SUMS);
-    assert_snapshot!(case.run(["export", "table", "--to", "trl", "--out", "pairs.parquet"]), @"");
+    assert_snapshot!(case.run(["export", "table", "--to", "trl", "--out", "pairs.parquet"]), @"
+    exit: 0
+    stdout:
+    stderr:
+    42 pairs with pair_id, prompt_ids, chosen_ids, rejected_ids, ref_chosen_logps, ref_rejected_logps: pairs.parquet
+    ");
     let outcome = import(&case, "pairs.parquet", &[]).success();
     assert!(outcome.stderr.contains("read `pairs.parquet` as token ids without text: columns pair_id,"), "{outcome}");
     assert_eq!(difference(&case), (42, 0.0));
@@ -210,13 +223,13 @@ fn each_wrong_value_is_named_with_file_row_and_column() {
 
 #[test]
 fn log_probs_that_do_not_fit_the_tokens_are_named() {
-    let good = "\"ref_chosen_logps\": [-1, -1, -1, -1], \"ref_rejected_logps\": [-1]";
+    let good = "\"ref_chosen_logps\": [-1], \"ref_rejected_logps\": [-1]";
     hostile(
         good,
         good,
         &[
             "`foreign.jsonl`, row 0 (line 1), column `ref_chosen_logps`: expected ",
-            " log-probs, one a token of the completion, found 4",
+            " log-probs, one a token of the completion, found 1",
             "hint: the log-probs are of other tokens",
         ],
     );

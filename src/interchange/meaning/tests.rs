@@ -50,6 +50,8 @@ fn few_completions_and_equal_lengths_are_unclear() {
     assert!(judge(&[]).is_err());
     let equal: Vec<_> = sums.iter().map(|&(n, sum)| (100, sum / n as f64 * 100.0)).collect();
     assert_eq!(judge(&equal), Err(Doubt::NoSpread));
+    let short: Vec<_> = (0..200).map(|row| (1 + row % 7, -3.0)).collect();
+    assert_eq!(judge(&short), Err(Doubt::TooFew));
     // A log-prob of 0 says nothing of the length.
     let zeros: Vec<_> = sums.iter().map(|&(n, _)| (n, 0.0)).collect();
     assert_eq!(judge(&zeros), Err(Doubt::TooFew));
@@ -73,7 +75,7 @@ fn numbers_that_no_language_model_gives_are_unclear() {
 fn the_reason_of_a_doubt_has_its_numbers() {
     let evidence = Evidence::of([(10, -20.0), (20, -40.0)].into_iter());
     let reason = evidence.reason(Doubt::TooFew, VOCAB);
-    assert_eq!(reason, "expected at least 32 completions to tell from, found 2");
+    assert_eq!(reason, "expected at least 32 completions of 8 tokens or more, found 2");
     let reason = evidence.reason(Doubt::Slope, VOCAB);
     assert!(reason.starts_with("slope 1.00 ± 0.00 of ln(−logps) on ln(tokens) over 2 completions"), "{reason}");
     assert!(reason.ends_with("median 2.000 nats a token if they are sums, 40.000 if they are averages"), "{reason}");
