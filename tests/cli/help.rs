@@ -16,7 +16,7 @@ fn piref() {
     the table it wrote, `piref sql` queries the tables. Both stages take a pipeline file, flags, or
     both: flags win, key by key.
 
-    Usage: piref1 [OPTIONS] <COMMAND>
+    Usage: piref [OPTIONS] <COMMAND>
 
     Commands:
       precompute   Run the frozen reference once over a preference dataset and store its
@@ -318,7 +318,7 @@ fn export() {
     log-probs. A trainer that is told to leave the rows as they are trains from it without a reference
     model.
 
-    Usage: piref1 export [OPTIONS] --to <PROGRAM> --out <FILE> <TABLE>
+    Usage: piref export [OPTIONS] --to <PROGRAM> --out <FILE> <TABLE>
 
     Arguments:
       <TABLE>
@@ -366,7 +366,7 @@ fn import() {
     Reads `ref_chosen_logps` and `ref_rejected_logps` (TRL up to 0.28 and others write them) beside text
     pairs or token ids. No model runs: `piref train` scores a sample again before its first step.
 
-    Usage: piref1 import [OPTIONS] --model <MODEL> --out <TABLE> <FILE>...
+    Usage: piref import [OPTIONS] --model <MODEL> --out <TABLE> <FILE>...
 
     Arguments:
       <FILE>...
