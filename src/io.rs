@@ -160,7 +160,7 @@ pub fn sync(path: &Path) -> Result<(), IoError> {
     open(path)?.sync_all().map_err(|source| IoError::new("sync", path, source))
 }
 
-/// Renames a folder onto a name that is free, and makes the rename durable.
+/// Renames a folder onto a name that is free, or a file onto any name, and makes the rename durable.
 pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     fs::rename(from, to).map_err(|source| IoError::new("rename", from, source))?;
     sync_parent(to)
@@ -172,6 +172,11 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     let mut target = AtomicFile::create(to)?;
     io::copy(&mut source, &mut target).map_err(|error| IoError::new("copy", from, error))?;
     target.commit()
+}
+
+/// A file without a name in the file system of `folder`, to be written and read back: it is gone with its handle.
+pub fn scratch(folder: &Path) -> Result<File, IoError> {
+    tempfile::tempfile_in(folder).map_err(|source| IoError::new("create a file in", folder, source))
 }
 
 /// Writes a whole file at once: temporary file, sync, rename.
@@ -282,10 +287,12 @@ impl Lock {
         file.set_len(0)?;
         writeln!(file, "process {}", std::process::id())
     }
+}
 
-    /// Gives the right back and deletes the lock file. A lock that is only dropped leaves its file behind.
-    pub fn release(self) -> Result<(), IoError> {
-        remove(&self.path)
+/// Deletes the lock file, then lets go of it; a file that cannot be deleted is no obstacle to the next.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = remove(&self.path);
     }
 }
 
@@ -358,9 +365,8 @@ mod tests {
         let error = Lock::acquire(&path).unwrap_err();
         let us = format!("process {}", std::process::id());
         assert!(matches!(&error, IoError::Locked { holder, .. } if *holder == us), "{error}");
-        lock.release().unwrap();
+        drop(lock);
         assert!(!path.exists());
-        drop(Lock::acquire(&path).unwrap());
         Lock::acquire(&path).unwrap();
     }
 

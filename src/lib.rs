@@ -54,6 +54,7 @@
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
+//! | [`bench`] | the speed of both stages | operations are counted of the task, not of the code |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
@@ -107,6 +108,8 @@ pub mod precompute;
 pub mod interchange;
 
 pub mod train;
+
+pub mod bench;
 
 pub mod query;
 

@@ -7,10 +7,12 @@ use candle_core::Tensor;
 
 use crate::batch::GroupBatch;
 use crate::model::{Decoder, Gradients, Keep, ModelError, Tape};
-use crate::ops::head;
+use crate::ops::{self, head};
 
-/// Name of the code path below: it changes when the last bits of its results do.
-pub const KERNEL: &str = "groups-f32-1";
+/// Name of the code path below, as this machine runs it: it changes when the last bits of its results do.
+pub fn kernel() -> &'static str {
+    if ops::is_fused() { "groups-f32-fma-2" } else { "groups-f32-2" }
+}
 
 /// What a scoring pass returns.
 #[derive(Debug)]
@@ -24,8 +26,9 @@ pub struct Scored {
 #[derive(Debug)]
 struct Kept {
     tape: Tape,
-    hidden: Tensor,  // (N, D)
-    targets: Tensor, // (N)
+    hidden: Tensor,   // (N, D)
+    targets: Tensor,  // (N)
+    log_sums: Tensor, // (N)
 }
 
 /// Log-probability of every scored token of a batch.
@@ -47,10 +50,10 @@ pub fn token_logps(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Sc
     let n_scored = batch.scored.targets.len();
     let targets =
         Tensor::from_slice(&batch.scored.targets, n_scored, model.device()).map_err(ModelError::tensor(doing))?;
-    let logps = head::forward(&pass.hidden, model.head().1, &targets)
-        .and_then(|logps| logps.to_vec1())
-        .map_err(ModelError::tensor(doing))?;
-    Ok(Scored { logps, kept: pass.tape.map(|tape| Kept { tape, hidden: pass.hidden, targets }) })
+    let scores = head::forward(&pass.hidden, model.head().1, &targets).map_err(ModelError::tensor(doing))?;
+    let logps = scores.logps.to_vec1().map_err(ModelError::tensor(doing))?;
+    let keep = |tape| Kept { tape, hidden: pass.hidden, targets, log_sums: scores.log_sums };
+    Ok(Scored { logps, kept: pass.tape.map(keep) })
 }
 
 impl Scored {
@@ -76,10 +79,11 @@ impl Scored {
         slopes: &[f64],
         gradients: &mut Gradients,
     ) -> Result<(), ModelError> {
-        let Some(Kept { tape, hidden, targets }) = self.kept else { return Ok(()) };
-        let d_hidden = backward_head(model, batch, slopes, &hidden, &targets, gradients)
+        let Some(kept) = self.kept else { return Ok(()) };
+        let d_hidden = kept
+            .backward_head(model, batch, slopes, gradients)
             .map_err(ModelError::tensor("running the head backward"))?;
-        model.backward(batch, tape, &d_hidden, gradients)
+        model.backward(batch, kept.tape, &d_hidden, gradients)
     }
 }
 
@@ -88,26 +92,33 @@ pub fn sum(token_logps: &[f32]) -> f64 {
     token_logps.iter().map(|&logp| f64::from(logp)).sum()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the tensors of a backward pass are f32")]
-fn backward_head(
-    model: &Decoder,
-    batch: &GroupBatch,
-    slopes: &[f64],
-    hidden: &Tensor,
-    targets: &Tensor,
-    gradients: &mut Gradients,
-) -> candle_core::Result<Tensor> {
-    let per_token: Vec<f32> = batch
-        .scored
-        .sequences
-        .iter()
-        .zip(slopes)
-        .flat_map(|(tokens, &slope)| std::iter::repeat_n(slope as f32, tokens.len()))
-        .collect();
-    let n_scored = per_token.len();
-    let slopes = Tensor::from_vec(per_token, n_scored, model.device())?; // (N)
-    let (id, weight) = model.head();
-    let (d_hidden, d_weight) = head::backward(&slopes, hidden, weight, targets)?;
-    gradients.add(id, d_weight)?;
-    Ok(d_hidden)
+impl Kept {
+    /// Adds the gradient of the head, returns the one in the hidden states. // (N, D)
+    #[expect(clippy::cast_possible_truncation, reason = "the tensors of a backward pass are f32")]
+    fn backward_head(
+        &self,
+        model: &Decoder,
+        batch: &GroupBatch,
+        slopes: &[f64],
+        gradients: &mut Gradients,
+    ) -> candle_core::Result<Tensor> {
+        let per_token: Vec<f32> = batch
+            .scored
+            .sequences
+            .iter()
+            .zip(slopes)
+            .flat_map(|(tokens, &slope)| std::iter::repeat_n(slope as f32, tokens.len()))
+            .collect();
+        let n_scored = per_token.len();
+        let slopes = Tensor::from_vec(per_token, n_scored, model.device())?; // (N)
+        let (id, weight) = model.head();
+        let mut result = None;
+        gradients.update(id, weight, |sum| {
+            let (d_hidden, d_weight) =
+                head::backward_into(sum, &slopes, &self.hidden, weight, &self.targets, &self.log_sums)?;
+            result = Some(d_hidden);
+            Ok(d_weight)
+        })?;
+        result.map_or_else(|| self.hidden.zeros_like(), Ok)
+    }
 }

@@ -24,6 +24,7 @@ const LAYERS: &[&str] = &[
     "precompute",
     "interchange",
     "train",
+    "bench",
     "query",
     "pipeline",
     "cli",

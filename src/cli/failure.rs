@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use super::Printer;
+use crate::bench::BenchError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::error::Hint;
@@ -95,6 +96,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<PrecomputeError>(cause))
         .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
+        .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<QueryError>(cause))
         .or_else(|| hint_of::<CheckpointError>(cause))
         .or_else(|| hint_of::<TableError>(cause))

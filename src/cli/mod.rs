@@ -3,6 +3,7 @@
 //! Invariant: standard output is data, standard error is talk, and both go through [`Printer`]. Only this module knows
 //! exit codes and `anyhow`; a subcommand turns its arguments into a plan, runs it and says what came of it.
 
+mod bench;
 mod completions;
 mod env;
 mod export;
@@ -53,6 +54,7 @@ enum Command {
     Sql(sql::Args),
     Export(export::Args),
     Import(Box<import::Args>),
+    Bench(Box<bench::Args>),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -92,6 +94,7 @@ impl Cli {
             Command::Sql(args) => sql::run(&args, printer),
             Command::Export(args) => export::run(&args, printer),
             Command::Import(args) => import::run(*args, printer),
+            Command::Bench(args) => bench::run(*args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }
@@ -108,6 +111,9 @@ fn command() -> clap::Command {
         })
         .mut_subcommand("import", |command| {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
+        })
+        .mut_subcommand("bench", |command| {
+            with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"], &["train"]])
         })
         .mut_subcommand("train", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
 }
@@ -150,4 +156,34 @@ fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<(
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     Ok(())
+}
+
+/// The command line of this process, to be typed again in order to go on: `--fresh` would start again.
+fn resume_command() -> String {
+    let arguments = std::env::args().filter(|argument| argument != "--fresh");
+    arguments.map(|argument| quoted(&argument)).collect::<Vec<_>>().join(" ")
+}
+
+/// An argument as a POSIX shell reads it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_survive_the_shell() {
+        for (argument, want) in
+            [("--out", "--out"), ("runs/a b", "'runs/a b'"), ("", "''"), ("it's", r"'it'\''s'"), ("$HOME", "'$HOME'")]
+        {
+            assert_eq!(quoted(argument), want);
+        }
+    }
 }

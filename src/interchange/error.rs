@@ -134,6 +134,8 @@ pub enum InterchangeError {
         place: String,
         /// What is wrong with it.
         reason: String,
+        /// Where all of them are.
+        rejects: PathBuf,
     },
     /// No row became a pair.
     #[error("no pair in {n_rows} rows")]
@@ -191,7 +193,9 @@ impl Hint for InterchangeError {
             Self::Unclear { .. } => {
                 Some("`--logps sum` or `--logps average` says which; `piref train` scores a sample again".into())
             }
-            Self::TooManyRejects { .. } => Some("`--max-reject-rate` allows a larger share".into()),
+            Self::TooManyRejects { rejects, .. } => {
+                Some(format!("all of them are in `{}`; `--max-reject-rate` allows a larger share", rejects.display()))
+            }
             Self::Model { source, .. } => source.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),

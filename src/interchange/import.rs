@@ -46,7 +46,7 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
     let folder = claim(plan)?;
     let store_path = plan.out.join(TOKENS);
 
-    let scored = read::read(plan, &tokenizer, vocab_size, &store_path, &folder.rejects_path(), observe)?;
+    let scored = read::read(plan, &tokenizer, vocab_size, &store_path, &folder, observe)?;
     let n_rejected = scored.rejects.as_ref().map_or(0, |file| file.rows);
     observe(ImportEvent::Read { n_pairs: scored.scores.len(), n_rejected });
     let meaning = match meaning(plan.logps, &scored, vocab_size, observe) {
@@ -66,7 +66,7 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
     let provenance = provenance(plan, model, &tokenizer, &scored, meaning);
     let parts = parts(plan, &folder, &scored, meaning, &provenance)?;
     let rejects = scored.rejects.is_some().then(|| folder.rejects_path());
-    finish(&folder, provenance, parts, scored.rejects)?;
+    finish(folder, provenance, parts, scored.rejects)?;
     io::remove(&store_path)?;
     let n_pairs = scored.scores.len() as u64;
     Ok(ImportSummary { n_pairs, n_rejected, logps: meaning, table: plan.out.clone(), rejects })
@@ -88,11 +88,12 @@ fn claim(plan: &ImportPlan) -> Result<TableFolder, InterchangeError> {
 
 /// Writes the manifest: the table is there.
 fn finish(
-    folder: &TableFolder,
+    folder: TableFolder,
     provenance: Provenance,
     parts: Vec<Part>,
     rejects: Option<FileRecord>,
 ) -> Result<(), InterchangeError> {
+    let rejects = folder.accept_rejects(rejects)?;
     Ok(folder.finish(&Manifest::new(provenance, parts, rejects))?)
 }
 

@@ -9,7 +9,7 @@ use super::plan::{ImportEvent, ImportPlan, Logps};
 use crate::data::{self, DataError, PairId, PairReader, PairText, PreferencePair, Reject, Row, Source};
 use crate::digest::Digest;
 use crate::io;
-use crate::table::{FileRecord, PairTokenLogps, RejectsWriter, SourceProvenance};
+use crate::table::{FileRecord, PairTokenLogps, RejectsWriter, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, RejectReason, StoreWriter, TokenStore, TokenizedPair};
 
 /// Pairs tokenised together.
@@ -45,7 +45,7 @@ pub(super) fn read(
     tokenizer: &PairTokenizer,
     vocab_size: usize,
     store_path: &Path,
-    rejects_path: &Path,
+    folder: &TableFolder,
     observe: &mut dyn FnMut(ImportEvent<'_>),
 ) -> Result<Scored, InterchangeError> {
     let mut sink = Sink {
@@ -53,7 +53,7 @@ pub(super) fn read(
         tokenizer,
         vocab_size,
         store: StoreWriter::create(store_path)?,
-        rejects: RejectsWriter::new(rejects_path),
+        rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
         scores: Vec::new(),
         n_rejected: 0,
         first_reject: None,
@@ -76,7 +76,7 @@ pub(super) fn read(
             });
         }
     }
-    sink.finish(sources, has_ids)
+    sink.finish(sources, has_ids, folder)
 }
 
 /// A scored data file, opened.
@@ -323,20 +323,25 @@ impl Sink<'_> {
         Ok(())
     }
 
-    fn finish(self, sources: Vec<SourceProvenance>, has_ids: bool) -> Result<Scored, InterchangeError> {
+    fn finish(
+        self,
+        sources: Vec<SourceProvenance>,
+        has_ids: bool,
+        folder: &TableFolder,
+    ) -> Result<Scored, InterchangeError> {
+        let rejects = self.rejects.finish()?;
         let n_rows = self.scores.len() as u64 + self.n_rejected;
         let max_reject_rate = self.plan.max_reject_rate;
         if let Some(Reject { source, row_idx, line, reason }) = self.first_reject
             && self.n_rejected as f64 > max_reject_rate * n_rows as f64
         {
             let place = Place { path: &source.path, row_idx, line }.to_string();
-            let n_rejected = self.n_rejected;
-            return Err(InterchangeError::TooManyRejects { n_rejected, n_rows, max_reject_rate, place, reason });
+            let (n_rejected, rejects) = (self.n_rejected, folder.refuse_rejects()?);
+            return Err(InterchangeError::TooManyRejects { n_rejected, n_rows, max_reject_rate, place, reason, rejects });
         }
         if self.scores.is_empty() {
             return Err(InterchangeError::NoPairs { n_rows });
         }
-        let rejects = self.rejects.finish()?;
         Ok(Scored { store: self.store.finish()?, scores: self.scores, sources, rejects, has_ids })
     }
 }

@@ -21,13 +21,21 @@ impl Projection {
         linear::forward(x, params.get(self.weight), self.bias.map(|bias| params.get(bias)))
     }
 
-    /// Adds the gradients of its parameters, returns the one in `x`.
-    fn backward(self, params: &Params, dy: &Tensor, x: &Tensor, gradients: &mut Gradients) -> CandleResult<Tensor> {
-        gradients.add(self.weight, linear::backward_weight(dy, x)?)?;
-        if let Some(bias) = self.bias {
-            gradients.add(bias, linear::backward_bias(dy)?)?;
+    fn forward_onto(self, residual: &Tensor, params: &Params, x: &Tensor) -> CandleResult<Tensor> {
+        linear::forward_onto(residual, x, params.get(self.weight), self.bias.map(|bias| params.get(bias)))
+    }
+
+    /// Adds the gradients of its parameters.
+    fn backward(self, params: &Params, dy: &Tensor, x: &Tensor, gradients: &mut Gradients) -> CandleResult<()> {
+        gradients.update(self.weight, params.get(self.weight), |sum| linear::backward_weight_into(sum, dy, x))?;
+        match self.bias {
+            Some(bias) => gradients.add(bias, linear::backward_bias(dy)?),
+            None => Ok(()),
         }
-        linear::backward_input(dy, params.get(self.weight))
+    }
+
+    fn weight(self, params: &Params) -> &Tensor {
+        params.get(self.weight)
     }
 }
 
@@ -155,12 +163,12 @@ impl Layer {
         }
         let (q, k) = (rope::forward(&q, ctx.rotation)?, rope::forward(&k, ctx.rotation)?);
         let attended = ctx.attention(self.window).forward(&q, &k, &v)?.flatten_from(1)?; // (T, H·d)
-        let middle = (x + self.o.forward(params, &attended)?)?; // (T, D)
+        let middle = self.o.forward_onto(x, params, &attended)?; // (T, D)
 
         let normed = norm::forward(&middle, params.get(self.mlp_norm), eps)?;
         let gate = self.gate.forward(params, &normed)?; // (T, F)
         let up = self.up.forward(params, &normed)?;
-        let y = (&middle + self.down.forward(params, &swiglu::forward(&gate, &up)?)?)?;
+        let y = self.down.forward_onto(&middle, params, &swiglu::forward(&gate, &up)?)?;
         Ok((y, LayerTape { x: x.clone(), before_norm, q, k, v, attended, middle, gate, up }))
     }
 
@@ -188,14 +196,18 @@ impl Layer {
     ) -> CandleResult<Tensor> {
         let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);
         let activated = swiglu::forward(&tape.gate, &tape.up)?;
-        let d_activated = self.down.backward(params, dy, &activated, gradients)?; // (T, F)
+        self.down.backward(params, dy, &activated, gradients)?;
+        drop(activated);
+        let d_activated = linear::backward_input(&[(dy, self.down.weight(params))])?; // (T, F)
         let (d_gate, d_up) = swiglu::backward(&d_activated, &tape.gate, &tape.up)?;
         let normed = norm::forward(&tape.middle, params.get(self.mlp_norm), eps)?;
-        let d_normed = (self.gate.backward(params, &d_gate, &normed, gradients)?
-            + self.up.backward(params, &d_up, &normed, gradients)?)?; // (T, D)
-        let (d_middle, d_weight) = norm::backward(&d_normed, &tape.middle, params.get(self.mlp_norm), eps)?;
+        self.gate.backward(params, &d_gate, &normed, gradients)?;
+        self.up.backward(params, &d_up, &normed, gradients)?;
+        let d_normed = linear::backward_input(&[(&d_gate, self.gate.weight(params)), (&d_up, self.up.weight(params))])?; // (T, D)
+        let weight = params.get(self.mlp_norm);
+        let (d_middle, d_weight) = norm::backward_onto(dy, &d_normed, &tape.middle, weight, eps)?;
         gradients.add(self.mlp_norm, d_weight)?;
-        dy + d_middle
+        Ok(d_middle)
     }
 
     fn backward_attention(
@@ -206,7 +218,8 @@ impl Layer {
         gradients: &mut Gradients,
     ) -> CandleResult<Tensor> {
         let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);
-        let d_attended = self.o.backward(params, d_middle, &tape.attended, gradients)?.reshape(tape.q.shape())?;
+        self.o.backward(params, d_middle, &tape.attended, gradients)?;
+        let d_attended = linear::backward_input(&[(d_middle, self.o.weight(params))])?.reshape(tape.q.shape())?;
         let attention = ctx.attention(self.window).backward(&d_attended, &tape.q, &tape.k, &tape.v)?;
         let mut dq = rope::backward(&attention.dq, ctx.rotation)?; // (T, H, d)
         let mut dk = rope::backward(&attention.dk, ctx.rotation)?; // (T, G, d)
@@ -219,11 +232,15 @@ impl Layer {
             gradients.add(k_norm, d_weights)?;
         }
         let normed = norm::forward(&tape.x, params.get(self.attention_norm), eps)?;
-        let d_normed = (self.q.backward(params, &dq.flatten_from(1)?, &normed, gradients)?
-            + self.k.backward(params, &dk.flatten_from(1)?, &normed, gradients)?)?;
-        let d_normed = (d_normed + self.v.backward(params, &attention.dv.flatten_from(1)?, &normed, gradients)?)?;
-        let (dx, d_weight) = norm::backward(&d_normed, &tape.x, params.get(self.attention_norm), eps)?;
+        let (dq, dk, dv) = (dq.flatten_from(1)?, dk.flatten_from(1)?, attention.dv.flatten_from(1)?);
+        let maps = [(self.q, &dq), (self.k, &dk), (self.v, &dv)];
+        for (map, dy) in maps {
+            map.backward(params, dy, &normed, gradients)?;
+        }
+        let d_normed = linear::backward_input(&maps.map(|(map, dy)| (dy, map.weight(params))))?; // (T, D)
+        let weight = params.get(self.attention_norm);
+        let (dx, d_weight) = norm::backward_onto(d_middle, &d_normed, &tape.x, weight, eps)?;
         gradients.add(self.attention_norm, d_weight)?;
-        d_middle + dx
+        Ok(dx)
     }
 }

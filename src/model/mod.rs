@@ -12,6 +12,7 @@ mod config_hf;
 mod decoder;
 mod error;
 mod export;
+mod flops;
 mod layer;
 mod params;
 mod weights;
@@ -23,6 +24,7 @@ pub use decoder::{Decoder, Keep, Pass, Tape};
 pub use error::ModelError;
 pub use export::export;
 pub(crate) use export::write_safetensors;
+pub use flops::Flops;
 pub use params::{Gradients, ParamId, Params};
 pub use weights::{Digests, architecture, vocab_size};
 

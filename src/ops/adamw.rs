@@ -1,7 +1,9 @@
 //! The update of AdamW, in place: three passes over memory instead of a tensor for every intermediate.
 
-use candle_core::{CpuStorage, Error, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
+
+use super::cpu::tensors::InPlace;
 
 /// The constants of one step; see [`crate::optim::AdamW::step`] for the formula.
 #[derive(Debug, Clone, Copy)]
@@ -29,64 +31,27 @@ impl Step {
     /// Devices other than the CPU.
     pub fn apply(&self, theta: &Tensor, first: &Tensor, second: &Tensor, gradient: &Tensor) -> Result<()> {
         let gradient = gradient.contiguous()?;
-        first.inplace_op2(&gradient, &FirstMoment(*self))?;
-        second.inplace_op2(&gradient, &SecondMoment(*self))?;
-        theta.inplace_op3(first, second, &Parameter(*self))
-    }
-}
-
-struct FirstMoment(Step);
-struct SecondMoment(Step);
-struct Parameter(Step);
-
-impl InplaceOp2 for FirstMoment {
-    fn name(&self) -> &'static str {
-        "adamw-first-moment"
-    }
-
-    fn cpu_fwd(&self, m: &mut CpuStorage, m_at: &Layout, g: &CpuStorage, g_at: &Layout) -> Result<()> {
-        let [factor, weight] = f32s([self.0.factor, 1.0 - self.0.beta1]);
-        let g = values(g, g_at)?;
-        par_zip(values_mut(m, m_at)?, g, g, |m, g, _| *m += (g * factor - *m) * weight);
-        Ok(())
-    }
-}
-
-impl InplaceOp2 for SecondMoment {
-    fn name(&self) -> &'static str {
-        "adamw-second-moment"
-    }
-
-    fn cpu_fwd(&self, v: &mut CpuStorage, v_at: &Layout, g: &CpuStorage, g_at: &Layout) -> Result<()> {
-        let [factor, beta, weight] = f32s([self.0.factor, self.0.beta2, 1.0 - self.0.beta2]);
-        let g = values(g, g_at)?;
-        par_zip(values_mut(v, v_at)?, g, g, |v, g, _| {
-            let g = g * factor;
-            *v = *v * beta + g * g * weight;
-        });
-        Ok(())
-    }
-}
-
-impl InplaceOp3 for Parameter {
-    fn name(&self) -> &'static str {
-        "adamw-parameter"
-    }
-
-    fn cpu_fwd(
-        &self,
-        theta: &mut CpuStorage,
-        theta_at: &Layout,
-        m: &CpuStorage,
-        m_at: &Layout,
-        v: &CpuStorage,
-        v_at: &Layout,
-    ) -> Result<()> {
-        let [keep, rate, root, eps] = f32s([self.0.keep, self.0.rate, self.0.root, self.0.eps]);
-        par_zip(values_mut(theta, theta_at)?, values(m, m_at)?, values(v, v_at)?, |theta, m, v| {
-            *theta = *theta * keep - rate * m / (v.sqrt() / root + eps);
-        });
-        Ok(())
+        let [factor, first_weight, beta2, second_weight] =
+            f32s([self.factor, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2]);
+        let [keep, rate, root, eps] = f32s([self.keep, self.rate, self.root, self.eps]);
+        let change_first = |m: &mut [f32], g: &[f32]| {
+            par_zip(m, g, g, |m, g, _| *m += (g * factor - *m) * first_weight);
+            Ok(())
+        };
+        let change_second = |v: &mut [f32], g: &[f32]| {
+            par_zip(v, g, g, |v, g, _| {
+                let g = g * factor;
+                *v = *v * beta2 + g * g * second_weight;
+            });
+            Ok(())
+        };
+        let change_theta = |theta: &mut [f32], m: &[f32], v: &[f32]| {
+            par_zip(theta, m, v, |theta, m, v| *theta = *theta * keep - rate * m / (v.sqrt() / root + eps));
+            Ok(())
+        };
+        first.inplace_op2(&gradient, &InPlace(change_first))?;
+        second.inplace_op2(&gradient, &InPlace(change_second))?;
+        theta.inplace_op3(first, second, &InPlace(change_theta))
     }
 }
 
@@ -104,22 +69,4 @@ fn par_zip(out: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(&mut f32, f32, f32)
 #[expect(clippy::cast_possible_truncation, reason = "the constants of an f32 update, as torch casts them")]
 fn f32s<const N: usize>(constants: [f64; N]) -> [f32; N] {
     constants.map(|constant| constant as f32)
-}
-
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => Err(unexpected()),
-    }
-}
-
-fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => Err(unexpected()),
-    }
-}
-
-fn unexpected() -> Error {
-    Error::Msg("expected a contiguous f32 tensor on the CPU".into()).bt()
 }

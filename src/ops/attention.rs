@@ -1,13 +1,16 @@
 //! Causal attention over groups: a completion sees its whole prompt and its own past, nothing else.
 //!
 //! No padded batch and no mask over the batch: each group is a triangle (prompt on itself) and, for each completion, a
-//! rectangle (completion on prompt) beside a triangle (completion on itself). Query heads that share a key/value head
-//! are stacked into one product. Probabilities are not kept for the backward, which makes them again.
+//! rectangle (completion on prompt) beside a triangle (completion on itself). Probabilities are not kept for the
+//! backward, which makes them again. In the stock twin, query heads that share a key/value head are stacked into one
+//! product.
 
 use std::ops::Range;
 
 use candle_core::{D, Device, Result, Tensor};
 
+use super::cpu::attention as fast;
+use super::cpu::tensors::{Values, path, tensor};
 use crate::batch::Segment;
 
 /// What attention needs to know besides its inputs.
@@ -51,6 +54,37 @@ impl Attention<'_> {
     /// # Shapes
     /// `q` `(T, H, d)`, `k` and `v` `(T, G, d)` with `H` a multiple of `G`; returns `(T, H, d)`.
     pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+        let Some(isa) = path(q) else { return self.forward_stock(q, k, v) };
+        let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+        let mut out = vec![0.0; q.elem_count()];
+        let shape = self.shape(&q, &k)?;
+        let (q_values, k, v) = (Values::of(&q)?, Values::of(&k)?, Values::of(&v)?);
+        fast::forward(isa, self.segments, &shape, &q_values, &k, &v, &mut out);
+        tensor(out, q.shape())
+    }
+
+    /// The gradients for `d_out = ∂loss/∂out`. // (T, H, d)
+    pub fn backward(&self, d_out: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Gradients> {
+        let Some(isa) = path(q) else { return self.backward_stock(d_out, q, k, v) };
+        let (d_out, q, k, v) = (d_out.contiguous()?, q.contiguous()?, k.contiguous()?, v.contiguous()?);
+        let zeros = |x: &Tensor| vec![0.0; x.elem_count()];
+        let (mut dq, mut dk, mut dv) = (zeros(&q), zeros(&k), zeros(&v));
+        let inputs =
+            fast::Inputs { d_out: &Values::of(&d_out)?, q: &Values::of(&q)?, k: &Values::of(&k)?, v: &Values::of(&v)? };
+        let mut gradients = fast::Gradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+        fast::backward(isa, self.segments, &self.shape(&q, &k)?, inputs, &mut gradients);
+        Ok(Gradients { dq: tensor(dq, q.shape())?, dk: tensor(dk, k.shape())?, dv: tensor(dv, v.shape())? })
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the scale is a constant of the configuration")]
+    fn shape(&self, q: &Tensor, k: &Tensor) -> Result<fast::Shape> {
+        let (_, n_heads, width) = q.dims3()?;
+        let window = self.window.unwrap_or(usize::MAX);
+        Ok(fast::Shape { n_heads, n_kv_heads: k.dim(1)?, width, scale: self.scale as f32, window })
+    }
+
+    /// The same from stock operations, on any device.
+    pub(super) fn forward_stock(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let (n_heads, n_kv_heads) = (q.dim(1)?, k.dim(1)?);
         let mut rows = Vec::new();
         for segment in self.segments {
@@ -63,8 +97,7 @@ impl Attention<'_> {
         Tensor::cat(&rows, 0)
     }
 
-    /// The gradients for `d_out = ∂loss/∂out`. // (T, H, d)
-    pub fn backward(&self, d_out: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Gradients> {
+    pub(super) fn backward_stock(&self, d_out: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Gradients> {
         let inputs = Inputs { d_out, q, k, v };
         let (mut dq, mut dk, mut dv) = (Vec::new(), Vec::new(), Vec::new());
         for segment in self.segments {

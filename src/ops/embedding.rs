@@ -2,13 +2,29 @@
 
 use candle_core::{Result, Tensor};
 
+use super::cpu::tensors::{InPlace, path};
+
 /// # Shapes
 /// `table` `(V, D)`, `ids` `(T)` of `u32`; returns `(T, D)`.
 pub fn forward(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     table.index_select(ids, 0)
 }
 
-/// Adds the gradient in the table to `d_table`. // (V, D)
+/// Adds the gradient in the table to `d_table`, in place where that is possible. // (V, D)
 pub fn backward_into(d_table: &Tensor, dy: &Tensor, ids: &Tensor) -> Result<Tensor> {
-    d_table.index_add(ids, dy, 0)
+    if path(d_table).is_none() {
+        return d_table.index_add(ids, dy, 0);
+    }
+    let (width, ids) = (d_table.dim(1)?, ids.to_vec1::<u32>()?);
+    let add = |d_table: &mut [f32], dy: &[f32]| {
+        for (&id, dy) in ids.iter().zip(dy.chunks_exact(width)) {
+            let start = id as usize * width;
+            for (sum, x) in d_table[start..start + width].iter_mut().zip(dy) {
+                *sum += x;
+            }
+        }
+        Ok(())
+    };
+    d_table.inplace_op2(&dy.contiguous()?, &InPlace(add))?;
+    Ok(d_table.clone())
 }

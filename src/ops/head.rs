@@ -1,58 +1,107 @@
 //! Language-model head and log-softmax, for scored rows only.
 //!
-//! Logits are made for `CHUNK` rows at a time and never kept: the backward makes them again. Memory is
-//! `CHUNK · V` numbers whatever the batch holds.
+//! Logits are made for some rows or some of the vocabulary at a time and never kept: the backward makes them again.
 
 use candle_core::{Result, Tensor};
 
+use super::cpu::head as fast;
+use super::cpu::tensors::{InPlace, Values, path, tensor};
 use super::linear;
 use super::reduce::log_sum_exp;
 
-/// Rows whose logits are in memory at once.
+/// Rows whose logits are in memory at once, in the stock twin.
 const CHUNK: usize = 256;
 
-/// `ln softmax(hidden·Wᵀ)[target]` of every row, in nats.
-///
-/// # Shapes
-/// `hidden` `(N, D)`, `weight` `(V, D)`, `targets` `(N)` of `u32`; returns `(N)`.
-pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let mut logps = Vec::new();
-    for (start, n) in chunks(hidden.dim(0)?) {
-        let logits = linear::forward(&hidden.narrow(0, start, n)?, weight, None)?; // (n, V)
-        let target = logits.gather(&targets.narrow(0, start, n)?.unsqueeze(1)?, 1)?.squeeze(1)?; // (n)
-        logps.push((target - log_sum_exp(&logits)?.squeeze(1)?)?);
-    }
-    Tensor::cat(&logps, 0)
+/// Log-probs of the scored tokens, and what a backward reads.
+#[derive(Debug)]
+pub struct Scores {
+    /// `ln softmax(hidden·Wᵀ)[target]` of every row, in nats. // (N)
+    pub logps: Tensor,
+    /// `ln Σ exp(hidden·Wᵀ)` of every row. // (N)
+    pub log_sums: Tensor,
 }
 
-/// Gradients in `hidden` and in the weight, for `slopes = ∂loss/∂logp` of every row.
+/// # Shapes
+/// `hidden` `(N, D)`, `weight` `(V, D)`, `targets` `(N)` of `u32`.
+pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor) -> Result<Scores> {
+    let Some(isa) = path(hidden) else { return forward_stock(hidden, weight, targets) };
+    let (hidden, weight) = (hidden.contiguous()?, weight.contiguous()?);
+    let (n_rows, width) = hidden.dims2()?;
+    let targets = targets.to_vec1()?;
+    let (hidden, weight) = (Values::of(&hidden)?, Values::of(&weight)?);
+    let inputs = fast::Inputs { hidden: &hidden, weight: &weight, targets: &targets, width };
+    let (logps, log_sums) = fast::forward(isa, &inputs);
+    Ok(Scores { logps: tensor(logps, n_rows)?, log_sums: tensor(log_sums, n_rows)? })
+}
+
+/// Gradient in `hidden`, for `slopes = ∂loss/∂logp` of every row; the one in the weight is added to `d_weight`, in
+/// place where that is possible, and returned after it.
 ///
 /// `∂loss/∂logits = slope · (onehot(target) − softmax(logits))`.
 ///
 /// # Shapes
-/// `slopes` `(N)`; returns `(N, D)` and `(V, D)`.
-pub fn backward(slopes: &Tensor, hidden: &Tensor, weight: &Tensor, targets: &Tensor) -> Result<(Tensor, Tensor)> {
+/// `slopes` and `log_sums` `(N)`; returns `(N, D)` and `(V, D)`.
+pub fn backward_into(
+    d_weight: &Tensor,
+    slopes: &Tensor,
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tensor,
+    log_sums: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let Some(isa) = path(hidden) else {
+        return backward_stock(d_weight, slopes, hidden, weight, targets, log_sums);
+    };
+    let (hidden, weight) = (hidden.contiguous()?, weight.contiguous()?);
+    let targets = targets.to_vec1()?;
+    let (slopes, log_sums) = (slopes.to_vec1()?, log_sums.to_vec1()?);
+    let width = hidden.dim(1)?;
     let mut d_hidden = Vec::new();
-    let mut d_weight: Option<Tensor> = None;
+    let result = std::cell::RefCell::new(&mut d_hidden);
+    let add = |d_weight: &mut [f32], hidden: &[f32], weight: &[f32]| {
+        let inputs = fast::Inputs { hidden, weight, targets: &targets, width };
+        **result.borrow_mut() = fast::backward(isa, &inputs, &slopes, &log_sums, d_weight);
+        Ok(())
+    };
+    d_weight.inplace_op3(&hidden, &weight, &InPlace(add))?;
+    Ok((tensor(d_hidden, hidden.shape())?, d_weight.clone()))
+}
+
+/// The same from stock operations, on any device.
+pub(super) fn forward_stock(hidden: &Tensor, weight: &Tensor, targets: &Tensor) -> Result<Scores> {
+    let (mut logps, mut log_sums) = (Vec::new(), Vec::new());
+    for (start, n) in chunks(hidden.dim(0)?) {
+        let logits = linear::forward_stock(&hidden.narrow(0, start, n)?, weight, None)?; // (n, V)
+        let target = logits.gather(&targets.narrow(0, start, n)?.unsqueeze(1)?, 1)?.squeeze(1)?; // (n)
+        let log_sum = log_sum_exp(&logits)?.squeeze(1)?;
+        logps.push((target - &log_sum)?);
+        log_sums.push(log_sum);
+    }
+    Ok(Scores { logps: Tensor::cat(&logps, 0)?, log_sums: Tensor::cat(&log_sums, 0)? })
+}
+
+pub(super) fn backward_stock(
+    d_weight: &Tensor,
+    slopes: &Tensor,
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tensor,
+    log_sums: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let mut d_hidden = Vec::new();
+    let mut sum = d_weight.clone();
     for (start, n) in chunks(hidden.dim(0)?) {
         let rows = hidden.narrow(0, start, n)?;
-        let slopes = slopes.narrow(0, start, n)?.unsqueeze(1)?; // (n, 1)
-        let logits = linear::forward(&rows, weight, None)?; // (n, V)
-        let softmax = logits.broadcast_sub(&log_sum_exp(&logits)?)?.exp()?;
+        let column = |x: &Tensor| x.narrow(0, start, n)?.unsqueeze(1); // (n, 1)
+        let slopes = column(slopes)?;
+        let logits = linear::forward_stock(&rows, weight, None)?; // (n, V)
+        let softmax = logits.broadcast_sub(&column(log_sums)?)?.exp()?;
         let d_logits = softmax.broadcast_mul(&slopes.neg()?)?;
-        d_logits.scatter_add_set(&targets.narrow(0, start, n)?.unsqueeze(1)?, &slopes, 1)?;
-        d_hidden.push(linear::backward_input(&d_logits, weight)?);
-        let update = linear::backward_weight(&d_logits, &rows)?;
-        d_weight = Some(match d_weight {
-            Some(sum) => (sum + update)?,
-            None => update,
-        });
+        d_logits.scatter_add_set(&column(targets)?, &slopes, 1)?;
+        d_hidden.push(linear::backward_input_stock(&[(&d_logits, weight)])?);
+        sum = (sum + linear::backward_weight_stock(&d_logits, &rows)?)?;
     }
-    let d_weight = match d_weight {
-        Some(sum) => sum,
-        None => weight.zeros_like()?,
-    };
-    Ok((Tensor::cat(&d_hidden, 0)?, d_weight))
+    Ok((Tensor::cat(&d_hidden, 0)?, sum))
 }
 
 fn chunks(n_rows: usize) -> impl Iterator<Item = (usize, usize)> {

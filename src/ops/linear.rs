@@ -2,9 +2,100 @@
 
 use candle_core::{Result, Tensor};
 
+use super::cpu::gemm::{Matrix, Update, gemm};
+use super::cpu::tensors::{InPlace, Values, path, tensor};
+use super::cpu::{Isa, rows};
+
 /// # Shapes
 /// `x` `(T, in)`, `weight` `(out, in)`, `bias` `(out)`; returns `(T, out)`.
 pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match path(x) {
+        Some(isa) => {
+            let out = vec![0.0; x.dim(0)? * weight.dim(0)?];
+            forward_cpu(isa, x, weight, bias, out, Update::Replace)
+        }
+        None => forward_stock(x, weight, bias),
+    }
+}
+
+/// `residual + x·Wᵀ + b`. // (T, out)
+pub fn forward_onto(residual: &Tensor, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match path(x) {
+        Some(isa) => {
+            let out = Values::of(&residual.contiguous()?)?.to_vec();
+            forward_cpu(isa, x, weight, bias, out, Update::Add)
+        }
+        None => residual + forward_stock(x, weight, bias)?,
+    }
+}
+
+/// Gradient in `x`: `Σ dyᵢ·Wᵢ` over the maps that read `x`. // (T, in)
+pub fn backward_input(maps: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
+    let [(dy, weight), ..] = maps else { candle_core::bail!("the gradient in an input that no map reads") };
+    match path(dy) {
+        Some(isa) => {
+            let shape = (dy.dim(0)?, weight.dim(1)?);
+            let mut dx = vec![0.0; shape.0 * shape.1];
+            for (index, (dy, weight)) in maps.iter().enumerate() {
+                let update = if index == 0 { Update::Replace } else { Update::Add };
+                let (dy, weight) = (dy.contiguous()?, weight.contiguous()?);
+                gemm(isa, matrix(&Values::of(&dy)?, &dy)?, matrix(&Values::of(&weight)?, &weight)?, &mut dx, update);
+            }
+            tensor(dx, shape)
+        }
+        None => backward_input_stock(maps),
+    }
+}
+
+/// Adds the gradient in the weight, `dyᵀ·x`, to `d_weight`, in place where that is possible. // (out, in)
+pub fn backward_weight_into(d_weight: &Tensor, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let Some(isa) = path(dy) else { return d_weight + backward_weight_stock(dy, x)? };
+    let (dy, x) = (dy.contiguous()?, x.contiguous()?);
+    let ((n_rows, n_out), n_in) = (dy.dims2()?, x.dim(1)?);
+    let add = |d_weight: &mut [f32], dy: &[f32], x: &[f32]| {
+        let (dy, x) = (Matrix::new(dy, n_rows, n_out), Matrix::new(x, n_rows, n_in));
+        gemm(isa, dy.transposed(), x, d_weight, Update::Add);
+        Ok(())
+    };
+    d_weight.inplace_op3(&dy, &x, &InPlace(add))?;
+    Ok(d_weight.clone())
+}
+
+/// Gradient in the bias: `dy` summed over rows. // (out)
+pub fn backward_bias(dy: &Tensor) -> Result<Tensor> {
+    if path(dy).is_none() {
+        return dy.sum(0);
+    }
+    let dy = dy.contiguous()?;
+    let mut sums = vec![0.0; dy.dim(1)?];
+    rows::sum_rows(&Values::of(&dy)?, &mut sums);
+    let n = sums.len();
+    tensor(sums, n)
+}
+
+fn forward_cpu(
+    isa: Isa,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    mut out: Vec<f32>,
+    update: Update,
+) -> Result<Tensor> {
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    gemm(isa, matrix(&Values::of(&x)?, &x)?, matrix(&Values::of(&weight)?, &weight)?.transposed(), &mut out, update);
+    if let Some(bias) = bias {
+        rows::add_row(&Values::of(&bias.contiguous()?)?, &mut out);
+    }
+    tensor(out, (x.dim(0)?, weight.dim(0)?))
+}
+
+fn matrix<'a>(values: &'a Values<'_>, like: &Tensor) -> Result<Matrix<'a>> {
+    let (n_rows, n_columns) = like.dims2()?;
+    Ok(Matrix::new(values, n_rows, n_columns))
+}
+
+/// The same from stock operations, on any device.
+pub(super) fn forward_stock(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let y = x.matmul(&weight.t()?)?;
     match bias {
         Some(bias) => y.broadcast_add(bias),
@@ -12,17 +103,12 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Ten
     }
 }
 
-/// Gradient in `x`: `dy·W`. // (T, in)
-pub fn backward_input(dy: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    dy.matmul(weight)
+pub(super) fn backward_input_stock(maps: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
+    let mut terms = maps.iter().map(|(dy, weight)| dy.matmul(weight));
+    let Some(first) = terms.next() else { candle_core::bail!("the gradient in an input that no map reads") };
+    terms.try_fold(first?, |sum, term| sum + term?)
 }
 
-/// Gradient in the weight: `dyᵀ·x`. // (out, in)
-pub fn backward_weight(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+pub(super) fn backward_weight_stock(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
     dy.t()?.matmul(x)
-}
-
-/// Gradient in the bias: `dy` summed over rows. // (out)
-pub fn backward_bias(dy: &Tensor) -> Result<Tensor> {
-    dy.sum(0)
 }

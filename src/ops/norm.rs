@@ -2,19 +2,67 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::cpu::tensors::{Values, path, tensor};
+use super::cpu::{Isa, rows};
+
 /// `x / rms(x) · w`, with `rms(x) = √(mean(x²) + eps)`.
 ///
 /// # Shapes
 /// `x` `(…, D)`, `weight` `(D)`; returns `(…, D)`.
-#[expect(clippy::cast_possible_truncation, reason = "eps is a small constant of the configuration")]
 pub fn forward(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    candle_nn::ops::rms_norm(&x.contiguous()?, weight, eps as f32)
+    let x = x.contiguous()?;
+    let Some(isa) = path(&x) else { return forward_stock(&x, weight, eps) };
+    let mut out = vec![0.0; x.elem_count()];
+    rows::norm(isa, &Values::of(&x)?, &Values::of(weight)?, small(eps), &mut out);
+    tensor(out, x.shape())
 }
 
 /// Gradients in `x` and in the weight.
 ///
 /// With `n = x / rms(x)` and `g = dy · w`: `dx = (g − n · mean(g · n)) / rms(x)`, `dw = Σ_rows dy · n`.
 pub fn backward(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+    let (dy, x) = (dy.contiguous()?, x.contiguous()?);
+    let Some(isa) = path(&x) else { return backward_stock(&dy, &x, weight, eps) };
+    let (dx, dw) = backward_cpu(isa, &dy, &x, weight, eps)?;
+    Ok((tensor(dx, x.shape())?, tensor(dw, weight.shape())?))
+}
+
+/// The same for an `x` that also reaches the loss past the norm: `residual` is added to its gradient.
+pub fn backward_onto(
+    residual: &Tensor,
+    dy: &Tensor,
+    x: &Tensor,
+    weight: &Tensor,
+    eps: f64,
+) -> Result<(Tensor, Tensor)> {
+    let (dy, x) = (dy.contiguous()?, x.contiguous()?);
+    let Some(isa) = path(&x) else {
+        let (dx, dw) = backward_stock(&dy, &x, weight, eps)?;
+        return Ok(((residual + dx)?, dw));
+    };
+    let (mut dx, dw) = backward_cpu(isa, &dy, &x, weight, eps)?;
+    rows::add(&Values::of(&residual.contiguous()?)?, &mut dx);
+    Ok((tensor(dx, x.shape())?, tensor(dw, weight.shape())?))
+}
+
+fn backward_cpu(isa: Isa, dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (mut dx, mut dw) = (vec![0.0; x.elem_count()], vec![0.0; weight.elem_count()]);
+    let (dy, x, weight) = (Values::of(dy)?, Values::of(x)?, Values::of(weight)?);
+    rows::norm_backward(isa, &dy, &x, &weight, small(eps), &mut dx, &mut dw);
+    Ok((dx, dw))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "eps is a small constant of the configuration")]
+fn small(eps: f64) -> f32 {
+    eps as f32
+}
+
+/// The same from stock operations, on any device.
+pub(super) fn forward_stock(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    candle_nn::ops::rms_norm(&x.contiguous()?, weight, small(eps))
+}
+
+pub(super) fn backward_stock(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
     let width = x.dim(D::Minus1)?;
     let inverse_rms = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?; // (…, 1)
     let normed = x.broadcast_mul(&inverse_rms)?;

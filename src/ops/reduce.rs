@@ -1,16 +1,29 @@
 //! Reductions that keep their digits: `f64` sums over `f32` tensors.
 
-use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-/// `Σ x²`, accumulated in `f64`.
+use super::cpu::tensors::{Values, path};
+
+/// `Σ x²`, accumulated in `f64`, in pieces of a fixed size.
 pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    if let (Storage::Cpu(CpuStorage::F32(values)), layout) = (&*x.storage_and_layout().0, x.layout())
-        && let Some((start, end)) = layout.contiguous_offsets()
-    {
-        return Ok(values[start..end].iter().map(|&value| f64::from(value) * f64::from(value)).sum());
+    const PIECE: usize = 1 << 16;
+    let x = x.contiguous()?;
+    if path(&x).is_none() {
+        return x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar();
     }
-    x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar()
+    let pieces: Vec<f64> = Values::of(&x)?.par_chunks(PIECE).map(piece_of_squares).collect();
+    Ok(pieces.iter().sum())
+}
+
+fn piece_of_squares(x: &[f32]) -> f64 {
+    let mut lanes = [0.0; 8];
+    for x in x.chunks(8) {
+        for (lane, &x) in lanes.iter_mut().zip(x) {
+            *lane += f64::from(x) * f64::from(x);
+        }
+    }
+    lanes.iter().sum()
 }
 
 /// `ln Σ exp(x)` over the last dimension.

@@ -3,6 +3,9 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use super::cpu::rows;
+use super::cpu::tensors::{Values, path, tensor};
+
 /// Cosines and sines of every row's position.
 #[derive(Debug, Clone)]
 pub struct Rotation {
@@ -37,14 +40,32 @@ impl Rotation {
 /// # Shapes
 /// `x` `(T, H, d)`; returns the same.
 pub fn forward(x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-    rotate(x, &rotation.cos, &rotation.sin)
+    rotate(x, rotation, Direction::Forth)
 }
 
 /// Gradient in `x`: the rotation by the opposite angle.
 pub fn backward(dy: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-    rotate(dy, &rotation.cos, &rotation.minus_sin)
+    rotate(dy, rotation, Direction::Back)
 }
 
-fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    candle_nn::rotary_emb::rope_thd(&x.unsqueeze(0)?.contiguous()?, cos, sin)?.squeeze(0)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Forth,
+    Back,
+}
+
+fn rotate(x: &Tensor, rotation: &Rotation, direction: Direction) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let Some(isa) = path(&x) else { return rotate_stock(&x, rotation, direction) };
+    let mut out = vec![0.0; x.elem_count()];
+    let sign = if direction == Direction::Forth { 1.0 } else { -1.0 };
+    let (cos, sin) = (Values::of(&rotation.cos)?, Values::of(&rotation.sin)?);
+    rows::rotate(isa, &Values::of(&x)?, &cos, &sin, rotation.cos.dim(1)?, sign, &mut out);
+    tensor(out, x.shape())
+}
+
+/// The same from stock operations, on any device.
+pub(super) fn rotate_stock(x: &Tensor, rotation: &Rotation, direction: Direction) -> Result<Tensor> {
+    let sin = if direction == Direction::Forth { &rotation.sin } else { &rotation.minus_sin };
+    candle_nn::rotary_emb::rope_thd(&x.unsqueeze(0)?.contiguous()?, &rotation.cos, sin)?.squeeze(0)
 }

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use super::Pipeline;
 use super::error::PipelineError;
-use super::plans::{check_exists, need};
+use super::plans::need;
 use crate::interchange::{ImportDtype, ImportMap, ImportPlan, Logps};
 use crate::precompute::Start;
-use crate::tokenize::Rules;
 
 /// What an import is told that no pipeline file says.
 #[derive(Debug, Clone)]
@@ -30,31 +29,19 @@ impl Pipeline {
     /// # Errors
     /// If the model or the data is not set, or a data file does not exist.
     pub fn import_plan(&self, flags: ImportFlags) -> Result<ImportPlan, PipelineError> {
-        let (data, tokenize) = (&self.settings().data, &self.settings().tokenize);
-        let files = need(data.files.as_ref(), "data.files", "FILE")?.clone();
-        for file in &files {
-            check_exists(file)?;
-        }
+        let (data, precompute) = (&self.settings().data, &self.settings().precompute);
         let ImportFlags { out, map, dtype, logps, start } = flags;
         Ok(ImportPlan {
-            model: need(self.settings().model.clone(), "model", "--model")?,
-            data: files,
+            model: self.model()?,
+            data: self.paths()?,
             map,
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
             limit: data.limit,
             out,
-            rules: Rules {
-                max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?,
-                truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
-                template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
-            },
+            rules: self.rules()?,
             dtype,
             logps,
-            rows_per_part: need(
-                self.settings().precompute.rows_per_part,
-                "precompute.rows_per_part",
-                "--rows-per-part",
-            )?,
+            rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
             start,
         })
     }

@@ -45,7 +45,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
     /// Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more files.
-    #[arg(id = "files", long = "data", value_name = "FILE", required_unless_present = "pipeline")]
+    #[arg(id = "files", long = "data", value_name = "FILE")]
     pub files: Option<Vec<PathBuf>>,
 
     /// Columns of the source by what they are, e.g. `prompt=question,chosen=better,rejected=worse`.
@@ -91,9 +91,13 @@ pub struct PrecomputeSettings {
     #[arg(long, value_name = "TOKENS")]
     pub max_tokens: Option<NonZeroUsize>,
 
-    /// Pairs in one part of the table: what a killed run loses at most.
+    /// Pairs in one file of the table.
     #[arg(long, value_name = "PAIRS")]
     pub rows_per_part: Option<NonZeroUsize>,
+
+    /// Another table, whose log-probs are taken where they are of the same tokens; repeat for more.
+    #[arg(long, value_name = "TABLE")]
+    pub reuse: Option<Vec<PathBuf>>,
 }
 
 /// `[train]`: stage two.
@@ -212,6 +216,6 @@ pub enum Optimizer {
 }
 
 /// A flag with the words of a serde enum.
-fn words<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
+pub(crate) fn words<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(known::words::<T>()).try_map(|text| known::word::<T>(&text))
 }

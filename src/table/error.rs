@@ -248,16 +248,17 @@ impl Hint for TableError {
                 Some(format!("rename the column `{column}` in the source, or drop it there"))
             }
             Self::NoColumn { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
-            Self::Read { .. } | Self::Decode { .. } | Self::PartMissing { .. } | Self::NotAsListed { .. } => {
-                Some("`piref precompute --fresh` writes the table again".into())
-            }
+            Self::Read { path, .. } | Self::Decode { path, .. } | Self::NotAsListed { path, .. } => Some(format!(
+                "delete `{}` and run the same `piref precompute` again: only its pairs are scored",
+                path.display()
+            )),
             Self::OtherProvenance { .. } => {
                 Some("`--fresh` starts the table again under the new settings; another `--out` keeps this one".into())
             }
             Self::ManifestVersion { .. } => {
                 Some("read it with the version of piref that wrote it, or run `piref precompute --fresh`".into())
             }
-            Self::Incomplete { .. } => {
+            Self::PartMissing { .. } | Self::Incomplete { .. } => {
                 Some("run the same `piref precompute` again: it scores only what is missing".into())
             }
             Self::NotATable { .. } => Some("name the folder that `piref precompute --out` wrote".into()),

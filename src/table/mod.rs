@@ -10,6 +10,7 @@
 mod check;
 mod error;
 mod folder;
+mod journal;
 mod manifest;
 mod parquet_file;
 mod part_reader;
@@ -21,14 +22,15 @@ mod training_pairs;
 mod writer;
 
 pub use error::TableError;
-pub use folder::{ScannedPart, TableFolder};
+pub use folder::{TableFolder, reference_folder};
+pub use journal::{Journal, Recovered, ScoredPair};
 pub use manifest::{MANIFEST, Manifest};
 pub use parquet_file::{FileRecord, ParquetFile};
 pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, TemplateProvenance};
 pub use reader::ReferenceTable;
 pub use rejects::{REJECTS, RejectsWriter};
 pub use training_pairs::{TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
-pub use writer::{PairTokenLogps, Part, assemble, part_name, write_part};
+pub use writer::{PairTokenLogps, Part, assemble, part_name, unscored, write_part};
 
 #[cfg(test)]
 pub(crate) mod tests;

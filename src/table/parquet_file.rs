@@ -76,6 +76,16 @@ impl ParquetFile {
     }
 }
 
+impl FileRecord {
+    /// What the manifest says about the file at `path`, which has this many rows.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn of(path: &Path, rows: u64) -> Result<Self, TableError> {
+        record(path, rows)
+    }
+}
+
 /// What the manifest says about the file at `path`.
 pub(super) fn record(path: &Path, rows: u64) -> Result<FileRecord, TableError> {
     let bytes = io::map(path)?;

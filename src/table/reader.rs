@@ -142,17 +142,19 @@ impl ReferenceTable {
         Ok(self.part_batches(columns)?.map(|item| item.map(|(_, batch)| batch)))
     }
 
-    /// The same, each batch held against the contract: log-probs finite and at most 0, no value missing, lists as long
-    /// as the counts beside them where both are asked for.
+    /// The same, each batch checked: what is no log-prob, or a list of another length than counted, is an error with
+    /// its place.
+    ///
+    /// # Errors
+    /// As [`batches`](Self::batches).
     pub fn checked_batches(
         &self,
         columns: &[&str],
     ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
-        Ok(self.part_batches(columns)?.map(|item| {
-            let (place, batch) = item?;
-            check::rows(&place.path, place.first_row, &batch)?;
-            Ok(batch)
-        }))
+        let check = |(place, batch): (BatchPlace, RecordBatch)| {
+            check::rows(&place.path, place.first_row, &batch).map(|()| batch)
+        };
+        Ok(self.part_batches(columns)?.map(move |item| item.and_then(check)))
     }
 
     /// The same, with the part of each batch.

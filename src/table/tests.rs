@@ -442,33 +442,58 @@ fn an_unfinished_table_says_how_to_finish_it() {
 }
 
 #[test]
-fn resume_finds_finished_parts_and_what_they_scored() {
+fn what_a_killed_run_leaves_is_ours_and_a_second_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let table = TableFolder::claim(folder.path()).unwrap();
-    let part = write_part(&table.part_path(0), &batch(0..3), &provenance()).unwrap();
+    write_part(&table.part_path(0), &batch(0..3), &provenance()).unwrap();
     io::write(&folder.path().join(".part-00001.parquet.x1y2.partial"), b"PAR1 torn").unwrap();
+    let error = TableFolder::claim(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("is in use by process"), "{error}");
 
+    drop(table);
+    io::write(&folder.path().join(".piref.lock"), b"process 1\n").unwrap();
     let again = TableFolder::claim(folder.path()).unwrap();
-    let scanned = again.scan_parts(&provenance()).unwrap();
-    assert_eq!(scanned.len(), 1);
-    assert_eq!(scanned[0].part, part);
-    let tokens_ids: Vec<_> = scanned[0].tokens_ids.iter().flatten().collect();
-    assert_eq!(tokens_ids, ["tokens-0", "tokens-1", "tokens-2"]);
-
-    let other = Provenance { dtype: "bf16".into(), ..provenance() };
-    let error = again.scan_parts(&other).unwrap_err();
-    assert!(error.to_string().contains("another `dtype`: expected `bf16`, found `f32`"), "{error}");
-    assert!(error.hint().unwrap().contains("--fresh"));
+    assert_eq!(again.parts().unwrap(), [(0, again.part_path(0))]);
 }
 
 #[test]
-fn a_damaged_part_stops_a_resume_and_goes_with_a_fresh_start() {
+fn a_retired_part_is_kept_until_the_table_is_finished() {
+    let (folder, manifest) = table();
+    let table = TableFolder::claim(folder.path()).unwrap();
+    table.reopen().unwrap();
+    let digest = manifest.parts[1].file.digest;
+    table.retire(&table.part_path(1), &digest).unwrap();
+    assert!(matches!(open_error(folder.path()), TableError::Incomplete { .. }));
+
+    let retired = table.retired().unwrap();
+    assert_eq!(retired.len(), 1);
+    assert_eq!((ReferenceTable::open(&retired[0].0).unwrap().n_pairs(), retired[0].1), (2, digest));
+    table.finish(&Manifest::new(provenance(), manifest.parts[..1].to_vec(), manifest.rejects)).unwrap();
+    let left: Vec<_> = io::list(folder.path()).unwrap();
+    assert_eq!(left, ["manifest.json", "part-00000.parquet", "rejects.parquet"].map(|name| folder.path().join(name)));
+}
+
+#[test]
+fn refused_rejects_leave_a_finished_table_alone() {
+    let (folder, _) = table();
+    let before = io::read(&folder.path().join(REJECTS)).unwrap();
+    let table = TableFolder::claim(folder.path()).unwrap();
+    io::write(&table.incoming_rejects_path(), b"others").unwrap();
+    assert_eq!(table.refuse_rejects().unwrap(), folder.path().join("rejects.refused.parquet"));
+    assert_eq!(io::read(&table.rejects_path()).unwrap(), before);
+
+    table.reopen().unwrap();
+    io::write(&table.incoming_rejects_path(), b"others").unwrap();
+    assert_eq!(table.refuse_rejects().unwrap(), table.rejects_path());
+}
+
+#[test]
+fn a_damaged_part_goes_with_a_fresh_start() {
     let folder = tempfile::tempdir().unwrap();
     let table = TableFolder::claim(folder.path()).unwrap();
     io::write(&table.part_path(0), b"PAR1 torn").unwrap();
-    assert!(matches!(table.scan_parts(&provenance()), Err(TableError::Read { .. })));
     table.clear().unwrap();
-    assert!(table.scan_parts(&provenance()).unwrap().is_empty());
+    assert!(table.parts().unwrap().is_empty());
 }
 
 #[test]
@@ -503,7 +528,7 @@ fn a_fresh_start_deletes_the_table_and_nothing_else() {
     let table = TableFolder::claim(folder.path()).unwrap();
     table.clear().unwrap();
     let left = io::list(folder.path()).unwrap();
-    assert_eq!(left.len(), 2, "the marker and the notes: {left:?}");
+    assert_eq!(left.len(), 2, "the lock and the notes: {left:?}");
     assert!(left.contains(&notes));
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::Float64Type;
 use piref::data::ColumnMap;
+use piref::interrupt::Interrupt;
 use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::ScoringDtype;
 use piref::optim::{AdamWParams, Schedule, ScheduleKind};
@@ -18,12 +19,15 @@ use piref::{precompute, train};
 pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
     precompute::Plan {
         model: "fixtures/tiny".into(),
-        data: ["standard.jsonl", "conversational.jsonl", "ultrafeedback.jsonl.zst"]
-            .map(|name| PathBuf::from("fixtures/pairs").join(name))
-            .to_vec(),
+        pairs: precompute::Pairs::Files {
+            paths: ["standard.jsonl", "conversational.jsonl", "ultrafeedback.jsonl.zst"]
+                .map(|name| PathBuf::from("fixtures/pairs").join(name))
+                .to_vec(),
+            limit: NonZeroU64::new(40),
+        },
         column_map: ColumnMap::default(),
         max_reject_rate: 0.01,
-        limit: NonZeroU64::new(40),
+        reuse: Vec::new(),
         out: out.to_owned(),
         rules: Rules {
             max_length: 256,
@@ -67,7 +71,10 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
 
 /// Runs stage one and returns its summary.
 pub(crate) fn precompute(plan: &precompute::Plan) -> precompute::Summary {
-    precompute::run(plan, &mut |_| {}).unwrap()
+    match precompute::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
+        precompute::Outcome::Finished(summary) => summary,
+        outcome @ precompute::Outcome::Interrupted { .. } => panic!("nobody has interrupted it: {outcome:?}"),
+    }
 }
 
 /// Runs stage two and returns its summary.

@@ -1,0 +1,193 @@
+//! Language-model head without logits: a block of the vocabulary at a time, seen by all rows.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::gemm::{Left, Matrix, Right, Update, multiply};
+use super::math::{exp, max, sum_of_exp};
+use super::{Isa, dispatch, rows};
+
+/// Entries of the vocabulary whose logits are made at once.
+const BLOCK: usize = 192;
+/// Rows whose logits of a block are in memory at once.
+const TASK_ROWS: usize = 96;
+/// Rows of one round of the backward.
+const ROUND_ROWS: usize = 384;
+/// Runs of blocks in the backward, each with its own sum of gradients in the hidden states. A constant, so that the
+/// order of that sum does not depend on the number of threads.
+const RUNS: usize = 16;
+
+/// The scored rows: which hidden states, which tokens.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops) struct Inputs<'a> {
+    /// `(N, D)`
+    pub(in crate::ops) hidden: &'a [f32],
+    /// `(V, D)`
+    pub(in crate::ops) weight: &'a [f32],
+    /// `(N)`, each below `V`.
+    pub(in crate::ops) targets: &'a [u32],
+    /// `D`
+    pub(in crate::ops) width: usize,
+}
+
+/// What one block of the vocabulary says of a row.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    max: f32,
+    /// `Σ exp(logit − max)`
+    sum: f64,
+    /// The logit of the target, if it is in the block.
+    target: Option<f32>,
+}
+
+impl<'a> Inputs<'a> {
+    fn n_rows(&self) -> usize {
+        self.targets.len()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.weight.len() / self.width
+    }
+
+    /// Rows of the weight. // (len, D)
+    fn block(&self, block: &Range<usize>) -> Matrix<'a> {
+        let values = &self.weight[block.start * self.width..block.end * self.width];
+        Matrix::new(values, block.len(), self.width)
+    }
+
+    fn hidden(&self, rows: &Range<usize>) -> Matrix<'a> {
+        Matrix::new(&self.hidden[rows.start * self.width..rows.end * self.width], rows.len(), self.width)
+    }
+}
+
+/// Log-prob of the target and `ln Σ exp(logit)` of every row. // (N), (N)
+#[expect(clippy::cast_possible_truncation, reason = "the results are f32, only the sums are not")]
+pub(in crate::ops) fn forward(isa: Isa, inputs: &Inputs<'_>) -> (Vec<f32>, Vec<f32>) {
+    let tasks = runs(0..inputs.n_rows(), TASK_ROWS);
+    let lefts: Vec<Left> = tasks.par_iter().map(|rows| Left::pack(inputs.hidden(rows))).collect();
+    let shares: Vec<Vec<Share>> = runs(0..inputs.vocabulary(), BLOCK)
+        .into_par_iter()
+        .map(|block| {
+            let right = Right::pack(inputs.block(&block).transposed());
+            let mut logits = vec![0.0; TASK_ROWS * block.len()];
+            let mut shares = Vec::with_capacity(inputs.n_rows());
+            for (rows, left) in tasks.iter().zip(&lefts) {
+                let logits = &mut logits[..rows.len() * block.len()];
+                multiply(isa, left, &right, logits, Update::Replace);
+                for (logits, &target) in logits.chunks_exact(block.len()).zip(&inputs.targets[rows.clone()]) {
+                    let (max, sum) = dispatch!(isa, max_and_sum(logits: &[f32]) -> (f32, f64));
+                    let target = (target as usize).checked_sub(block.start).and_then(|at| logits.get(at)).copied();
+                    shares.push(Share { max, sum, target });
+                }
+            }
+            shares
+        })
+        .collect();
+    (0..inputs.n_rows())
+        .map(|row| {
+            let shares = || shares.iter().map(|block| block[row]);
+            let max = shares().map(|share| share.max).fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = shares().map(|share| share.sum * f64::from(share.max - max).exp()).sum();
+            let log_sum = f64::from(max) + sum.ln();
+            let target = shares().find_map(|share| share.target).map_or(f64::NAN, f64::from);
+            ((target - log_sum) as f32, log_sum as f32)
+        })
+        .unzip()
+}
+
+#[inline(always)]
+fn max_and_sum(logits: &[f32]) -> (f32, f64) {
+    let max = max(logits);
+    (max, sum_of_exp(logits, max))
+}
+
+/// Gradients in the hidden states `(N, D)`; adds those in the weight to `d_weight` `(V, D)`.
+///
+/// `slopes` and `log_sums` `(N)`.
+pub(in crate::ops) fn backward(
+    isa: Isa,
+    inputs: &Inputs<'_>,
+    slopes: &[f32],
+    log_sums: &[f32],
+    d_weight: &mut [f32],
+) -> Vec<f32> {
+    let width = inputs.width;
+    let mut d_hidden = vec![0.0; inputs.n_rows() * width];
+    let n_run = inputs.vocabulary().div_ceil(RUNS).next_multiple_of(BLOCK);
+    for round in runs(0..inputs.n_rows(), ROUND_ROWS) {
+        let round = Round::new(inputs, round, slopes, log_sums);
+        let parts: Vec<Vec<f32>> = d_weight
+            .par_chunks_mut(n_run * width)
+            .enumerate()
+            .map(|(run, d_weight)| {
+                let mut part = vec![0.0; round.targets.len() * width];
+                let first = run * n_run;
+                let blocks = runs(first..first + d_weight.len() / width, BLOCK);
+                for (block, d_weight) in blocks.into_iter().zip(d_weight.chunks_mut(BLOCK * width)) {
+                    round.block(isa, inputs.block(&block), block.start, d_weight, &mut part);
+                }
+                part
+            })
+            .collect();
+        let d_hidden = &mut d_hidden[round.rows.start * width..round.rows.end * width];
+        for part in parts {
+            rows::add(&part, d_hidden);
+        }
+    }
+    d_hidden
+}
+
+/// Some rows of the backward.
+struct Round<'a> {
+    rows: Range<usize>,
+    left: Left,
+    right: Right,
+    targets: &'a [u32],
+    slopes: &'a [f32],
+    log_sums: &'a [f32],
+}
+
+impl<'a> Round<'a> {
+    fn new(inputs: &Inputs<'a>, rows: Range<usize>, slopes: &'a [f32], log_sums: &'a [f32]) -> Self {
+        let hidden = inputs.hidden(&rows);
+        Self {
+            left: Left::pack(hidden),
+            right: Right::pack_parallel(hidden),
+            targets: &inputs.targets[rows.clone()],
+            slopes: &slopes[rows.clone()],
+            log_sums: &log_sums[rows.clone()],
+            rows,
+        }
+    }
+
+    /// The part of a block of the weight, whose first row is `first`: adds to its gradient and to that of the rows.
+    fn block(&self, isa: Isa, weight: Matrix<'_>, first: usize, d_weight: &mut [f32], d_hidden: &mut [f32]) {
+        let n_rows = self.targets.len();
+        let n_block = d_weight.len() / (d_hidden.len() / n_rows);
+        let mut d_logits = vec![0.0; n_rows * n_block];
+        multiply(isa, &self.left, &Right::pack(weight.transposed()), &mut d_logits, Update::Replace);
+        let rows = self.targets.iter().zip(self.slopes).zip(self.log_sums);
+        for (logits, ((&target, &slope), &log_sum)) in d_logits.chunks_exact_mut(n_block).zip(rows) {
+            dispatch!(isa, softmax_slopes(logits: &mut [f32], slope: f32, log_sum: f32));
+            if let Some(logit) = (target as usize).checked_sub(first).and_then(|at| logits.get_mut(at)) {
+                *logit += slope;
+            }
+        }
+        let d_logits = Matrix::new(&d_logits, n_rows, n_block);
+        multiply(isa, &Left::pack(d_logits), &Right::pack(weight), d_hidden, Update::Add);
+        multiply(isa, &Left::pack(d_logits.transposed()), &self.right, d_weight, Update::Add);
+    }
+}
+
+#[inline(always)]
+fn softmax_slopes(logits: &mut [f32], slope: f32, log_sum: f32) {
+    for logit in logits {
+        *logit = -slope * exp(*logit - log_sum);
+    }
+}
+
+/// A range in runs of `n`.
+fn runs(range: Range<usize>, n: usize) -> Vec<Range<usize>> {
+    range.clone().step_by(n).map(|start| start..range.end.min(start + n)).collect()
+}

@@ -1,0 +1,99 @@
+//! Between tensors and slices.
+
+use std::ops::Deref;
+
+use candle_core::{
+    CpuStorage, DType, Device, Error, InplaceOp2, InplaceOp3, Layout, Result, Shape, Storage, StorageRef, Tensor,
+};
+
+use super::Isa;
+
+/// The instructions to use for an operation on `x`; none if it is not for this module.
+pub(in crate::ops) fn path(x: &Tensor) -> Option<Isa> {
+    (matches!(x.device(), Device::Cpu) && x.dtype() == DType::F32).then(Isa::best)
+}
+
+/// The numbers of a contiguous `f32` tensor in the memory of the CPU.
+#[derive(Debug)]
+pub(in crate::ops) struct Values<'a> {
+    storage: StorageRef<'a>,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Values<'a> {
+    /// # Errors
+    /// If the tensor is on another device, of another type or a view with gaps.
+    pub(in crate::ops) fn of(x: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = x.storage_and_layout();
+        let (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+            return Err(unexpected());
+        };
+        Ok(Self { storage, start, end })
+    }
+}
+
+impl Deref for Values<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.start..self.end],
+            _ => &[],
+        }
+    }
+}
+
+/// A tensor of these numbers.
+pub(in crate::ops) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Tensor::from_vec(values, shape.into(), &Device::Cpu)
+}
+
+/// Changes the numbers of a tensor in place, with those of one other or two others.
+pub(in crate::ops) struct InPlace<F>(pub(in crate::ops) F);
+
+impl<F: Fn(&mut [f32], &[f32]) -> Result<()>> InplaceOp2 for InPlace<F> {
+    fn name(&self) -> &'static str {
+        "in place with one"
+    }
+
+    fn cpu_fwd(&self, out: &mut CpuStorage, out_at: &Layout, x: &CpuStorage, x_at: &Layout) -> Result<()> {
+        (self.0)(slice_mut(out, out_at)?, slice(x, x_at)?)
+    }
+}
+
+impl<F: Fn(&mut [f32], &[f32], &[f32]) -> Result<()>> InplaceOp3 for InPlace<F> {
+    fn name(&self) -> &'static str {
+        "in place with two"
+    }
+
+    fn cpu_fwd(
+        &self,
+        out: &mut CpuStorage,
+        out_at: &Layout,
+        x: &CpuStorage,
+        x_at: &Layout,
+        y: &CpuStorage,
+        y_at: &Layout,
+    ) -> Result<()> {
+        (self.0)(slice_mut(out, out_at)?, slice(x, x_at)?, slice(y, y_at)?)
+    }
+}
+
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => Err(unexpected()),
+    }
+}
+
+fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => Err(unexpected()),
+    }
+}
+
+fn unexpected() -> Error {
+    Error::Msg("expected a contiguous f32 tensor on the CPU".into()).bt()
+}

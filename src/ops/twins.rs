@@ -1,0 +1,200 @@
+//! The kernels of the CPU against their twins of stock operations, over random shapes, and against each other over
+//! instruction sets.
+
+use candle_core::{Device, Result, Tensor};
+use proptest::prelude::*;
+
+use super::attention::Attention;
+use super::cpu::Isa;
+use super::cpu::gemm::{Matrix, Update, gemm};
+use super::{cpu, head, linear, norm, rope, swiglu};
+use crate::batch::{Group, GroupBatch};
+
+fn random(seed: u64, shape: &[usize]) -> Tensor {
+    use rand::{Rng, SeedableRng};
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let n = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn numbers(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Both are sums of some terms below 1 in two orders.
+#[track_caller]
+fn agree(name: &str, fast: &Tensor, stock: &Result<Tensor>) {
+    let stock = stock.as_ref().unwrap();
+    assert_eq!(fast.dims(), stock.dims(), "{name}");
+    let (fast, stock) = (numbers(fast), numbers(stock));
+    let scale = stock.iter().fold(1.0_f32, |max, x| max.max(x.abs()));
+    let worst = fast.iter().zip(&stock).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= 2e-5 * scale, "{name}: {worst:e} of {scale}");
+}
+
+/// Instruction sets of this machine.
+fn sets() -> Vec<Isa> {
+    match Isa::best() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => vec![Isa::Avx512, Isa::Avx2, Isa::Portable],
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => vec![Isa::Avx2, Isa::Portable],
+        Isa::Portable => vec![Isa::Portable],
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn linear_maps(n_rows in 1..70_usize, n_in in 1..100_usize, n_out in 1..100_usize) {
+        let (x, w, b) = (random(1, &[n_rows, n_in]), random(2, &[n_out, n_in]), random(3, &[n_out]));
+        let (dy, residual, sum) = (random(4, &[n_rows, n_out]), random(5, &[n_rows, n_out]), random(6, &[n_out, n_in]));
+        let stock = linear::forward_stock(&x, &w, Some(&b));
+        agree("forward", &linear::forward(&x, &w, Some(&b)).unwrap(), &stock);
+        let onto = linear::forward_onto(&residual, &x, &w, Some(&b)).unwrap();
+        agree("forward onto", &onto, &(residual + stock.unwrap()));
+        let maps = [(&dy, &w), (&dy, &w)];
+        agree("input", &linear::backward_input(&maps).unwrap(), &linear::backward_input_stock(&maps));
+        let stock = &sum + linear::backward_weight_stock(&dy, &x).unwrap();
+        agree("weight", &linear::backward_weight_into(&sum, &dy, &x).unwrap(), &stock);
+        agree("bias", &linear::backward_bias(&dy).unwrap(), &dy.sum(0));
+    }
+
+    /// Sums over `k` longer than a block, and all ways a matrix can lie in memory.
+    #[test]
+    fn products_have_one_order_whatever_the_instructions(
+        m in 1..30_usize,
+        k in prop_oneof![1..40_usize, 760..780_usize, 1530..1560_usize],
+        n in 1..70_usize,
+    ) {
+        let (a, b) = (numbers(&random(1, &[m, k])), numbers(&random(2, &[k, n])));
+        let (at, bt) = (transpose(&a, m, k), transpose(&b, k, n));
+        let run = |isa, a: Matrix<'_>, b: Matrix<'_>| {
+            let mut out = vec![0.0; m * n];
+            gemm(isa, a, b, &mut out, Update::Replace);
+            out
+        };
+        let want: Vec<f64> = (0..m * n)
+            .map(|at| (0..k).map(|i| f64::from(a[at / n * k + i]) * f64::from(b[i * n + at % n])).sum())
+            .collect();
+        let mut fused = Vec::new();
+        for isa in sets() {
+            let out = run(isa, Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+            let worst = out.iter().zip(&want).map(|(x, y)| (f64::from(*x) - y).abs()).fold(0.0, f64::max);
+            prop_assert!(worst < 1e-4, "{isa:?}: {worst:e}");
+            let other = run(isa, Matrix::new(&at, k, m).transposed(), Matrix::new(&bt, n, k).transposed());
+            prop_assert_eq!(&out, &other, "{:?}", isa);
+            if isa.is_fused() {
+                fused.push(out);
+            }
+        }
+        prop_assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "instruction sets with other bits");
+    }
+
+    #[test]
+    fn norms(n_rows in 1..70_usize, width in 1..70_usize) {
+        let (x, w, dy) = (random(1, &[n_rows, width]), random(2, &[width]), random(3, &[n_rows, width]));
+        agree("forward", &norm::forward(&x, &w, 1e-5).unwrap(), &norm::forward_stock(&x, &w, 1e-5));
+        let (dx, dw) = norm::backward(&dy, &x, &w, 1e-5).unwrap();
+        let (dx_stock, dw_stock) = norm::backward_stock(&dy, &x, &w, 1e-5).unwrap();
+        let (onto, _) = norm::backward_onto(&x, &dy, &x, &w, 1e-5).unwrap();
+        agree("onto", &onto, &(&x + &dx_stock));
+        agree("x", &dx, &Ok(dx_stock));
+        agree("weight", &dw, &Ok(dw_stock));
+    }
+
+    #[test]
+    fn rotations_and_gates(n_rows in 1..70_usize, n_heads in 1..4_usize, half in 1..20_usize) {
+        let positions: Vec<u32> = (0..70).map(|i| i * 13 % 91).take(n_rows).collect();
+        let frequencies: Vec<f32> = (0..20).map(|i| 0.7_f32.powi(i)).take(half).collect();
+        let rotation = rope::Rotation::new(&positions, &frequencies, &Device::Cpu).unwrap();
+        let x = random(1, &[n_rows, n_heads, 2 * half]);
+        let stock = |direction| rope::rotate_stock(&x, &rotation, direction);
+        agree("forth", &rope::forward(&x, &rotation).unwrap(), &stock(rope::Direction::Forth));
+        agree("back", &rope::backward(&x, &rotation).unwrap(), &stock(rope::Direction::Back));
+
+        let gate = (random(2, &[n_rows, half]) * 8.0).unwrap();
+        let (up, dy) = (random(3, &[n_rows, half]), random(4, &[n_rows, half]));
+        agree("gate", &swiglu::forward(&gate, &up).unwrap(), &swiglu::forward_stock(&gate, &up));
+        let (d_gate, d_up) = swiglu::backward(&dy, &gate, &up).unwrap();
+        let (d_gate_stock, d_up_stock) = swiglu::backward_stock(&dy, &gate, &up).unwrap();
+        agree("d gate", &d_gate, &Ok(d_gate_stock));
+        agree("d up", &d_up, &Ok(d_up_stock));
+    }
+
+    #[test]
+    fn heads(n_rows in 1..120_usize, vocabulary in 1..700_usize, width in 1..40_usize) {
+        let (hidden, weight) = (random(1, &[n_rows, width]), random(2, &[vocabulary, width]));
+        let (slopes, sum) = (random(3, &[n_rows]), random(4, &[vocabulary, width]));
+        let targets: Vec<u32> = (0..120).map(|i| i * 7919).take(n_rows).collect();
+        let size = u32::try_from(vocabulary).unwrap();
+        let targets: Vec<u32> = targets.into_iter().map(|target| target % size).collect();
+        let targets = Tensor::new(targets, &Device::Cpu).unwrap();
+        let stock = head::forward_stock(&hidden, &weight, &targets).unwrap();
+        let fast = head::forward(&hidden, &weight, &targets).unwrap();
+        agree("logps", &fast.logps, &Ok(stock.logps));
+        agree("log sums", &fast.log_sums, &Ok(stock.log_sums.clone()));
+        let (d_hidden_stock, d_weight_stock) =
+            head::backward_stock(&sum, &slopes, &hidden, &weight, &targets, &stock.log_sums).unwrap();
+        let (d_hidden, d_weight) =
+            head::backward_into(&sum, &slopes, &hidden, &weight, &targets, &fast.log_sums).unwrap();
+        agree("hidden", &d_hidden, &Ok(d_hidden_stock));
+        agree("weight", &d_weight, &Ok(d_weight_stock));
+    }
+
+    /// Sequences longer than a task of queries and a panel of keys, heads wider and narrower than a panel.
+    #[test]
+    fn attentions(
+        lengths in proptest::collection::vec(
+            (prop_oneof![1..6_usize, 30..130_usize], proptest::collection::vec(1..110_usize, 0..3)), 1..3),
+        (n_heads, n_kv_heads, width) in prop_oneof![Just((1, 1, 8)), Just((4, 2, 40)), Just((3, 3, 64)), Just((6, 2, 4))],
+        window in prop_oneof![Just(None), Just(Some(1)), Just(Some(3)), Just(Some(50))],
+    ) {
+        let batch = batch(&lengths);
+        let attention = Attention { segments: &batch.segments, scale: 0.3, window };
+        let n = batch.ids.len();
+        let (q, k) = (random(1, &[n, n_heads, width]), random(2, &[n, n_kv_heads, width]));
+        let (v, dy) = (random(3, &[n, n_kv_heads, width]), random(4, &[n, n_heads, width]));
+        agree("forward", &attention.forward(&q, &k, &v).unwrap(), &attention.forward_stock(&q, &k, &v));
+        let fast = attention.backward(&dy, &q, &k, &v).unwrap();
+        let stock = attention.backward_stock(&dy, &q, &k, &v).unwrap();
+        agree("q", &fast.dq, &Ok(stock.dq));
+        agree("k", &fast.dk, &Ok(stock.dk));
+        agree("v", &fast.dv, &Ok(stock.dv));
+    }
+}
+
+fn transpose(x: &[f32], n_rows: usize, n_columns: usize) -> Vec<f32> {
+    (0..n_rows * n_columns).map(|at| x[at % n_rows * n_columns + at / n_rows]).collect()
+}
+
+fn batch(lengths: &[(usize, Vec<usize>)]) -> GroupBatch {
+    const IDS: &[u32] = &[0; 256];
+    let group = |(prompt, completions): &(usize, Vec<usize>)| Group {
+        prompt: &IDS[..*prompt],
+        completions: completions.iter().map(|&n| &IDS[..n]).collect(),
+    };
+    GroupBatch::new(&lengths.iter().map(group).collect::<Vec<_>>()).unwrap()
+}
+
+/// All kernels of rows and of attention: other instructions, the same bits.
+#[test]
+fn instruction_sets_give_the_same_bits() {
+    let (n, n_heads, n_kv_heads, width) = (200, 4, 2, 40);
+    let x = numbers(&(random(1, &[n, n_heads * width]) * 4.0).unwrap());
+    let y = numbers(&random(2, &[n, n_heads * width]));
+    let batch = batch(&[(70, vec![61, 71])]);
+    let (k, v) = (numbers(&random(3, &[n, n_kv_heads * width])), numbers(&random(4, &[n, n_kv_heads * width])));
+    let shape = cpu::attention::Shape { n_heads, n_kv_heads, width, scale: 0.3, window: usize::MAX };
+    let run = |isa| {
+        let mut outs = vec![vec![0.0; x.len()]; 3];
+        cpu::rows::norm(isa, &x, &y[..160], 1e-5, &mut outs[0]);
+        cpu::rows::swiglu(isa, &x, &y, &mut outs[1]);
+        cpu::attention::forward(isa, &batch.segments, &shape, &x, &k, &v, &mut outs[2]);
+        outs
+    };
+    let outs: Vec<_> = sets().into_iter().filter(|isa| isa.is_fused()).map(run).collect();
+    assert!(outs.windows(2).all(|pair| pair[0] == pair[1]));
+}
