@@ -21,8 +21,8 @@ use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, TokenStore};
 /// The token store of an import, deleted at its end.
 const TOKENS: &str = ".tokens.arrow";
 
-/// Name of the code path that computed the log-probs: none of ours.
-pub(super) const KERNEL: &str = "imported";
+/// Name of the code path that computed the log-probs of an imported table: none of ours.
+pub const IMPORTED: &str = "imported";
 
 /// Rules of token ids that came with the log-probs.
 const GIVEN: &str = "token ids as given";
@@ -205,7 +205,7 @@ fn provenance(
         tokenizer_digest: tokenizer.files().digest(),
         chat_template: template.map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
-        kernel: KERNEL.into(),
+        kernel: IMPORTED.into(),
         max_length: Some(plan.rules.max_length as u64),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: rule(EOS_RULE),

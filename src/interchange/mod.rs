@@ -19,6 +19,6 @@ mod write;
 pub use columns::{ImportMap, ParseImportMapError};
 pub use error::InterchangeError;
 pub use export::{ExportSummary, export_trl};
-pub use import::import;
+pub use import::{IMPORTED, import};
 pub use meaning::{Doubt, Evidence, Meaning};
 pub use plan::{ImportDtype, ImportEvent, ImportPlan, ImportSummary, Logps};

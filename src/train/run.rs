@@ -52,7 +52,8 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
         (resumed.load(model.params_mut(), plan.optimizer)?, resumed.state)
     } else {
         let is_reference = table.provenance().model.weights_digest == digests.weights;
-        let weights = if is_reference { Weights::Same } else { Weights::Other };
+        let rounding = start_check::rounding(table.provenance());
+        let weights = if is_reference { Weights::Same { rounding } } else { Weights::Other };
         start_check::run(plan, &model, &pairs, weights, observe)?;
         let optimizer =
             AdamW::new(plan.optimizer, model.params()).map_err(|source| TrainError::Update { step: 0, source })?;

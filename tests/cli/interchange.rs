@@ -107,6 +107,21 @@ fn averages_told_to_be_sums_are_found_by_training() {
     refused(&case.run(train), &["scores `imported` differently", "hint: the table is stale"]);
 }
 
+/// Another program's rounding grows with the tokens; another model's difference is larger than that.
+#[test]
+fn rounding_of_another_program_passes_the_check_of_training_and_no_more() {
+    for (nats_per_token, code) in [("2e-5", 0), ("2e-3", 1)] {
+        let case = scored(&format!(
+            "prompt, chosen, rejected, ref_chosen_logps - {nats_per_token} * chosen_tokens AS ref_chosen_logps, \
+             ref_rejected_logps"
+        ));
+        import(&case, "foreign.jsonl", &[]).success();
+        let train = ["train", "--model", MODEL, "--table", "imported", "--out", "run", "--max-steps", "1"];
+        let outcome = case.run(train);
+        assert_eq!(outcome.code, Some(code), "{nats_per_token}: {outcome}");
+    }
+}
+
 #[test]
 fn what_cannot_be_told_is_refused_with_the_flag_that_tells() {
     let case = scored(TEXT_AND_SUMS);
