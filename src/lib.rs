@@ -53,6 +53,7 @@
 //! | [`optim`] | AdamW, schedules, clipping | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
+//! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`bench`] | the speed of both stages | operations are counted of the task, not of the code |
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
@@ -108,6 +109,8 @@ pub mod optim;
 pub mod checkpoint;
 
 pub mod precompute;
+
+pub mod interchange;
 
 pub mod train;
 

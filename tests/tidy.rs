@@ -23,6 +23,7 @@ const LAYERS: &[&str] = &[
     "optim",
     "checkpoint",
     "precompute",
+    "interchange",
     "train",
     "bench",
     "verify",

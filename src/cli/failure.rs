@@ -9,6 +9,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::error::Hint;
 use crate::inspect::InspectError;
+use crate::interchange::InterchangeError;
 use crate::io::IoError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
@@ -95,6 +96,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<PipelineError>(cause))
         .or_else(|| hint_of::<FileError>(cause))
         .or_else(|| hint_of::<PrecomputeError>(cause))
+        .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
         .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<VerifyError>(cause))

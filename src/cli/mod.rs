@@ -7,7 +7,9 @@ mod bench;
 mod completions;
 mod diff;
 mod env;
+mod export;
 mod failure;
+mod import;
 mod inspect;
 mod precompute;
 mod printer;
@@ -53,6 +55,8 @@ enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
     Sql(sql::Args),
+    Export(export::Args),
+    Import(Box<import::Args>),
     Bench(Box<bench::Args>),
     Verify(verify::Args),
     Inspect(inspect::Args),
@@ -94,6 +98,8 @@ impl Cli {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Export(args) => export::run(&args, printer),
+            Command::Import(args) => import::run(*args, printer),
             Command::Bench(args) => bench::run(*args, printer),
             Command::Verify(args) => verify::run(args, printer),
             Command::Inspect(args) => inspect::run(&args, printer),
@@ -110,6 +116,9 @@ fn command() -> clap::Command {
     let Ok(defaults) = Defaults::load() else { return command };
     command
         .mut_subcommand("precompute", |command| {
+            with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
+        })
+        .mut_subcommand("import", |command| {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
         })
         .mut_subcommand("bench", |command| {

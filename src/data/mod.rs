@@ -24,7 +24,7 @@ mod text;
 mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub use column_map::{ColumnMap, ParseColumnMapError, Role};
 pub use error::DataError;
 pub use folder::files;
 pub use format::Format;
-pub use reader::{PairReader, Row, open};
+pub use reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects};
 
 /// `pair_id`: BLAKE3-128 of the canonical text pair; the same in every table, whatever the model.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +114,13 @@ pub struct Source {
     pub path: PathBuf,
     /// Split told by the file name or its folder (`train`, `test`, `validation`, `eval`), empty where neither tells.
     pub split: String,
+}
+
+impl Source {
+    /// The file at `path`, with the split its name tells.
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), split: folder::split(path).to_owned() }
+    }
 }
 
 /// A row that is not a pair, with the place and the reason.

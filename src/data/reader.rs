@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::container::{self, RawRow, RawRows};
 use super::convert::convert;
 use super::format::Layout;
-use super::{ColumnMap, DataError, Format, PairId, PreferencePair, Reject, Source, detect, folder};
+use super::{ColumnMap, DataError, Format, PairId, PreferencePair, Reject, Source, detect};
 
 /// Readable rows from which the format is told.
 const SAMPLE_ROWS: usize = 32;
@@ -38,6 +40,32 @@ pub struct PairReader {
     rows: RawRows,
 }
 
+/// A row before anything is known of its columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectRow {
+    /// 0-based row of the file.
+    pub row_idx: u64,
+    /// 1-based line of the file, where it has lines.
+    pub line: Option<u64>,
+    /// The columns, or the reason why there are none.
+    pub object: Result<Map<String, Value>, String>,
+}
+
+/// The rows of a data file whatever they hold. Ends after the first error.
+pub type ObjectRows = Box<dyn Iterator<Item = Result<ObjectRow, DataError>> + Send>;
+
+/// Opens a data file as rows of named values: for files that are no text pairs.
+///
+/// # Errors
+/// If the file cannot be opened; a fault that is met later is the last item of the iterator.
+pub fn open_objects(path: &Path) -> Result<ObjectRows, DataError> {
+    let rows = container::open(path)?;
+    Ok(Box::new(rows.map(|row| {
+        let RawRow { row_idx, line, object, .. } = row?;
+        Ok(ObjectRow { row_idx, line, object: object.map_err(shortened) })
+    })))
+}
+
 /// Opens a data file and tells its format from its first rows.
 ///
 /// # Errors
@@ -56,7 +84,7 @@ pub fn open(path: &Path, map: &ColumnMap) -> Result<PairReader, DataError> {
     }
     let layout = detect::detect(path, map, &readable)?;
     let columns = detect::columns(&readable);
-    let source = Arc::new(Source { path: path.to_owned(), split: folder::split(path).to_owned() });
+    let source = Arc::new(Source::of(path));
     Ok(PairReader { source, layout, columns, sample, rows })
 }
 

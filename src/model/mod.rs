@@ -26,7 +26,7 @@ pub use export::export;
 pub(crate) use export::write_safetensors;
 pub use flops::Flops;
 pub use params::{Gradients, ParamId, Params};
-pub use weights::{Digests, architecture};
+pub use weights::{Digests, architecture, vocab_size};
 
 /// The precision of the forward pass that makes log-probs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

@@ -46,6 +46,11 @@ pub fn architecture(source: &ModelSource) -> Result<Architecture, ModelError> {
     Ok(config(source)?.architecture)
 }
 
+/// How many tokens a model knows, without loading its weights: ids are below it.
+pub fn vocab_size(source: &ModelSource) -> Result<usize, ModelError> {
+    Ok(config(source)?.vocab_size)
+}
+
 /// Reads the configuration of a model.
 pub(super) fn config(source: &ModelSource) -> Result<DecoderConfig, ModelError> {
     match source {

@@ -8,6 +8,7 @@
 
 mod error;
 mod file;
+mod import;
 mod known;
 mod plans;
 mod record;
@@ -17,11 +18,13 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use error::{FileError, PipelineError};
+pub use import::ImportFlags;
 pub use record::{PLAN_FILE, Stage};
 pub(crate) use settings::words;
 pub use settings::{
     DataSettings, LossSettings, LossType, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings,
 };
+pub(crate) use values::number;
 pub use values::{Decay, Name, NonNegative, Positive, Share, ValueError};
 
 use crate::io;

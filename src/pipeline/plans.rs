@@ -82,7 +82,7 @@ impl Pipeline {
         })
     }
 
-    fn rules(&self) -> Result<Rules, PipelineError> {
+    pub(super) fn rules(&self) -> Result<Rules, PipelineError> {
         let tokenize = &self.settings().tokenize;
         Ok(Rules {
             max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?,
@@ -95,7 +95,7 @@ impl Pipeline {
         Ok(Pairs::Files { paths: self.paths()?, limit: self.settings().data.limit })
     }
 
-    fn paths(&self) -> Result<Vec<PathBuf>, PipelineError> {
+    pub(super) fn paths(&self) -> Result<Vec<PathBuf>, PipelineError> {
         let paths = need(self.settings().data.files.as_ref(), "data.files", "--data")?.clone();
         if paths.is_empty() {
             return Err(PipelineError::Missing { key: "data.files", flag: "--data" });
@@ -150,7 +150,7 @@ impl Pipeline {
         })
     }
 
-    fn model(&self) -> Result<String, PipelineError> {
+    pub(super) fn model(&self) -> Result<String, PipelineError> {
         need(self.settings().model.clone(), "model", "--model")
     }
 
@@ -188,7 +188,7 @@ fn length(settings: &TrainSettings) -> Result<train::Length, PipelineError> {
     }
 }
 
-fn need<T>(value: Option<T>, key: &'static str, flag: &'static str) -> Result<T, PipelineError> {
+pub(super) fn need<T>(value: Option<T>, key: &'static str, flag: &'static str) -> Result<T, PipelineError> {
     value.ok_or(PipelineError::Missing { key, flag })
 }
 

@@ -21,7 +21,7 @@ impl ValueError {
 }
 
 /// Reads a flag whose type is a number with a range.
-pub(super) fn number<T: TryFrom<f64, Error: Display>>(text: &str) -> Result<T, String> {
+pub(crate) fn number<T: TryFrom<f64, Error: Display>>(text: &str) -> Result<T, String> {
     let number: f64 = text.parse().map_err(|_| ValueError::new("a number", text).to_string())?;
     T::try_from(number).map_err(|error| error.to_string())
 }

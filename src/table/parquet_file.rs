@@ -52,7 +52,7 @@ impl ParquetFile {
     }
 
     /// The same with properties of single columns.
-    pub(super) fn create_with(
+    pub fn create_with(
         path: &Path,
         schema: SchemaRef,
         footer: Vec<(&str, String)>,

@@ -93,6 +93,14 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// Token ids the tokenizers library cannot decode.
+    #[error("the tokenizer of `{}` cannot decode token ids: {source}", model.display())]
+    Decode {
+        /// The model.
+        model: PathBuf,
+        /// What the library says.
+        source: tokenizers::Error,
+    },
     /// Rows that make no batch of the token store.
     #[error("token store: {source}")]
     Store {

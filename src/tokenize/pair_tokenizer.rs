@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use tokenizers::Encoding;
 
 use super::boundary::{SplitPair, split};
-use super::error::{RejectReason, TokenizeError};
+use super::error::{RejectReason, Side, TokenizeError};
 use super::template::{ChatTemplate, Ending, TemplateInput};
 use super::template_date::TemplateDate;
 use super::tokenizer_files::TokenizerFiles;
@@ -35,6 +35,39 @@ pub struct Rules {
     pub truncation_mode: TruncationMode,
     /// The date a chat template prints.
     pub template_date: TemplateDate,
+}
+
+impl Rules {
+    /// Cuts ids that another program made of a pair, as the pair's own are cut; `[prompt, chosen, rejected]`.
+    ///
+    /// # Errors
+    /// If one of them is empty, or `max_length` leaves nothing to score.
+    pub fn cut(self, [prompt_ids, chosen_ids, rejected_ids]: [Vec<u32>; 3]) -> Result<TokenizedPair, RejectReason> {
+        if prompt_ids.is_empty() {
+            return Err(RejectReason::EmptyPrompt);
+        }
+        for (side, ids) in [(Side::Chosen, &chosen_ids), (Side::Rejected, &rejected_ids)] {
+            if ids.is_empty() {
+                return Err(RejectReason::EmptyCompletion { side });
+            }
+        }
+        self.cut_split(SplitPair { prompt_ids, chosen_ids, rejected_ids, boundary_moved: 0 })
+    }
+
+    fn cut_split(self, mut pair: SplitPair) -> Result<TokenizedPair, RejectReason> {
+        let cuts = truncate(&mut pair, self.max_length, self.truncation_mode)?;
+        let SplitPair { prompt_ids, chosen_ids, rejected_ids, boundary_moved } = pair;
+        Ok(TokenizedPair {
+            tokens_id: TokensId::of(&prompt_ids, &chosen_ids, &rejected_ids),
+            prompt_ids,
+            chosen_ids,
+            rejected_ids,
+            prompt_cut: count(cuts.prompt),
+            chosen_cut: count(cuts.chosen),
+            rejected_cut: count(cuts.rejected),
+            boundary_moved: count(boundary_moved),
+        })
+    }
 }
 
 /// `tokens_id`: BLAKE3-128 of the three id lists; equal ids have equal log-probs under one model.
@@ -251,19 +284,8 @@ impl PairTokenizer {
     }
 
     fn cut(&self, [prompt, chosen, rejected]: [Encoding; 3]) -> Result<TokenizedPair, RejectReason> {
-        let mut pair = split(prompt.get_ids(), chosen.get_ids().to_vec(), rejected.get_ids().to_vec())?;
-        let cuts = truncate(&mut pair, self.rules.max_length, self.rules.truncation_mode)?;
-        let SplitPair { prompt_ids, chosen_ids, rejected_ids, boundary_moved } = pair;
-        Ok(TokenizedPair {
-            tokens_id: TokensId::of(&prompt_ids, &chosen_ids, &rejected_ids),
-            prompt_ids,
-            chosen_ids,
-            rejected_ids,
-            prompt_cut: count(cuts.prompt),
-            chosen_cut: count(cuts.chosen),
-            rejected_cut: count(cuts.rejected),
-            boundary_moved: count(boundary_moved),
-        })
+        let pair = split(prompt.get_ids(), chosen.get_ids().to_vec(), rejected.get_ids().to_vec())?;
+        self.rules.cut_split(pair)
     }
 }
 

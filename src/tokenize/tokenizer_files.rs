@@ -56,6 +56,12 @@ impl TokenizerFiles {
         Ok(Self { path: path.to_owned(), tokenizer, special_tokens, template, digest })
     }
 
+    /// The text that ids stand for, special tokens spelt out.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
+        let wrap = |source| TokenizeError::Decode { model: self.path.clone(), source };
+        self.tokenizer.decode(ids, false).map_err(wrap)
+    }
+
     /// The folder or file it was read from.
     pub fn path(&self) -> &Path {
         &self.path

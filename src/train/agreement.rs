@@ -2,7 +2,7 @@
 
 use super::error::TrainError;
 use super::plan::{Event, OtherReference, Plan};
-use super::start_check::Weights;
+use super::start_check::{self, Weights};
 use crate::logprob;
 use crate::model::Digests;
 use crate::table::{Difference, ReferenceTable};
@@ -36,7 +36,9 @@ pub(super) fn check(
             logprob::kernel()
         )));
     }
-    let Some(difference) = first_difference(plan, table, digests, tokenizer) else { return Ok(Weights::Same) };
+    let Some(difference) = first_difference(plan, table, digests, tokenizer) else {
+        return Ok(Weights::Same { rounding: start_check::rounding(theirs) });
+    };
     if plan.other_reference == OtherReference::Refuse {
         return Err(TrainError::OtherReference { table: table.path().to_owned(), difference });
     }

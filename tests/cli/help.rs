@@ -477,3 +477,145 @@ fn diff() {
     stderr:
     ");
 }
+
+#[test]
+fn export() {
+    assert_snapshot!(Case::new().run(["export", "--help"]), @"
+    exit: 0
+    stdout:
+    Write the pairs of a log-prob table as another program takes them.
+
+    For TRL: one Parquet file with the columns its DPO collator reads, token ids and reference
+    log-probs. A trainer that is told to leave the rows as they are trains from it without a reference
+    model.
+
+    Usage: piref export [OPTIONS] --to <PROGRAM> --out <FILE> <TABLE>
+
+    Arguments:
+      <TABLE>
+              Folder of the log-prob table, or one part of it
+
+    Options:
+          --to <PROGRAM>
+              The program the file is for
+
+              Possible values:
+              - trl: TRL's DPOTrainer: `prompt_ids`, `chosen_ids`, `rejected_ids`, `ref_chosen_logps`,
+                `ref_rejected_logps`
+
+          --out <FILE>
+              Parquet file to write; it is replaced if it is there
+
+          --output-format <FORMAT>
+              Form of the summary on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn import() {
+    assert_snapshot!(Case::new().run(["import", "--help"]), @"
+    exit: 0
+    stdout:
+    Make a log-prob table of pairs that another program has scored.
+
+    Reads `ref_chosen_logps` and `ref_rejected_logps` (TRL up to 0.28 and others write them) beside text
+    pairs or token ids. No model runs: `piref train` scores a sample again before its first step.
+
+    Usage: piref import [OPTIONS] --model <MODEL> --out <TABLE> <FILE>...
+
+    Arguments:
+      <FILE>...
+              Scored pairs: Parquet, `.jsonl`, `.json` (`.gz`, `.zst`) or Arrow IPC
+
+    Options:
+          --model <MODEL>
+              The model the log-probs are of: a Hugging Face folder, a `.gguf` file, or `org/name` in
+              the local cache
+
+          --out <TABLE>
+              Folder of the log-prob table
+
+          --logps <MEANING>
+              What the log-probs are; averages are multiplied by the number of tokens
+
+              Possible values:
+              - sum:     Sums over the tokens of a completion
+              - average: Averages over them: multiplied by the number of tokens
+              - detect:  Measured from the lengths: sums are taken, averages and unclear cases refused
+
+              [default: detect]
+
+          --map <ROLE=COLUMN,…>
+              Columns of the source by what they are, e.g.
+              `prompt=question,ref_chosen_logps=logp_w,ref_rejected_logps=logp_l`
+
+          --dtype <DTYPE>
+              Number format the log-probs were computed in; the table says so
+
+              Possible values:
+              - f32:  32 bits
+              - bf16: 16 bits, 8 of them exponent
+              - f16:  16 bits, 5 of them exponent
+
+              [default: f32]
+
+          --max-reject-rate <SHARE>
+              Share of rows that may be rejected before the import fails, in [0, 1] [default: 0.01]
+
+          --limit <PAIRS>
+              Take only the first pairs of the data, this many
+
+          --max-length <TOKENS>
+              Longest prompt and completion together, in tokens; what is longer is cut. 0 for no limit
+              [default: 1024]
+
+          --truncation-mode <END>
+              Which end of a sequence that is too long is kept [default: keep_start]
+
+              [possible values: keep_start, keep_end]
+
+          --template-date <YYYY-MM-DD>
+              The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
+
+          --rows-per-part <PAIRS>
+              Pairs in one part of the table [default: 256]
+
+          --fresh
+              Delete the table that is in the folder
+
+          --output-format <FORMAT>
+              Form of the summary on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}

@@ -2,5 +2,6 @@
 
 mod failures;
 mod help;
+mod interchange;
 mod streams;
 mod tables;

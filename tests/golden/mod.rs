@@ -5,3 +5,4 @@ mod dpo_tiny;
 mod gguf;
 mod optim;
 mod oracle;
+mod trl_export;

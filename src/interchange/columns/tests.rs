@@ -1,0 +1,115 @@
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+
+fn columns(row: &Value) -> Vec<String> {
+    row.as_object().unwrap().keys().cloned().collect()
+}
+
+/// Takes the scores out of a row; returns them and the columns that are left.
+fn take(mut row: Value, map: &str) -> Result<(Scores, Vec<String>), String> {
+    let map = if map.is_empty() { ImportMap::default() } else { map.parse().unwrap() };
+    let layout = Layout::of(&columns(&row), &map).map_err(|missing| missing.join(", "))?;
+    let place = Place { path: Path::new("pairs.parquet"), row_idx: 7, line: None };
+    let scores = layout.take(row.as_object_mut().unwrap(), &place).map_err(|error| error.to_string())?;
+    Ok((scores, columns(&row)))
+}
+
+fn whole(logps: f64) -> CompletionLogps {
+    CompletionLogps { whole: Some(logps), tokens: None }
+}
+
+#[test]
+fn names_of_every_trl_are_known_and_none_is_left_in_the_row() {
+    for row in [
+        json!({"score": 1, "ref_chosen_logps": -1.5, "ref_rejected_logps": -2}),
+        json!({"reference_chosen_logps": -1.5, "reference_rejected_logps": -2, "score": 1, "chosen_labels": [1]}),
+    ] {
+        let (scores, left) = take(row, "").unwrap();
+        assert_eq!(scores, Scores { ids: None, chosen: whole(-1.5), rejected: whole(-2.0) });
+        assert_eq!(left, ["score"]);
+    }
+    for [prompt, chosen, rejected] in IDS {
+        let row = json!({
+            prompt: [1], chosen: [2, 3], rejected: [4], "prompt_attention_mask": [1],
+            "ref_chosen_logps": -1, "ref_rejected_logps": -2,
+        });
+        let (scores, left) = take(row, "").unwrap();
+        assert_eq!(scores.ids, Some([vec![1], vec![2, 3], vec![4]]));
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn mapped_columns_win_and_are_not_left_in_the_row() {
+    let row = json!({"lw": -1, "ll": -2, "ref_chosen_logps": -8, "ref_rejected_logps": -9, "chosen": "a"});
+    let (scores, left) = take(row, "ref_chosen_logps=lw,ref_rejected_logps=ll").unwrap();
+    assert_eq!((scores.chosen, scores.rejected), (whole(-1.0), whole(-2.0)));
+    assert_eq!(left, ["chosen"]);
+    assert_eq!(take(json!({"lw": -1}), "ref_chosen_logps=lw,ref_rejected_logps=ll").unwrap_err(), "ll");
+}
+
+#[test]
+fn log_probs_of_tokens_are_lists_beside_or_in_place_of_the_sum() {
+    let row = json!({
+        "ref_chosen_logps": -1.5, "ref_rejected_logps": -2,
+        "ref_chosen_token_logps": [-0.5, -1], "ref_rejected_token_logps": [-2],
+    });
+    let (scores, left) = take(row, "").unwrap();
+    assert_eq!(scores.chosen, CompletionLogps { whole: Some(-1.5), tokens: Some(vec![-0.5, -1.0]) });
+    assert!(left.is_empty());
+    let (scores, _) = take(json!({"ref_chosen_logps": [-0.5, -1], "ref_rejected_logps": [-2]}), "").unwrap();
+    assert_eq!(scores.chosen, CompletionLogps { whole: None, tokens: Some(vec![-0.5, -1.0]) });
+}
+
+#[test]
+fn each_wrong_value_is_named_with_its_place() {
+    let logps = |chosen: Value| json!({"ref_chosen_logps": chosen, "ref_rejected_logps": -2});
+    let ids = |chosen: Value| json!({"prompt_ids": [1], "chosen_ids": chosen, "rejected_ids": [2], "ref_chosen_logps": -1, "ref_rejected_logps": -2});
+    let no_logp = "column `ref_chosen_logps`: expected a finite log-prob, at most 0, found";
+    let no_ids = "column `chosen_ids`: expected a list of token ids, found";
+    for (row, want) in [
+        (logps(json!(0.25)), format!("{no_logp} 0.25")),
+        (logps(json!(null)), format!("{no_logp} none (null, NaN or infinite)")),
+        (logps(json!("-1.5")), format!("{no_logp} a string")),
+        (logps(json!([-1, 2])), format!("{no_logp} 2")),
+        (ids(json!([1, -1])), format!("{no_ids} -1 in it")),
+        (ids(json!([1, 4_294_967_296_u64])), format!("{no_ids} 4294967296 in it")),
+        (ids(json!([1, 2.5])), format!("{no_ids} 2.5 in it")),
+        (ids(json!("1 2")), format!("{no_ids} a string")),
+        (ids(json!(null)), format!("{no_ids} none (null, NaN or infinite)")),
+    ] {
+        assert_eq!(take(row, "").unwrap_err(), format!("`pairs.parquet`, row 7, {want}"));
+    }
+}
+
+#[test]
+fn a_map_has_roles_of_both_kinds() {
+    let map: ImportMap = "prompt=q, ref_chosen_logps=lw, ref_rejected_logps = ll".parse().unwrap();
+    assert_eq!(map.text, "prompt=q".parse().unwrap());
+    assert_eq!((map.logps, map.ids), (Some(owned(["lw", "ll"])), None));
+    for (text, want) in [
+        (
+            "ref_chosen_logp=a",
+            "unknown role `ref_chosen_logp`: expected one of prompt, chosen, rejected, system, \
+            ref_chosen_logps, ref_rejected_logps, prompt_ids, chosen_ids, rejected_ids",
+        ),
+        (
+            "ref_chosen_logps=a",
+            "role `ref_chosen_logps` is mapped alone: expected ref_chosen_logps, ref_rejected_logps together",
+        ),
+        (
+            "chosen_ids=a,prompt_ids=b",
+            "role `prompt_ids` is mapped alone: expected prompt_ids, chosen_ids, rejected_ids together",
+        ),
+        ("ref_chosen_logps=a,ref_chosen_logps=b", "role `ref_chosen_logps` is mapped twice"),
+        ("ref_chosen_logps=", "expected `role=column`, found `ref_chosen_logps=`"),
+        ("prompt", "expected `role=column`, found `prompt`"),
+    ] {
+        assert_eq!(text.parse::<ImportMap>().unwrap_err().to_string(), want, "{text}");
+    }
+    let hint = "ref_chosen_logp=a".parse::<ImportMap>().unwrap_err().hint();
+    assert_eq!(hint.as_deref(), Some("did you mean `ref_chosen_logps`?"));
+}

@@ -1,0 +1,234 @@
+//! Why a table is not exported or a foreign one not imported.
+
+use std::path::{Path, PathBuf};
+
+use crate::data::DataError;
+use crate::error::Hint;
+use crate::io::IoError;
+use crate::model::ModelError;
+use crate::model_source::ModelSourceError;
+use crate::table::TableError;
+use crate::tokenize::TokenizeError;
+
+/// What can go wrong between a table and another program's file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterchangeError {
+    /// An exported file in the folder of its table.
+    #[error("`{}` lies in the table `{}`", out.display(), table.display())]
+    InsideTable {
+        /// The file.
+        out: PathBuf,
+        /// The table.
+        table: PathBuf,
+    },
+    /// A folder that holds a table already.
+    #[error("`{}` holds a table already", path.display())]
+    TableExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file without log-probs.
+    #[error("`{}` has no reference log-probs (columns found: {})", path.display(), columns.join(", "))]
+    NoLogps {
+        /// The file.
+        path: PathBuf,
+        /// Its columns.
+        columns: Vec<String>,
+    },
+    /// Columns that were asked for and are not there.
+    #[error("`{}` has no column {} (columns found: {})", path.display(), quoted(missing), columns.join(", "))]
+    NoColumns {
+        /// The file.
+        path: PathBuf,
+        /// As asked for.
+        missing: Vec<String>,
+        /// Its columns.
+        columns: Vec<String>,
+    },
+    /// A value that is no log-prob or no list of token ids.
+    #[error("{place}, column `{column}`: expected {expected}, found {found}")]
+    Value {
+        /// File, row, and line if there are lines.
+        place: String,
+        /// The column.
+        column: String,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// Log-probs of tokens whose number is not that of the tokens.
+    #[error("{place}, column `{column}`: expected {expected} log-probs, one a token of the completion, found {found}")]
+    Lengths {
+        /// File, row, and line if there are lines.
+        place: String,
+        /// The column.
+        column: String,
+        /// Tokens of the completion.
+        expected: usize,
+        /// Log-probs.
+        found: usize,
+    },
+    /// A log-prob that is not what its own terms amount to.
+    #[error("{place}, column `{column}`: expected {expected} as the log-probs of the tokens amount to, found {found}")]
+    Terms {
+        /// File, row, and line if there are lines.
+        place: String,
+        /// The column.
+        column: String,
+        /// By the terms.
+        expected: f64,
+        /// In the column.
+        found: f64,
+    },
+    /// A token id the model does not have.
+    #[error("{place}, column `{column}`: expected token ids below {vocab_size}, found {found}")]
+    Vocabulary {
+        /// File, row, and line if there are lines.
+        place: String,
+        /// The column.
+        column: String,
+        /// Rows of the model's embedding.
+        vocab_size: usize,
+        /// The id.
+        found: u32,
+    },
+    /// Completions that are written with their prompt in front.
+    #[error("`{}`: every completion in `{column}` begins with its whole prompt", path.display())]
+    PromptRepeated {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+    },
+    /// Averages where sums are expected.
+    #[error("`{column}` holds averages over tokens, expected sums: {numbers}")]
+    Averages {
+        /// The column of the table.
+        column: &'static str,
+        /// What was measured.
+        numbers: String,
+    },
+    /// Neither sums nor averages, or not to be told.
+    #[error("cannot tell whether `{column}` holds sums or averages over tokens: {reason}")]
+    Unclear {
+        /// The column of the table.
+        column: &'static str,
+        /// What was measured, and what would have been clear.
+        reason: String,
+    },
+    /// Too many rows are not pairs.
+    #[error(
+        "{n_rejected} of {n_rows} rows rejected, expected at most {} %: first in {place}: {reason}",
+        100.0 * max_reject_rate
+    )]
+    TooManyRejects {
+        /// Rows rejected.
+        n_rejected: u64,
+        /// Rows read.
+        n_rows: u64,
+        /// Share allowed.
+        max_reject_rate: f64,
+        /// File, row, and line if there are lines, of the first.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+        /// Where all of them are.
+        rejects: PathBuf,
+    },
+    /// No row became a pair.
+    #[error("no pair in {n_rows} rows")]
+    NoPairs {
+        /// Rows read.
+        n_rows: u64,
+    },
+    /// The model.
+    #[error("cannot use model `{model}`")]
+    Model {
+        /// As the user gave it.
+        model: String,
+        /// Why.
+        #[source]
+        source: ModelError,
+    },
+    /// Where the model is.
+    #[error(transparent)]
+    ModelSource(#[from] ModelSourceError),
+    /// The tokenizer or the token store.
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A file.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl Hint for InterchangeError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::InsideTable { .. } => Some("name a file beside the folder of the table".into()),
+            Self::TableExists { .. } => Some("`--fresh` replaces it; another `--out` keeps it".into()),
+            Self::NoLogps { .. } | Self::NoColumns { .. } => {
+                Some("name the columns: `--map ref_chosen_logps=logp_w,ref_rejected_logps=logp_l`".into())
+            }
+            Self::Lengths { .. } => Some(
+                "the log-probs are of other tokens: `--max-length` and `--truncation-mode` must be those they were \
+                 computed with"
+                    .into(),
+            ),
+            Self::Terms { .. } => Some("`--logps average` says that the column holds averages".into()),
+            Self::Vocabulary { .. } => Some("the ids are another model's: name theirs with `--model`".into()),
+            Self::PromptRepeated { .. } => {
+                Some("cut the prompt off: TRL before 0.12 wrote prompt and completion together".into())
+            }
+            Self::Averages { .. } => Some(
+                "`--logps average` multiplies by the number of tokens; `--logps sum` takes them as they are".into(),
+            ),
+            Self::Unclear { .. } => {
+                Some("`--logps sum` or `--logps average` says which; `piref train` scores a sample again".into())
+            }
+            Self::TooManyRejects { rejects, .. } => {
+                Some(format!("all of them are in `{}`; `--max-reject-rate` allows a larger share", rejects.display()))
+            }
+            Self::Model { source, .. } => source.hint(),
+            Self::ModelSource(error) => error.hint(),
+            Self::Tokenize(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Table(error) => error.hint(),
+            Self::Io(error) => error.hint(),
+            Self::Value { .. } | Self::NoPairs { .. } => None,
+        }
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// A row of a foreign file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) path: &'a Path,
+    pub(super) row_idx: u64,
+    pub(super) line: Option<u64>,
+}
+
+impl Place<'_> {
+    pub(super) fn value(&self, column: &str, expected: &str, found: &str) -> InterchangeError {
+        let (column, expected, found) = (column.to_owned(), expected.to_owned(), found.to_owned());
+        InterchangeError::Value { place: self.to_string(), column, expected, found }
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`, row {}", self.path.display(), self.row_idx)?;
+        self.line.map_or(Ok(()), |line| write!(f, " (line {line})"))
+    }
+}
