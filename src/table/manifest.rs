@@ -19,6 +19,9 @@ const FORMAT: &str = "piref-reference-table";
 /// The layout of the manifest that this program reads and writes.
 const FORMAT_VERSION: u64 = 1;
 
+/// Most bytes of a manifest: some hundred for each of half a million parts.
+const MANIFEST_BYTES: u64 = 128 << 20;
+
 /// What a finished table consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -69,7 +72,7 @@ impl Manifest {
         if !path.is_file() {
             return Err(Self::missing(folder));
         }
-        let text = io::read_text(&path)?;
+        let text = io::read_text_up_to(&path, MANIFEST_BYTES)?;
         let wrap = |source| TableError::Manifest { path: path.clone(), source };
 
         let header: Header = serde_json::from_str(&text).map_err(wrap)?;
@@ -99,7 +102,7 @@ impl Manifest {
 
     /// Whether the folder has a manifest of ours, of whatever version.
     pub(super) fn is_ours(folder: &Path) -> bool {
-        io::read(&folder.join(MANIFEST))
+        io::read_up_to(&folder.join(MANIFEST), MANIFEST_BYTES)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok())
             .is_some_and(|header| header.format == FORMAT)
@@ -118,7 +121,7 @@ impl Manifest {
     /// A manifest is read back from disk, where anybody may have edited it.
     fn check(&self, path: &Path) -> Result<(), TableError> {
         let counts = [
-            ("n_pairs", self.parts.iter().map(|part| part.file.rows).sum(), self.n_pairs),
+            ("n_pairs", self.parts.iter().fold(0, |sum, part| part.file.rows.saturating_add(sum)), self.n_pairs),
             ("n_rejected", self.rejects.as_ref().map_or(0, |rejects| rejects.rows), self.n_rejected),
         ];
         for (field, expected, found) in counts {

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
 
 use crate::error;
+use crate::guard;
 use crate::io;
+use crate::parquet_check;
 use crate::table::schema::reference;
 use crate::table::{Provenance, TableError};
 
@@ -25,9 +29,10 @@ pub(super) struct PartReader {
 
 impl PartReader {
     pub(super) fn open(path: &Path) -> Result<Self, TableError> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(io::open(path)?)
-            .map_err(|source| TableError::Read { path: path.to_owned(), source })?
-            .with_batch_size(BATCH_ROWS);
+        let checked = parquet_check::open(io::open(path)?)
+            .map_err(|source| TableError::Read { path: path.to_owned(), source })?;
+        let batch_rows = checked.batch_rows(BATCH_ROWS);
+        let builder = checked.builder.with_batch_size(batch_rows);
         let provenance = Provenance::from_footer(path, |key| footer_value(&builder, key))?;
         if provenance.schema != reference::VERSION {
             return Err(TableError::Schema {
@@ -56,10 +61,8 @@ impl PartReader {
             roots.push(self.schema().index_of(column).map_err(|_| self.no_column(column))?);
         }
         let mask = ProjectionMask::roots(self.builder.parquet_schema(), roots);
-        let reader = self
-            .builder
-            .with_projection(mask)
-            .build()
+        let reader = guard::catch(|| self.builder.with_projection(mask).build())
+            .unwrap_or_else(|panicked| Err(ParquetError::External(panicked.into())))
             .map_err(|source| TableError::Read { path: self.path.clone(), source })?;
         Ok(PartBatches { path: self.path, reader })
     }
@@ -84,7 +87,8 @@ impl Iterator for PartBatches {
     type Item = Result<RecordBatch, TableError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
+        let batch = guard::catch(|| self.reader.next())
+            .unwrap_or_else(|panicked| Some(Err(ArrowError::ExternalError(panicked.into()))))?;
         Some(batch.map_err(|source| TableError::Decode { path: self.path.clone(), source }))
     }
 }
@@ -103,9 +107,9 @@ pub(super) enum Owner {
 /// Whose the file at `path` is, by its footer.
 pub(super) fn owner(path: &Path) -> Owner {
     let Ok(file) = io::open(path) else { return Owner::Somebody };
-    match ParquetRecordBatchReaderBuilder::try_new(file) {
+    match parquet_check::open(file) {
         Err(_) => Owner::Unknown,
-        Ok(builder) if footer_value(&builder, "piref.schema").is_some() => Owner::Us,
+        Ok(checked) if footer_value(&checked.builder, "piref.schema").is_some() => Owner::Us,
         Ok(_) => Owner::Somebody,
     }
 }

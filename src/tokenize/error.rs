@@ -25,6 +25,18 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// A tokenizer that makes a long text of a short one.
+    #[error("`{}`: its {part} may make {found} bytes of one, expected at most {limit}", path.display())]
+    Growth {
+        /// The file.
+        path: PathBuf,
+        /// Which part of the tokenizer.
+        part: &'static str,
+        /// Most bytes that are allowed.
+        limit: f64,
+        /// What its steps multiply to.
+        found: f64,
+    },
     /// A file beside the tokenizer that is not the JSON object it should be.
     #[error("`{}` is not a JSON object: {source}", path.display())]
     Config {
@@ -83,14 +95,6 @@ pub enum TokenizeError {
     NoEnd {
         /// The model.
         model: PathBuf,
-    },
-    /// A text the tokenizers library cannot encode.
-    #[error("the tokenizer of `{}` cannot encode a text: {source}", model.display())]
-    Encode {
-        /// The model.
-        model: PathBuf,
-        /// What the library says.
-        source: tokenizers::Error,
     },
     /// A token store that cannot be written or read.
     #[error("token store `{}`: {source}", path.display())]
@@ -218,6 +222,12 @@ pub enum RejectReason {
     /// The template stopped at these messages.
     #[error("chat template, {0}")]
     Template(TemplateError),
+    /// A text the tokenizers library cannot encode.
+    #[error("the tokenizer cannot encode it: {reason}")]
+    Encode {
+        /// What the library says.
+        reason: String,
+    },
     /// Tools given as text that is not JSON.
     #[error("its tools are not JSON: {reason}")]
     Tools {

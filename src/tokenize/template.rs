@@ -18,8 +18,11 @@ use super::template_date::TemplateDate;
 use super::{template_json, template_methods};
 
 /// Instructions and bytes (64 for one) a template may spend on one rendering; a dialogue of a megabyte spends a
-/// hundredth of it. What runs out is a template that does not end.
-const FUEL: u64 = 20_000_000;
+/// twentieth of it. It bounds the time, and with its bytes the memory: what runs out is a template that does not end.
+const FUEL: u64 = 4_000_000;
+
+/// Bytes of a template's source; the longest published ones have fifty thousand.
+const MAX_SOURCE: usize = 1 << 20;
 
 /// Macros in macros; enough for any schema a template walks, and below what a thread's stack holds.
 const MAX_RECURSION: usize = 100;
@@ -58,12 +61,35 @@ pub enum Ending {
 
 impl ChatTemplate {
     /// Parses a template; what it prints of the date will be `date`.
+    ///
+    /// # Errors
+    /// If it does not parse, or does not even end for a short message.
     pub fn parse(source: &str, date: TemplateDate) -> Result<Self, TemplateError> {
+        if source.len() > MAX_SOURCE {
+            let reason = format!("expected at most {MAX_SOURCE} bytes, found {}", source.len());
+            return Err(TemplateError { line: 1, reason });
+        }
         let source = generation_tags_as_scopes(source).into_owned();
         let environment = environment(date).map_err(|error| template_error(&error))?;
         let template = Self { source, environment };
-        template.compiled()?;
+        template.check_that_it_ends()?;
         Ok(template)
+    }
+
+    /// Renders one message; only an endless template is an error, since the message may be none for this one.
+    fn check_that_it_ends(&self) -> Result<(), TemplateError> {
+        let compiled = self.compiled()?;
+        let message = Value::from_pairs([("role", "user"), ("content", "x")]);
+        let context = [
+            ("messages", Value::from(vec![message])),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+            ("add_generation_prompt", Value::from(true)),
+        ];
+        match compiled.render(Value::from_pairs(context)) {
+            Err(error) if innermost(&error).kind() == ErrorKind::OutOfFuel => Err(template_error(&error)),
+            _ => Ok(()),
+        }
     }
 
     /// The conversation as text.
@@ -112,6 +138,17 @@ fn environment(date: TemplateDate) -> Result<Environment<'static>, Error> {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);
+
+/// The failure that made the others.
+fn innermost(error: &Error) -> &Error {
+    let mut innermost = error;
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        innermost = source.downcast_ref().unwrap_or(innermost);
+        next = source.source();
+    }
+    innermost
+}
 
 /// Line and reason of the innermost failure.
 fn template_error(error: &Error) -> TemplateError {
