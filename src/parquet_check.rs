@@ -4,6 +4,7 @@
 //! schema nested a hundred thousand deep overflows the stack. [`open`] reads the footer and every page header first and
 //! refuses a file over the limits below; no real data set comes near them.
 
+mod delta;
 mod thrift;
 
 use std::fs::File;
@@ -162,6 +163,9 @@ fn check_rows(file: &File, n_bytes: i64, metadata: &ParquetMetaData) -> Result<i
                 check("elements of lists", LIST_VALUES, n_list_values).map_err(external)?;
             }
             largest_dictionary = largest_dictionary.max(pages.dictionary);
+            if pages.has_lengths {
+                guard::catch(|| delta::check(file, group, chunk, &check)).map_err(external)??;
+            }
         }
     }
     Ok(largest_dictionary)
@@ -176,6 +180,8 @@ struct Pages {
     dictionary: i64,
     /// Values in all pages.
     n_values: i64,
+    /// Whether a page has texts with delta-encoded lengths.
+    has_lengths: bool,
 }
 
 type Check<'a> = &'a dyn Fn(&'static str, i64, i64) -> std::result::Result<(), Promise>;
@@ -214,6 +220,7 @@ fn pages(
             }
             pages.largest = pages.largest.max(page.uncompressed);
             pages.n_values = pages.n_values.saturating_add(page.n_values);
+            pages.has_lengths |= matches!(page.encoding, delta::DELTA_LENGTH_BYTE_ARRAY | delta::DELTA_BYTE_ARRAY);
         }
         file.seek_relative(page.compressed)?;
         n_left -= page.compressed;
@@ -228,6 +235,7 @@ struct PageHeader {
     uncompressed: i64,
     compressed: i64,
     n_values: i64,
+    encoding: i64,
 }
 
 impl PageHeader {
@@ -242,12 +250,14 @@ impl PageHeader {
                 3 => page.compressed = header.integer(field)?.max(0),
                 DATA | DICTIONARY | DATA_V2 => {
                     page.is_dictionary |= field.id == DICTIONARY;
-                    header.structure(|header, field| match field.id {
-                        1 => {
-                            page.n_values = header.integer(field)?.max(0);
-                            Ok(())
+                    let encoding = if field.id == DATA_V2 { 4 } else { 2 };
+                    header.structure(|header, field| {
+                        match field.id {
+                            1 => page.n_values = header.integer(field)?.max(0),
+                            id if id == encoding => page.encoding = header.integer(field)?,
+                            _ => header.skip(field)?,
                         }
-                        _ => header.skip(field),
+                        Ok(())
                     })?;
                 }
                 _ => header.skip(field)?,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::Int32Type;
 use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
+use parquet::basic::Encoding;
+use parquet::file::properties::{WriterProperties, WriterVersion};
 
 use super::*;
 
@@ -34,7 +35,7 @@ fn refused(bytes: &[u8], want: &str) {
     let mut said = error.to_string();
     let mut next = std::error::Error::source(&error);
     while let Some(source) = next {
-        said += &format!(": {source}");
+        said = format!("{said}: {source}");
         next = source.source();
     }
     assert!(said.contains(want), "{said}");
@@ -44,10 +45,10 @@ fn refused(bytes: &[u8], want: &str) {
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
+        bytes.push((value & 0x7f).to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    bytes.push(value as u8);
+    bytes.push(value.to_le_bytes()[0]);
     bytes
 }
 
@@ -69,7 +70,7 @@ fn schema(n_children: &[i64]) -> Vec<u8> {
         footer.push(0);
     }
     footer.push(0);
-    let length = (footer.len() as u32).to_le_bytes();
+    let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
     [b"PAR1", &footer[..], &length, b"PAR1"].concat()
 }
 
@@ -93,7 +94,7 @@ fn few_rows_at_once_where_a_dictionary_is_large() {
 
 #[test]
 fn a_schema_too_deep_or_too_wide_is_refused_before_the_decoder_sees_it() {
-    refused(&schema(&[1; 100_000]), "nesting of the schema: expected at most 64, found 65");
+    refused(&schema(&vec![1; 100_000]), "nesting of the schema: expected at most 64, found 65");
     refused(&schema(&[i64::from(i32::MAX)]), "children of a column in the schema: expected at most");
 }
 
@@ -103,7 +104,7 @@ fn with_first_page(change: impl Fn(&mut PageHeader)) -> Vec<u8> {
     let bytes = sound();
     let metadata = open_bytes(&bytes).unwrap().builder.metadata().clone();
     let chunk = metadata.row_group(0).column(0);
-    let start = chunk.dictionary_page_offset().unwrap() as usize;
+    let start = usize::try_from(chunk.dictionary_page_offset().unwrap()).unwrap();
     let mut rest = &bytes[start..];
     let mut page = PageHeader::read(&mut rest).unwrap();
     assert!(page.is_dictionary);
@@ -137,6 +138,39 @@ fn a_page_that_promises_too_much_is_named_with_its_place() {
     refused(&page, &format!("{place}compressed bytes of a page: expected at most"));
     let page = with_first_page(|page| page.n_values = i64::from(i32::MAX));
     refused(&page, &format!("{place}values of a dictionary: expected at most"));
+}
+
+/// A file of one column of texts in this encoding, which may be null.
+fn delta(encoding: Encoding, version: WriterVersion) -> Vec<u8> {
+    let texts = (0..1000).map(|i| (i % 7 > 0).then(|| format!("text {i}")));
+    let batch = RecordBatch::try_from_iter([("text", Arc::new(texts.collect::<StringArray>()) as ArrayRef)]).unwrap();
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_writer_version(version)
+        .set_column_encoding("text".into(), encoding)
+        .build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn counts_of_delta_encoded_texts_are_checked() {
+    for encoding in [Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY] {
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            let bytes = delta(encoding, version);
+            open_bytes(&bytes).unwrap();
+            // 128 values a block, four miniblocks in it, 857 values: the head of the lengths.
+            let head = [0x80, 0x01, 0x04, 0xd9, 0x06];
+            let heads: Vec<usize> = (0..bytes.len() - 5).filter(|at| bytes[*at..*at + 5] == head).collect();
+            assert_eq!(heads.len(), if encoding == Encoding::DELTA_BYTE_ARRAY { 2 } else { 1 });
+            for at in heads {
+                let mut damaged = bytes.clone();
+                damaged[at + 4] = 0x7f;
+                refused(&damaged, "row group 0, column `text`: lengths in a page: expected at most 1000, found 16345");
+            }
+        }
+    }
 }
 
 #[test]

@@ -198,8 +198,8 @@ mod tests {
     fn a_length_beyond_the_end_and_endless_nesting_are_errors() {
         assert!(skipped(BINARY, &[0xff, 0xff, 0xff, 0xff, 0x7f, 1]).is_err());
         assert!(skipped(LIST, &[0xf5, 0xff, 0xff, 0xff, 0xff, 0x7f, 1]).is_err());
-        assert!(skipped(LIST, &[0x19; 1 << 20]).is_err());
-        assert!(skipped(STRUCT, &[0x1c; 1 << 20]).is_err());
+        assert!(skipped(LIST, &vec![0x19; 1 << 20]).is_err());
+        assert!(skipped(STRUCT, &vec![0x1c; 1 << 20]).is_err());
         assert!(skipped(I64, &[0xff; 11]).is_err());
     }
 

@@ -7,6 +7,7 @@
 //! `'%s' % value`: an error that names the line.
 
 use std::borrow::Cow;
+use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -16,10 +17,15 @@ use serde_json::{Map, Value as Json};
 use super::error::TemplateError;
 use super::template_date::TemplateDate;
 use super::{template_json, template_methods};
+use crate::guard;
 
 /// Instructions and bytes (64 for one) a template may spend on one rendering; a dialogue of a megabyte spends a
-/// twentieth of it. It bounds the time, and with its bytes the memory: what runs out is a template that does not end.
-const FUEL: u64 = 4_000_000;
+/// tenth of it. It bounds the time, and with its bytes the memory: what runs out is a template that does not end.
+const FUEL: u64 = 2_000_000;
+
+/// Bytes of stack for one rendering, of which only what is used is taken: a template may put a list into a list as often
+/// as its fuel lasts, and whoever prints, compares or drops it goes down all the way.
+const STACK: usize = 1 << 30;
 
 /// Bytes of a template's source; the longest published ones have fifty thousand.
 const MAX_SOURCE: usize = 1 << 20;
@@ -72,7 +78,7 @@ impl ChatTemplate {
         let source = generation_tags_as_scopes(source).into_owned();
         let environment = environment(date).map_err(|error| template_error(&error))?;
         let template = Self { source, environment };
-        template.check_that_it_ends()?;
+        on_a_stack_of_its_own(|| template.check_that_it_ends())?;
         Ok(template)
     }
 
@@ -97,6 +103,10 @@ impl ChatTemplate {
     /// Keys of a message that are null are not there for the template, and reasoning goes by all its names, as in
     /// transformers.
     pub fn render(&self, messages: &[Map<String, Json>], input: TemplateInput<'_>) -> Result<String, TemplateError> {
+        on_a_stack_of_its_own(|| self.render_here(messages, input))
+    }
+
+    fn render_here(&self, messages: &[Map<String, Json>], input: TemplateInput<'_>) -> Result<String, TemplateError> {
         let messages: Vec<Map<String, Json>> = messages.iter().map(as_templates_expect).collect();
         let mut context = input.special_tokens.clone();
         context.extend(input.variables.cloned().unwrap_or_default());
@@ -114,6 +124,20 @@ impl ChatTemplate {
     fn compiled(&self) -> Result<minijinja::Template<'_, '_>, TemplateError> {
         self.environment.template_from_named_str("chat_template", &self.source).map_err(|error| template_error(&error))
     }
+}
+
+/// Runs the work of a template, and drops its values, where there is room for the deepest of them.
+fn on_a_stack_of_its_own<T: Send>(work: impl FnOnce() -> Result<T, TemplateError> + Send) -> Result<T, TemplateError> {
+    let failed = |reason: String| TemplateError { line: 1, reason };
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || guard::catch(work));
+        match worker.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(Ok(result))) => result,
+            Ok(Ok(Err(panicked))) => Err(failed(panicked.to_string())),
+            Ok(Err(_)) => Err(failed("its thread ended early".into())),
+            Err(error) => Err(failed(format!("no thread to render it: {error}"))),
+        }
+    })
 }
 
 fn environment(date: TemplateDate) -> Result<Environment<'static>, Error> {

@@ -15,6 +15,7 @@ mod seeds;
 mod targets;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +65,9 @@ fn fuzz(target: Target) {
         assert!(last.1.elapsed() < TIME_LIMIT, "{}: input {n_tried} takes too long", input.display());
     }
     match worker.join().unwrap() {
-        Ok(n_tried) if budget.is_some() => eprintln!("{}: {n_tried} inputs", folder.display()),
+        Ok(n_tried) if budget.is_some() => {
+            writeln!(std::io::stderr(), "{}: {n_tried} inputs", folder.display()).unwrap()
+        }
         Ok(_) => {}
         Err(problem) => panic!("{problem}"),
     }

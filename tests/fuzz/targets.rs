@@ -30,6 +30,10 @@ pub(super) struct Target {
     pub(super) run: Run,
 }
 
+fn boxed(run: impl Fn(&Path, &[u8]) + Send + 'static) -> Run {
+    Box::new(run)
+}
+
 /// A test for each target, and their names.
 macro_rules! targets {
     ($($name:ident: $syntax:ident, $n_mutations:literal, $seeds:expr, $run:expr;)+) => {
@@ -41,13 +45,16 @@ macro_rules! targets {
             [$(stringify!($name)),+]
         }
 
-        $(
-            #[test]
-            fn $name() {
-                let (name, syntax, run) = (stringify!($name), Syntax::$syntax, Box::new($run));
-                fuzz(Target { name, syntax, n_mutations: $n_mutations, seeds: $seeds, run });
-            }
-        )+
+        mod mutated {
+            use super::*;
+            $(
+                #[test]
+                fn $name() {
+                    let (name, syntax, run) = (stringify!($name), Syntax::$syntax, boxed($run));
+                    fuzz(Target { name, syntax, n_mutations: $n_mutations, seeds: $seeds, run });
+                }
+            )+
+        }
     };
 }
 
@@ -58,20 +65,20 @@ targets! {
     zstd: Binary, 300, seeds::zstd(), |folder, bytes| pairs(folder, "input.jsonl.zst", bytes);
     parquet: Binary, 400, parquet_seeds(), |folder, bytes| pairs(folder, "input.parquet", bytes);
     arrow: Binary, 400, seeds::arrow(), |folder, bytes| pairs(folder, "input.arrow", bytes);
-    dataset_folder: Json, 200, dataset_lists(), dataset_folder;
-    column_map: Plain, 1000, vec![b"prompt=question,chosen=better,rejected=worse,system=s".to_vec()], column_map;
-    chat_template: Template, 400, template_seeds(), chat_template;
-    tokenizer: Json, 40, tokenizer_seeds(), tokenizer;
-    tokenizer_config: Json, 60, config_seeds(), tokenizer_config;
-    model_config: Json, 400, model_configs(), model_config;
-    safetensors: Binary, 300, safetensors_seeds(), safetensors;
+    dataset_folder: Json, 200, dataset_lists(), read_dataset_folder;
+    column_map: Plain, 1000, vec![b"prompt=question,chosen=better,rejected=worse,system=s".to_vec()], read_column_map;
+    chat_template: Template, 400, template_seeds(), read_chat_template;
+    tokenizer: Json, 40, tokenizer_seeds(), read_tokenizer;
+    tokenizer_config: Json, 60, config_seeds(), read_tokenizer_config;
+    model_config: Json, 400, model_configs(), read_model_config;
+    safetensors: Binary, 300, safetensors_seeds(), read_safetensors;
     safetensors_index: Json, 200, seeds::whole(&["architectures/llama-bf16-sharded/model.safetensors.index.json"]),
-        safetensors_index;
-    gguf: Binary, 400, seeds::gguf(), gguf;
-    pipeline: Toml, 400, pipeline_seeds(), pipeline;
-    manifest: Json, 400, seeds::manifests(), manifest;
-    provenance: Plain, 400, provenance_seeds(), provenance;
-    table_part: Binary, 200, vec![seeds::part()], table_part;
+        read_safetensors_index;
+    gguf: Binary, 400, seeds::gguf(), read_gguf;
+    pipeline: Toml, 400, pipeline_seeds(), read_pipeline;
+    manifest: Json, 400, seeds::manifests(), read_manifest;
+    provenance: Plain, 400, provenance_seeds(), read_provenance;
+    table_part: Binary, 200, vec![seeds::part()], read_table_part;
     sql: Binary, 40, parquet_seeds(), sql_query();
 }
 
@@ -96,7 +103,7 @@ fn dataset_lists() -> Vec<Vec<u8>> {
     [r#"{"splits": ["train", "test"]}"#, state].map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
-fn dataset_folder(folder: &Path, bytes: &[u8]) {
+fn read_dataset_folder(folder: &Path, bytes: &[u8]) {
     for name in ["state.json", "dataset_dict.json"] {
         let path = folder.join(name);
         fs::write(&path, bytes).unwrap();
@@ -107,7 +114,7 @@ fn dataset_folder(folder: &Path, bytes: &[u8]) {
     }
 }
 
-fn column_map(_: &Path, bytes: &[u8]) {
+fn read_column_map(_: &Path, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(map) = text.parse::<ColumnMap>() {
         assert_eq!(map.to_string().parse::<ColumnMap>(), Ok(map));
@@ -120,7 +127,7 @@ fn template_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn chat_template(_: &Path, bytes: &[u8]) {
+fn read_chat_template(_: &Path, bytes: &[u8]) {
     let source = String::from_utf8_lossy(bytes);
     let Ok(template) = ChatTemplate::parse(&source, "2024-07-26".parse().unwrap()) else { return };
     let message = |role: &str, content: &str| json!({"role": role, "content": content}).as_object().unwrap().clone();
@@ -151,7 +158,7 @@ fn tokenizer_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn tokenizer(folder: &Path, bytes: &[u8]) {
+fn read_tokenizer(folder: &Path, bytes: &[u8]) {
     fs::write(folder.join("tokenizer.json"), bytes).unwrap();
     load_tokenizer(folder);
 }
@@ -160,7 +167,7 @@ fn config_seeds() -> Vec<Vec<u8>> {
     seeds::whole(&["golden/tokenizers/bos/tokenizer_config.json", "tiny/tokenizer_config.json"])
 }
 
-fn tokenizer_config(folder: &Path, bytes: &[u8]) {
+fn read_tokenizer_config(folder: &Path, bytes: &[u8]) {
     let path = folder.join("tokenizer.json");
     if !path.exists() {
         fs::copy("fixtures/golden/tokenizers/bos/tokenizer.json", path).unwrap();
@@ -187,7 +194,7 @@ fn model_configs() -> Vec<Vec<u8>> {
     seeds::whole(&names.each_ref().map(String::as_str))
 }
 
-fn model_config(folder: &Path, bytes: &[u8]) {
+fn read_model_config(folder: &Path, bytes: &[u8]) {
     fs::write(folder.join("config.json"), bytes).unwrap();
     let _ = model::architecture(&ModelSource::Folder(folder.to_owned()));
 }
@@ -198,13 +205,13 @@ fn safetensors_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn safetensors(folder: &Path, bytes: &[u8]) {
+fn read_safetensors(folder: &Path, bytes: &[u8]) {
     fs::copy("fixtures/architectures/llama-f16/config.json", folder.join("config.json")).unwrap();
     fs::write(folder.join("model.safetensors"), bytes).unwrap();
     let _ = Decoder::load(&ModelSource::Folder(folder.to_owned()), &Device::Cpu);
 }
 
-fn safetensors_index(folder: &Path, bytes: &[u8]) {
+fn read_safetensors_index(folder: &Path, bytes: &[u8]) {
     if !folder.join("config.json").exists() {
         for entry in fs::read_dir("fixtures/architectures/llama-bf16-sharded").unwrap() {
             let path = entry.unwrap().path();
@@ -215,7 +222,7 @@ fn safetensors_index(folder: &Path, bytes: &[u8]) {
     let _ = Decoder::load(&ModelSource::Folder(folder.to_owned()), &Device::Cpu);
 }
 
-fn gguf(folder: &Path, bytes: &[u8]) {
+fn read_gguf(folder: &Path, bytes: &[u8]) {
     let path = folder.join("input.gguf");
     fs::write(&path, bytes).unwrap();
     let source = ModelSource::Gguf(path);
@@ -231,13 +238,13 @@ fn pipeline_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn pipeline(folder: &Path, bytes: &[u8]) {
+fn read_pipeline(folder: &Path, bytes: &[u8]) {
     let path = folder.join("input.toml");
     fs::write(&path, bytes).unwrap();
     let _ = Pipeline::load(&path, &Settings::default());
 }
 
-fn manifest(folder: &Path, bytes: &[u8]) {
+fn read_manifest(folder: &Path, bytes: &[u8]) {
     fs::write(folder.join("manifest.json"), bytes).unwrap();
     let _ = Manifest::load(folder);
     let _ = ReferenceTable::open(folder);
@@ -251,7 +258,7 @@ fn provenance_seeds() -> Vec<Vec<u8>> {
     vec![values.join("\n").into_bytes()]
 }
 
-fn provenance(folder: &Path, bytes: &[u8]) {
+fn read_provenance(folder: &Path, bytes: &[u8]) {
     const KEYS: [&str; 16] = [
         "piref.schema",
         "piref.crate_version",
@@ -276,7 +283,7 @@ fn provenance(folder: &Path, bytes: &[u8]) {
     let _ = Provenance::from_footer(folder, value);
 }
 
-fn table_part(folder: &Path, bytes: &[u8]) {
+fn read_table_part(folder: &Path, bytes: &[u8]) {
     let path = folder.join("part.parquet");
     fs::write(&path, bytes).unwrap();
     let Ok(table) = ReferenceTable::open(&path) else { return };

@@ -145,15 +145,18 @@ fn nothing_but_the_template_and_its_messages_is_reached() {
     assert_eq!(render_alone("{{ ''.__class__ }}{{ messages.__init__ }}").unwrap_or_default(), "");
 }
 
-/// Values in values in values: what is built step by step is printed and dropped without a stack of its depth.
+/// Lists in lists, as deep as the fuel allows: printed, compared and dropped without an end of the stack.
 #[test]
 fn a_value_nested_step_by_step_does_not_overflow_the_stack() {
-    for step in ["[ns.l]", "{'a': ns.l}", "(ns.l,)"] {
+    for step in ["[ns.l]", "{'a': ns.l}", "[[[[[[[[[[ns.l]]]]]]]]]]"] {
         let nested = format!(
-            "{{% set ns = namespace(l=[]) %}}{{% for a in range(300) %}}{{% for b in range(300) %}}{{% set ns.l = {step} %}}\
+            "{{% set ns = namespace(l=[]) %}}{{% for a in range(9999) %}}{{% for b in range(9999) %}}{{% set ns.l = {step} %}}\
              {{% endfor %}}{{% endfor %}}"
         );
-        for end in ["", "{{ ns.l }}", "{{ ns.l | tojson }}", "{{ ns.l == ns.l }}", "{{ ns.l | string | length }}"] {
+        // Out of fuel with the value at its deepest.
+        assert!(render_alone(&nested).unwrap_err().reason.contains("fuel"));
+        for end in ["{{ ns.l }}", "{{ ns.l | tojson }}", "{{ ns.l == ns.l }}", "{{ ns.l | string | length }}"] {
+            let nested = nested.replace("range(9999)", "range(250)");
             let _ = render_alone(&format!("{nested}{end}"));
         }
     }
