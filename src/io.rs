@@ -42,6 +42,14 @@ pub enum IoError {
         /// Who holds it, as its lock file says.
         holder: String,
     },
+    /// A file that is larger than anything of its kind.
+    #[error("`{path}` is too large: expected at most {limit} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that are read of such a file.
+        limit: u64,
+    },
     /// A text file is not UTF-8.
     #[error("`{path}` is not UTF-8: first wrong byte at offset {offset}")]
     NotUtf8 {
@@ -85,7 +93,32 @@ pub fn read(path: &Path) -> Result<Vec<u8>, IoError> {
 
 /// All text of a UTF-8 file.
 pub fn read_text(path: &Path) -> Result<String, IoError> {
-    String::from_utf8(read(path)?)
+    text(path, read(path)?)
+}
+
+/// Most bytes of a file of settings (JSON, TOML, a chat template): no real one comes near it.
+pub const SETTINGS_BYTES: u64 = 16 << 20;
+
+/// All bytes of a file that has at most `limit` of them.
+///
+/// # Errors
+/// [`IoError::TooLarge`] before more than that is in memory, also of what has no length (`/dev/zero`).
+pub fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
+    let mut bytes = Vec::new();
+    let n_read = open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    match n_read.map_err(|source| IoError::new("read", path, source))? as u64 {
+        n_read if n_read > limit => Err(IoError::TooLarge { path: path.to_owned(), limit }),
+        _ => Ok(bytes),
+    }
+}
+
+/// All text of a UTF-8 file that has at most `limit` bytes.
+pub fn read_text_up_to(path: &Path, limit: u64) -> Result<String, IoError> {
+    text(path, read_up_to(path, limit)?)
+}
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, IoError> {
+    String::from_utf8(bytes)
         .map_err(|error| IoError::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
 }
 
@@ -486,6 +519,15 @@ mod tests {
         drop(lock);
         assert!(!path.exists());
         Lock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.txt");
+        write(&path, b"abc").unwrap();
+        assert_eq!(read_text_up_to(&path, 3).unwrap(), "abc");
+        assert!(matches!(read_up_to(&path, 2), Err(IoError::TooLarge { limit: 2, .. })));
     }
 
     #[test]

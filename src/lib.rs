@@ -38,9 +38,11 @@
 //! |---|---|---|
 //! | [`error`] | the `Hint` trait | no catch-all error: each layer has its own enum with the place in it |
 //! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
+//! | [`guard`] | panics of decoders | under it a panic is an error and says nothing by itself |
 //! | [`io`] | all file access | a file under its final name is complete |
 //! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
+//! | [`parquet_check`] | what a Parquet file promises | nothing is decoded that promises more than a file can hold |
 //! | [`model_source`] | where a model is | nothing is downloaded |
 //! | [`data`] | preference pairs as text | a row becomes a pair or a reject with its place, never neither |
 //! | [`tokenize`] | templates, boundary, truncation, token store | the ids are those TRL would train on |
@@ -80,11 +82,15 @@ pub mod error;
 
 pub mod digest;
 
+pub mod guard;
+
 pub mod io;
 
 pub mod spool;
 
 pub mod interrupt;
+
+pub mod parquet_check;
 
 pub mod model_source;
 

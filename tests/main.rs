@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")]
 
 mod cli;
+mod fuzz;
 mod golden;
 mod hostile;
 mod interruption;

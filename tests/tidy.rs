@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&str] = &[
     "error",
     "digest",
+    "guard",
     "io",
     "spool",
     "interrupt",
+    "parquet_check",
     "model_source",
     "data",
     "tokenize",
@@ -38,9 +40,9 @@ const NARROW: &[(&str, &[&str])] = &[
     // Arithmetic on four numbers: no files, no tensors.
     ("loss", &["error"]),
     // What was scored, not what scored it.
-    ("table", &["error", "digest", "io", "spool", "data"]),
+    ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
     // Neither model nor training.
-    ("query", &["error", "digest", "io", "data", "table"]),
+    ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -35,7 +35,7 @@ impl Digests {
             }
             ModelSource::Folder(folder) => Ok(Self {
                 weights: weights_safetensors::digest(folder)?,
-                config: Digest::of(&io::read(&folder.join("config.json"))?),
+                config: Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?),
             }),
         }
     }

@@ -14,6 +14,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::guard;
 use crate::query::path_tables::{self, PathTables};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
@@ -93,10 +94,11 @@ impl Session {
 
     /// Plans a statement and starts it.
     pub(super) fn execute(&self, statement: Statement) -> Result<Rows<'_>, QueryError> {
-        let started = self.runtime.block_on(async {
+        let start = async {
             let plan = self.ctx.state().statement_to_plan(statement).await?;
             self.ctx.execute_logical_plan(plan).await?.execute_stream().await
-        });
+        };
+        let started = guard::catch(|| self.runtime.block_on(start)).unwrap_or_else(|panicked| Err(external(panicked)));
         Ok(Rows { session: self, stream: started.map_err(|source| self.error(source))? })
     }
 
@@ -191,6 +193,11 @@ impl TableNames {
     }
 }
 
+/// A panic of the engine: what a damaged file does to some of its readers.
+fn external(panicked: guard::Panicked) -> DataFusionError {
+    DataFusionError::External(Box::new(panicked))
+}
+
 /// The rows of one statement, computed as they are asked for.
 pub struct Rows<'a> {
     session: &'a Session,
@@ -209,7 +216,8 @@ impl Iterator for Rows<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = std::future::poll_fn(|ctx| self.stream.as_mut().poll_next(ctx));
-        let batch = self.session.runtime.block_on(next)?;
+        let batch = guard::catch(|| self.session.runtime.block_on(next))
+            .unwrap_or_else(|panicked| Some(Err(external(panicked))))?;
         Some(batch.map_err(|source| self.session.error(source)))
     }
 }

@@ -6,6 +6,7 @@ use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
 use crate::error::{Hint, nearest};
+use crate::guard::Panicked;
 use crate::io::IoError;
 use crate::spool::SpoolError;
 use crate::table::provenance::Difference;
@@ -156,12 +157,13 @@ pub enum TableError {
         source: ParquetError,
     },
     /// A Parquet file that the reader gave up on.
-    #[error("`{}` is damaged: the Parquet reader stopped with `{panic}`", path.display())]
+    #[error("`{}` is damaged", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the reader said when it panicked.
-        panic: String,
+        /// What the reader said.
+        #[source]
+        source: Panicked,
     },
     /// Rows of a Parquet file that cannot be decoded.
     #[error("cannot decode `{}`", path.display())]

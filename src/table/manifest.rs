@@ -19,6 +19,9 @@ const FORMAT: &str = "piref-reference-table";
 /// The layout of the manifest that this program reads and writes.
 const FORMAT_VERSION: u64 = 1;
 
+/// Most bytes of a manifest: some hundred for each of half a million parts.
+const MANIFEST_BYTES: u64 = 128 << 20;
+
 /// What a finished table consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -75,7 +78,7 @@ impl Manifest {
         if !path.is_file() {
             return Err(Self::missing(folder));
         }
-        let text = io::read_text(&path)?;
+        let text = io::read_text_up_to(&path, MANIFEST_BYTES)?;
         let wrap = |source| TableError::Manifest { path: path.clone(), source };
 
         let header: Header = serde_json::from_str(&text).map_err(wrap)?;
@@ -106,7 +109,7 @@ impl Manifest {
 
     /// Whether the folder has a manifest of ours, of whatever version.
     pub(super) fn is_ours(folder: &Path) -> bool {
-        io::read(&folder.join(MANIFEST))
+        io::read_up_to(&folder.join(MANIFEST), MANIFEST_BYTES)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok())
             .is_some_and(|header| header.format == FORMAT)

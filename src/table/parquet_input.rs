@@ -11,8 +11,10 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use crate::error::{self, contained};
+use crate::error;
+use crate::guard;
 use crate::io;
+use crate::parquet_check;
 use crate::table::TableError;
 use crate::table::schema::{Column, VERSIONS, reference};
 
@@ -30,12 +32,10 @@ pub(crate) struct ParquetInput {
 
 impl ParquetInput {
     pub(crate) fn open(path: &Path) -> Result<Self, TableError> {
-        let file = io::open(path)?;
-        let builder = contained(|| ParquetRecordBatchReaderBuilder::try_new(file))
-            .map_err(|panic| TableError::Damaged { path: path.to_owned(), panic })?
-            .map_err(|source| TableError::Read { path: path.to_owned(), source })?
-            .with_batch_size(BATCH_ROWS);
-        Ok(Self { path: path.to_owned(), builder })
+        let checked = parquet_check::open(io::open(path)?)
+            .map_err(|source| TableError::Read { path: path.to_owned(), source })?;
+        let batch_rows = checked.batch_rows(BATCH_ROWS);
+        Ok(Self { path: path.to_owned(), builder: checked.builder.with_batch_size(batch_rows) })
     }
 
     /// The file, as it was opened.
@@ -109,10 +109,10 @@ impl ParquetInput {
 
     fn project(self, mask: ProjectionMask) -> Result<PartBatches, TableError> {
         let Self { path, builder } = self;
-        match contained(|| builder.with_projection(mask).build()) {
+        match guard::catch(|| builder.with_projection(mask).build()) {
             Ok(Ok(reader)) => Ok(PartBatches { path, reader: Some(reader) }),
             Ok(Err(source)) => Err(TableError::Read { path, source }),
-            Err(panic) => Err(TableError::Damaged { path, panic }),
+            Err(source) => Err(TableError::Damaged { path, source }),
         }
     }
 
@@ -139,14 +139,14 @@ impl Iterator for PartBatches {
         // Taken out, so that a reader that has failed is not asked again.
         let mut reader = self.reader.take()?;
         let path = || self.path.clone();
-        match contained(|| reader.next()) {
+        match guard::catch(|| reader.next()) {
             Ok(None) => None,
             Ok(Some(Ok(batch))) => {
                 self.reader = Some(reader);
                 Some(Ok(batch))
             }
             Ok(Some(Err(source))) => Some(Err(TableError::Decode { path: path(), source })),
-            Err(panic) => Some(Err(TableError::Damaged { path: path(), panic })),
+            Err(source) => Some(Err(TableError::Damaged { path: path(), source })),
         }
     }
 }

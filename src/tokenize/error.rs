@@ -26,6 +26,18 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// A tokenizer that makes a long text of a short one.
+    #[error("`{}`: its {part} may make {found} bytes of one, expected at most {limit}", path.display())]
+    Growth {
+        /// The file.
+        path: PathBuf,
+        /// Which part of the tokenizer.
+        part: &'static str,
+        /// Most bytes that are allowed.
+        limit: f64,
+        /// What its steps multiply to.
+        found: f64,
+    },
     /// A file beside the tokenizer that is not the JSON object it should be.
     #[error("`{}` is not a JSON object: {source}", path.display())]
     Config {
@@ -84,14 +96,6 @@ pub enum TokenizeError {
     NoEnd {
         /// The model.
         model: PathBuf,
-    },
-    /// A text the tokenizers library cannot encode.
-    #[error("the tokenizer of `{}` cannot encode a text: {source}", model.display())]
-    Encode {
-        /// The model.
-        model: PathBuf,
-        /// What the library says.
-        source: tokenizers::Error,
     },
     /// Token ids the tokenizers library cannot decode.
     #[error("the tokenizer of `{}` cannot decode token ids: {source}", model.display())]
@@ -228,6 +232,12 @@ pub enum RejectReason {
     /// The template stopped at these messages.
     #[error("chat template, {0}")]
     Template(TemplateError),
+    /// A text the tokenizers library cannot encode.
+    #[error("the tokenizer cannot encode it: {reason}")]
+    Encode {
+        /// What the library says.
+        reason: String,
+    },
     /// Tools given as text that is not JSON.
     #[error("its tools are not JSON: {reason}")]
     Tools {
