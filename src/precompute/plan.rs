@@ -37,7 +37,7 @@ pub struct Plan {
     pub rules: Rules,
     /// Precision of the forward pass.
     pub dtype: ScoringDtype,
-    /// Token budget of a forward pass; changes memory and speed, not the result beyond rounding.
+    /// Token budget of a forward pass; changes memory and speed, never the result.
     pub max_tokens: NonZeroUsize,
     /// Pairs per part of the table.
     pub rows_per_part: NonZeroUsize,

@@ -56,7 +56,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, P
     let parts = if n_scored == 0 {
         slots.into_iter().filter_map(|slot| slot.part).collect()
     } else {
-        let model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?;
+        let model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?.with_dtype(plan.dtype);
         observe(Event::ModelLoaded {
             architecture: architecture.to_string(),
             n_parameters: model.params().n_parameters(),
@@ -218,7 +218,7 @@ fn provenance(
             .template_digest()
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
-        kernel: logprob::kernel().into(),
+        kernel: logprob::kernel(plan.dtype).into(),
         max_length: Some(plan.rules.max_length as u64),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: EOS_RULE.into(),

@@ -46,7 +46,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, T
     let trajectory = plan.trajectory(&digests.weights.to_string(), &table.digest()?.to_string(), n_steps);
     let resumed = prepare_folder(plan, &trajectory)?;
 
-    let mut model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?;
+    let mut model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?.with_dtype(plan.dtype);
     let (optimizer, state) = if let Some(resumed) = resumed {
         observe(Event::Resumed { step: resumed.state.step });
         (resumed.load(model.params_mut(), plan.optimizer)?, resumed.state)
