@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use tempfile::NamedTempFile;
 
+use crate::digest::Digest;
 use crate::error::Hint;
 
 /// What can go wrong with a file.
@@ -110,22 +111,43 @@ pub fn open_decoded(path: &Path) -> Result<Box<dyn BufRead + Send>, IoError> {
     Ok(Box::new(BufReader::with_capacity(BUFFER, reader)))
 }
 
+/// Digest and size of a file, read in chunks over all cores: unlike a [`map`], it leaves nothing of the file in memory.
+pub fn digest(path: &Path) -> Result<(Digest, u64), IoError> {
+    Digest::of_reader(&mut open(path)?).map_err(|source| IoError::new("read", path, source))
+}
+
 /// Maps a file into memory, read-only.
 ///
 /// The mapping is of a file nobody should rewrite in place: our own files are replaced by rename, which leaves a
 /// mapping untouched. A file truncated by another program while it is mapped ends the process (SIGBUS).
 pub fn map(path: &Path) -> Result<Mmap, IoError> {
-    let file = open(path)?;
+    map_file(&open(path)?, path)
+}
+
+/// Maps an open file; `path` is what an error names. See [`map`].
+pub fn map_file(file: &File, path: &Path) -> Result<Mmap, IoError> {
     #[expect(unsafe_code, reason = "a memory map is what keeps weights and token ids out of the heap")]
     // SAFETY: the map is read-only and the bytes are checked by whoever parses them (safetensors, Arrow IPC, GGUF);
-    // the remaining risk, another program truncating the file, is in the doc above.
-    let map = unsafe { Mmap::map(&file) };
+    // the remaining risk, another program truncating the file, is in the doc of `map`.
+    let map = unsafe { Mmap::map(file) };
     map.map_err(|source| IoError::new("map", path, source))
 }
 
-/// Creates a folder and its parents.
+/// Creates a folder and its parents, durably.
 pub fn create_dir(path: &Path) -> Result<(), IoError> {
-    fs::create_dir_all(path).map_err(|source| IoError::new("create", path, source))
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = parent(path);
+    if above != path {
+        create_dir(above)?;
+    }
+    match fs::create_dir(path) {
+        // Another process was quicker.
+        Err(_) if path.is_dir() => Ok(()),
+        Err(source) => Err(IoError::new("create", path, source)),
+        Ok(()) => sync_parent(path),
+    }
 }
 
 /// The entries of a folder, sorted by name.
@@ -148,19 +170,88 @@ pub fn remove(path: &Path) -> Result<(), IoError> {
 }
 
 /// Deletes a folder and what is in it; a folder that is not there is as good as deleted.
+///
+/// It loses its name first, so that whoever is killed meanwhile leaves no half of it under a name that means whole.
 pub fn remove_dir(path: &Path) -> Result<(), IoError> {
+    let gone = hidden(path, "removed");
+    remove_tree(&gone)?;
+    match fs::rename(path, &gone) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(IoError::new("delete", path, source)),
+        Ok(()) => remove_tree(&gone),
+    }
+}
+
+/// Deletes what a process that was killed in [`write()`], [`write_dir`] or [`remove_dir`] left beside `path`.
+pub fn remove_halves(path: &Path) -> Result<(), IoError> {
+    remove_tree(&hidden(path, "partial"))?;
+    remove_tree(&hidden(path, "removed"))?;
+    let folder = parent(path);
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let start = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    for entry in list(folder)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&start) && name.ends_with(".partial") && entry.is_file() {
+            remove(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_tree(path: &Path) -> Result<(), IoError> {
     match fs::remove_dir_all(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IoError::new("delete", path, source)),
         _ => Ok(()),
     }
 }
 
-/// Makes the bytes of a file written by somebody else durable.
+/// The name beside `path` of what is on its way to it (`partial`) or away from it (`removed`).
+fn hidden(path: &Path, state: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{state}"))
+}
+
+/// Makes the bytes of a file, or the names in a folder, written by somebody else durable.
 pub fn sync(path: &Path) -> Result<(), IoError> {
     open(path)?.sync_all().map_err(|source| IoError::new("sync", path, source))
 }
 
-/// Renames a folder onto a name that is free, and makes the rename durable.
+/// Writes a folder at once: `write` fills one beside it, which is synced, file by file, and then takes its place.
+///
+/// A folder under its final name is complete. Killed between, what is there is the old folder, the new one or, for the
+/// time of two renames, none: `.NAME.partial` and `.NAME.removed` then lie beside the name until the next call, or until
+/// [`remove_halves`].
+pub fn write_dir<E: From<IoError>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
+    let partial = hidden(path, "partial");
+    remove_tree(&partial)?;
+    create_dir(&partial)?;
+    write(&partial)?;
+    Ok(replace_dir(&partial, path)?)
+}
+
+fn replace_dir(from: &Path, to: &Path) -> Result<(), IoError> {
+    sync_tree(from)?;
+    let old = hidden(to, "removed");
+    remove_tree(&old)?;
+    match fs::rename(to, &old) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(IoError::new("replace", to, source)),
+        _ => {}
+    }
+    fs::rename(from, to).map_err(|source| IoError::new("rename", from, source))?;
+    sync_parent(to)?;
+    remove_tree(&old)
+}
+
+fn sync_tree(folder: &Path) -> Result<(), IoError> {
+    for entry in list(folder)? {
+        if entry.is_dir() { sync_tree(&entry)? } else { sync(&entry)? }
+    }
+    sync(folder)
+}
+
+/// Renames a folder onto a name that is free, or a file onto any name, and makes the rename durable.
 pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     fs::rename(from, to).map_err(|source| IoError::new("rename", from, source))?;
     sync_parent(to)
@@ -172,6 +263,11 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     let mut target = AtomicFile::create(to)?;
     io::copy(&mut source, &mut target).map_err(|error| IoError::new("copy", from, error))?;
     target.commit()
+}
+
+/// A file without a name in the file system of `folder`, to be written and read back: it is gone with its handle.
+pub fn scratch(folder: &Path) -> Result<File, IoError> {
+    tempfile::tempfile_in(folder).map_err(|source| IoError::new("create a file in", folder, source))
 }
 
 /// Writes a whole file at once: temporary file, sync, rename.
@@ -282,10 +378,12 @@ impl Lock {
         file.set_len(0)?;
         writeln!(file, "process {}", std::process::id())
     }
+}
 
-    /// Gives the right back and deletes the lock file. A lock that is only dropped leaves its file behind.
-    pub fn release(self) -> Result<(), IoError> {
-        remove(&self.path)
+/// Deletes the lock file, then lets go of it; a file that cannot be deleted is no obstacle to the next.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = remove(&self.path);
     }
 }
 
@@ -332,6 +430,33 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_replaced_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/policy");
+        create_dir(path.parent().unwrap()).unwrap();
+        let fill = |text: &'static [u8]| move |into: &Path| write(&into.join("weights"), text);
+        write_dir(&path, fill(b"one")).unwrap();
+        let refused = write_dir(&path, |into| {
+            fill(b"tw")(into)?;
+            Err(IoError::new("write", into, io::ErrorKind::StorageFull.into()))
+        });
+        assert!(refused.is_err() && read(&path.join("weights")).unwrap() == b"one");
+        // As a kill in the middle of an earlier replacement leaves it.
+        create_dir(&hidden(&path, "removed")).unwrap();
+        fs::write(path.with_file_name(".policy.Xy12.partial"), "half").unwrap();
+        fs::write(path.with_file_name(".policy.kept"), "another's").unwrap();
+        remove_halves(&path).unwrap();
+        assert_eq!(list(path.parent().unwrap()).unwrap(), [path.with_file_name(".policy.kept"), path.clone()]);
+        remove(&path.with_file_name(".policy.kept")).unwrap();
+        write_dir(&path, fill(b"three")).unwrap();
+        assert_eq!(read(&path.join("weights")).unwrap(), b"three");
+        assert_eq!(list(path.parent().unwrap()).unwrap(), std::slice::from_ref(&path));
+        remove_dir(&path).unwrap();
+        remove_dir(&path).unwrap();
+        assert!(list(path.parent().unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
     fn compressed_files_read_like_plain_ones() {
         let folder = tempfile::tempdir().unwrap();
         let text = "{\"a\": 1}\n".repeat(1000);
@@ -358,9 +483,8 @@ mod tests {
         let error = Lock::acquire(&path).unwrap_err();
         let us = format!("process {}", std::process::id());
         assert!(matches!(&error, IoError::Locked { holder, .. } if *holder == us), "{error}");
-        lock.release().unwrap();
+        drop(lock);
         assert!(!path.exists());
-        drop(Lock::acquire(&path).unwrap());
         Lock::acquire(&path).unwrap();
     }
 

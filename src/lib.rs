@@ -39,6 +39,7 @@
 //! | [`error`] | the `Hint` trait | no catch-all error: each layer has its own enum with the place in it |
 //! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
 //! | [`io`] | all file access | a file under its final name is complete |
+//! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
 //! | [`model_source`] | where a model is | nothing is downloaded |
 //! | [`data`] | preference pairs as text | a row becomes a pair or a reject with its place, never neither |
@@ -53,6 +54,9 @@
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`train`] | stage two | no function takes two models |
+//! | [`bench`] | the speed of both stages | operations are counted of the task, not of the code |
+//! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
+//! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
@@ -76,6 +80,8 @@ pub mod error;
 pub mod digest;
 
 pub mod io;
+
+pub mod spool;
 
 pub mod interrupt;
 
@@ -104,6 +110,11 @@ pub mod checkpoint;
 pub mod precompute;
 
 pub mod train;
+
+pub mod bench;
+pub mod verify;
+
+pub mod inspect;
 
 pub mod query;
 

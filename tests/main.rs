@@ -4,9 +4,16 @@
 mod cli;
 mod golden;
 mod hostile;
+mod interruption;
 mod invariance;
+mod kills;
 mod pipelines;
+mod provenance;
+mod references;
+mod reuse;
+mod scale;
 mod schemas;
 mod sql;
 mod support;
 mod tidy;
+mod verify;

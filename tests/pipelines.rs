@@ -22,7 +22,7 @@ fn every_pipeline_file_makes_both_plans() {
         let pipeline = Pipeline::load(&path, &Settings::default()).unwrap();
         let run = Path::new("runs").join(name);
 
-        let precompute = pipeline.precompute_plan(None, Start::Resume).unwrap();
+        let precompute = pipeline.precompute_plan(None, None, Start::Resume).unwrap();
         let train = pipeline.train_plan(None, None, train::Start::Resume).unwrap();
         assert_eq!((&precompute.out, &train.table, &train.out), (&run.join("reference"), &run.join("reference"), &run));
     }

@@ -9,6 +9,7 @@ const LAYERS: &[&str] = &[
     "error",
     "digest",
     "io",
+    "spool",
     "interrupt",
     "model_source",
     "data",
@@ -23,6 +24,9 @@ const LAYERS: &[&str] = &[
     "checkpoint",
     "precompute",
     "train",
+    "bench",
+    "verify",
+    "inspect",
     "query",
     "pipeline",
     "cli",
@@ -33,7 +37,7 @@ const NARROW: &[(&str, &[&str])] = &[
     // Arithmetic on four numbers: no files, no tensors.
     ("loss", &["error"]),
     // What was scored, not what scored it.
-    ("table", &["error", "digest", "io", "data"]),
+    ("table", &["error", "digest", "io", "spool", "data"]),
     // Neither model nor training.
     ("query", &["error", "digest", "io", "data", "table"]),
     // Pure functions.

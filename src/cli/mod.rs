@@ -3,14 +3,18 @@
 //! Invariant: standard output is data, standard error is talk, and both go through [`Printer`]. Only this module knows
 //! exit codes and `anyhow`; a subcommand turns its arguments into a plan, runs it and says what came of it.
 
+mod bench;
 mod completions;
+mod diff;
 mod env;
 mod failure;
+mod inspect;
 mod precompute;
 mod printer;
 mod progress;
 mod sql;
 mod train;
+mod verify;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -49,6 +53,10 @@ enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
     Sql(sql::Args),
+    Bench(Box<bench::Args>),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+    Diff(diff::Args),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -86,6 +94,10 @@ impl Cli {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Bench(args) => bench::run(*args, printer),
+            Command::Verify(args) => verify::run(args, printer),
+            Command::Inspect(args) => inspect::run(&args, printer),
+            Command::Diff(args) => diff::run(&args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }
@@ -99,6 +111,9 @@ fn command() -> clap::Command {
     command
         .mut_subcommand("precompute", |command| {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])
+        })
+        .mut_subcommand("bench", |command| {
+            with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"], &["train"]])
         })
         .mut_subcommand("train", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
 }
@@ -134,6 +149,11 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
     }
 }
 
+/// A difference of log-probs in few characters.
+fn nats(delta: f64) -> String {
+    if delta == 0.0 { "0".into() } else { format!("{delta:.1e}") }
+}
+
 /// Writes `value` to standard output as one JSON object.
 fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<()> {
     use std::io::Write;
@@ -141,4 +161,34 @@ fn print_json(value: &impl Serialize, printer: &mut Printer) -> anyhow::Result<(
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     Ok(())
+}
+
+/// The command line of this process, to be typed again in order to go on: `--fresh` would start again.
+fn resume_command() -> String {
+    let arguments = std::env::args().filter(|argument| argument != "--fresh");
+    arguments.map(|argument| quoted(&argument)).collect::<Vec<_>>().join(" ")
+}
+
+/// An argument as a POSIX shell reads it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_survive_the_shell() {
+        for (argument, want) in
+            [("--out", "--out"), ("runs/a b", "'runs/a b'"), ("", "''"), ("it's", r"'it'\''s'"), ("$HOME", "'$HOME'")]
+        {
+            assert_eq!(quoted(argument), want);
+        }
+    }
 }

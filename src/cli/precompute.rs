@@ -8,9 +8,12 @@ use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
 use super::{OutputFormat, Printer, print_json};
+use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
-use crate::pipeline::{DataSettings, Pipeline, PipelineError, PrecomputeSettings, Settings, Stage, TokenizeSettings};
-use crate::precompute::{self, Event, Start, Summary};
+use crate::pipeline::{
+    DataSettings, Name, Pipeline, PipelineError, PrecomputeSettings, Settings, Stage, TokenizeSettings,
+};
+use crate::precompute::{self, Event, Outcome, Start, Summary};
 
 /// Run the frozen reference once over a preference dataset and store its log-probabilities.
 ///
@@ -31,6 +34,10 @@ pub(crate) struct Args {
     /// Folder of the log-prob table.
     #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
     out: Option<PathBuf>,
+
+    /// Score the pairs of the finished table in that folder with another model, into a table beside it.
+    #[arg(long = "as", id = "reference_name", value_name = "NAME", conflicts_with_all = ["files", "limit"])]
+    reference_name: Option<Name>,
 
     #[command(flatten)]
     tokenize: TokenizeSettings,
@@ -56,20 +63,30 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         ..Settings::default()
     };
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
+    let start = if args.fresh { Start::Fresh } else { Start::Resume };
     let plan = pipeline
-        .precompute_plan(args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
+        .precompute_plan(args.out.as_deref(), args.reference_name.as_ref(), start)
         .context("cannot precompute")?;
 
     let failed = || format!("cannot precompute `{}`", plan.out.display());
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.model).with_context(failed)?;
 
-    let summary = {
+    let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
+    let outcome = {
         let mut progress = Progress::new(printer);
-        precompute::run(&plan, &mut |event| show(&event, &mut progress)).with_context(failed)?
+        precompute::run(&plan, &interrupt, &mut |event| show(&event, &mut progress)).with_context(failed)?
+    };
+    let summary = match outcome {
+        Outcome::Finished(summary) => summary,
+        Outcome::Interrupted { n_done, n_pairs } => {
+            printer.error(format_args!("interrupted: the log-probs of {n_done} of {n_pairs} pairs are on disk"));
+            printer.error(format_args!("to go on: {}", super::resume_command()));
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
     };
 
-    record(&pipeline, args.out.is_none())?;
+    record(&pipeline, args.out.is_none() && args.reference_name.is_none())?;
     for line in lines(&summary) {
         printer.note(line);
     }
@@ -97,6 +114,7 @@ fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
             progress.note(format_args!("{n_pairs} pairs, {n_tokens} tokens, {n_rejected} rejected"));
         }
         Event::Resumed { n_pairs } => progress.note(format_args!("{n_pairs} pairs are in the table already")),
+        Event::Reused { n_pairs } => progress.note(format_args!("{n_pairs} pairs have their log-probs from before")),
         Event::ModelLoaded { architecture, n_parameters } => {
             progress.note(format_args!("reference: {architecture}, {n_parameters} parameters"));
             progress.begin(0);
@@ -112,8 +130,9 @@ fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
 fn lines(summary: &Summary) -> Vec<String> {
     let took = clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default());
     let mut lines = vec![format!(
-        "scored {} pairs, {} tokens in {took}; {} kept from before, {} rows rejected",
-        summary.n_scored, summary.n_tokens, summary.n_resumed, summary.n_rejected
+        "scored {} pairs, {} tokens in {took}; {} kept in place, {} with log-probs from before, {} repeated, \
+         {} rows rejected",
+        summary.n_scored, summary.n_tokens, summary.n_resumed, summary.n_reused, summary.n_repeated, summary.n_rejected
     )];
     if let Some(rejects) = &summary.rejects {
         lines.push(format!("rejected rows, with the reason of each: {}", rejects.display()));

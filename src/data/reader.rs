@@ -88,6 +88,11 @@ impl PairReader {
         self.layout.format
     }
 
+    /// The format and the columns that are read as its parts, in words.
+    pub fn layout(&self) -> String {
+        self.layout.to_string()
+    }
+
     /// The columns of the first rows, as they first occur.
     pub fn columns(&self) -> &[String] {
         &self.columns

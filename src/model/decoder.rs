@@ -204,6 +204,16 @@ impl Decoder {
     }
 }
 
+/// Name and shape of a parameter.
+pub type Shape = (String, Vec<usize>);
+
+/// What a model is made of, and name and shape of every parameter that asks for, without loading the weights.
+pub fn shapes(source: &ModelSource) -> Result<(DecoderConfig, Vec<Shape>), ModelError> {
+    let config = weights::config(source)?;
+    let shapes = specs(&config).into_iter().map(|spec| (spec.name, spec.shape)).collect();
+    Ok((config, shapes))
+}
+
 /// Names and shapes of all parameters, in their order.
 fn specs(config: &DecoderConfig) -> Vec<Spec> {
     let table = vec![config.vocab_size, config.hidden_size];

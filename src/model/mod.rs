@@ -12,6 +12,7 @@ mod config_hf;
 mod decoder;
 mod error;
 mod export;
+mod flops;
 mod layer;
 mod params;
 mod weights;
@@ -19,10 +20,11 @@ mod weights_gguf;
 mod weights_safetensors;
 
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
-pub use decoder::{Decoder, Keep, Pass, Tape};
+pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
 pub use export::export;
 pub(crate) use export::write_safetensors;
+pub use flops::Flops;
 pub use params::{Gradients, ParamId, Params};
 pub use weights::{Digests, architecture};
 
@@ -40,6 +42,11 @@ pub enum ScoringDtype {
 }
 
 impl ScoringDtype {
+    /// The one of this name, as [`Display`](std::fmt::Display) writes it.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::Bf16].into_iter().find(|dtype| dtype.to_string() == name)
+    }
+
     pub(crate) fn precision(self) -> Precision {
         match self {
             Self::F32 => Precision::F32,

@@ -30,7 +30,7 @@ impl Digests {
     pub fn of(source: &ModelSource) -> Result<Self, ModelError> {
         match source {
             ModelSource::Gguf(path) => {
-                let digest = Digest::of_large(&io::map(path)?);
+                let (digest, _) = io::digest(path)?;
                 Ok(Self { weights: digest, config: digest })
             }
             ModelSource::Folder(folder) => Ok(Self {

@@ -51,7 +51,7 @@ pub(super) fn digest(folder: &Path) -> Result<Digest, ModelError> {
     let mut parts = Vec::new();
     for path in files(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        parts.push((name, Digest::of_large(&io::map(&path)?)));
+        parts.push((name, io::digest(&path)?.0));
     }
     Ok(Digest::of_parts(parts.iter().map(|(name, digest)| (name.as_str(), digest.as_bytes().as_slice()))))
 }

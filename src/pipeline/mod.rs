@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{FileError, PipelineError};
 pub use record::{PLAN_FILE, Stage};
+pub(crate) use settings::words;
 pub use settings::{
     DataSettings, LossSettings, LossType, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings,
 };

@@ -1,17 +1,20 @@
 //! From settings to the plans of the stages.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use super::Pipeline;
 use super::error::PipelineError;
-use super::settings::{LossSettings, LossType, Optimizer, TrainSettings};
+use super::settings::{LossSettings, LossType, Optimizer, Settings, TrainSettings};
+use super::values::Name;
 use crate::error::nearest;
 use crate::loss::Objective;
 use crate::optim::{AdamWParams, Schedule};
-use crate::precompute::{self, Start};
+use crate::precompute::{self, Pairs, Start};
+use crate::table::reference_folder;
 use crate::tokenize::Rules;
-use crate::{io, train};
+use crate::train::OtherReference;
+use crate::{bench, io, train};
 
 /// The log-prob table in a run folder.
 const REFERENCE: &str = "reference";
@@ -23,37 +26,84 @@ const CHECK_PAIRS: usize = 8;
 const CHECK_TOLERANCE: f64 = 1e-3;
 
 impl Pipeline {
-    /// The plan of stage one. `out` is the table's folder; without it, `runs/<name>/reference`.
+    /// The plan of stage one. `out` is the table's folder; without it, `runs/<name>/reference`. A further reference
+    /// goes beside that table, over the same pairs.
     ///
     /// # Errors
     /// If the model, the data or the folder is not set, or a data file does not exist.
-    pub fn precompute_plan(&self, out: Option<&Path>, start: Start) -> Result<precompute::Plan, PipelineError> {
-        let (data, tokenize, precompute) =
-            (&self.settings().data, &self.settings().tokenize, &self.settings().precompute);
-        let files = need(data.files.as_ref(), "data.files", "--data")?.clone();
-        if files.is_empty() {
-            return Err(PipelineError::Missing { key: "data.files", flag: "--data" });
-        }
-        for file in &files {
-            check_exists(file)?;
-        }
+    pub fn precompute_plan(
+        &self,
+        out: Option<&Path>,
+        reference: Option<&Name>,
+        start: Start,
+    ) -> Result<precompute::Plan, PipelineError> {
+        let (data, precompute) = (&self.settings().data, &self.settings().precompute);
+        let table = self.folder(out, REFERENCE, "--out")?;
+        let (pairs, out) = match reference {
+            None => (self.files()?, table),
+            Some(name) => {
+                let out = reference_folder(&table, name.as_str());
+                (Pairs::OfTable(table), out)
+            }
+        };
         Ok(precompute::Plan {
             model: self.model()?,
-            data: files,
+            pairs,
             column_map: data.map.clone().unwrap_or_default(),
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
-            limit: data.limit,
-            out: self.folder(out, REFERENCE, "--out")?,
-            rules: Rules {
-                max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?,
-                truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
-                template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
-            },
+            out,
+            reuse: precompute.reuse.clone().unwrap_or_default(),
+            rules: self.rules()?,
             dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
             start,
         })
+    }
+
+    /// The plan of a measurement: both stages with the settings they would have, on the first pairs of the data.
+    ///
+    /// # Errors
+    /// If the model or the data is not set, or a data file does not exist.
+    pub fn bench_plan(&self, n_repeats: NonZeroUsize) -> Result<bench::Plan, PipelineError> {
+        const N_PAIRS: NonZeroU64 = NonZeroU64::MIN.saturating_add(31);
+        let Settings { data, precompute, train, .. } = self.settings();
+        Ok(bench::Plan {
+            model: self.model()?,
+            data: self.paths()?,
+            column_map: data.map.clone().unwrap_or_default(),
+            rules: self.rules()?,
+            dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
+            limit: data.limit.unwrap_or(N_PAIRS),
+            max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
+            batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
+            objective: objective(&train.loss)?,
+            n_repeats,
+        })
+    }
+
+    fn rules(&self) -> Result<Rules, PipelineError> {
+        let tokenize = &self.settings().tokenize;
+        Ok(Rules {
+            max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?,
+            truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
+            template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
+        })
+    }
+
+    fn files(&self) -> Result<Pairs, PipelineError> {
+        Ok(Pairs::Files { paths: self.paths()?, limit: self.settings().data.limit })
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>, PipelineError> {
+        let paths = need(self.settings().data.files.as_ref(), "data.files", "--data")?.clone();
+        if paths.is_empty() {
+            return Err(PipelineError::Missing { key: "data.files", flag: "--data" });
+        }
+        for path in &paths {
+            check_exists(path)?;
+        }
+        Ok(paths)
     }
 
     /// The plan of stage two. Without `table` and `out`, they are `runs/<name>/reference` and `runs/<name>`.
@@ -68,10 +118,14 @@ impl Pipeline {
     ) -> Result<train::Plan, PipelineError> {
         let settings = &self.settings().train;
         let seed = need(settings.seed, "train.seed", "--seed")?;
+        let is_other_allowed =
+            need(settings.allow_other_reference, "train.allow_other_reference", "--allow-other-reference")?;
         let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
         Ok(train::Plan {
             model: self.model()?,
             table: self.folder(table, REFERENCE, "--table")?,
+            reference: settings.reference.clone().map(String::from),
+            other_reference: if is_other_allowed { OtherReference::Allow } else { OtherReference::Refuse },
             out: self.folder(out, "", "--out")?,
             objective: objective(&settings.loss)?,
             optimizer: optimizer(settings)?,

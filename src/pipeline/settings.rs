@@ -45,7 +45,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
     /// Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more files.
-    #[arg(id = "files", long = "data", value_name = "FILE", required_unless_present = "pipeline")]
+    #[arg(id = "files", long = "data", value_name = "FILE")]
     pub files: Option<Vec<PathBuf>>,
 
     /// Columns of the source by what they are, e.g. `prompt=question,chosen=better,rejected=worse`.
@@ -91,15 +91,29 @@ pub struct PrecomputeSettings {
     #[arg(long, value_name = "TOKENS")]
     pub max_tokens: Option<NonZeroUsize>,
 
-    /// Pairs in one part of the table: what a killed run loses at most.
+    /// Pairs in one file of the table.
     #[arg(long, value_name = "PAIRS")]
     pub rows_per_part: Option<NonZeroUsize>,
+
+    /// Another table, whose log-probs are taken where they are of the same tokens; repeat for more.
+    #[arg(long, value_name = "TABLE")]
+    pub reuse: Option<Vec<PathBuf>>,
 }
 
 /// `[train]`: stage two.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSettings {
+    /// Further reference of the table to train against, by the name `piref precompute --as` gave it. Default: the
+    /// table's own.
+    #[arg(long, value_name = "NAME")]
+    pub reference: Option<Name>,
+
+    /// Train although the table's reference is another model than the policy starts from. The flag is
+    /// `--allow-other-reference`.
+    #[arg(skip)]
+    pub allow_other_reference: Option<bool>,
+
     /// Number format the policy computes in.
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
@@ -212,6 +226,6 @@ pub enum Optimizer {
 }
 
 /// A flag with the words of a serde enum.
-fn words<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
+pub(crate) fn words<T: DeserializeOwned + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(known::words::<T>()).try_map(|text| known::word::<T>(&text))
 }

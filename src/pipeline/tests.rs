@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Hint;
 use crate::optim::ScheduleKind;
-use crate::precompute::Start;
+use crate::precompute::{Pairs, Start};
 use crate::train::{self, Length, Order};
 
 /// The error of a file, and its hint.
@@ -143,8 +143,9 @@ fn every_key_that_must_have_a_value_has_a_default() {
 
     let data = tempfile::NamedTempFile::new().unwrap();
     let text = format!("model = 'm'\n[data]\nfiles = ['{}']", data.path().display());
-    let plan = pipeline(&text).precompute_plan(None, Start::Fresh).unwrap();
-    assert_eq!((plan.rules.max_length, plan.max_reject_rate, plan.limit), (1024, 0.01, None));
+    let plan = pipeline(&text).precompute_plan(None, None, Start::Fresh).unwrap();
+    assert_eq!((plan.rules.max_length, plan.max_reject_rate), (1024, 0.01));
+    assert!(matches!(&plan.pairs, Pairs::Files { paths, limit: None } if paths == &[data.path()]));
 }
 
 #[test]
@@ -154,6 +155,17 @@ fn zero_means_off_where_the_manual_says_so() {
         .unwrap();
     assert_eq!((plan.max_grad_norm, plan.save_steps, plan.order), (None, None, Order::Table));
     assert_eq!(plan.length, Length::Steps(NonZeroU64::new(5).unwrap()));
+}
+
+#[test]
+fn the_reference_is_the_tables_own_and_the_policys_unless_a_key_says_otherwise() {
+    let plan = |text: &str| pipeline(text).train_plan(None, None, train::Start::Resume).unwrap();
+    let found = plan("model = 'm'");
+    assert_eq!((found.reference, found.other_reference), (None, train::OtherReference::Refuse));
+    let found = plan("model = 'm'\n[train]\nreference = 'sft'\nallow_other_reference = true");
+    assert_eq!((found.reference.as_deref(), found.other_reference), (Some("sft"), train::OtherReference::Allow));
+    let (message, _) = refused("[train]\nreference = '../sft'");
+    assert!(message.starts_with("line 2: `reference` in `[train]`: expected a name of letters"), "{message}");
 }
 
 #[test]
@@ -169,7 +181,7 @@ fn a_missing_data_file_is_answered_with_the_one_beside_it() {
     io::write(&folder.path().join("pairs.jsonl"), b"").unwrap();
     let found = folder.path().join("pair.jsonl");
     let text = format!("model = 'm'\n[data]\nfiles = ['{}']", found.display());
-    let error = pipeline(&text).precompute_plan(None, Start::Fresh).unwrap_err();
+    let error = pipeline(&text).precompute_plan(None, None, Start::Fresh).unwrap_err();
     assert!(
         matches!(&error, PipelineError::NoData { nearest: Some(path), .. } if path.ends_with("pairs.jsonl")),
         "{error}"

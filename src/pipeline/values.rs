@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,7 @@ checked_number!(
     |x| (0.0..=1.0).contains(&x)
 );
 
-/// Name of a run: one folder name of letters, digits, `-`, `_` and `.`, not starting with a dot.
+/// Name of a run or of a reference: one folder name of letters, digits, `-`, `_` and `.`, not starting with a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -109,6 +110,15 @@ impl TryFrom<String> for Name {
         } else {
             Err(ValueError::new("a name of letters, digits, `-`, `_` and `.`, not starting with a dot", found))
         }
+    }
+}
+
+/// As a flag has it.
+impl FromStr for Name {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Self::try_from(text.to_owned())
     }
 }
 

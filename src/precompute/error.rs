@@ -7,7 +7,7 @@ use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
-use crate::table::TableError;
+use crate::table::{Difference, TableError};
 use crate::tokenize::TokenizeError;
 
 /// What can go wrong in stage one.
@@ -17,6 +17,46 @@ pub enum PrecomputeError {
     /// No data file was named.
     #[error("no data files given")]
     NoData,
+    /// A data file is not what the table of the first reference was made from.
+    #[error("`{}` is not what table `{}` was made from: expected {what} {expected}, found {found}", path.display(), table.display())]
+    OtherSource {
+        /// The data file.
+        path: PathBuf,
+        /// The table that lists it.
+        table: PathBuf,
+        /// `digest` or `format`.
+        what: &'static str,
+        /// In the table.
+        expected: String,
+        /// In the file.
+        found: String,
+    },
+    /// A table whose log-probs hold under other conditions.
+    #[error("the log-probs of `{}` cannot be reused, it was scored with another `{}`: expected `{}`, found `{}`", path.display(), difference.field, difference.expected, difference.found)]
+    OtherReuse {
+        /// The table.
+        path: PathBuf,
+        /// The first condition that differs.
+        difference: Difference,
+    },
+    /// The model yields something that is no log-prob.
+    #[error(
+        "pair `{pair_id}` (`{source_file}`, row {row_idx}): expected a log-prob, finite and at most 0, for token {token} of the {side} completion, found {found}"
+    )]
+    NotALogp {
+        /// The pair.
+        pair_id: String,
+        /// Its source file.
+        source_file: String,
+        /// Its row, from 0.
+        row_idx: i64,
+        /// `chosen` or `rejected`.
+        side: &'static str,
+        /// Token of the completion, from 0.
+        token: usize,
+        /// What the model yields.
+        found: f32,
+    },
     /// No row became a pair.
     #[error("no pair to score in {n_rows} rows")]
     NoPairs {
@@ -84,6 +124,17 @@ impl Hint for PrecomputeError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoData => Some("name one with `--data FILE` or under `[data] files` of the pipeline".into()),
+            Self::OtherSource { what: "format", .. } => {
+                Some("give the same `--map` as for the first table".into())
+            }
+            Self::OtherSource { .. } => Some(
+                "score the changed data with the first model, then with this one; or name the data with another `--out`"
+                    .into(),
+            ),
+            Self::OtherReuse { .. } => Some("leave out that `--reuse`, or score under its conditions".into()),
+            Self::NotALogp { .. } => Some(
+                "the weights of the model hold something that is no number, or overflow; what was scored is kept".into(),
+            ),
             Self::NoPairs { rejects, .. } => {
                 rejects.as_ref().map(|path| format!("`piref sql {} -c \"SELECT * FROM rejects\"`", path.display()))
             }

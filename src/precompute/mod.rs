@@ -5,16 +5,21 @@
 //!            └─────────────┴─→ rejects
 //! ```
 //!
-//! Invariant: all text is read and tokenised before the model is loaded, so what is wrong with the data is known in
-//! seconds; a part is written once its last pair is scored, and a part that is there is not scored again.
+//! Invariants: all text is read and tokenised before the model is loaded, so what is wrong with the data is known in
+//! seconds. A forward pass is in the journal before the next one begins, and log-probs are looked up by what they are
+//! of (`tokens_id`), so nothing is scored twice: after a kill, after a change of the data, within a data set. The table
+//! is a function of the data and the conditions of scoring: however it came about, its bytes are the same.
 
 mod error;
+mod fill;
+mod inventory;
+mod known;
 mod plan;
 mod run;
 mod score;
 mod tokens;
 
 pub use error::PrecomputeError;
-pub use plan::{Event, Plan, Start, Summary};
+pub use plan::{Event, Outcome, Pairs, Plan, Start, Summary};
 pub use run::run;
 pub use score::score;

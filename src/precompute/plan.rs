@@ -18,26 +18,40 @@ pub enum Start {
     Fresh,
 }
 
+/// Which pairs are scored.
+#[derive(Debug, Clone)]
+pub enum Pairs {
+    /// Those of data files.
+    Files {
+        /// The files, in the order of the table.
+        paths: Vec<PathBuf>,
+        /// Only the first so many pairs.
+        limit: Option<NonZeroU64>,
+    },
+    /// Those a finished table was made from, row for row; its data files must not have changed since.
+    OfTable(PathBuf),
+}
+
 /// Stage one, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The reference model: folder, `.gguf` file or cached name.
     pub model: String,
-    /// Data files, in the order of the table.
-    pub data: Vec<PathBuf>,
+    /// Where the pairs come from.
+    pub pairs: Pairs,
     /// Which columns are prompt, chosen and rejected, where the names do not say so.
     pub column_map: ColumnMap,
     /// Share of rows that may be rejected before the run is refused.
     pub max_reject_rate: f64,
-    /// Only the first so many pairs.
-    pub limit: Option<NonZeroU64>,
     /// The folder of the table.
     pub out: PathBuf,
+    /// Further tables whose log-probs are taken where they are of the same tokens.
+    pub reuse: Vec<PathBuf>,
     /// How text becomes token ids.
     pub rules: Rules,
     /// Precision of the forward pass.
     pub dtype: ScoringDtype,
-    /// Token budget of a forward pass; changes memory and speed, never the result.
+    /// Token budget of a forward pass; changes memory and speed, not the result.
     pub max_tokens: NonZeroUsize,
     /// Pairs per part of the table.
     pub rows_per_part: NonZeroUsize,
@@ -73,6 +87,11 @@ pub enum Event<'a> {
         /// Pairs in them.
         n_pairs: u64,
     },
+    /// Log-probs that were computed before need no model.
+    Reused {
+        /// Pairs that have them.
+        n_pairs: u64,
+    },
     /// The model is in memory.
     ModelLoaded {
         /// Its architecture.
@@ -93,7 +112,21 @@ pub enum Event<'a> {
     },
 }
 
-/// What stage one ends with.
+/// How stage one ends.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// With a finished table.
+    Finished(Summary),
+    /// Before that, because it was asked to. What was computed is on disk.
+    Interrupted {
+        /// Pairs that need no model any more.
+        n_done: u64,
+        /// Pairs of the table to be; 0 where the data was not read to its end.
+        n_pairs: u64,
+    },
+}
+
+/// What stage one has to say of a finished table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     /// Pairs in the table.
@@ -102,8 +135,12 @@ pub struct Summary {
     pub n_rejected: u64,
     /// Pairs scored by this run.
     pub n_scored: u64,
-    /// Pairs kept from an earlier run.
+    /// Pairs kept in the parts of an earlier run.
     pub n_resumed: u64,
+    /// Pairs whose log-probs an earlier run or table had.
+    pub n_reused: u64,
+    /// Pairs of the same tokens as another one that this run has scored.
+    pub n_repeated: u64,
     /// Tokens scored by this run, each prompt counted once.
     pub n_tokens: u64,
     /// Wall time, in seconds.

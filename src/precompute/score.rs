@@ -1,5 +1,7 @@
 //! Token ids to log-probs: a pure function of a model and a list of pairs.
 
+use std::ops::Range;
+
 use crate::batch::{Group, GroupBatch, pack};
 use crate::logprob;
 use crate::model::{Decoder, Keep, ModelError};
@@ -20,17 +22,20 @@ pub fn score(
 ) -> Result<Vec<PairTokenLogps>, ModelError> {
     let mut logps = Vec::with_capacity(pairs.len());
     for run in pack(pairs.iter().map(Group::n_rows), max_tokens) {
-        let batch = GroupBatch::new(&pairs[run])?;
-        let scored = logprob::token_logps(model, &batch, Keep::Nothing)?;
-        let completion = |tokens: &std::ops::Range<usize>| scored.logps[tokens.clone()].to_vec();
-        logps.extend(
-            batch
-                .scored
-                .sequences
-                .chunks_exact(2)
-                .map(|pair| PairTokenLogps { chosen: completion(&pair[0]), rejected: completion(&pair[1]) }),
-        );
+        logps.extend(score_batch(model, &pairs[run])?);
         observe(logps.len());
     }
     Ok(logps)
+}
+
+/// The same in one forward pass.
+///
+/// # Errors
+/// As [`score`].
+pub(super) fn score_batch(model: &Decoder, pairs: &[Group<'_>]) -> Result<Vec<PairTokenLogps>, ModelError> {
+    let batch = GroupBatch::new(pairs)?;
+    let scored = logprob::token_logps(model, &batch, Keep::Nothing)?;
+    let completion = |tokens: &Range<usize>| scored.logps[tokens.clone()].to_vec();
+    let sequences = batch.scored.sequences.chunks_exact(2);
+    Ok(sequences.map(|pair| PairTokenLogps { chosen: completion(&pair[0]), rejected: completion(&pair[1]) }).collect())
 }

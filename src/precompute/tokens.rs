@@ -1,14 +1,16 @@
 //! Data files to the token store and the rejects table, in one streaming pass.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::PrecomputeError;
-use super::plan::{Event, Plan};
+use super::plan::{Event, Pairs, Plan};
 use crate::data::{self, PreferencePair, Reject, Row};
 use crate::digest::Digest;
+use crate::interrupt::Interrupt;
 use crate::io;
-use crate::table::{FileRecord, RejectsWriter, SourceProvenance};
+use crate::table::{FileRecord, Manifest, RejectsWriter, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, StoreWriter, TokenStore};
 
 /// The data as token ids, and what is known of where it came from.
@@ -21,7 +23,7 @@ pub(super) struct Tokens {
 /// Pairs tokenised together: enough for the tokenizer's threads, small in memory.
 const CHUNK: usize = 256;
 
-/// Reads and tokenises the data of the plan.
+/// Reads and tokenises the data of the plan; `None` if it was asked to stop.
 ///
 /// # Errors
 /// If a file is not preference data, or if more rows are rejected than the plan allows; the rejects file is then there
@@ -29,29 +31,44 @@ const CHUNK: usize = 256;
 pub(super) fn read(
     plan: &Plan,
     tokenizer: &PairTokenizer,
-    store_path: &Path,
-    rejects_path: &Path,
+    folder: &TableFolder,
+    interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event<'_>),
-) -> Result<Tokens, PrecomputeError> {
-    if plan.data.is_empty() {
+) -> Result<Option<Tokens>, PrecomputeError> {
+    let files = source_files(&plan.pairs)?;
+    if files.is_empty() {
         return Err(PrecomputeError::NoData);
     }
+    let limit = match plan.pairs {
+        Pairs::Files { limit, .. } => limit,
+        Pairs::OfTable(_) => None,
+    };
     let mut sink = Sink {
         tokenizer,
-        store: StoreWriter::create(store_path)?,
-        rejects: RejectsWriter::new(rejects_path),
+        limit,
+        store: StoreWriter::create(folder.path())?,
+        rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
         chunk: Vec::with_capacity(CHUNK),
         n_pairs: 0,
         n_rejected: 0,
         first_reject: None,
     };
     let mut sources = Vec::new();
-    for path in data_files(&plan.data)? {
-        let mut reader = data::open(&path, &plan.column_map)?;
-        let format = reader.format().to_string();
-        observe(Event::Detected { path: &path, format: format.clone(), columns: reader.columns() });
+    for file in files {
+        let bytes = io::map(&file.path)?;
+        let digest = Digest::of_large(&bytes);
+        file.check("digest", |listed| listed.digest.to_string(), &digest.to_string())?;
+        let mut reader = data::open(&file.path, &plan.column_map)?;
+        let format = reader.layout();
+        file.check("format", |listed| listed.format.clone(), &format)?;
+        let columns = reader.columns();
+        observe(Event::Detected { path: &file.path, format: reader.format().to_string(), columns });
+        let max_rows = file.listed.as_ref().map_or(u64::MAX, |(_, listed)| listed.rows);
         let mut rows = 0;
-        while !sink.is_full(plan) {
+        while rows < max_rows && !sink.is_full() {
+            if interrupt.is_set() {
+                return Ok(None);
+            }
             let Some(row) = reader.next() else { break };
             rows += 1;
             match row? {
@@ -60,30 +77,63 @@ pub(super) fn read(
             }
         }
         sink.tokenise()?;
-        let map = io::map(&path)?;
-        sources.push(SourceProvenance {
-            path: path.display().to_string(),
-            format,
-            rows,
-            bytes: map.len() as u64,
-            digest: Digest::of_large(&map),
-        });
+        let path = file.path.display().to_string();
+        sources.push(SourceProvenance { path, format, rows, bytes: bytes.len() as u64, digest });
     }
-    sink.finish(plan, sources, rejects_path)
+    sink.finish(plan, sources, folder).map(Some)
+}
+
+/// A data file, and the table that has listed it if the rows have to be that table's.
+struct SourceFile<'a> {
+    path: PathBuf,
+    listed: Option<(&'a Path, SourceProvenance)>,
 }
 
 /// The files behind the names: a saved dataset is a folder of them.
-fn data_files(names: &[PathBuf]) -> Result<Vec<PathBuf>, PrecomputeError> {
+fn source_files(pairs: &Pairs) -> Result<Vec<SourceFile<'_>>, PrecomputeError> {
     let mut files = Vec::new();
-    for name in names {
-        files.extend(data::files(name)?);
+    match pairs {
+        Pairs::Files { paths, .. } => {
+            for name in paths {
+                files.extend(data::files(name)?.into_iter().map(|path| SourceFile { path, listed: None }));
+            }
+        }
+        Pairs::OfTable(table) => {
+            let sources = Manifest::load(table)?.provenance.sources;
+            files.extend(sources.into_iter().map(|listed| SourceFile {
+                path: PathBuf::from(&listed.path),
+                listed: Some((table.as_path(), listed)),
+            }));
+        }
     }
     Ok(files)
+}
+
+impl SourceFile<'_> {
+    /// Holds the file against what the table says of it.
+    fn check(
+        &self,
+        what: &'static str,
+        expected: impl Fn(&SourceProvenance) -> String,
+        found: &str,
+    ) -> Result<(), PrecomputeError> {
+        match &self.listed {
+            Some((table, listed)) if expected(listed) != found => Err(PrecomputeError::OtherSource {
+                path: self.path.clone(),
+                table: (*table).to_owned(),
+                what,
+                expected: expected(listed),
+                found: found.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Where rows go.
 struct Sink<'a> {
     tokenizer: &'a PairTokenizer,
+    limit: Option<NonZeroU64>,
     store: StoreWriter,
     rejects: RejectsWriter,
     chunk: Vec<PreferencePair>,
@@ -93,9 +143,9 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// Whether the limit of the plan is reached, pairs not yet tokenised included.
-    fn is_full(&self, plan: &Plan) -> bool {
-        plan.limit.is_some_and(|limit| self.n_pairs + self.chunk.len() as u64 >= limit.get())
+    /// Whether the limit is reached, pairs not yet tokenised included.
+    fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.n_pairs + self.chunk.len() as u64 >= limit.get())
     }
 
     fn push(&mut self, pair: PreferencePair) -> Result<(), PrecomputeError> {
@@ -133,7 +183,7 @@ impl Sink<'_> {
         self,
         plan: &Plan,
         sources: Vec<SourceProvenance>,
-        rejects_path: &Path,
+        folder: &TableFolder,
     ) -> Result<Tokens, PrecomputeError> {
         let rejects = self.rejects.finish()?;
         let n_rows = self.n_pairs + self.n_rejected;
@@ -148,11 +198,12 @@ impl Sink<'_> {
                 row_idx: first.row_idx,
                 line: first.line,
                 reason: first.reason,
-                rejects: rejects_path.to_owned(),
+                rejects: folder.refuse_rejects()?,
             });
         }
         if self.n_pairs == 0 {
-            return Err(PrecomputeError::NoPairs { n_rows, rejects: rejects.map(|_| rejects_path.to_owned()) });
+            let rejects = rejects.map(|_| folder.refuse_rejects()).transpose()?;
+            return Err(PrecomputeError::NoPairs { n_rows, rejects });
         }
         Ok(Tokens { store: self.store.finish()?, sources, rejects })
     }

@@ -13,11 +13,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::io::{self, IoError};
 use crate::query::QueryError;
+use crate::table;
 
 /// The table in one Parquet file.
 pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(io::open(path)?)
         .map_err(|source| QueryError::Parquet { path: path.to_owned(), source })?;
+    table::refuse_other_versions(path)?;
     let schema = builder.schema().as_ref().clone().with_metadata([].into());
     of_files(&[path.to_owned()], Arc::new(schema))
 }

@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::io::{self, IoError};
 use crate::query::QueryError;
 use crate::query::columns::Columns;
+use crate::table::schema::metrics;
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 4096;
@@ -39,9 +40,40 @@ pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryErro
     let values = serde_json::Deserializer::from_reader(io::open_decoded(path)?).into_iter::<Value>();
     for (row, value) in (0..).zip(values) {
         let value = value.map_err(wrap)?;
+        refuse_other_metrics(path, row, &value)?;
         widen(&mut columns, path, row, &value)?;
     }
     streaming(TextFile { path: path.to_owned(), schema: Arc::new(columns.schema()), layout: Layout::JsonLines })
+}
+
+/// Refuses the metrics of a run of which a line follows another contract than this program knows, an older or a newer
+/// one, or none.
+///
+/// # Errors
+/// At the first such line. What is no JSON is left to whoever reads the rows.
+pub(super) fn check_metrics(path: &Path) -> Result<(), QueryError> {
+    let rows = serde_json::Deserializer::from_reader(io::open_decoded(path)?).into_iter::<Value>();
+    for (row, value) in (0..).zip(rows.map_while(Result::ok)) {
+        if value.get("schema").is_none() {
+            return Err(other_version(path, row, "none".into()));
+        }
+        refuse_other_metrics(path, row, &value)?;
+    }
+    Ok(())
+}
+
+/// A row that says it is of another version of the metrics, in whatever file.
+fn refuse_other_metrics(path: &Path, row: u64, value: &Value) -> Result<(), QueryError> {
+    match value.get("schema") {
+        Some(Value::String(found)) if found.starts_with("metrics.v") && found != metrics::VERSION => {
+            Err(other_version(path, row, format!("`{found}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn other_version(path: &Path, row: u64, found: String) -> QueryError {
+    QueryError::MetricsVersion { path: path.to_owned(), row, expected: metrics::VERSION, found }
 }
 
 /// The table in a file of separated values under a header.

@@ -1,47 +1,60 @@
 //! The folder of a table: whose it is, what of it is finished, and how it ends.
 //!
-//! Invariant: no file that is not ours is ever deleted, and no table is written among files of somebody else.
+//! ```text
+//! part-00000.parquet …   the table
+//! manifest.json          written last: the table is finished
+//! rejects.parquet        rows that could not be scored
+//! references/NAME/       the same pairs scored by another model: a table of its own
+//! .piref.lock            held by the process that works here
+//! .piref-journal         what it has done so far
+//! .previous/             parts of an earlier state, kept for their log-probs until the new one is finished
+//! ```
+//!
+//! Invariant: no file that is not ours is ever deleted, no table is written among files of somebody else, and a
+//! log-prob that was once written stays on disk until the table that replaces it is finished.
 
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray, StringArray};
-use arrow::compute::concat;
-
-use crate::io;
+use crate::digest::Digest;
+use crate::io::{self, Lock};
+use crate::table::journal::JOURNAL;
 use crate::table::manifest::MANIFEST;
-use crate::table::part_reader::{Owner, PartReader, owner};
+use crate::table::part_reader::{Owner, owner};
 use crate::table::rejects::REJECTS;
-use crate::table::{Manifest, Part, Provenance, SourceProvenance, TableError, parquet_file};
+use crate::table::{FileRecord, Manifest, TableError};
 
-/// File that stands in the folder while stage one works there.
-const MARKER: &str = ".piref-in-progress";
+/// File that the process at work holds.
+const LOCK: &str = ".piref.lock";
 
-/// A folder that is ours to write a table in.
+/// Folder of parts that are about to be replaced.
+const PREVIOUS: &str = ".previous";
+
+/// Folder of the tables of further references.
+pub(super) const REFERENCES: &str = "references";
+
+/// Rejects of a run that has not been found good yet.
+const INCOMING_REJECTS: &str = ".rejects.incoming.parquet";
+
+/// Rejects of a run that was refused because of them, beside a finished table that has its own.
+const REFUSED_REJECTS: &str = "rejects.refused.parquet";
+
+/// A folder that is ours to write a table in, and nobody else's as long as this value lives.
 #[derive(Debug)]
 pub struct TableFolder {
     path: PathBuf,
+    _lock: Lock,
 }
 
-/// A part that an earlier run has finished.
-#[derive(Debug)]
-pub struct ScannedPart {
-    /// Its file.
-    pub path: PathBuf,
-    /// What the manifest will say about it.
-    pub part: Part,
-    /// Which token triples it has scores of, in row order.
-    pub tokens_ids: StringArray,
-    /// The data files it was made from.
-    pub sources: Vec<SourceProvenance>,
+/// Folder of the reference `name` beside the table in `folder`.
+pub fn reference_folder(folder: &Path, name: &str) -> PathBuf {
+    folder.join(REFERENCES).join(name)
 }
 
 impl TableFolder {
     /// Takes a folder for a table: a new or empty one, or one that holds a table already, finished or not.
     ///
-    /// A marker stands in it from now until [`finish`](Self::finish), also where that is never reached.
-    ///
     /// # Errors
-    /// [`TableError::NotOurs`] if something else is in it.
+    /// [`TableError::NotOurs`] if something else is in it, [`io::IoError::Locked`] if another process is at work there.
     pub fn claim(path: &Path) -> Result<Self, TableError> {
         io::create_dir(path)?;
         let entries = io::list(path)?;
@@ -51,11 +64,9 @@ impl TableFolder {
         let stranger =
             if is_ours { entries.iter().find(is_foreign) } else { entries.iter().find(|entry| !is_temporary(entry)) };
         if let Some(stranger) = stranger {
-            let found = stranger.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Err(TableError::NotOurs { path: path.to_owned(), found });
+            return Err(TableError::NotOurs { path: path.to_owned(), found: name(stranger).to_owned() });
         }
-        io::write(&path.join(MARKER), b"piref precompute is at work here, or was interrupted\n")?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), _lock: Lock::acquire(&path.join(LOCK))? })
     }
 
     /// The folder.
@@ -73,94 +84,127 @@ impl TableFolder {
         self.path.join(REJECTS)
     }
 
-    /// Deletes the table, and nothing else: manifest first, so that no moment has a manifest without its parts.
-    pub fn clear(&self) -> Result<(), TableError> {
-        if Manifest::is_ours(&self.path) {
-            io::remove(&self.path.join(MANIFEST))?;
+    /// Path of the journal.
+    pub fn journal_path(&self) -> PathBuf {
+        self.path.join(JOURNAL)
+    }
+
+    /// Where the rejects go until it is known whether the run is refused because of them.
+    pub fn incoming_rejects_path(&self) -> PathBuf {
+        self.path.join(INCOMING_REJECTS)
+    }
+
+    /// Makes the incoming rejects the table's; `None` of them means that it has none.
+    pub fn accept_rejects(&self, rejects: Option<FileRecord>) -> Result<Option<FileRecord>, TableError> {
+        io::remove(&self.path.join(REFUSED_REJECTS))?;
+        match rejects {
+            None => io::remove(&self.rejects_path())?,
+            Some(_) => io::rename(&self.incoming_rejects_path(), &self.rejects_path())?,
         }
+        Ok(rejects.map(|record| FileRecord { name: REJECTS.to_owned(), ..record }))
+    }
+
+    /// Puts the incoming rejects where a user can read them, and a finished table stays as it is; returns where.
+    pub fn refuse_rejects(&self) -> Result<PathBuf, TableError> {
+        let name = if self.path.join(MANIFEST).is_file() { REFUSED_REJECTS } else { REJECTS };
+        let path = self.path.join(name);
+        io::rename(&self.incoming_rejects_path(), &path)?;
+        Ok(path)
+    }
+
+    /// Deletes the table, and nothing else: manifest first, so that no moment has a manifest without its parts.
+    /// Further references are tables of their own and stay.
+    pub fn clear(&self) -> Result<(), TableError> {
+        self.reopen()?;
         for entry in io::list(&self.path)? {
             if is_temporary(&entry) || (is_table_file(&entry) && owner(&entry) != Owner::Somebody) {
                 io::remove(&entry)?;
             }
         }
-        Ok(())
+        io::remove(&self.journal_path())?;
+        Ok(io::remove_dir(&self.path.join(PREVIOUS))?)
     }
 
-    /// The parts that earlier runs have finished, in part order, after checking that they were scored as we score.
-    ///
-    /// A file under its final name is complete, so a part that cannot be read is damaged: an error, not a gap.
+    /// The parts in the folder by their number.
     ///
     /// # Errors
-    /// If a part is damaged, or was scored under other conditions than `provenance`.
-    pub fn scan_parts(&self, provenance: &Provenance) -> Result<Vec<ScannedPart>, TableError> {
+    /// If the folder cannot be listed.
+    pub fn parts(&self) -> Result<Vec<(usize, PathBuf)>, TableError> {
         let mut parts: Vec<(usize, PathBuf)> =
             io::list(&self.path)?.into_iter().filter_map(|path| Some((part_idx(&path)?, path))).collect();
         parts.sort();
-        parts.into_iter().map(|(_, path)| scan_part(path, provenance)).collect()
+        Ok(parts)
+    }
+
+    /// Moves a part out of the table; its log-probs stay at hand until the table is finished.
+    pub fn retire(&self, part: &Path, digest: &Digest) -> Result<(), TableError> {
+        let previous = self.path.join(PREVIOUS);
+        io::create_dir(&previous)?;
+        Ok(io::rename(part, &previous.join(format!("{digest}.parquet")))?)
+    }
+
+    /// The parts that were retired since the table was last finished, each with the digest it had.
+    pub fn retired(&self) -> Result<Vec<(PathBuf, Digest)>, TableError> {
+        let previous = self.path.join(PREVIOUS);
+        if !previous.is_dir() {
+            return Ok(Vec::new());
+        }
+        let digest = |path: &Path| path.file_stem()?.to_str()?.parse().ok();
+        Ok(io::list(&previous)?.into_iter().filter_map(|path| digest(&path).map(|digest| (path, digest))).collect())
     }
 
     /// Deletes the manifest: the table is not finished any more, its parts may change.
     pub fn reopen(&self) -> Result<(), TableError> {
-        Ok(io::remove(&self.path.join(MANIFEST))?)
+        if Manifest::is_ours(&self.path) {
+            io::remove(&self.path.join(MANIFEST))?;
+        }
+        Ok(())
     }
 
-    /// Writes the manifest: the table is finished.
-    pub fn finish(&self, manifest: &Manifest) -> Result<(), TableError> {
+    /// Writes the manifest: the table is finished, and what was kept to finish it is deleted.
+    pub fn finish(self, manifest: &Manifest) -> Result<(), TableError> {
         manifest.write(&self.path)?;
-        Ok(io::remove(&self.path.join(MARKER))?)
+        io::remove(&self.journal_path())?;
+        io::remove_dir(&self.path.join(PREVIOUS))?;
+        for entry in io::list(&self.path)? {
+            if is_temporary(&entry) {
+                io::remove(&entry)?;
+            }
+        }
+        Ok(())
     }
-}
-
-fn scan_part(path: PathBuf, provenance: &Provenance) -> Result<ScannedPart, TableError> {
-    let reader = PartReader::open(&path)?;
-    if let Some(difference) = provenance.first_difference(&reader.provenance) {
-        return Err(TableError::OtherProvenance { path, difference });
-    }
-    let file = parquet_file::record(&path, reader.rows())?;
-    if file.rows == 0 {
-        return Err(TableError::NotAsListed { path, what: "rows", expected: "1 or more".into(), found: "0".into() });
-    }
-
-    let sources = reader.provenance.sources.clone();
-    let mut batches = Vec::new();
-    for batch in reader.batches(&["pair_id", "tokens_id"])? {
-        batches.push(batch?);
-    }
-    let column = |name| {
-        let chunks: Vec<_> = batches.iter().filter_map(|batch| batch.column_by_name(name)).map(AsRef::as_ref).collect();
-        let column = concat(&chunks).map_err(|source| TableError::Decode { path: path.clone(), source })?;
-        Ok::<_, TableError>(column.as_string::<i32>().clone())
-    };
-    let (pair_ids, tokens_ids) = (column("pair_id")?, column("tokens_id")?);
-    let (first_pair, last_pair) = (pair_ids.value(0).to_owned(), pair_ids.value(pair_ids.len() - 1).to_owned());
-    Ok(ScannedPart { path, part: Part { file, first_pair, last_pair }, tokens_ids, sources })
 }
 
 /// Number in a name like `part-00042.parquet`.
 fn part_idx(path: &Path) -> Option<usize> {
-    let digits = path.file_name()?.to_str()?.strip_prefix("part-")?.strip_suffix(".parquet")?;
+    let digits = name(path).strip_prefix("part-")?.strip_suffix(".parquet")?;
     if digits.len() < 5 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     digits.parse().ok()
 }
 
-pub(super) fn is_part_name(path: &Path) -> bool {
+pub(crate) fn is_part_name(path: &Path) -> bool {
     part_idx(path).is_some()
 }
 
+/// A sign that stage one has been at work in the folder.
 pub(super) fn is_marker(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == MARKER)
+    [JOURNAL, LOCK, PREVIOUS].contains(&name(path))
 }
 
 /// A name that stage one gives to a file; whose the file is says its footer.
 fn is_table_file(path: &Path) -> bool {
-    is_part_name(path) || path.file_name().is_some_and(|name| name == REJECTS)
+    is_part_name(path) || [REJECTS, REFUSED_REJECTS, INCOMING_REJECTS].contains(&name(path))
 }
 
 /// What a killed run of ours leaves: [`io::AtomicFile`] before its rename.
 fn is_temporary(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_ours = [".part-", ".manifest.json.", ".rejects.parquet.", "..piref-"];
+    let name = name(path);
+    let is_ours = [".part-", ".manifest.json.", ".rejects.", "..rejects.", "..piref-"];
     name.ends_with(".partial") && is_ours.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }

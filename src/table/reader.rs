@@ -7,9 +7,10 @@ use arrow::datatypes::SchemaRef;
 
 use crate::digest::Digest;
 use crate::io;
-use crate::table::part_reader::{PartBatches, PartReader};
+use crate::table::parquet_input::PartBatches;
+use crate::table::part_reader::PartReader;
 use crate::table::schema::reference;
-use crate::table::{FileRecord, Manifest, Provenance, TableError, parquet_file};
+use crate::table::{FileRecord, Manifest, Provenance, TableError, check, parquet_file};
 
 /// A log-prob table: a folder with its manifest, or a single part.
 ///
@@ -117,7 +118,7 @@ impl ReferenceTable {
     /// Digest of all rows: of the parts the manifest lists, or of the one part that was opened.
     pub fn digest(&self) -> Result<Digest, TableError> {
         match &self.manifest {
-            None => Ok(Digest::of_large(&io::map(&self.path)?)),
+            None => Ok(io::digest(&self.path)?.0),
             Some(manifest) => {
                 let parts = manifest.parts.iter().map(|part| &part.file);
                 Ok(Digest::of_parts(parts.map(|file| (file.name.as_str(), file.digest.as_bytes().as_slice()))))
@@ -140,6 +141,21 @@ impl ReferenceTable {
         columns: &[&str],
     ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
         Ok(self.part_batches(columns)?.map(|item| item.map(|(_, batch)| batch)))
+    }
+
+    /// The same, each batch checked: what is no log-prob, or a list of another length than counted, is an error with
+    /// its place.
+    ///
+    /// # Errors
+    /// As [`batches`](Self::batches).
+    pub fn checked_batches(
+        &self,
+        columns: &[&str],
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, TableError>> + use<>, TableError> {
+        let check = |(place, batch): (BatchPlace, RecordBatch)| {
+            check::rows(&place.path, place.first_row, &batch).map(|()| batch)
+        };
+        Ok(self.part_batches(columns)?.map(move |item| item.and_then(check)))
     }
 
     /// The same, with the part of each batch.

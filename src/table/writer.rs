@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array, ListArray, RecordBatch};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use parquet::basic::Encoding;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
@@ -42,6 +42,25 @@ pub struct Part {
 /// Name of part number `part_idx`, from 0.
 pub fn part_name(part_idx: usize) -> String {
     format!("part-{part_idx:05}.parquet")
+}
+
+/// The columns of a batch of the table that come before any log-prob, and its pass-through columns: what
+/// [`assemble`] makes of the same rows has them under the same names.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn unscored(store: &RecordBatch, pass_through: &[(FieldRef, ArrayRef)]) -> Result<RecordBatch, TableError> {
+    let mut fields: Vec<FieldRef> = Vec::new();
+    let mut columns = Vec::new();
+    for column in &reference::COLUMNS[..reference::STORE_COLUMNS] {
+        fields.push(Arc::new(column.field()));
+        columns.push(store_column(store, column)?);
+    }
+    for (field, array) in pass_through {
+        fields.push(Arc::clone(field));
+        columns.push(Arc::clone(array));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(internal)
 }
 
 /// Joins rows of the token store with their log-probs: a batch in the schema of the table.

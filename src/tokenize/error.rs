@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::error::{Hint, nearest};
 use crate::io::IoError;
 use crate::model_source::ModelSourceError;
+use crate::spool::SpoolError;
 
 /// Why a model's tokenizer cannot be used, or why no pair of this kind can be tokenised with it.
 #[derive(Debug, thiserror::Error)]
@@ -92,14 +93,15 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
-    /// A token store that cannot be written or read.
-    #[error("token store `{}`: {source}", path.display())]
+    /// Rows that make no batch of the token store.
+    #[error("token store: {source}")]
     Store {
-        /// The file.
-        path: PathBuf,
         /// What Arrow says.
         source: arrow::error::ArrowError,
     },
+    /// The disk under the token store.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// A row that no Arrow array takes.
     #[error("`{}`, row {row_idx}: expected at most a gigabyte of text and token ids, found {n_bytes} bytes", path.display())]
     RowTooLarge {
@@ -140,7 +142,7 @@ impl Hint for TokenizeError {
                 Some(word) => format!("`{word}` is supported; else use the model's Hugging Face folder"),
                 None => "use the model's Hugging Face folder: its `tokenizer.json` says everything".into(),
             }),
-            Self::Store { .. } => Some("delete it: it is made again from the data".into()),
+            Self::Spool(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Io(error) => error.hint(),
             _ => None,

@@ -3,3 +3,4 @@
 mod failures;
 mod help;
 mod streams;
+mod tables;

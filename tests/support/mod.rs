@@ -3,7 +3,7 @@
 mod case;
 pub(crate) mod stages;
 
-pub(crate) use case::Case;
+pub(crate) use case::{Case, Outcome};
 
 use serde::de::DeserializeOwned;
 

@@ -4,9 +4,10 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::array::{AsArray, Float64Array, RecordBatch, new_null_array};
 use arrow::datatypes::Float64Type;
 use piref::data::ColumnMap;
+use piref::interrupt::Interrupt;
 use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::ScoringDtype;
 use piref::optim::{AdamWParams, Schedule, ScheduleKind};
@@ -18,12 +19,15 @@ use piref::{precompute, train};
 pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
     precompute::Plan {
         model: "fixtures/tiny".into(),
-        data: ["standard.jsonl", "conversational.jsonl", "ultrafeedback.jsonl.zst"]
-            .map(|name| PathBuf::from("fixtures/pairs").join(name))
-            .to_vec(),
+        pairs: precompute::Pairs::Files {
+            paths: ["standard.jsonl", "conversational.jsonl", "ultrafeedback.jsonl.zst"]
+                .map(|name| PathBuf::from("fixtures/pairs").join(name))
+                .to_vec(),
+            limit: NonZeroU64::new(40),
+        },
         column_map: ColumnMap::default(),
         max_reject_rate: 0.01,
-        limit: NonZeroU64::new(40),
+        reuse: Vec::new(),
         out: out.to_owned(),
         rules: Rules {
             max_length: 256,
@@ -42,6 +46,8 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
     train::Plan {
         model: "fixtures/tiny".into(),
         table: table.to_owned(),
+        reference: None,
+        other_reference: train::OtherReference::Refuse,
         out: out.to_owned(),
         objective: Objective::Sigmoid {
             beta: Beta::try_from(0.1).unwrap(),
@@ -67,12 +73,43 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
 
 /// Runs stage one and returns its summary.
 pub(crate) fn precompute(plan: &precompute::Plan) -> precompute::Summary {
-    precompute::run(plan, &mut |_| {}).unwrap()
+    match precompute::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
+        precompute::Outcome::Finished(summary) => summary,
+        outcome @ precompute::Outcome::Interrupted { .. } => panic!("nobody has interrupted it: {outcome:?}"),
+    }
 }
 
 /// Runs stage two and returns its summary.
 pub(crate) fn train(plan: &train::Plan) -> train::Summary {
-    train::run(plan, &mut |_| {}).unwrap()
+    match train::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
+        train::Outcome::Finished(summary) => *summary,
+        train::Outcome::Interrupted(at) => panic!("interrupted by nobody: {at:?}"),
+    }
+}
+
+/// Runs stage two until `step` steps are made, as Ctrl-C does after that step.
+pub(crate) fn train_until(plan: &train::Plan, step: u64) -> train::Interruption {
+    let interrupt = Interrupt::default();
+    let outcome = train::run(plan, &interrupt, &mut |event| {
+        if matches!(event, train::Event::Step { metrics, .. } if metrics.step == step) {
+            interrupt.set();
+        }
+    });
+    match outcome.unwrap() {
+        train::Outcome::Interrupted(at) => at,
+        train::Outcome::Finished(summary) => panic!("not interrupted: {summary:?}"),
+    }
+}
+
+/// Copies the files of a folder.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
 }
 
 /// Names and bytes of all files below a folder.
@@ -104,6 +141,11 @@ pub(crate) fn shift_logps(folder: &Path, by: f64) {
     let mut columns = batch.columns().to_vec();
     let logps = columns[at].as_primitive::<Float64Type>();
     columns[at] = Arc::new(Float64Array::from_iter_values(logps.values().iter().map(|logp| logp + by)));
+    // A table need not have the terms; with them the sums would contradict it.
+    for name in ["ref_chosen_token_logps", "ref_rejected_token_logps"] {
+        let (at, field) = batch.schema_ref().column_with_name(name).unwrap();
+        columns[at] = new_null_array(field.data_type(), batch.num_rows());
+    }
     let shifted = RecordBatch::try_new(batch.schema(), columns).unwrap();
 
     let part = write_part(&folder.join(part_name(0)), &shifted, &manifest.provenance).unwrap();

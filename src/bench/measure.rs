@@ -1,0 +1,143 @@
+//! The measurements.
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+
+use super::{BenchError, Event, Plan, Report, Stage, memory, pairs};
+use crate::batch::{Group, GroupBatch, pack};
+use crate::logprob;
+use crate::model::{Decoder, Flops, ModelError};
+use crate::model_source::ModelSource;
+use crate::ops::linear;
+use crate::optim::{AdamW, AdamWParams};
+use crate::table::TrainingPair;
+use crate::tokenize::TokenizedPair;
+use crate::{precompute, train};
+
+/// Learning rate of the measured steps: small, so that the numbers stay those of the model.
+const LEARNING_RATE: f64 = 1e-7;
+
+/// Rows, inputs and outputs of the product that is the machine's own rate: large enough to be bound by arithmetic.
+const PRODUCT: (usize, usize, usize) = (2048, 1024, 4096);
+
+/// Measures both stages on the pairs of the plan.
+///
+/// # Errors
+/// If the model or the data cannot be read, or hold nothing to measure.
+pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchError> {
+    let in_model = |source| BenchError::Model { model: plan.model.clone(), source };
+    let source = ModelSource::resolve(&plan.model)?;
+    let pairs = pairs::read(plan, &source)?;
+    let mut model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?.with_dtype(plan.dtype);
+    let n_threads = rayon::current_num_threads();
+
+    observe(Event::Product);
+    let product = product_rate(plan).map_err(ModelError::tensor("measuring a product")).map_err(in_model)?;
+    let flops = counted(plan, &model, &pairs).map_err(in_model)?;
+    let stage = |flops: Flops, seconds: f64| Stage {
+        seconds,
+        pairs_per_second: pairs.len() as f64 / seconds,
+        tokens_per_second: pairs.iter().map(pairs::n_tokens).sum::<usize>() as f64 / seconds,
+        gflop: flops.total() / 1e9,
+        gflops: flops.total() / 1e9 / seconds,
+        share_of_product: flops.total() / seconds / product,
+    };
+
+    observe(Event::Scoring);
+    let (seconds, logps) = median(plan, || score(plan, &model, &pairs)).map_err(in_model)?;
+    let precompute = stage(flops, seconds);
+    let precompute_peak_bytes = memory::peak_bytes();
+
+    let scaling = if n_threads > 1 {
+        observe(Event::OneThread);
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let one = one.map_err(|source| BenchError::Threads { source })?;
+        let (alone, _) = one.install(|| median(plan, || score(plan, &model, &pairs))).map_err(in_model)?;
+        Some(alone / seconds)
+    } else {
+        None
+    };
+
+    observe(Event::Training);
+    let reference: Vec<TrainingPair<'_>> =
+        pairs.iter().zip(&logps).map(|(pair, logps)| pairs::training_pair(pair, logps)).collect();
+    let mut optimizer =
+        AdamW::new(AdamWParams::default(), model.params()).map_err(ModelError::tensor("starting")).map_err(in_model)?;
+    let (seconds, ()) = median(plan, || steps(plan, &mut model, &mut optimizer, &reference)).map_err(in_model)?;
+
+    Ok(Report {
+        kernel: logprob::kernel(plan.dtype).to_owned(),
+        architecture: model.config().architecture.to_string(),
+        n_parameters: model.params().n_parameters(),
+        n_threads,
+        n_pairs: pairs.len(),
+        n_tokens: pairs.iter().map(pairs::n_tokens).sum::<usize>() as u64,
+        n_scored_tokens: pairs.iter().map(pairs::n_scored).sum::<usize>() as u64,
+        product_gflops: product / 1e9,
+        precompute,
+        train: stage(flops.training(), seconds),
+        scaling,
+        precompute_peak_bytes,
+        train_peak_bytes: memory::peak_bytes(),
+    })
+}
+
+/// Median time of some work after one run that warms up, and what it returned last.
+fn median<T>(plan: &Plan, mut work: impl FnMut() -> Result<T, ModelError>) -> Result<(f64, T), ModelError> {
+    let mut last = work()?;
+    let mut seconds = Vec::with_capacity(plan.n_repeats.get());
+    for _ in 0..plan.n_repeats.get() {
+        let started = Instant::now();
+        last = work()?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok((seconds[seconds.len() / 2], last))
+}
+
+/// Operations a second of a large product: the best of several.
+fn product_rate(plan: &Plan) -> candle_core::Result<f64> {
+    let (rows, inputs, outputs) = PRODUCT;
+    let x = Tensor::randn(0_f32, 1.0, (rows, inputs), &Device::Cpu)?;
+    let weight = Tensor::randn(0_f32, 1.0, (outputs, inputs), &Device::Cpu)?;
+    let mut best = 0.0_f64;
+    for _ in 0..=2 * plan.n_repeats.get() {
+        let started = Instant::now();
+        linear::forward(&x, &weight, None, plan.dtype.precision())?;
+        best = best.max(2.0 * (rows * inputs * outputs) as f64 / started.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+fn counted(plan: &Plan, model: &Decoder, pairs: &[TokenizedPair]) -> Result<Flops, ModelError> {
+    let groups: Vec<Group<'_>> = pairs.iter().map(pairs::group).collect();
+    let mut flops = Flops::default();
+    for run in pack(groups.iter().map(Group::n_rows), plan.max_tokens.get()) {
+        flops = flops + Flops::forward(model.config(), &GroupBatch::new(&groups[run])?);
+    }
+    Ok(flops)
+}
+
+/// Stage one over all pairs: the summed log-probs of both completions of each.
+fn score(plan: &Plan, model: &Decoder, pairs: &[TokenizedPair]) -> Result<Vec<(f64, f64)>, ModelError> {
+    let groups: Vec<Group<'_>> = pairs.iter().map(pairs::group).collect();
+    let logps = precompute::score(model, &groups, plan.max_tokens.get(), |_| {})?;
+    Ok(logps.iter().map(|pair| (logprob::sum(&pair.chosen), logprob::sum(&pair.rejected))).collect())
+}
+
+/// Stage two over all pairs: gradient and update of every batch.
+fn steps(
+    plan: &Plan,
+    model: &mut Decoder,
+    optimizer: &mut AdamW,
+    pairs: &[TrainingPair<'_>],
+) -> Result<(), ModelError> {
+    for batch in pairs.chunks(plan.batch_size.get()) {
+        let result = train::gradient(model, batch, &plan.objective, plan.max_tokens.get())?;
+        optimizer
+            .step(model.params(), &result.gradients, LEARNING_RATE, 1.0)
+            .map_err(ModelError::tensor("updating the weights"))?;
+    }
+    Ok(())
+}

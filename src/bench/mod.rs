@@ -1,0 +1,109 @@
+//! How fast both stages are on this machine, and against what it can do.
+//!
+//! Everything is measured in one process on the same pairs: a large product (the machine's own rate), scoring, and
+//! optimiser steps. Rates count the operations of the task ([`crate::model::Flops`]), so they compare across programs;
+//! the share of the machine's rate says what is left.
+
+mod error;
+mod measure;
+mod memory;
+mod pairs;
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub use error::BenchError;
+pub use measure::run;
+
+use crate::data::ColumnMap;
+use crate::loss::Objective;
+use crate::model::ScoringDtype;
+use crate::tokenize::Rules;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The model: folder, `.gguf` file or cached name.
+    pub model: String,
+    /// Data files.
+    pub data: Vec<PathBuf>,
+    /// Which columns are prompt, chosen and rejected, where the names do not say so.
+    pub column_map: ColumnMap,
+    /// How text becomes token ids.
+    pub rules: Rules,
+    /// Precision of the passes.
+    pub dtype: ScoringDtype,
+    /// Pairs, from the first of the data.
+    pub limit: NonZeroU64,
+    /// Token budget of a pass.
+    pub max_tokens: NonZeroUsize,
+    /// Pairs of an optimiser step.
+    pub batch_size: NonZeroUsize,
+    /// What the steps minimise.
+    pub objective: Objective,
+    /// Times each stage is measured; the median counts.
+    pub n_repeats: NonZeroUsize,
+}
+
+/// What is being measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The machine's own rate.
+    Product,
+    /// Stage one.
+    Scoring,
+    /// Stage two.
+    Training,
+    /// Stage one on one thread.
+    OneThread,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Name of the code path.
+    pub kernel: String,
+    /// Architecture of the model.
+    pub architecture: String,
+    /// Numbers in its weights.
+    pub n_parameters: usize,
+    /// Threads at work.
+    pub n_threads: usize,
+    /// Pairs measured.
+    pub n_pairs: usize,
+    /// Tokens in them, each prompt counted once.
+    pub n_tokens: u64,
+    /// Tokens that are scored.
+    pub n_scored_tokens: u64,
+    /// Rate of a large product in `f32`, in 10⁹ operations a second.
+    pub product_gflops: f64,
+    /// Scoring all pairs.
+    pub precompute: Stage,
+    /// Optimiser steps over all pairs.
+    pub train: Stage,
+    /// Time of scoring on one thread over that on all, where there are several.
+    pub scaling: Option<f64>,
+    /// Most memory held at once until the end of scoring, in bytes.
+    pub precompute_peak_bytes: Option<u64>,
+    /// The same until the end of training.
+    pub train_peak_bytes: Option<u64>,
+}
+
+/// One stage over all pairs.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Stage {
+    /// Median wall time, in seconds.
+    pub seconds: f64,
+    /// Pairs a second.
+    pub pairs_per_second: f64,
+    /// Tokens a second, each prompt counted once.
+    pub tokens_per_second: f64,
+    /// Counted operations, in 10⁹.
+    pub gflop: f64,
+    /// Counted operations a second, in 10⁹.
+    pub gflops: f64,
+    /// Share of the machine's own rate.
+    pub share_of_product: f64,
+}

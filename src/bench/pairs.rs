@@ -1,0 +1,58 @@
+//! The pairs of a measurement, in memory.
+
+use super::{BenchError, Plan};
+use crate::batch::Group;
+use crate::data::{self, Row};
+use crate::model_source::ModelSource;
+use crate::table::TrainingPair;
+use crate::tokenize::{PairTokenizer, TokenizedPair};
+
+/// The first pairs of the data that can be scored.
+pub(super) fn read(plan: &Plan, source: &ModelSource) -> Result<Vec<TokenizedPair>, BenchError> {
+    let tokenizer = PairTokenizer::load(source, plan.rules)?;
+    let mut pairs = Vec::new();
+    let mut n_rows = 0;
+    for name in &plan.data {
+        for path in data::files(name)? {
+            for row in data::open(&path, &plan.column_map)? {
+                n_rows += 1;
+                if let Row::Pair(pair) = row? {
+                    pairs.extend(tokenizer.tokenize(&pair)?.ok());
+                }
+                if pairs.len() as u64 == plan.limit.get() {
+                    return Ok(pairs);
+                }
+            }
+        }
+    }
+    if pairs.is_empty() { Err(BenchError::NoPairs { n_rows }) } else { Ok(pairs) }
+}
+
+/// A pair as stage one scores it.
+pub(super) fn group(pair: &TokenizedPair) -> Group<'_> {
+    Group { prompt: &pair.prompt_ids, completions: vec![&pair.chosen_ids, &pair.rejected_ids] }
+}
+
+/// A pair as stage two reads it, with the log-probs that stage one gave.
+pub(super) fn training_pair<'a>(pair: &'a TokenizedPair, logps: &(f64, f64)) -> TrainingPair<'a> {
+    TrainingPair {
+        pair_id: "",
+        tokens_id: "",
+        prompt_ids: &pair.prompt_ids,
+        chosen_ids: &pair.chosen_ids,
+        rejected_ids: &pair.rejected_ids,
+        ref_chosen_logps: logps.0,
+        ref_rejected_logps: logps.1,
+        ref_token_logps: None,
+    }
+}
+
+/// Tokens of a pair, its prompt counted once.
+pub(super) fn n_tokens(pair: &TokenizedPair) -> usize {
+    pair.prompt_ids.len() + n_scored(pair)
+}
+
+/// Tokens of a pair that are scored.
+pub(super) fn n_scored(pair: &TokenizedPair) -> usize {
+    pair.chosen_ids.len() + pair.rejected_ids.len()
+}

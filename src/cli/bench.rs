@@ -1,0 +1,110 @@
+//! `piref bench`: speed of both stages on the command line.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::{OutputFormat, Printer, print_json};
+use crate::bench::{self, Event, Report, Stage};
+use crate::model::ScoringDtype;
+use crate::pipeline::{DataSettings, Pipeline, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings, words};
+
+/// Measure how fast both stages run on this machine, and against what it can do.
+///
+/// Counts the operations of the task (products only, nothing an implementation does besides) and divides them by the
+/// time they take; the machine's own rate is that of a large product in the same process.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
+    #[arg(long)]
+    model: String,
+
+    #[command(flatten)]
+    data: DataSettings,
+
+    #[command(flatten)]
+    tokenize: TokenizeSettings,
+
+    /// Number format of both passes.
+    #[arg(long, value_parser = words::<ScoringDtype>())]
+    dtype: Option<ScoringDtype>,
+
+    /// Tokens in one pass.
+    #[arg(long, value_name = "TOKENS")]
+    max_tokens: Option<NonZeroUsize>,
+
+    /// Pairs in one optimiser step.
+    #[arg(long, value_name = "PAIRS")]
+    batch_size: Option<NonZeroUsize>,
+
+    /// Times each stage is measured; the median counts.
+    #[arg(long, value_name = "N", default_value = "3")]
+    repeat: NonZeroUsize,
+
+    /// Form of the result on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    output_format: OutputFormat,
+}
+
+pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    let flags = Settings {
+        model: Some(args.model),
+        data: args.data,
+        tokenize: args.tokenize,
+        precompute: PrecomputeSettings { dtype: args.dtype, max_tokens: args.max_tokens, ..Default::default() },
+        train: TrainSettings { batch_size: args.batch_size, ..Default::default() },
+        ..Settings::default()
+    };
+    let plan = Pipeline::from_flags(&flags)?.bench_plan(args.repeat).context("cannot measure")?;
+    let report = bench::run(&plan, &mut |event| {
+        printer.note(match event {
+            Event::Product => "measuring a large product",
+            Event::Scoring => "measuring stage one",
+            Event::OneThread => "measuring stage one on one thread",
+            Event::Training => "measuring stage two",
+        });
+    })
+    .with_context(|| format!("cannot measure `{}`", plan.model))?;
+    match args.output_format {
+        OutputFormat::Json => print_json(&report, printer)?,
+        OutputFormat::Text => print_text(&report, printer)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_text(report: &Report, printer: &mut Printer) -> std::io::Result<()> {
+    let mut out = printer.data();
+    let Report { architecture, n_parameters, n_threads, kernel, .. } = report;
+    writeln!(out, "{architecture}, {n_parameters} parameters, {n_threads} threads, kernel {kernel}")?;
+    let Report { n_pairs, n_tokens, n_scored_tokens, .. } = report;
+    writeln!(out, "{n_pairs} pairs, {n_tokens} tokens, {n_scored_tokens} of them scored")?;
+    writeln!(out, "large product: {:.1} GFLOP/s", report.product_gflops)?;
+    let stages = [
+        ("stage one", &report.precompute, report.precompute_peak_bytes),
+        ("stage two", &report.train, report.train_peak_bytes),
+    ];
+    for (name, stage, peak) in stages {
+        writeln!(out, "{name}: {}{}", line(stage), peak.map(memory).unwrap_or_default())?;
+    }
+    if let Some(scaling) = report.scaling {
+        writeln!(out, "stage one on {n_threads} threads: {scaling:.2} times as fast as on one")?;
+    }
+    Ok(())
+}
+
+fn line(stage: &Stage) -> String {
+    format!(
+        "{:.2} pairs/s, {:.0} tokens/s, {:.1} GFLOP/s ({:.0} % of the product), {:.2} s",
+        stage.pairs_per_second,
+        stage.tokens_per_second,
+        stage.gflops,
+        100.0 * stage.share_of_product,
+        stage.seconds
+    )
+}
+
+fn memory(bytes: u64) -> String {
+    format!(", peak {:.2} GB", bytes as f64 / 1e9)
+}
