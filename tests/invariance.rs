@@ -8,7 +8,7 @@ use candle_core::Device;
 use piref::batch::{Group, GroupBatch};
 use piref::interrupt::Interrupt;
 use piref::logprob;
-use piref::model::{Decoder, Keep};
+use piref::model::{Decoder, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::table::{MANIFEST, Manifest, ReferenceTable, TokenLogps};
 use piref::train::{Event, StepMetrics};
@@ -225,22 +225,24 @@ fn the_token_budget_changes_neither_stage() {
 /// stages, and the loss is ln 2.
 #[test]
 fn a_run_that_starts_at_its_reference_has_margin_zero() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = folder.path().join("table");
-    stages::precompute(&stages::precompute_plan(&table));
-    let mut plan = stages::train_plan(&table, &folder.path().join("run"));
-    plan.max_tokens = NonZeroUsize::new(1).unwrap();
-    let mut checked = None;
-    train::run(&plan, &Interrupt::default(), &mut |event| {
-        if let Event::Checked { n_pairs, max_delta, .. } = event {
-            checked = Some((n_pairs, max_delta));
-        }
-    })
-    .unwrap();
-    assert_eq!(checked, Some((8, 0.0)));
-    let first = &metrics(&plan.out)[0];
-    assert_eq!((first.rewards_margins, first.displacement, first.learning_rate), (0.0, 0.0, 0.0));
-    assert_close!([first.loss], [std::f64::consts::LN_2], abs = 1e-15);
+    for dtype in [ScoringDtype::F32, ScoringDtype::Bf16] {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("table");
+        stages::precompute(&precompute::Plan { dtype, ..stages::precompute_plan(&table) });
+        let mut plan = stages::train_plan(&table, &folder.path().join("run"));
+        (plan.dtype, plan.max_tokens) = (dtype, NonZeroUsize::new(1).unwrap());
+        let mut checked = None;
+        train::run(&plan, &Interrupt::default(), &mut |event| {
+            if let Event::Checked { n_pairs, max_delta, .. } = event {
+                checked = Some((n_pairs, max_delta));
+            }
+        })
+        .unwrap();
+        assert_eq!(checked, Some((8, 0.0)), "{dtype}");
+        let first = &metrics(&plan.out)[0];
+        assert_eq!((first.rewards_margins, first.displacement, first.learning_rate), (0.0, 0.0, 0.0), "{dtype}");
+        assert_close!([first.loss], [std::f64::consts::LN_2], abs = 1e-15);
+    }
 }
 
 /// A pair as numbers of tokens: prompt, chosen, rejected.
@@ -261,15 +263,17 @@ fn on_threads<R: Send>(n_threads: usize, f: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap().install(f)
 }
 
-/// Bit for bit, in every decoder family: alone, among others, last, with one completion only, on 1, 2 and 3 threads.
+/// Bit for bit, in every decoder family and precision: alone, among others, last, with one completion only, on 1, 2 and 3 threads.
 #[test]
 fn a_pair_scores_the_same_in_any_company() {
     let folders = fs::read_dir("fixtures/architectures").unwrap().map(|entry| entry.unwrap().path());
     let models: Vec<_> = folders.filter(|path| path.is_dir()).chain(["fixtures/tiny".into()]).collect();
     assert!(models.len() > 5, "{models:?}");
-    for folder in models {
-        let name = folder.display().to_string();
-        let model = Decoder::load(&ModelSource::resolve(&name).unwrap(), &Device::Cpu).unwrap();
+    let dtypes = [ScoringDtype::F32, ScoringDtype::Bf16];
+    for (folder, dtype) in models.iter().flat_map(|folder| dtypes.map(|dtype| (folder, dtype))) {
+        let source = ModelSource::resolve(folder.to_str().unwrap()).unwrap();
+        let model = Decoder::load(&source, &Device::Cpu).unwrap().with_dtype(dtype);
+        let name = format!("{}, {dtype}", folder.display());
         let size = u32::try_from(model.config().vocab_size).unwrap();
         let ids: Vec<u32> = (0..600).map(|i: u32| (i * i * 7 + i * 31) % size).collect();
         let pairs: Vec<Group<'_>> = LENGTHS

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use piref::digest::Digest;
 use piref::logprob;
+use piref::model::ScoringDtype;
 use piref::table::{Manifest, Provenance, ReferenceTable, part_name, write_part};
 
 use crate::support::Case;
@@ -97,7 +98,9 @@ fn another_kernel_is_said() {
     with_provenance(&case, |provenance| provenance.kernel = "older".into());
     let outcome = case.run(TRAIN).success();
     assert!(
-        outcome.stderr.contains(&format!("computed by kernel `older`, this is `{}`", logprob::kernel())),
+        outcome
+            .stderr
+            .contains(&format!("computed by kernel `older`, this is `{}`", logprob::kernel(ScoringDtype::F32))),
         "{outcome}"
     );
     assert!(outcome.stderr.contains("2 pairs of the table scored again"), "{outcome}");

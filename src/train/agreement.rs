@@ -29,11 +29,11 @@ pub(super) fn check(
     if expected != found {
         return Err(TrainError::Tokenizer { table: table.path().to_owned(), expected, found });
     }
-    if theirs.kernel != logprob::kernel() {
+    let kernel = logprob::kernel(plan.dtype);
+    if theirs.dtype == plan.dtype.to_string() && theirs.kernel != kernel {
         observe(Event::Note(format!(
-            "the table was computed by kernel `{}`, this is `{}`: they round differently",
-            theirs.kernel,
-            logprob::kernel()
+            "the table was computed by kernel `{}`, this is `{kernel}`: they round differently",
+            theirs.kernel
         )));
     }
     let Some(difference) = first_difference(plan, table, digests, tokenizer) else {

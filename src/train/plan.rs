@@ -142,7 +142,7 @@ impl Plan {
             ("order", order),
             ("max_tokens", json!(self.max_tokens)),
             ("dtype", json!(self.dtype)),
-            ("kernel", json!(logprob::kernel())),
+            ("kernel", json!(logprob::kernel(self.dtype))),
         ];
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

@@ -113,6 +113,7 @@ impl<'a> Job<'a> {
 
     fn load_model(&self) -> Result<Decoder, TrainError> {
         Decoder::load(&self.inputs.source, &Device::Cpu)
+            .map(|model| model.with_dtype(self.plan.dtype))
             .map_err(|source| TrainError::Model { model: self.plan.model.clone(), source })
     }
 

@@ -7,7 +7,7 @@ use super::rows::{Sample, SampledPair};
 use super::{Event, Report, VerifyError, quoted};
 use crate::batch::Group;
 use crate::logprob;
-use crate::model::{self, Decoder, Digests, ModelError};
+use crate::model::{self, Decoder, Digests, ModelError, ScoringDtype};
 use crate::model_source::ModelSource;
 use crate::precompute::score;
 use crate::table::{Finding, Level, ModelProvenance, PairTokenLogps, Provenance, TemplateProvenance};
@@ -80,17 +80,25 @@ impl<'a> Found<'a> {
             let hint = "name the model the table was made with, or run `piref precompute` with this one";
             report.summary.hints.insert(hint.into());
         }
-        if provenance.kernel != logprob::kernel() {
+        let dtype = ScoringDtype::of_name(&provenance.dtype).unwrap_or_else(|| {
             report.note(format!(
-                "the table was scored by code path `{}`, this is `{}`: last bits may differ",
-                provenance.kernel,
-                logprob::kernel()
+                "the table was scored in `{}`, which is not known here: taken for f32",
+                provenance.dtype
+            ));
+            ScoringDtype::F32
+        });
+        let kernel = logprob::kernel(dtype);
+        if provenance.kernel != kernel {
+            report.note(format!(
+                "the table was scored by code path `{}`, this is `{kernel}`: last bits may differ",
+                provenance.kernel
             ));
         }
         if sample.pairs.is_empty() {
             return Ok(None);
         }
-        let model = Decoder::load(&self.source, &Device::Cpu).map_err(|source| self.in_model(source))?;
+        let model =
+            Decoder::load(&self.source, &Device::Cpu).map_err(|source| self.in_model(source))?.with_dtype(dtype);
         let mut deltas = Deltas::default();
         let n_total = sample.pairs.len();
         for chunk in sample.pairs.chunks(CHUNK_PAIRS) {

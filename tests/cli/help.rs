@@ -101,7 +101,7 @@ fn precompute() {
           --dtype <DTYPE>
               Number format the reference computes in [default: f32]
 
-              [possible values: f32]
+              [possible values: f32, bf16]
 
           --max-tokens <TOKENS>
               Tokens in one forward pass: a matter of speed and memory, never of the result [default:
@@ -169,7 +169,7 @@ fn train() {
           --dtype <DTYPE>
               Number format the policy computes in [default: f32]
 
-              [possible values: f32]
+              [possible values: f32, bf16]
 
           --learning-rate <RATE>
               Highest learning rate of the schedule [default: 1e-6]
