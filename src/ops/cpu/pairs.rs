@@ -56,7 +56,7 @@ impl Element for Pair {
 #[inline(always)]
 fn widened_tile(left: &[[Pair; ROWS]], panel: &[[Pair; COLUMNS]], out: &mut Tile) {
     const PIECE: (usize, usize) = (4, 16);
-    const { assert!(ROWS % PIECE.0 == 0 && COLUMNS % PIECE.1 == 0) };
+    const { assert!(ROWS.is_multiple_of(PIECE.0) && COLUMNS.is_multiple_of(PIECE.1)) };
     for first_row in (0..ROWS).step_by(PIECE.0) {
         for first_column in (0..COLUMNS).step_by(PIECE.1) {
             let mut sums = [[0.0_f32; PIECE.1]; PIECE.0];
