@@ -337,7 +337,14 @@ impl Sink<'_> {
         {
             let place = Place { path: &source.path, row_idx, line }.to_string();
             let (n_rejected, rejects) = (self.n_rejected, folder.refuse_rejects()?);
-            return Err(InterchangeError::TooManyRejects { n_rejected, n_rows, max_reject_rate, place, reason, rejects });
+            return Err(InterchangeError::TooManyRejects {
+                n_rejected,
+                n_rows,
+                max_reject_rate,
+                place,
+                reason,
+                rejects,
+            });
         }
         if self.scores.is_empty() {
             return Err(InterchangeError::NoPairs { n_rows });

@@ -16,10 +16,12 @@ use crate::model::{Decoder, Keep, ModelError};
 use crate::table::{Provenance, TrainingPair, TrainingPairs};
 
 /// Whether the policy has the weights the table was made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Weights {
     /// Yes; `rounding` is by how much another program's arithmetic may be off, in nats a token.
-    Same { rounding: f64 },
+    Same {
+        rounding: f64,
+    },
     Other,
 }
 
