@@ -18,7 +18,7 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sql test lint fmt doc ci single smollm2 golden accept clean
+.PHONY: help build demo precompute train sql test lint fmt doc ci single smollm2 golden accept fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,9 @@ $(SMOLLM2):
 
 golden: ## Write the golden files again; needs Python with TRL, by hand, see fixtures/golden/README.md
 	set -e; for script in $(filter-out %/golden.py,$(wildcard fixtures/golden/*.py)); do $(PYTHON) $$script; done
+
+fuzz: ## Feed damaged files to every parser for ten minutes; by hand
+	PIREF_FUZZ_SECONDS=600 cargo test --locked --test it fuzz -- --test-threads 1 --nocapture
 
 accept: ## Take over changed snapshots; needs cargo-insta, by hand
 	cargo insta test --accept

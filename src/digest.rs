@@ -1,9 +1,13 @@
 //! Digests of bytes and files, and the 128-bit ids of pairs: BLAKE3 everywhere.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+/// Bytes read at once: enough for every core to have its share.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// BLAKE3-256 of some bytes, written as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +34,20 @@ impl Digest {
         let mut hasher = blake3::Hasher::new();
         hasher.update_rayon(bytes);
         Self(*hasher.finalize().as_bytes())
+    }
+
+    /// Digest of all that `reader` gives, over all cores, and how many bytes that was. Memory does not grow with it.
+    pub fn of_reader(reader: &mut impl Read) -> io::Result<(Self, u64)> {
+        let mut hasher = blake3::Hasher::new();
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        loop {
+            chunk.clear();
+            reader.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+            if chunk.is_empty() {
+                return Ok((Self(*hasher.finalize().as_bytes()), hasher.count()));
+            }
+            hasher.update_rayon(&chunk);
+        }
     }
 
     /// The raw bytes.
@@ -137,5 +155,14 @@ mod tests {
     fn parallel_digest_is_the_same_digest() {
         let bytes = vec![7_u8; 1 << 20];
         assert_eq!(Digest::of(&bytes), Digest::of_large(&bytes));
+    }
+
+    #[test]
+    fn chunks_give_the_same_digest() {
+        for n_bytes in [0, 1, CHUNK_BYTES, 2 * CHUNK_BYTES + 7] {
+            let bytes: Vec<u8> = (0..=255).cycle().take(n_bytes).collect();
+            let found = Digest::of_reader(&mut bytes.as_slice()).unwrap();
+            assert_eq!(found, (Digest::of(&bytes), n_bytes as u64));
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use tempfile::NamedTempFile;
 
+use crate::digest::Digest;
 use crate::error::Hint;
 
 /// What can go wrong with a file.
@@ -40,6 +41,14 @@ pub enum IoError {
         path: PathBuf,
         /// Who holds it, as its lock file says.
         holder: String,
+    },
+    /// A file that is larger than anything of its kind.
+    #[error("`{path}` is too large: expected at most {limit} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that are read of such a file.
+        limit: u64,
     },
     /// A text file is not UTF-8.
     #[error("`{path}` is not UTF-8: first wrong byte at offset {offset}")]
@@ -84,7 +93,32 @@ pub fn read(path: &Path) -> Result<Vec<u8>, IoError> {
 
 /// All text of a UTF-8 file.
 pub fn read_text(path: &Path) -> Result<String, IoError> {
-    String::from_utf8(read(path)?)
+    text(path, read(path)?)
+}
+
+/// Most bytes of a file of settings (JSON, TOML, a chat template): no real one comes near it.
+pub const SETTINGS_BYTES: u64 = 16 << 20;
+
+/// All bytes of a file that has at most `limit` of them.
+///
+/// # Errors
+/// [`IoError::TooLarge`] before more than that is in memory, also of what has no length (`/dev/zero`).
+pub fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
+    let mut bytes = Vec::new();
+    let n_read = open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    match n_read.map_err(|source| IoError::new("read", path, source))? as u64 {
+        n_read if n_read > limit => Err(IoError::TooLarge { path: path.to_owned(), limit }),
+        _ => Ok(bytes),
+    }
+}
+
+/// All text of a UTF-8 file that has at most `limit` bytes.
+pub fn read_text_up_to(path: &Path, limit: u64) -> Result<String, IoError> {
+    text(path, read_up_to(path, limit)?)
+}
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, IoError> {
+    String::from_utf8(bytes)
         .map_err(|error| IoError::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
 }
 
@@ -110,22 +144,43 @@ pub fn open_decoded(path: &Path) -> Result<Box<dyn BufRead + Send>, IoError> {
     Ok(Box::new(BufReader::with_capacity(BUFFER, reader)))
 }
 
+/// Digest and size of a file, read in chunks over all cores: unlike a [`map`], it leaves nothing of the file in memory.
+pub fn digest(path: &Path) -> Result<(Digest, u64), IoError> {
+    Digest::of_reader(&mut open(path)?).map_err(|source| IoError::new("read", path, source))
+}
+
 /// Maps a file into memory, read-only.
 ///
 /// The mapping is of a file nobody should rewrite in place: our own files are replaced by rename, which leaves a
 /// mapping untouched. A file truncated by another program while it is mapped ends the process (SIGBUS).
 pub fn map(path: &Path) -> Result<Mmap, IoError> {
-    let file = open(path)?;
+    map_file(&open(path)?, path)
+}
+
+/// Maps an open file; `path` is what an error names. See [`map`].
+pub fn map_file(file: &File, path: &Path) -> Result<Mmap, IoError> {
     #[expect(unsafe_code, reason = "a memory map is what keeps weights and token ids out of the heap")]
     // SAFETY: the map is read-only and the bytes are checked by whoever parses them (safetensors, Arrow IPC, GGUF);
-    // the remaining risk, another program truncating the file, is in the doc above.
-    let map = unsafe { Mmap::map(&file) };
+    // the remaining risk, another program truncating the file, is in the doc of `map`.
+    let map = unsafe { Mmap::map(file) };
     map.map_err(|source| IoError::new("map", path, source))
 }
 
-/// Creates a folder and its parents.
+/// Creates a folder and its parents, durably.
 pub fn create_dir(path: &Path) -> Result<(), IoError> {
-    fs::create_dir_all(path).map_err(|source| IoError::new("create", path, source))
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = parent(path);
+    if above != path {
+        create_dir(above)?;
+    }
+    match fs::create_dir(path) {
+        // Another process was quicker.
+        Err(_) if path.is_dir() => Ok(()),
+        Err(source) => Err(IoError::new("create", path, source)),
+        Ok(()) => sync_parent(path),
+    }
 }
 
 /// The entries of a folder, sorted by name.
@@ -148,16 +203,85 @@ pub fn remove(path: &Path) -> Result<(), IoError> {
 }
 
 /// Deletes a folder and what is in it; a folder that is not there is as good as deleted.
+///
+/// It loses its name first, so that whoever is killed meanwhile leaves no half of it under a name that means whole.
 pub fn remove_dir(path: &Path) -> Result<(), IoError> {
+    let gone = hidden(path, "removed");
+    remove_tree(&gone)?;
+    match fs::rename(path, &gone) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(IoError::new("delete", path, source)),
+        Ok(()) => remove_tree(&gone),
+    }
+}
+
+/// Deletes what a process that was killed in [`write()`], [`write_dir`] or [`remove_dir`] left beside `path`.
+pub fn remove_halves(path: &Path) -> Result<(), IoError> {
+    remove_tree(&hidden(path, "partial"))?;
+    remove_tree(&hidden(path, "removed"))?;
+    let folder = parent(path);
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let start = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    for entry in list(folder)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&start) && name.ends_with(".partial") && entry.is_file() {
+            remove(&entry)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_tree(path: &Path) -> Result<(), IoError> {
     match fs::remove_dir_all(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IoError::new("delete", path, source)),
         _ => Ok(()),
     }
 }
 
-/// Makes the bytes of a file written by somebody else durable.
+/// The name beside `path` of what is on its way to it (`partial`) or away from it (`removed`).
+fn hidden(path: &Path, state: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{state}"))
+}
+
+/// Makes the bytes of a file, or the names in a folder, written by somebody else durable.
 pub fn sync(path: &Path) -> Result<(), IoError> {
     open(path)?.sync_all().map_err(|source| IoError::new("sync", path, source))
+}
+
+/// Writes a folder at once: `write` fills one beside it, which is synced, file by file, and then takes its place.
+///
+/// A folder under its final name is complete. Killed between, what is there is the old folder, the new one or, for the
+/// time of two renames, none: `.NAME.partial` and `.NAME.removed` then lie beside the name until the next call, or until
+/// [`remove_halves`].
+pub fn write_dir<E: From<IoError>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
+    let partial = hidden(path, "partial");
+    remove_tree(&partial)?;
+    create_dir(&partial)?;
+    write(&partial)?;
+    Ok(replace_dir(&partial, path)?)
+}
+
+fn replace_dir(from: &Path, to: &Path) -> Result<(), IoError> {
+    sync_tree(from)?;
+    let old = hidden(to, "removed");
+    remove_tree(&old)?;
+    match fs::rename(to, &old) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(IoError::new("replace", to, source)),
+        _ => {}
+    }
+    fs::rename(from, to).map_err(|source| IoError::new("rename", from, source))?;
+    sync_parent(to)?;
+    remove_tree(&old)
+}
+
+fn sync_tree(folder: &Path) -> Result<(), IoError> {
+    for entry in list(folder)? {
+        if entry.is_dir() { sync_tree(&entry)? } else { sync(&entry)? }
+    }
+    sync(folder)
 }
 
 /// Renames a folder onto a name that is free, or a file onto any name, and makes the rename durable.
@@ -339,6 +463,33 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_replaced_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/policy");
+        create_dir(path.parent().unwrap()).unwrap();
+        let fill = |text: &'static [u8]| move |into: &Path| write(&into.join("weights"), text);
+        write_dir(&path, fill(b"one")).unwrap();
+        let refused = write_dir(&path, |into| {
+            fill(b"tw")(into)?;
+            Err(IoError::new("write", into, io::ErrorKind::StorageFull.into()))
+        });
+        assert!(refused.is_err() && read(&path.join("weights")).unwrap() == b"one");
+        // As a kill in the middle of an earlier replacement leaves it.
+        create_dir(&hidden(&path, "removed")).unwrap();
+        fs::write(path.with_file_name(".policy.Xy12.partial"), "half").unwrap();
+        fs::write(path.with_file_name(".policy.kept"), "another's").unwrap();
+        remove_halves(&path).unwrap();
+        assert_eq!(list(path.parent().unwrap()).unwrap(), [path.with_file_name(".policy.kept"), path.clone()]);
+        remove(&path.with_file_name(".policy.kept")).unwrap();
+        write_dir(&path, fill(b"three")).unwrap();
+        assert_eq!(read(&path.join("weights")).unwrap(), b"three");
+        assert_eq!(list(path.parent().unwrap()).unwrap(), std::slice::from_ref(&path));
+        remove_dir(&path).unwrap();
+        remove_dir(&path).unwrap();
+        assert!(list(path.parent().unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
     fn compressed_files_read_like_plain_ones() {
         let folder = tempfile::tempdir().unwrap();
         let text = "{\"a\": 1}\n".repeat(1000);
@@ -368,6 +519,15 @@ mod tests {
         drop(lock);
         assert!(!path.exists());
         Lock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.txt");
+        write(&path, b"abc").unwrap();
+        assert_eq!(read_text_up_to(&path, 3).unwrap(), "abc");
+        assert!(matches!(read_up_to(&path, 2), Err(IoError::TooLarge { limit: 2, .. })));
     }
 
     #[test]

@@ -38,8 +38,11 @@
 //! |---|---|---|
 //! | [`error`] | the `Hint` trait | no catch-all error: each layer has its own enum with the place in it |
 //! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
+//! | [`guard`] | panics of decoders | under it a panic is an error and says nothing by itself |
 //! | [`io`] | all file access | a file under its final name is complete |
+//! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
+//! | [`parquet_check`] | what a Parquet file promises | nothing is decoded that promises more than a file can hold |
 //! | [`model_source`] | where a model is | nothing is downloaded |
 //! | [`data`] | preference pairs as text | a row becomes a pair or a reject with its place, never neither |
 //! | [`tokenize`] | templates, boundary, truncation, token store | the ids are those TRL would train on |
@@ -55,6 +58,8 @@
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`bench`] | the speed of both stages | operations are counted of the task, not of the code |
+//! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
+//! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
@@ -77,9 +82,15 @@ pub mod error;
 
 pub mod digest;
 
+pub mod guard;
+
 pub mod io;
 
+pub mod spool;
+
 pub mod interrupt;
+
+pub mod parquet_check;
 
 pub mod model_source;
 
@@ -110,6 +121,9 @@ pub mod interchange;
 pub mod train;
 
 pub mod bench;
+pub mod verify;
+
+pub mod inspect;
 
 pub mod query;
 

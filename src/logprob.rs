@@ -6,12 +6,18 @@
 use candle_core::Tensor;
 
 use crate::batch::GroupBatch;
-use crate::model::{Decoder, Gradients, Keep, ModelError, Tape};
-use crate::ops::{self, head};
+use crate::model::{Decoder, Gradients, Keep, ModelError, ScoringDtype, Tape};
+use crate::ops::{self, Rounding, head};
 
 /// Name of the code path below, as this machine runs it: it changes when the last bits of its results do.
-pub fn kernel() -> &'static str {
-    if ops::is_fused() { "groups-f32-fma-2" } else { "groups-f32-2" }
+pub fn kernel(dtype: ScoringDtype) -> &'static str {
+    match (dtype, ops::rounding(dtype.precision())) {
+        (ScoringDtype::F32, Rounding::Twice) => "groups-f32-2",
+        (ScoringDtype::F32, _) => "groups-f32-fma-2",
+        (ScoringDtype::Bf16, Rounding::Twice) => "groups-bf16-1",
+        (ScoringDtype::Bf16, Rounding::Once) => "groups-bf16-fma-1",
+        (ScoringDtype::Bf16, Rounding::Pairs) => "groups-bf16-pairs-1",
+    }
 }
 
 /// What a scoring pass returns.
@@ -50,7 +56,8 @@ pub fn token_logps(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Sc
     let n_scored = batch.scored.targets.len();
     let targets =
         Tensor::from_slice(&batch.scored.targets, n_scored, model.device()).map_err(ModelError::tensor(doing))?;
-    let scores = head::forward(&pass.hidden, model.head().1, &targets).map_err(ModelError::tensor(doing))?;
+    let scores =
+        head::forward(&pass.hidden, model.head().1, &targets, model.precision()).map_err(ModelError::tensor(doing))?;
     let logps = scores.logps.to_vec1().map_err(ModelError::tensor(doing))?;
     let keep = |tape| Kept { tape, hidden: pass.hidden, targets, log_sums: scores.log_sums };
     Ok(Scored { logps, kept: pass.tape.map(keep) })
@@ -112,10 +119,10 @@ impl Kept {
         let n_scored = per_token.len();
         let slopes = Tensor::from_vec(per_token, n_scored, model.device())?; // (N)
         let (id, weight) = model.head();
+        let inputs = head::Inputs { hidden: &self.hidden, weight, targets: &self.targets, log_sums: &self.log_sums };
         let mut result = None;
         gradients.update(id, weight, |sum| {
-            let (d_hidden, d_weight) =
-                head::backward_into(sum, &slopes, &self.hidden, weight, &self.targets, &self.log_sums)?;
+            let (d_hidden, d_weight) = head::backward_into(sum, &slopes, inputs, model.precision())?;
             result = Some(d_hidden);
             Ok(d_weight)
         })?;

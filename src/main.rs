@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use piref::cli::{self, Cli, Printer};
+use piref::guard;
 
 fn main() -> ExitCode {
+    guard::install();
     let cli = match Cli::parse_from(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return cli::report_usage(&error),

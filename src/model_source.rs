@@ -1,12 +1,16 @@
 //! Where a model is: a Hugging Face folder, a GGUF file, or a name in the local Hugging Face cache.
 
+mod gguf_header;
+
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::gguf_file;
 use memmap2::Mmap;
 
 use crate::error::Hint;
+use crate::guard;
 use crate::io::{self, IoError};
+pub use gguf_header::HeaderError;
 
 /// A model that was found on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,14 @@ pub enum ModelSourceError {
         /// The file.
         path: PathBuf,
     },
+    /// A GGUF whose header is damaged, or promises what the file does not hold.
+    #[error("GGUF file `{}`: {source}", path.display())]
+    GgufHeader {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: HeaderError,
+    },
     /// A GGUF that candle cannot read.
     #[error("cannot read GGUF file `{}`", path.display())]
     Gguf {
@@ -64,7 +76,10 @@ impl Hint for ModelSourceError {
             Self::NotFound { .. } => Some("check the path".into()),
             Self::NotGguf { .. } => Some("name the folder that holds `config.json`, not a file in it".into()),
             Self::Io(error) => error.hint(),
-            Self::NoConfig { .. } | Self::Gguf { .. } => None,
+            Self::GgufHeader { .. } | Self::Gguf { .. } => {
+                Some("the file is damaged or cut short: fetch it again".into())
+            }
+            Self::NoConfig { .. } => None,
         }
     }
 }
@@ -129,7 +144,9 @@ impl Gguf {
     /// Maps a GGUF file and parses its header.
     pub fn open(path: &Path) -> Result<Self, ModelSourceError> {
         let map = io::map(path)?;
-        let content = gguf_file::Content::read(&mut std::io::Cursor::new(&map[..]))
+        gguf_header::check(&map).map_err(|source| ModelSourceError::GgufHeader { path: path.to_owned(), source })?;
+        let content = guard::catch(|| gguf_file::Content::read(&mut std::io::Cursor::new(&map[..])))
+            .unwrap_or_else(|panicked| Err(candle_core::Error::wrap(panicked)))
             .map_err(|source| ModelSourceError::Gguf { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), map, content })
     }

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use candle_core::Device;
 use piref::batch::{Group, GroupBatch};
+use piref::interrupt::Interrupt;
 use piref::logprob;
-use piref::model::{Decoder, Keep};
+use piref::model::{Decoder, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::table::{MANIFEST, Manifest, ReferenceTable, TokenLogps};
 use piref::train::{Event, StepMetrics};
@@ -82,6 +83,102 @@ fn resume_after_kill_matches_straight_run() {
     }
 }
 
+/// Files of a run but for the metrics, whose timing differs.
+fn timeless(run: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    files(run).into_iter().filter(|(name, _)| name != Path::new(train::METRICS)).collect()
+}
+
+#[test]
+fn interrupted_runs_end_as_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    stages::precompute(&stages::precompute_plan(&table));
+    let straight = stages::train_plan(&table, &folder.path().join("straight"));
+    stages::train(&straight);
+
+    let plan = train::Plan { out: folder.path().join("interrupted"), ..straight.clone() };
+    for step in [1, 2, 3, 5] {
+        let at = stages::train_until(&plan, step);
+        assert_eq!((at.step, at.n_steps), (step, 6));
+        assert_eq!(at.checkpoint, Some(plan.out.join(format!("train/checkpoints/step-{step}"))));
+        assert!(!plan.out.join("policy").exists());
+    }
+    let summary = stages::train(&plan);
+    assert_eq!((summary.n_resumed, summary.n_steps), (5, 6));
+    assert_eq!(metrics(&straight.out), metrics(&plan.out));
+    assert!(timeless(&straight.out) == timeless(&plan.out), "the runs differ: {:?}", names(&plan.out));
+}
+
+fn names(folder: &Path) -> Vec<std::path::PathBuf> {
+    files(folder).into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_before_its_first_step_has_made_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    stages::precompute(&stages::precompute_plan(&table));
+    let plan = stages::train_plan(&table, &folder.path().join("run"));
+    let interrupt = Interrupt::default();
+    interrupt.set();
+    let outcome = train::run(&plan, &interrupt, &mut |_| {}).unwrap();
+    assert!(matches!(outcome, train::Outcome::Interrupted(train::Interruption { step: 0, checkpoint: None, .. })));
+    assert_eq!(stages::train(&plan).n_resumed, 0);
+}
+
+/// Between two micro-batches the step is given up: what is saved is the step before it.
+#[test]
+fn a_step_that_is_given_up_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    stages::precompute(&stages::precompute_plan(&table));
+    let mut straight = stages::train_plan(&table, &folder.path().join("straight"));
+    straight.max_tokens = NonZeroUsize::new(64).unwrap();
+    stages::train(&straight);
+    let plan = train::Plan { out: folder.path().join("run"), ..straight.clone() };
+
+    let interrupt = Interrupt::default();
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Some moment of the run, which is another each time: the result may not depend on it.
+            while !plan.out.join(train::METRICS).exists() {
+                std::thread::yield_now();
+            }
+            interrupt.set();
+        });
+        train::run(&plan, &interrupt, &mut |_| {}).unwrap()
+    });
+    if let train::Outcome::Interrupted(at) = outcome {
+        assert!(at.step < 6);
+        assert_eq!(metrics(&plan.out).len() as u64, at.step);
+        stages::train(&plan);
+    }
+    assert_eq!(metrics(&straight.out), metrics(&plan.out));
+    assert!(timeless(&straight.out) == timeless(&plan.out), "the runs differ: {:?}", names(&plan.out));
+}
+
+/// As kills in the midst of a replacement leave it: the policy gone or half there, a checkpoint half written.
+#[test]
+fn a_finished_run_writes_its_policy_again_and_clears_what_kills_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    stages::precompute(&stages::precompute_plan(&table));
+    let plan = stages::train_plan(&table, &folder.path().join("run"));
+    stages::train(&plan);
+    let want = files(&plan.out);
+
+    fs::rename(plan.out.join("policy"), plan.out.join(".policy.removed")).unwrap();
+    fs::create_dir(plan.out.join(".policy.partial")).unwrap();
+    fs::create_dir_all(plan.out.join("train/checkpoints/.step-9.partial")).unwrap();
+    fs::write(plan.out.join("train/.piref.lock"), "process 1\n").unwrap();
+    let summary = stages::train(&plan);
+    assert_eq!((summary.n_resumed, summary.last), (6, None));
+    assert!(files(&plan.out) == want, "the run differs: {:?}", names(&plan.out));
+    let mut entries: Vec<_> = fs::read_dir(&plan.out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    entries.sort();
+    assert_eq!(entries, ["policy", "train"]);
+}
+
 #[test]
 fn a_changed_setting_is_not_resumed() {
     let folder = tempfile::tempdir().unwrap();
@@ -90,7 +187,7 @@ fn a_changed_setting_is_not_resumed() {
     let plan = stages::train_plan(&table, &folder.path().join("run"));
     stages::train(&plan);
     let changed = train::Plan { learning_rate: 2e-3, ..plan };
-    let error = train::run(&changed, &mut |_| {}).unwrap_err().to_string();
+    let error = train::run(&changed, &Interrupt::default(), &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("`learning_rate` was `0.001`, now it is `0.002`"), "{error}");
     stages::train(&train::Plan { start: train::Start::Fresh, ..changed });
 }
@@ -103,7 +200,7 @@ fn the_token_budget_changes_neither_stage() {
         let mut plan = stages::precompute_plan(&folder.path().join(name));
         plan.max_tokens = NonZeroUsize::new(max_tokens).unwrap();
         stages::precompute(&plan);
-        let pairs = ReferenceTable::open(&plan.out).unwrap().load_pairs(None, TokenLogps::Skip).unwrap();
+        let pairs = ReferenceTable::open(&plan.out).unwrap().load_pairs(TokenLogps::Skip, folder.path()).unwrap();
         tables.push(pairs.iter().flat_map(|pair| [pair.ref_chosen_logps, pair.ref_rejected_logps]).collect::<Vec<_>>());
     }
     assert_eq!(tables[0], tables[1], "log-probs of the table");
@@ -128,22 +225,24 @@ fn the_token_budget_changes_neither_stage() {
 /// stages, and the loss is ln 2.
 #[test]
 fn a_run_that_starts_at_its_reference_has_margin_zero() {
-    let folder = tempfile::tempdir().unwrap();
-    let table = folder.path().join("table");
-    stages::precompute(&stages::precompute_plan(&table));
-    let mut plan = stages::train_plan(&table, &folder.path().join("run"));
-    plan.max_tokens = NonZeroUsize::new(1).unwrap();
-    let mut checked = None;
-    train::run(&plan, &mut |event| {
-        if let Event::Checked { n_pairs, max_delta, .. } = event {
-            checked = Some((n_pairs, max_delta));
-        }
-    })
-    .unwrap();
-    assert_eq!(checked, Some((8, 0.0)));
-    let first = &metrics(&plan.out)[0];
-    assert_eq!((first.rewards_margins, first.displacement, first.learning_rate), (0.0, 0.0, 0.0));
-    assert_close!([first.loss], [std::f64::consts::LN_2], abs = 1e-15);
+    for dtype in [ScoringDtype::F32, ScoringDtype::Bf16] {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("table");
+        stages::precompute(&precompute::Plan { dtype, ..stages::precompute_plan(&table) });
+        let mut plan = stages::train_plan(&table, &folder.path().join("run"));
+        (plan.dtype, plan.max_tokens) = (dtype, NonZeroUsize::new(1).unwrap());
+        let mut checked = None;
+        train::run(&plan, &Interrupt::default(), &mut |event| {
+            if let Event::Checked { n_pairs, max_delta, .. } = event {
+                checked = Some((n_pairs, max_delta));
+            }
+        })
+        .unwrap();
+        assert_eq!(checked, Some((8, 0.0)), "{dtype}");
+        let first = &metrics(&plan.out)[0];
+        assert_eq!((first.rewards_margins, first.displacement, first.learning_rate), (0.0, 0.0, 0.0), "{dtype}");
+        assert_close!([first.loss], [std::f64::consts::LN_2], abs = 1e-15);
+    }
 }
 
 /// A pair as numbers of tokens: prompt, chosen, rejected.
@@ -164,15 +263,17 @@ fn on_threads<R: Send>(n_threads: usize, f: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap().install(f)
 }
 
-/// Bit for bit, in every decoder family: alone, among others, last, with one completion only, on 1, 2 and 3 threads.
+/// Bit for bit, in every decoder family and precision: alone, among others, last, with one completion only, on 1, 2 and 3 threads.
 #[test]
 fn a_pair_scores_the_same_in_any_company() {
     let folders = fs::read_dir("fixtures/architectures").unwrap().map(|entry| entry.unwrap().path());
     let models: Vec<_> = folders.filter(|path| path.is_dir()).chain(["fixtures/tiny".into()]).collect();
     assert!(models.len() > 5, "{models:?}");
-    for folder in models {
-        let name = folder.display().to_string();
-        let model = Decoder::load(&ModelSource::resolve(&name).unwrap(), &Device::Cpu).unwrap();
+    let dtypes = [ScoringDtype::F32, ScoringDtype::Bf16];
+    for (folder, dtype) in models.iter().flat_map(|folder| dtypes.map(|dtype| (folder, dtype))) {
+        let source = ModelSource::resolve(folder.to_str().unwrap()).unwrap();
+        let model = Decoder::load(&source, &Device::Cpu).unwrap().with_dtype(dtype);
+        let name = format!("{}, {dtype}", folder.display());
         let size = u32::try_from(model.config().vocab_size).unwrap();
         let ids: Vec<u32> = (0..600).map(|i: u32| (i * i * 7 + i * 31) % size).collect();
         let pairs: Vec<Group<'_>> = LENGTHS

@@ -2,13 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")]
 
 mod cli;
+mod fuzz;
 mod golden;
 mod hostile;
+mod interruption;
 mod invariance;
 mod kills;
 mod pipelines;
+mod provenance;
+mod references;
 mod reuse;
+mod scale;
 mod schemas;
 mod sql;
 mod support;
 mod tidy;
+mod verify;

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&str] = &[
     "error",
     "digest",
+    "guard",
     "io",
+    "spool",
     "interrupt",
+    "parquet_check",
     "model_source",
     "data",
     "tokenize",
@@ -25,6 +28,8 @@ const LAYERS: &[&str] = &[
     "interchange",
     "train",
     "bench",
+    "verify",
+    "inspect",
     "query",
     "pipeline",
     "cli",
@@ -35,9 +40,9 @@ const NARROW: &[(&str, &[&str])] = &[
     // Arithmetic on four numbers: no files, no tensors.
     ("loss", &["error"]),
     // What was scored, not what scored it.
-    ("table", &["error", "digest", "io", "data"]),
+    ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
     // Neither model nor training.
-    ("query", &["error", "digest", "io", "data", "table"]),
+    ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -29,12 +29,11 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     let in_model = |source| BenchError::Model { model: plan.model.clone(), source };
     let source = ModelSource::resolve(&plan.model)?;
     let pairs = pairs::read(plan, &source)?;
-    let mut model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?;
+    let mut model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?.with_dtype(plan.dtype);
     let n_threads = rayon::current_num_threads();
 
     observe(Event::Product);
-    let product =
-        product_rate(plan.n_repeats.get()).map_err(ModelError::tensor("measuring a product")).map_err(in_model)?;
+    let product = product_rate(plan).map_err(ModelError::tensor("measuring a product")).map_err(in_model)?;
     let flops = counted(plan, &model, &pairs).map_err(in_model)?;
     let stage = |flops: Flops, seconds: f64| Stage {
         seconds,
@@ -68,7 +67,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     let (seconds, ()) = median(plan, || steps(plan, &mut model, &mut optimizer, &reference)).map_err(in_model)?;
 
     Ok(Report {
-        kernel: logprob::kernel().to_owned(),
+        kernel: logprob::kernel(plan.dtype).to_owned(),
         architecture: model.config().architecture.to_string(),
         n_parameters: model.params().n_parameters(),
         n_threads,
@@ -98,14 +97,14 @@ fn median<T>(plan: &Plan, mut work: impl FnMut() -> Result<T, ModelError>) -> Re
 }
 
 /// Operations a second of a large product: the best of several.
-fn product_rate(n_repeats: usize) -> candle_core::Result<f64> {
+fn product_rate(plan: &Plan) -> candle_core::Result<f64> {
     let (rows, inputs, outputs) = PRODUCT;
     let x = Tensor::randn(0_f32, 1.0, (rows, inputs), &Device::Cpu)?;
     let weight = Tensor::randn(0_f32, 1.0, (outputs, inputs), &Device::Cpu)?;
     let mut best = 0.0_f64;
-    for _ in 0..=2 * n_repeats {
+    for _ in 0..=2 * plan.n_repeats.get() {
         let started = Instant::now();
-        linear::forward(&x, &weight, None)?;
+        linear::forward(&x, &weight, None, plan.dtype.precision())?;
         best = best.max(2.0 * (rows * inputs * outputs) as f64 / started.elapsed().as_secs_f64());
     }
     Ok(best)

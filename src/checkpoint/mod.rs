@@ -1,110 +1,33 @@
 //! A training run on disk: parameters, optimiser moments, and where in the data the run stands.
 //!
 //! Invariant: a folder `step-N` is complete. It is written beside its name, synced and renamed, and it holds all that
-//! decides the rest of the run, so a resumed run goes on to the same bits.
+//! decides the rest of the run, so a resumed run goes on to the same bits. What is loaded is what was saved, by digest.
 //!
 //! ```text
 //! checkpoints/step-40/
 //!   weights.safetensors      parameters, f32, Hugging Face names
 //!   moments.safetensors      first.<name>, second.<name>
-//!   state.json               step, tokens seen, and what the run was told (its trajectory)
+//!   state.json               step, tokens seen, what the run was told (its trajectory), digests of the other two
 //! ```
+
+mod error;
+mod tensor_file;
 
 use std::path::{Path, PathBuf};
 
-use candle_core::safetensors::Load;
-use candle_core::{Device, Tensor};
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Hint;
-use crate::io::{self, IoError};
-use crate::model::{ModelError, Params, write_safetensors};
+pub use error::CheckpointError;
+
+use crate::digest::Digest;
+use crate::io;
+use crate::model::{Params, write_safetensors};
 use crate::optim::{AdamW, AdamWParams, Moments};
+use tensor_file::TensorFile;
 
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 const STATE: &str = "state.json";
-
-/// What is wrong with a checkpoint.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// The run was told something else when the checkpoint was made.
-    #[error("checkpoint `{}` belongs to another run: `{key}` was {found}, now it is {expected}", path.display())]
-    OtherRun {
-        /// The checkpoint.
-        path: PathBuf,
-        /// First setting that differs.
-        key: String,
-        /// Its value now.
-        expected: String,
-        /// Its value then.
-        found: String,
-    },
-    /// A damaged tensor file.
-    #[error("checkpoint file `{}` is damaged", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says.
-        #[source]
-        source: safetensors::SafeTensorError,
-    },
-    /// A damaged state file.
-    #[error("checkpoint file `{}` is damaged", path.display())]
-    State {
-        /// The file.
-        path: PathBuf,
-        /// Line and column.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A tensor of another shape than the model's.
-    #[error("checkpoint file `{}`, tensor `{name}`: expected shape {expected:?}, found {found:?}", path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The model's.
-        expected: Vec<usize>,
-        /// The file's.
-        found: Vec<usize>,
-    },
-    /// A tensor could not be made.
-    #[error("cannot load checkpoint file `{}`", path.display())]
-    Tensor {
-        /// The file.
-        path: PathBuf,
-        /// What candle says.
-        #[source]
-        source: candle_core::Error,
-    },
-    /// Tensors could not be written.
-    #[error(transparent)]
-    Write(#[from] ModelError),
-    /// A file of the checkpoint.
-    #[error(transparent)]
-    Io(#[from] IoError),
-}
-
-impl Hint for CheckpointError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::OtherRun { .. } => {
-                Some("`--fresh` starts again and deletes the old run's checkpoints; another `--out` keeps both".into())
-            }
-            Self::Damaged { path, .. } | Self::State { path, .. } | Self::Shape { path, .. } => {
-                let folder = path.parent().unwrap_or(path);
-                Some(format!("delete `{}` to go on from the checkpoint before it", folder.display()))
-            }
-            Self::Tensor { .. } => None,
-            Self::Write(error) => error.hint(),
-            Self::Io(error) => error.hint(),
-        }
-    }
-}
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,56 +40,175 @@ pub struct State {
     pub trajectory: serde_json::Map<String, serde_json::Value>,
 }
 
+/// Why a checkpoint is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occasion {
+    /// The plan asks for one at this step.
+    Planned,
+    /// The run was interrupted; the checkpoint is deleted when a later one is there.
+    Interrupted,
+}
+
+/// `state.json`, but for the digest of it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// Version of piref that wrote it.
+    crate_version: String,
+    occasion: Occasion,
+    #[serde(flatten)]
+    state: State,
+    weights_digest: Digest,
+    moments_digest: Digest,
+}
+
+impl Record {
+    fn digest(&self) -> serde_json::Result<Digest> {
+        Ok(Digest::of(&serde_json::to_vec(self)?))
+    }
+}
+
+/// `state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Sealed {
+    #[serde(flatten)]
+    record: Record,
+    /// Of the record, as JSON without blanks.
+    digest: Digest,
+}
+
 /// A complete checkpoint that was found on disk.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    /// Where the run stood.
-    pub state: State,
+    record: Record,
 }
 
-/// Writes a checkpoint `step-N` into `folder`, complete or not at all.
+/// What a checkpoint is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot<'a> {
+    /// The parameters.
+    pub params: &'a Params,
+    /// The optimiser, whose moments are those of the parameters.
+    pub optimizer: &'a AdamW,
+    /// Where the run stands.
+    pub state: &'a State,
+    /// Why it is written.
+    pub occasion: Occasion,
+}
+
+/// Writes a checkpoint `step-N` into `folder`, complete or not at all, and deletes those it supersedes: what an
+/// interrupted run left at an earlier step.
 ///
 /// # Errors
-/// If the disk refuses; the checkpoints before it are not touched.
-pub fn save(folder: &Path, params: &Params, optimizer: &AdamW, state: &State) -> Result<PathBuf, CheckpointError> {
+/// If the disk refuses; the checkpoints before it are not touched then.
+pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<PathBuf, CheckpointError> {
+    let Snapshot { params, optimizer, state, occasion } = *snapshot;
     let path = folder.join(format!("step-{}", state.step));
-    let partial = folder.join(format!(".step-{}.partial", state.step));
-    io::remove_dir(&partial)?;
-    io::create_dir(&partial)?;
-    write_safetensors(&partial.join(WEIGHTS), params.iter().map(|(_, name, tensor)| (name.to_owned(), tensor)), [])?;
-    let moments = params.iter().zip(optimizer.moments()).flat_map(|((_, name, _), moments)| {
-        [(format!("first.{name}"), &moments.first), (format!("second.{name}"), &moments.second)]
-    });
-    write_safetensors(&partial.join(MOMENTS), moments, [])?;
-    let state_path = partial.join(STATE);
-    let text = serde_json::to_vec_pretty(state)
-        .map_err(|source| CheckpointError::State { path: state_path.clone(), source })?;
-    io::write(&state_path, &text)?;
-    io::remove_dir(&path)?;
-    io::rename(&partial, &path)?;
+    io::write_dir(&path, |path| {
+        let (weights, moments, state_path) = (path.join(WEIGHTS), path.join(MOMENTS), path.join(STATE));
+        write_safetensors(&weights, params.iter().map(|(_, name, tensor)| (name.to_owned(), tensor)), [])?;
+        let named = params.iter().zip(optimizer.moments()).flat_map(|((_, name, _), moments)| {
+            [(format!("first.{name}"), &moments.first), (format!("second.{name}"), &moments.second)]
+        });
+        write_safetensors(&moments, named, [])?;
+        let in_state = |source| CheckpointError::State { path: state_path.clone(), source };
+        let record = Record {
+            crate_version: env!("CARGO_PKG_VERSION").into(),
+            occasion,
+            state: state.clone(),
+            weights_digest: Digest::of_large(&io::map(&weights)?),
+            moments_digest: Digest::of_large(&io::map(&moments)?),
+        };
+        let digest = record.digest().map_err(in_state)?;
+        let text = serde_json::to_vec_pretty(&Sealed { record, digest }).map_err(in_state)?;
+        Ok::<_, CheckpointError>(io::write(&state_path, &text)?)
+    })?;
+    tidy(folder)?;
     Ok(path)
 }
 
 /// The checkpoint of the most steps in `folder`, if there is any.
+///
+/// # Errors
+/// If its `state.json` is missing or damaged.
 pub fn newest(folder: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
+    steps(folder)?.pop().map(|(_, path)| Checkpoint::open(&path)).transpose()
+}
+
+/// Deletes what killed and interrupted runs left in `folder` and nobody needs: halves under hidden names, and
+/// checkpoints of an interruption that are not the newest.
+pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
     if !folder.is_dir() {
-        return Ok(None);
+        return Ok(());
     }
-    let step = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("step-")?.parse::<u64>().ok();
-    let Some(path) = io::list(folder)?.into_iter().filter(|path| step(path).is_some()).max_by_key(step) else {
-        return Ok(None);
-    };
-    let state_path = path.join(STATE);
-    let state = serde_json::from_slice(&io::read(&state_path)?)
-        .map_err(|source| CheckpointError::State { path: state_path, source })?;
-    Ok(Some(Checkpoint { path, state }))
+    for entry in io::list(folder)? {
+        if entry.is_dir() && entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            io::remove_dir(&entry)?;
+        }
+    }
+    let mut older = steps(folder)?;
+    older.pop();
+    for (_, path) in older {
+        // One that cannot be read is not ours to judge: it may be looked at before it is deleted.
+        if read_record(&path).is_ok_and(|record| record.occasion == Occasion::Interrupted) {
+            io::remove_dir(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The checkpoints in `folder`, by step.
+fn steps(folder: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut found: Vec<_> =
+        io::list(folder)?.into_iter().filter_map(|path| step(&path).map(|step| (step, path))).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Number in a name like `step-40`.
+fn step(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
+fn read_record(checkpoint: &Path) -> Result<Record, CheckpointError> {
+    let path = checkpoint.join(STATE);
+    let bytes = io::read(&path).map_err(CheckpointError::read)?;
+    let in_state = |source| CheckpointError::State { path: path.clone(), source };
+    let Sealed { record, digest: expected } = serde_json::from_slice(&bytes).map_err(in_state)?;
+    match record.digest().map_err(in_state)? {
+        found if found == expected => Ok(record),
+        found => Err(CheckpointError::Digest { path, expected, found }),
+    }
 }
 
 impl Checkpoint {
+    /// Whether a folder has the name of a checkpoint; such a folder is complete.
+    pub fn is_one(path: &Path) -> bool {
+        step(path).is_some()
+    }
+
+    /// Opens the checkpoint in a folder; its tensors stay on disk.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        Ok(Self { path: path.to_owned(), record: read_record(path)? })
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the run stood.
+    pub fn state(&self) -> &State {
+        &self.record.state
+    }
+
+    /// Version of piref that wrote it.
+    pub fn crate_version(&self) -> &str {
+        &self.record.crate_version
     }
 
     /// Refuses to go on with a run that was told something else.
@@ -174,7 +216,7 @@ impl Checkpoint {
     /// # Errors
     /// Names the first setting that differs, then and now.
     pub fn check(&self, trajectory: &serde_json::Map<String, serde_json::Value>) -> Result<(), CheckpointError> {
-        let then = &self.state.trajectory;
+        let then = &self.record.state.trajectory;
         let key = trajectory.keys().chain(then.keys()).find(|key| trajectory.get(*key) != then.get(*key));
         let text =
             |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".into(), |value| format!("`{value}`"));
@@ -190,9 +232,12 @@ impl Checkpoint {
     }
 
     /// Puts the weights into `params` and returns the optimiser as it was.
+    ///
+    /// # Errors
+    /// If a file is not the one that was saved; `params` is as it was then.
     pub fn load(&self, params: &mut Params, constants: AdamWParams) -> Result<AdamW, CheckpointError> {
-        let weights = TensorFile::open(self.path.join(WEIGHTS))?;
-        let moments = TensorFile::open(self.path.join(MOMENTS))?;
+        let weights = TensorFile::open(self.path.join(WEIGHTS), self.record.weights_digest)?;
+        let moments = TensorFile::open(self.path.join(MOMENTS), self.record.moments_digest)?;
         let mut restored = Vec::with_capacity(params.len());
         let mut all_moments = Vec::with_capacity(params.len());
         for (_, name, tensor) in params.iter() {
@@ -204,33 +249,72 @@ impl Checkpoint {
             });
         }
         params.replace(restored);
-        Ok(AdamW::resume(constants, self.state.step, all_moments))
+        Ok(AdamW::resume(constants, self.record.state.step, all_moments))
     }
 }
 
-/// A mapped safetensors file.
-struct TensorFile {
-    path: PathBuf,
-    map: memmap2::Mmap,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Hint;
+    use candle_core::{Device, Tensor};
 
-impl TensorFile {
-    fn open(path: PathBuf) -> Result<Self, CheckpointError> {
-        Ok(Self { map: io::map(&path)?, path })
+    fn params() -> Params {
+        let mut params = Params::default();
+        params.push("w".into(), Tensor::new(&[1_f32, 2.0], &Device::Cpu).unwrap());
+        params
     }
 
-    fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor, CheckpointError> {
-        let damaged = |source| CheckpointError::Damaged { path: self.path.clone(), source };
-        let file = SafeTensors::deserialize(&self.map).map_err(damaged)?;
-        let view = file.tensor(name).map_err(damaged)?;
-        if view.shape() != shape {
-            return Err(CheckpointError::Shape {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                expected: shape.to_vec(),
-                found: view.shape().to_vec(),
-            });
+    fn save_at(folder: &Path, step: u64, occasion: Occasion) -> PathBuf {
+        let optimizer = AdamW::new(AdamWParams::default(), &params()).unwrap();
+        let state = State { step, n_tokens: 10 * step, trajectory: serde_json::Map::new() };
+        let snapshot = Snapshot { params: &params(), optimizer: &optimizer, state: &state, occasion };
+        save(folder, &snapshot).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        io::list(folder).unwrap().iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn what_an_interruption_left_goes_when_a_later_checkpoint_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        for (step, occasion) in [(2, Occasion::Planned), (3, Occasion::Interrupted), (9, Occasion::Interrupted)] {
+            save_at(folder.path(), step, occasion);
         }
-        view.load(device).map_err(|source| CheckpointError::Tensor { path: self.path.clone(), source })
+        assert_eq!(names(folder.path()), ["step-2", "step-9"]);
+        // As kills leave them.
+        io::create_dir(&folder.path().join(".step-10.partial")).unwrap();
+        io::create_dir(&folder.path().join(".step-3.removed")).unwrap();
+        save_at(folder.path(), 10, Occasion::Planned);
+        assert_eq!(names(folder.path()), ["step-10", "step-2"]);
+        assert_eq!(newest(folder.path()).unwrap().unwrap().state().step, 10);
+    }
+
+    /// Any byte of any file: the checkpoint is refused by name, with the way out.
+    #[test]
+    fn a_damaged_checkpoint_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let step = save_at(folder.path(), 1, Occasion::Planned);
+        let load =
+            || newest(folder.path()).and_then(|found| found.unwrap().load(&mut params(), AdamWParams::default()));
+        load().unwrap();
+        for name in [WEIGHTS, MOMENTS, STATE] {
+            let path = step.join(name);
+            let bytes = io::read(&path).unwrap();
+            let digits = (0..bytes.len()).filter(|&at| name != STATE || bytes[at].is_ascii_digit());
+            for at in digits {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1;
+                io::write(&path, &damaged).unwrap();
+                let error = load().err().unwrap_or_else(|| panic!("{name}, byte {at} passed"));
+                assert!(error.to_string().contains(name) && error.to_string().contains("damaged"), "{error}");
+                assert!(error.hint().unwrap().contains("step-1` to go on from the checkpoint before it"), "{error}");
+            }
+            io::remove(&path).unwrap();
+            assert!(load().unwrap_err().hint().unwrap().contains("delete `"), "{name}");
+            io::write(&path, &bytes).unwrap();
+        }
+        load().unwrap();
     }
 }

@@ -8,6 +8,7 @@ use crate::bench::BenchError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::error::Hint;
+use crate::inspect::InspectError;
 use crate::interchange::InterchangeError;
 use crate::io::IoError;
 use crate::model::ModelError;
@@ -18,6 +19,7 @@ use crate::query::QueryError;
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
 use crate::train::TrainError;
+use crate::verify::VerifyError;
 
 /// Exit code of wrong usage and wrong configuration.
 const USAGE: u8 = 2;
@@ -97,6 +99,8 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
         .or_else(|| hint_of::<BenchError>(cause))
+        .or_else(|| hint_of::<VerifyError>(cause))
+        .or_else(|| hint_of::<InspectError>(cause))
         .or_else(|| hint_of::<QueryError>(cause))
         .or_else(|| hint_of::<CheckpointError>(cause))
         .or_else(|| hint_of::<TableError>(cause))

@@ -5,15 +5,18 @@
 
 mod bench;
 mod completions;
+mod diff;
 mod env;
 mod export;
 mod failure;
 mod import;
+mod inspect;
 mod precompute;
 mod printer;
 mod progress;
 mod sql;
 mod train;
+mod verify;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -55,6 +58,9 @@ enum Command {
     Export(export::Args),
     Import(Box<import::Args>),
     Bench(Box<bench::Args>),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+    Diff(diff::Args),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -95,6 +101,9 @@ impl Cli {
             Command::Export(args) => export::run(&args, printer),
             Command::Import(args) => import::run(*args, printer),
             Command::Bench(args) => bench::run(*args, printer),
+            Command::Verify(args) => verify::run(args, printer),
+            Command::Inspect(args) => inspect::run(&args, printer),
+            Command::Diff(args) => diff::run(&args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }
@@ -147,6 +156,11 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
         Some(file) => Pipeline::load(file, flags),
         None => Pipeline::from_flags(flags),
     }
+}
+
+/// A difference of log-probs in few characters.
+fn nats(delta: f64) -> String {
+    if delta == 0.0 { "0".into() } else { format!("{delta:.1e}") }
 }
 
 /// Writes `value` to standard output as one JSON object.

@@ -35,7 +35,7 @@ impl Printer {
     /// Says one line on standard error in any case.
     pub fn error(&mut self, line: impl Display) {
         // Nobody is left to be told that standard error is gone.
-        let _ = writeln!(Self::talk(), "{line}");
+        let _ = writeln!(Self::talk(), "{}", printable(&line.to_string()));
     }
 
     /// Standard output.
@@ -61,6 +61,20 @@ impl Printer {
     fn talk() -> StderrLock<'static> {
         io::stderr().lock()
     }
+}
+
+/// A line of talk without what a file may have put into it to move the cursor, and of a length people read.
+fn printable(line: &str) -> String {
+    const LIMIT: usize = 4000;
+    let (kept, end) = match line.char_indices().nth(LIMIT) {
+        Some((end, _)) => (&line[..end], "…"),
+        None => (line, ""),
+    };
+    let is_harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let shown = |c: char| if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() };
+    let mut text: String = if kept.chars().all(is_harmless) { kept.into() } else { kept.chars().map(shown).collect() };
+    text.push_str(end);
+    text
 }
 
 /// Standard output, remembering whether its reader is gone.
@@ -90,5 +104,16 @@ impl Write for Data<'_> {
     fn flush(&mut self) -> io::Result<()> {
         let result = self.out.flush();
         self.watch(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_cannot_write_to_the_terminal() {
+        assert_eq!(printable("`a\u{1b}[2J\r`,\n\tb é"), "`a\\u{1b}[2J\\r`,\n\tb é");
+        assert_eq!(printable(&"é".repeat(5000)), "é".repeat(4000) + "…");
     }
 }

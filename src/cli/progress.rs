@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::printer::Data;
 use super::{Printer, Verbosity};
 
 /// Time between two lines where there is no bar.
@@ -66,6 +67,15 @@ impl<'a> Progress<'a> {
                 *said = Instant::now();
                 printer.note(line);
             }
+        }
+    }
+
+    /// Writes to standard output, the bar out of the way.
+    pub(crate) fn data<T>(&mut self, write: impl FnOnce(&mut Data<'_>) -> T) -> T {
+        let printer = &mut *self.printer;
+        match &self.shown {
+            Shown::Bar(bar) => bar.suspend(|| write(&mut printer.data())),
+            Shown::Silent | Shown::Lines { .. } => write(&mut printer.data()),
         }
     }
 

@@ -13,8 +13,9 @@ use crate::query::{self, Format, Session};
 
 /// Query log-prob tables, metrics and data files with SQL.
 ///
-/// A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; a run folder, or the pipeline file
-/// it came from, adds `metrics`; a data file has the name of the file.
+/// A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; what further references say of its
+/// pairs is `pairs_NAME`, and `by_reference` has them side by side. A run folder, or the pipeline file it came from, adds
+/// `metrics`; a data file has the name of the file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Log-prob tables, run folders, pipeline files (`.toml`) or data files.

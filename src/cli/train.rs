@@ -8,14 +8,16 @@ use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
 use super::{OutputFormat, Printer, print_json};
+use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
-use crate::train::{self, Event, Start, StepMetrics, Summary};
+use crate::train::{self, Event, Interruption, Outcome, Start, StepMetrics, Summary};
 
 /// Optimise a policy from the log-prob table; the reference model is not loaded.
 ///
 /// From a pipeline file the table is `runs/<name>/reference` and the run goes to `runs/<name>`. A run that was
-/// interrupted goes on from its newest checkpoint.
+/// interrupted (Ctrl-C ends it at a checkpoint, with exit code 130) or killed goes on from its newest checkpoint when
+/// the same command is run again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key.
@@ -37,11 +39,16 @@ pub(crate) struct Args {
     #[command(flatten)]
     train: TrainSettings,
 
+    /// Train although the table's reference is another model than the policy starts from: on from an earlier policy, or
+    /// against another model's log-probs. The tokenizer has to be the table's in any case.
+    #[arg(id = "allows_other_reference", long = "allow-other-reference")]
+    allow_other_reference: bool,
+
     /// Take the pairs in the order of the table.
     #[arg(long)]
     no_shuffle: bool,
 
-    /// Delete the checkpoints and the metrics of an earlier run, and start again.
+    /// Delete the checkpoints, the metrics and the policy of an earlier run, and start again.
     #[arg(long)]
     fresh: bool,
 
@@ -55,6 +62,9 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     if args.no_shuffle {
         flags.train.shuffle = Some(false);
     }
+    if args.allow_other_reference {
+        flags.train.allow_other_reference = Some(true);
+    }
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
     let plan = pipeline
         .train_plan(args.table.as_deref(), args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
@@ -67,12 +77,22 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.model).with_context(failed)?;
 
-    let summary = {
+    let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
+    let outcome = {
         let mut progress = Progress::new(printer);
-        train::run(&plan, &mut |event| show(&event, &mut progress)).with_context(failed)?
+        train::run(&plan, &interrupt, &mut |event| show(&event, &mut progress)).with_context(failed)?
+    };
+    pipeline.record(Stage::Train, &plan.out)?;
+    let summary = match outcome {
+        Outcome::Finished(summary) => *summary,
+        Outcome::Interrupted(interruption) => {
+            for line in interrupted_lines(&interruption) {
+                printer.error(line);
+            }
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        }
     };
 
-    pipeline.record(Stage::Train, &plan.out)?;
     for line in lines(&summary) {
         printer.note(line);
     }
@@ -112,6 +132,14 @@ fn step_line(metrics: &StepMetrics, n_steps: u64) -> String {
         "step {}/{n_steps}: loss {:.4}, rewards/accuracies {:.2}, rewards/margins {:.4}, grad_norm {:.3}",
         metrics.step, metrics.loss, metrics.rewards_accuracies, metrics.rewards_margins, metrics.grad_norm
     )
+}
+
+fn interrupted_lines(interruption: &Interruption) -> Vec<String> {
+    let Interruption { step, n_steps, checkpoint } = interruption;
+    let mut lines = vec![format!("interrupted after step {step} of {n_steps}")];
+    lines.extend(checkpoint.as_ref().map(|path| format!("checkpoint: {}", path.display())));
+    lines.push(format!("to go on: {}", super::resume_command()));
+    lines
 }
 
 fn lines(summary: &Summary) -> Vec<String> {

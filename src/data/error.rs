@@ -35,6 +35,14 @@ pub enum DataError {
         #[source]
         source: serde_json::Error,
     },
+    /// A list of files that names one outside of its folder.
+    #[error("`{}` names `{found}`, expected the name of a file or folder beside it", path.display())]
+    Outside {
+        /// The JSON file.
+        path: PathBuf,
+        /// What it names.
+        found: String,
+    },
     /// The extension is none that is read.
     #[error("cannot tell what `{}` holds: expected a name ending in one of {expected}", path.display())]
     Extension {

@@ -1,6 +1,6 @@
 //! The data files of a folder, and what names say of a split.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -18,12 +18,16 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     }
     let (state, splits) = (path.join("state.json"), path.join("dataset_dict.json"));
     let found = if state.is_file() {
-        let state: State = read_json(&state)?;
-        state.data_files.into_iter().map(|file| path.join(file.filename)).collect()
+        listed(&state, path)?
     } else if splits.is_file() {
-        let splits: Splits = read_json(&splits)?;
-        let folders = splits.splits.into_iter().map(|split| files(&path.join(split)));
-        folders.collect::<Result<Vec<_>, _>>()?.concat()
+        let Splits { splits: names } = read_json(&splits)?;
+        let mut found = Vec::new();
+        for name in names {
+            // A split has files and no splits: a folder that names itself leads nowhere.
+            let folder = inside(&splits, path, &name)?;
+            found.extend(listed(&folder.join("state.json"), &folder)?);
+        }
+        found
     } else {
         let mut found = io::list(path)?;
         found.retain(|path| path.is_file() && container::is_readable(path));
@@ -33,6 +37,21 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
         return Err(DataError::EmptyFolder { path: path.to_owned(), expected: container::EXTENSIONS });
     }
     Ok(found)
+}
+
+/// The files that a `state.json` lists.
+fn listed(state: &Path, folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let State { data_files } = read_json(state)?;
+    data_files.iter().map(|file| inside(state, folder, &file.filename)).collect()
+}
+
+/// A name that `list` gives, in its folder: a data set somebody sent does not get to name other files of ours.
+fn inside(list: &Path, folder: &Path, name: &str) -> Result<PathBuf, DataError> {
+    let mut parts = Path::new(name).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(part)), None) if part == name => Ok(folder.join(name)),
+        _ => Err(DataError::Outside { path: list.to_owned(), found: name.to_owned() }),
+    }
 }
 
 /// The split that a file name tells, or else the folder it is in; empty if neither does.
@@ -69,7 +88,7 @@ struct Splits {
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, DataError> {
-    let text = io::read_text(path)?;
+    let text = io::read_text_up_to(path, io::SETTINGS_BYTES)?;
     serde_json::from_str(&text).map_err(|source| DataError::SaveToDisk { path: path.to_owned(), source })
 }
 
@@ -109,6 +128,34 @@ mod tests {
 
         io::write(&root.join("dataset_dict.json"), b"{}").unwrap();
         assert!(matches!(files(root), Err(DataError::SaveToDisk { .. })));
+    }
+
+    #[test]
+    fn a_saved_data_set_names_nothing_but_what_is_in_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for split in [".", "..", "a/b", "/tmp", ""] {
+            let splits = serde_json::json!({"splits": [split]}).to_string();
+            io::write(&root.join("dataset_dict.json"), splits.as_bytes()).unwrap();
+            assert!(matches!(files(root), Err(DataError::Outside { found, .. }) if found == split), "{split}");
+        }
+        for file in ["../a.arrow", "/etc/passwd", "a/../b.arrow"] {
+            let state = serde_json::json!({"_data_files": [{"filename": file}]}).to_string();
+            io::write(&root.join("state.json"), state.as_bytes()).unwrap();
+            assert!(matches!(files(root), Err(DataError::Outside { found, .. }) if found == file), "{file}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn splits_that_lead_back_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        io::write(&root.join("dataset_dict.json"), br#"{"splits": ["a", "b"]}"#).unwrap();
+        for name in ["a", "b"] {
+            std::os::unix::fs::symlink(root, root.join(name)).unwrap();
+        }
+        assert!(matches!(files(root), Err(DataError::Io(io::IoError::Missing { .. }))));
     }
 
     #[test]

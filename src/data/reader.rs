@@ -1,6 +1,6 @@
 //! A data file as pairs and rejects, row by row.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +18,10 @@ const SAMPLE_ROWS: usize = 32;
 const SAMPLE_TRIED: usize = 1024;
 
 /// Bytes after which no further row is taken into the sample.
-const SAMPLE_BYTES: usize = 64 << 20;
+const SAMPLE_BYTES: usize = 16 << 20;
+
+/// Different columns that the rows of a file have beside those of the pair: each becomes a column of a table.
+const MAX_COLUMNS: usize = 4096;
 
 /// One row of a data file.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +38,8 @@ pub struct PairReader {
     source: Arc<Source>,
     layout: Layout,
     columns: Vec<String>,
+    /// Every other column that a row has had.
+    extra_columns: HashSet<String>,
     /// Rows read to tell the format.
     sample: VecDeque<RawRow>,
     rows: RawRows,
@@ -85,7 +90,7 @@ pub fn open(path: &Path, map: &ColumnMap) -> Result<PairReader, DataError> {
     let layout = detect::detect(path, map, &readable)?;
     let columns = detect::columns(&readable);
     let source = Arc::new(Source::of(path));
-    Ok(PairReader { source, layout, columns, sample, rows })
+    Ok(PairReader { source, layout, columns, extra_columns: HashSet::new(), sample, rows })
 }
 
 /// A reason may quote names from the row, which may be of any length.
@@ -131,9 +136,10 @@ impl PairReader {
         &self.source
     }
 
-    fn row(&self, raw: RawRow) -> Row {
+    fn row(&mut self, raw: RawRow) -> Row {
         let source = Arc::clone(&self.source);
-        match raw.object.and_then(|object| convert(&self.layout, object)) {
+        let pair = raw.object.and_then(|object| convert(&self.layout, object));
+        match pair.and_then(|(text, extra)| self.with_known_columns(&extra).map(|()| (text, extra))) {
             Ok((text, extra)) => {
                 let (id, row_idx, line) = (PairId::of(&text), raw.row_idx, raw.line);
                 Row::Pair(PreferencePair { id, text, source, row_idx, line, extra })
@@ -143,6 +149,24 @@ impl PairReader {
                 Row::Reject(Reject { source, row_idx: raw.row_idx, line: raw.line, reason })
             }
         }
+    }
+}
+
+impl PairReader {
+    /// Notes the other columns of a row; an error where they would be too many.
+    fn with_known_columns(&mut self, extra: &Map<String, Value>) -> Result<(), String> {
+        let mut new = extra.keys().filter(|name| !self.extra_columns.contains(*name)).peekable();
+        if let Some(first) = new.peek().copied() {
+            let new: Vec<String> = new.cloned().collect();
+            if self.extra_columns.len() + new.len() > MAX_COLUMNS {
+                return Err(format!(
+                    "column `{first}` is new: the rows before have {} others",
+                    self.extra_columns.len()
+                ));
+            }
+            self.extra_columns.extend(new);
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,35 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Message, PairText};
+use super::{Message, PairText, PreferencePair};
+
+impl PreferencePair {
+    /// Bytes of its texts and of its other columns, about: what it takes in memory is a small multiple.
+    pub fn n_bytes(&self) -> usize {
+        let text = match &self.text {
+            PairText::Plain { prompt, chosen, rejected } => prompt.len() + chosen.len() + rejected.len(),
+            PairText::Messages { prompt, chosen, rejected, tools } => {
+                let turns = prompt.iter().chain(chosen).chain(rejected);
+                let turn = |turn: &Message| turn.role.len() + turn.content.len() + members_bytes(&turn.extra);
+                turns.map(turn).sum::<usize>() + tools.as_ref().map_or(0, value_bytes)
+            }
+        };
+        text + members_bytes(&self.extra)
+    }
+}
+
+fn members_bytes(members: &Map<String, Value>) -> usize {
+    members.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(value_bytes).sum::<usize>() + items.len(),
+        Value::Object(members) => members_bytes(members),
+        Value::Null | Value::Bool(_) | Value::Number(_) => size_of::<Value>(),
+    }
+}
 
 impl PairText {
     /// What the author wrote as the prompt: a plain prompt and a single user turn as they are, other conversations as

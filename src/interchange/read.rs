@@ -90,7 +90,7 @@ struct ForeignFile {
 /// What its rows are besides log-probs.
 enum ForeignRows {
     /// Text pairs, perhaps with token ids beside them.
-    Pairs(PairReader),
+    Pairs(Box<PairReader>),
     /// Token ids alone.
     Ids { rows: data::ObjectRows, source: Arc<Source> },
 }
@@ -109,9 +109,9 @@ impl ForeignFile {
         })?;
         let (format, rows) = match text {
             Ok(reader) if layout.has_ids() => {
-                (format!("{} with token ids", reader.format()), ForeignRows::Pairs(reader))
+                (format!("{} with token ids", reader.format()), ForeignRows::Pairs(Box::new(reader)))
             }
-            Ok(reader) => (reader.format().to_string(), ForeignRows::Pairs(reader)),
+            Ok(reader) => (reader.format().to_string(), ForeignRows::Pairs(Box::new(reader))),
             Err(_) if layout.has_ids() => {
                 let rows = ForeignRows::Ids { rows: data::open_objects(path)?, source: Arc::new(Source::of(path)) };
                 ("token ids without text".to_owned(), rows)
@@ -153,7 +153,7 @@ impl Sink<'_> {
         let mut pending = Pending { path, layout: file.layout, chunk: Vec::new(), n_rows: 0, n_apart: [0; 2] };
         match file.rows {
             ForeignRows::Pairs(reader) => {
-                for row in reader {
+                for row in *reader {
                     if self.is_full(&pending) {
                         break;
                     }

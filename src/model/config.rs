@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Layers of a decoder at most; the deepest published ones have some hundreds.
+pub(super) const MAX_LAYERS: usize = 4096;
+
 /// A family of checkpoints the decoder implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {

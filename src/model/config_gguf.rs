@@ -2,8 +2,8 @@
 
 use candle_core::quantized::gguf_file::Value;
 
-use super::config::{Architecture, DecoderConfig, Rope, RopeScaling};
-use super::error::ModelError;
+use super::config::{Architecture, DecoderConfig, MAX_LAYERS, Rope, RopeScaling};
+use super::error::{ModelError, shown};
 use crate::model_source::Gguf;
 
 /// Reads the configuration of a GGUF file.
@@ -29,6 +29,9 @@ pub(super) fn read(gguf: &Gguf) -> Result<DecoderConfig, ModelError> {
     let n_heads = metadata.count(&key("attention.head_count"))?;
     let hidden_size = metadata.count(&key("embedding_length"))?;
     let n_layers = metadata.count(&key("block_count"))?;
+    if n_layers > MAX_LAYERS {
+        return Err(metadata.wrong(&key("block_count"), &format!("at most {MAX_LAYERS} layers")));
+    }
     let head_dim = match metadata.optional_count(&key("attention.key_length"))? {
         Some(head_dim) => head_dim,
         None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
@@ -73,15 +76,16 @@ pub(super) fn read(gguf: &Gguf) -> Result<DecoderConfig, ModelError> {
 fn rope(metadata: &Metadata<'_>, name: &str, head_dim: usize) -> Result<Rope, ModelError> {
     let theta = metadata.optional_number(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0);
     if metadata.gguf.content.tensor_infos.contains_key("rope_freqs.weight") {
-        let factors = super::weights_gguf::numbers(metadata.gguf, "rope_freqs.weight")?;
-        if factors.len() != head_dim / 2 {
+        let found = tensor_shape(metadata.gguf, "rope_freqs.weight")?;
+        if found != [head_dim / 2] {
             return Err(ModelError::TensorShape {
                 path: metadata.gguf.path.clone(),
                 name: "rope_freqs.weight".into(),
                 expected: vec![head_dim / 2],
-                found: vec![factors.len()],
+                found: found.to_vec(),
             });
         }
+        let factors = super::weights_gguf::numbers(metadata.gguf, "rope_freqs.weight")?;
         return Ok(Rope { theta, scaling: RopeScaling::PerFrequency { factors } });
     }
     let type_key = format!("{name}.rope.scaling.type");
@@ -123,7 +127,7 @@ impl<'a> Metadata<'a> {
             path: self.gguf.path.clone(),
             key: key.to_owned(),
             expected: expected.to_owned(),
-            found: self.get(key).map_or_else(String::new, |value| format!("{value:?}")),
+            found: self.get(key).map_or_else(String::new, |value| shown(format!("{value:?}"))),
         }
     }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::config::{Architecture, DecoderConfig, Rope, RopeScaling};
-use super::error::ModelError;
+use super::config::{Architecture, DecoderConfig, MAX_LAYERS, Rope, RopeScaling};
+use super::error::{ModelError, shown};
 use crate::io;
 
 /// Reads `config.json`.
@@ -13,7 +13,7 @@ use crate::io;
 /// # Errors
 /// Names the key, what the decoder can do and what the file says.
 pub(super) fn read(path: &Path) -> Result<DecoderConfig, ModelError> {
-    let text = io::read_text(path)?;
+    let text = io::read_text_up_to(path, io::SETTINGS_BYTES)?;
     let value = serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.to_owned(), source })?;
     parse(path, &value)
 }
@@ -27,6 +27,9 @@ fn parse(path: &Path, value: &Value) -> Result<DecoderConfig, ModelError> {
     let n_heads = fields.count("num_attention_heads")?;
     let hidden_size = fields.count("hidden_size")?;
     let n_layers = fields.count("num_hidden_layers")?;
+    if n_layers > MAX_LAYERS {
+        return Err(fields.wrong("num_hidden_layers", &format!("at most {MAX_LAYERS} layers")));
+    }
     let head_dim = match fields.optional_count("head_dim")? {
         Some(head_dim) => head_dim,
         None if hidden_size.is_multiple_of(n_heads) => hidden_size / n_heads,
@@ -186,7 +189,7 @@ impl Fields<'_> {
             path: self.path.to_owned(),
             key: self.name(key),
             expected: expected.to_owned(),
-            found: self.object.get(key).unwrap_or(&Value::Null).to_string(),
+            found: shown(self.object.get(key).unwrap_or(&Value::Null).to_string()),
         }
     }
 
@@ -292,6 +295,9 @@ mod tests {
         refused("num_key_value_heads", json!(3), "a divisor of 4");
         refused("hidden_size", json!(-1), "key `hidden_size`");
         refused("vocab_size", json!(null), "key `vocab_size` is missing");
+        refused("num_hidden_layers", json!(1_000_000_000), "expected at most 4096 layers, found `1000000000`");
+        refused("vocab_size", json!(u64::MAX), "expected a whole number up to 2^30");
+        refused("hidden_act", json!("x".repeat(1 << 20)), "xxx…`");
         refused("layer_types", json!(["full_attention"]), "a list of 2 layer types");
     }
 

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 
+use super::ScoringDtype;
 use super::config::DecoderConfig;
 use super::error::ModelError;
 use super::layer::{self, Context, Layer, LayerTape};
@@ -10,7 +11,7 @@ use super::weights::{self, Spec};
 use crate::batch::GroupBatch;
 use crate::model_source::ModelSource;
 use crate::ops::rope::Rotation;
-use crate::ops::{embedding, norm};
+use crate::ops::{Precision, embedding, norm};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const NORM: &str = "model.norm.weight";
@@ -18,7 +19,7 @@ const HEAD: &str = "lm_head.weight";
 const FORWARD: &str = "running the decoder forward";
 const BACKWARD: &str = "running the decoder backward";
 
-/// A decoder with its weights in `f32`.
+/// A decoder with its weights in `f32`; it computes in `f32` unless told otherwise.
 #[derive(Debug)]
 pub struct Decoder {
     config: DecoderConfig,
@@ -29,6 +30,7 @@ pub struct Decoder {
     head: ParamId,
     frequencies: Vec<f32>,
     device: Device,
+    precision: Precision,
 }
 
 /// Whether a forward pass keeps what a backward pass needs.
@@ -82,7 +84,18 @@ impl Decoder {
         let head = if config.tie_word_embeddings { embedding } else { id(HEAD)? };
         let norm = id(NORM)?;
         let frequencies = config.frequencies();
-        Ok(Self { config, params, embedding, layers, norm, head, frequencies, device: device.clone() })
+        let (device, precision) = (device.clone(), Precision::F32);
+        Ok(Self { config, params, embedding, layers, norm, head, frequencies, device, precision })
+    }
+
+    /// The same model, computing in another precision; its weights stay `f32`.
+    #[must_use]
+    pub fn with_dtype(self, dtype: ScoringDtype) -> Self {
+        Self { precision: dtype.precision(), ..self }
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What it is made of.
@@ -123,11 +136,20 @@ impl Decoder {
         self.run_forward(batch, keep).map_err(ModelError::tensor(FORWARD))
     }
 
+    fn context<'a>(&'a self, batch: &'a GroupBatch, rotation: &'a Rotation) -> Context<'a> {
+        Context {
+            config: &self.config,
+            params: &self.params,
+            rotation,
+            segments: &batch.segments,
+            precision: self.precision,
+        }
+    }
+
     fn run_forward(&self, batch: &GroupBatch, keep: Keep) -> CandleResult<Pass> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?; // (T)
         let rotation = Rotation::new(&batch.positions, &self.frequencies, &self.device)?;
-        let ctx =
-            Context { config: &self.config, params: &self.params, rotation: &rotation, segments: &batch.segments };
+        let ctx = self.context(batch, &rotation);
         let mut x = embedding::forward(self.params.get(self.embedding), &ids)?; // (T, D)
         let mut layers = Vec::new();
         for layer in &self.layers {
@@ -168,8 +190,7 @@ impl Decoder {
         d_hidden: &Tensor,
         gradients: &mut Gradients,
     ) -> CandleResult<()> {
-        let ctx =
-            Context { config: &self.config, params: &self.params, rotation: &tape.rotation, segments: &batch.segments };
+        let ctx = self.context(batch, &tape.rotation);
         let rows = tape.last.index_select(&tape.scored_rows, 0)?; // (N, D)
         let (d_rows, d_norm) = norm::backward(d_hidden, &rows, self.params.get(self.norm), self.config.rms_norm_eps)?;
         gradients.add(self.norm, d_norm)?;
@@ -181,6 +202,16 @@ impl Decoder {
         let table = self.params.get(self.embedding);
         gradients.update(self.embedding, table, |sum| embedding::backward_into(sum, &dx, &tape.ids))
     }
+}
+
+/// Name and shape of a parameter.
+pub type Shape = (String, Vec<usize>);
+
+/// What a model is made of, and name and shape of every parameter that asks for, without loading the weights.
+pub fn shapes(source: &ModelSource) -> Result<(DecoderConfig, Vec<Shape>), ModelError> {
+    let config = weights::config(source)?;
+    let shapes = specs(&config).into_iter().map(|spec| (spec.name, spec.shape)).collect();
+    Ok((config, shapes))
 }
 
 /// Names and shapes of all parameters, in their order.

@@ -83,6 +83,14 @@ pub enum ModelError {
         /// The architecture.
         architecture: String,
     },
+    /// A tensor that two shards hold.
+    #[error("`{}`: tensor `{name}` is in another shard as well", path.display())]
+    TensorTwice {
+        /// The shard it was found in last.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+    },
     /// A tensor of another shape than the configuration asks for.
     #[error("`{}`, tensor `{name}`: expected shape {expected:?}, found {found:?}", path.display())]
     TensorShape {
@@ -138,6 +146,16 @@ impl ModelError {
     pub(crate) fn tensor(doing: &'static str) -> impl FnOnce(candle_core::Error) -> Self {
         move |source| Self::Tensor { doing, source }
     }
+}
+
+/// A value a file gives, short enough for a message.
+pub(super) fn shown(mut text: String) -> String {
+    const LIMIT: usize = 200;
+    if text.len() > LIMIT {
+        text.truncate(text.floor_char_boundary(LIMIT));
+        text.push('…');
+    }
+    text
 }
 
 impl Hint for ModelError {

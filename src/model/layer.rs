@@ -7,7 +7,7 @@ use super::params::{Gradients, ParamId, Params};
 use super::weights::Spec;
 use crate::ops::attention::Attention;
 use crate::ops::rope::Rotation;
-use crate::ops::{linear, norm, rope, swiglu};
+use crate::ops::{Precision, linear, norm, rope, swiglu};
 
 /// A linear map of the model.
 #[derive(Debug, Clone, Copy)]
@@ -17,25 +17,28 @@ pub(super) struct Projection {
 }
 
 impl Projection {
-    fn forward(self, params: &Params, x: &Tensor) -> CandleResult<Tensor> {
-        linear::forward(x, params.get(self.weight), self.bias.map(|bias| params.get(bias)))
+    fn forward(self, ctx: &Context<'_>, x: &Tensor) -> CandleResult<Tensor> {
+        let bias = self.bias.map(|bias| ctx.params.get(bias));
+        linear::forward(x, self.weight(ctx), bias, ctx.precision)
     }
 
-    fn forward_onto(self, residual: &Tensor, params: &Params, x: &Tensor) -> CandleResult<Tensor> {
-        linear::forward_onto(residual, x, params.get(self.weight), self.bias.map(|bias| params.get(bias)))
+    fn forward_onto(self, residual: &Tensor, ctx: &Context<'_>, x: &Tensor) -> CandleResult<Tensor> {
+        let bias = self.bias.map(|bias| ctx.params.get(bias));
+        linear::forward_onto(residual, x, self.weight(ctx), bias, ctx.precision)
     }
 
     /// Adds the gradients of its parameters.
-    fn backward(self, params: &Params, dy: &Tensor, x: &Tensor, gradients: &mut Gradients) -> CandleResult<()> {
-        gradients.update(self.weight, params.get(self.weight), |sum| linear::backward_weight_into(sum, dy, x))?;
+    fn backward(self, ctx: &Context<'_>, dy: &Tensor, x: &Tensor, gradients: &mut Gradients) -> CandleResult<()> {
+        gradients
+            .update(self.weight, self.weight(ctx), |sum| linear::backward_weight_into(sum, dy, x, ctx.precision))?;
         match self.bias {
             Some(bias) => gradients.add(bias, linear::backward_bias(dy)?),
             None => Ok(()),
         }
     }
 
-    fn weight(self, params: &Params) -> &Tensor {
-        params.get(self.weight)
+    fn weight<'a>(self, ctx: &Context<'a>) -> &'a Tensor {
+        ctx.params.get(self.weight)
     }
 }
 
@@ -76,6 +79,7 @@ pub(super) struct Context<'a> {
     pub(super) params: &'a Params,
     pub(super) rotation: &'a Rotation,
     pub(super) segments: &'a [crate::batch::Segment],
+    pub(super) precision: Precision,
 }
 
 impl Context<'_> {
@@ -152,9 +156,9 @@ impl Layer {
 
         let normed = norm::forward(x, params.get(self.attention_norm), eps)?;
         let heads = |y: Tensor, n: usize| y.reshape((n_rows, n, config.head_dim));
-        let mut q = heads(self.q.forward(params, &normed)?, config.n_heads)?; // (T, H, d)
-        let mut k = heads(self.k.forward(params, &normed)?, config.n_kv_heads)?; // (T, G, d)
-        let v = heads(self.v.forward(params, &normed)?, config.n_kv_heads)?;
+        let mut q = heads(self.q.forward(ctx, &normed)?, config.n_heads)?; // (T, H, d)
+        let mut k = heads(self.k.forward(ctx, &normed)?, config.n_kv_heads)?; // (T, G, d)
+        let v = heads(self.v.forward(ctx, &normed)?, config.n_kv_heads)?;
         let mut before_norm = None;
         if let Some((q_norm, k_norm)) = self.qk_norms {
             let normed = (norm::forward(&q, params.get(q_norm), eps)?, norm::forward(&k, params.get(k_norm), eps)?);
@@ -163,12 +167,12 @@ impl Layer {
         }
         let (q, k) = (rope::forward(&q, ctx.rotation)?, rope::forward(&k, ctx.rotation)?);
         let attended = ctx.attention(self.window).forward(&q, &k, &v)?.flatten_from(1)?; // (T, H·d)
-        let middle = self.o.forward_onto(x, params, &attended)?; // (T, D)
+        let middle = self.o.forward_onto(x, ctx, &attended)?; // (T, D)
 
         let normed = norm::forward(&middle, params.get(self.mlp_norm), eps)?;
-        let gate = self.gate.forward(params, &normed)?; // (T, F)
-        let up = self.up.forward(params, &normed)?;
-        let y = self.down.forward_onto(&middle, params, &swiglu::forward(&gate, &up)?)?;
+        let gate = self.gate.forward(ctx, &normed)?; // (T, F)
+        let up = self.up.forward(ctx, &normed)?;
+        let y = self.down.forward_onto(&middle, ctx, &swiglu::forward(&gate, &up)?)?;
         Ok((y, LayerTape { x: x.clone(), before_norm, q, k, v, attended, middle, gate, up }))
     }
 
@@ -196,14 +200,15 @@ impl Layer {
     ) -> CandleResult<Tensor> {
         let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);
         let activated = swiglu::forward(&tape.gate, &tape.up)?;
-        self.down.backward(params, dy, &activated, gradients)?;
+        self.down.backward(ctx, dy, &activated, gradients)?;
         drop(activated);
-        let d_activated = linear::backward_input(&[(dy, self.down.weight(params))])?; // (T, F)
+        let d_activated = linear::backward_input(&[(dy, self.down.weight(ctx))], ctx.precision)?; // (T, F)
         let (d_gate, d_up) = swiglu::backward(&d_activated, &tape.gate, &tape.up)?;
         let normed = norm::forward(&tape.middle, params.get(self.mlp_norm), eps)?;
-        self.gate.backward(params, &d_gate, &normed, gradients)?;
-        self.up.backward(params, &d_up, &normed, gradients)?;
-        let d_normed = linear::backward_input(&[(&d_gate, self.gate.weight(params)), (&d_up, self.up.weight(params))])?; // (T, D)
+        self.gate.backward(ctx, &d_gate, &normed, gradients)?;
+        self.up.backward(ctx, &d_up, &normed, gradients)?;
+        let maps = [(&d_gate, self.gate.weight(ctx)), (&d_up, self.up.weight(ctx))];
+        let d_normed = linear::backward_input(&maps, ctx.precision)?; // (T, D)
         let weight = params.get(self.mlp_norm);
         let (d_middle, d_weight) = norm::backward_onto(dy, &d_normed, &tape.middle, weight, eps)?;
         gradients.add(self.mlp_norm, d_weight)?;
@@ -218,8 +223,9 @@ impl Layer {
         gradients: &mut Gradients,
     ) -> CandleResult<Tensor> {
         let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);
-        self.o.backward(params, d_middle, &tape.attended, gradients)?;
-        let d_attended = linear::backward_input(&[(d_middle, self.o.weight(params))])?.reshape(tape.q.shape())?;
+        self.o.backward(ctx, d_middle, &tape.attended, gradients)?;
+        let d_attended = linear::backward_input(&[(d_middle, self.o.weight(ctx))], ctx.precision)?;
+        let d_attended = d_attended.reshape(tape.q.shape())?;
         let attention = ctx.attention(self.window).backward(&d_attended, &tape.q, &tape.k, &tape.v)?;
         let mut dq = rope::backward(&attention.dq, ctx.rotation)?; // (T, H, d)
         let mut dk = rope::backward(&attention.dk, ctx.rotation)?; // (T, G, d)
@@ -235,9 +241,9 @@ impl Layer {
         let (dq, dk, dv) = (dq.flatten_from(1)?, dk.flatten_from(1)?, attention.dv.flatten_from(1)?);
         let maps = [(self.q, &dq), (self.k, &dk), (self.v, &dv)];
         for (map, dy) in maps {
-            map.backward(params, dy, &normed, gradients)?;
+            map.backward(ctx, dy, &normed, gradients)?;
         }
-        let d_normed = linear::backward_input(&maps.map(|(map, dy)| (dy, map.weight(params))))?; // (T, D)
+        let d_normed = linear::backward_input(&maps.map(|(map, dy)| (dy, map.weight(ctx))), ctx.precision)?; // (T, D)
         let weight = params.get(self.attention_norm);
         let (dx, d_weight) = norm::backward_onto(d_middle, &d_normed, &tape.x, weight, eps)?;
         gradients.add(self.attention_norm, d_weight)?;

@@ -20,7 +20,7 @@ mod weights_gguf;
 mod weights_safetensors;
 
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
-pub use decoder::{Decoder, Keep, Pass, Tape};
+pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
 pub use export::export;
 pub(crate) use export::write_safetensors;
@@ -28,19 +28,38 @@ pub use flops::Flops;
 pub use params::{Gradients, ParamId, Params};
 pub use weights::{Digests, architecture, vocab_size};
 
-/// The precision of the forward pass that makes log-probs.
+use crate::ops::Precision;
+
+/// The precision of the passes that make log-probs and their gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoringDtype {
     /// Weights, activations and reductions in `f32`.
     #[default]
     F32,
+    /// Weights and activations rounded to bf16 where they are multiplied with each other, everything else in `f32`.
+    Bf16,
+}
+
+impl ScoringDtype {
+    /// The one of this name, as [`Display`](std::fmt::Display) writes it.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::Bf16].into_iter().find(|dtype| dtype.to_string() == name)
+    }
+
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 impl std::fmt::Display for ScoringDtype {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::F32 => f.write_str("f32"),
+            Self::Bf16 => f.write_str("bf16"),
         }
     }
 }

@@ -30,12 +30,12 @@ impl Digests {
     pub fn of(source: &ModelSource) -> Result<Self, ModelError> {
         match source {
             ModelSource::Gguf(path) => {
-                let digest = Digest::of_large(&io::map(path)?);
+                let (digest, _) = io::digest(path)?;
                 Ok(Self { weights: digest, config: digest })
             }
             ModelSource::Folder(folder) => Ok(Self {
                 weights: weights_safetensors::digest(folder)?,
-                config: Digest::of(&io::read(&folder.join("config.json"))?),
+                config: Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?),
             }),
         }
     }

@@ -17,6 +17,9 @@ use crate::io;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// Most bytes of the index: some hundred for each of half a million tensors.
+const INDEX_BYTES: u64 = 64 << 20;
+
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
@@ -31,7 +34,7 @@ fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, ModelError> {
     if !index_path.is_file() {
         return Err(ModelError::NoWeights { path: folder.to_owned() });
     }
-    let text = io::read_text(&index_path)?;
+    let text = io::read_text_up_to(&index_path, INDEX_BYTES)?;
     let index: Index =
         serde_json::from_str(&text).map_err(|source| ModelError::Json { path: index_path.clone(), source })?;
     let inside = |name: &str| Path::new(name).file_name().is_some_and(|file| file == name);
@@ -51,7 +54,7 @@ pub(super) fn digest(folder: &Path) -> Result<Digest, ModelError> {
     let mut parts = Vec::new();
     for path in files(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        parts.push((name, Digest::of_large(&io::map(&path)?)));
+        parts.push((name, io::digest(&path)?.0));
     }
     Ok(Digest::of_parts(parts.iter().map(|(name, digest)| (name.as_str(), digest.as_bytes().as_slice()))))
 }
@@ -91,6 +94,9 @@ pub(super) fn load(
                     expected: spec.shape.clone(),
                     found: view.shape().to_vec(),
                 });
+            }
+            if tensors[slot].is_some() {
+                return Err(ModelError::TensorTwice { path, name: name.to_owned() });
             }
             let tensor = view.load(device).and_then(|tensor| tensor.to_dtype(DType::F32));
             tensors[slot] = Some(tensor.map_err(ModelError::tensor("loading weights"))?);

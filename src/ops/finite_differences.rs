@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 use proptest::prelude::*;
 
-use super::{attention::Attention, embedding, head, linear, norm, rope, swiglu};
+use super::{Precision, attention::Attention, embedding, head, linear, norm, rope, swiglu};
 use crate::batch::{Group, GroupBatch};
 
 /// `Σ weights · output`: a scalar whose gradient in the output is `weights`.
@@ -41,9 +41,9 @@ fn check(name: &str, x: &Tensor, gradient: &Tensor, f: impl Fn(&Tensor) -> Resul
 #[test]
 fn linear_slopes() {
     let (x, w, b, dy) = (random(1, &[5, 7]), random(2, &[3, 7]), random(3, &[3]), random(4, &[5, 3]));
-    let f = |x: &Tensor, w: &Tensor, b: &Tensor| Ok(dot(&linear::forward(x, w, Some(b))?, &dy));
-    check("x", &x, &linear::backward_input(&[(&dy, &w)]).unwrap(), |x| f(x, &w, &b));
-    let d_weight = linear::backward_weight_into(&w.zeros_like().unwrap(), &dy, &x).unwrap();
+    let f = |x: &Tensor, w: &Tensor, b: &Tensor| Ok(dot(&linear::forward(x, w, Some(b), Precision::F32)?, &dy));
+    check("x", &x, &linear::backward_input(&[(&dy, &w)], Precision::F32).unwrap(), |x| f(x, &w, &b));
+    let d_weight = linear::backward_weight_into(&w.zeros_like().unwrap(), &dy, &x, Precision::F32).unwrap();
     check("weight", &w, &d_weight, |w| f(&x, w, &b));
     check("bias", &b, &linear::backward_bias(&dy).unwrap(), |b| f(&x, &w, b));
 }
@@ -87,11 +87,13 @@ fn head_slopes_over_more_rows_than_a_round() {
     let (hidden, weight, slopes) = (random(1, &[n, 4]), random(2, &[11, 4]), random(3, &[n]));
     let targets: Vec<u32> = (0..400).map(|row| row * 7 % 11).collect();
     let targets = Tensor::new(targets, &Device::Cpu).unwrap();
-    let log_sums = head::forward(&hidden, &weight, &targets).unwrap().log_sums;
-    let zeros = weight.zeros_like().unwrap();
-    let (d_hidden, d_weight) = head::backward_into(&zeros, &slopes, &hidden, &weight, &targets, &log_sums).unwrap();
-    check("hidden", &hidden, &d_hidden, |hidden| Ok(dot(&head::forward(hidden, &weight, &targets)?.logps, &slopes)));
-    check("weight", &weight, &d_weight, |weight| Ok(dot(&head::forward(&hidden, weight, &targets)?.logps, &slopes)));
+    let f = |hidden: &Tensor, weight: &Tensor| head::forward(hidden, weight, &targets, Precision::F32);
+    let log_sums = f(&hidden, &weight).unwrap().log_sums;
+    let inputs = head::Inputs { hidden: &hidden, weight: &weight, targets: &targets, log_sums: &log_sums };
+    let (d_hidden, d_weight) =
+        head::backward_into(&weight.zeros_like().unwrap(), &slopes, inputs, Precision::F32).unwrap();
+    check("hidden", &hidden, &d_hidden, |hidden| Ok(dot(&f(hidden, &weight)?.logps, &slopes)));
+    check("weight", &weight, &d_weight, |weight| Ok(dot(&f(&hidden, weight)?.logps, &slopes)));
 }
 
 fn attention_slopes(lengths: &[(usize, Vec<usize>)], n_heads: usize, n_kv_heads: usize, window: Option<usize>) {

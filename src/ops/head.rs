@@ -6,8 +6,8 @@ use candle_core::{Result, Tensor};
 
 use super::cpu::head as fast;
 use super::cpu::tensors::{InPlace, Values, path, tensor};
-use super::linear;
 use super::reduce::log_sum_exp;
+use super::{Precision, linear};
 
 /// Rows whose logits are in memory at once, in the stock twin.
 const CHUNK: usize = 256;
@@ -23,15 +23,28 @@ pub struct Scores {
 
 /// # Shapes
 /// `hidden` `(N, D)`, `weight` `(V, D)`, `targets` `(N)` of `u32`.
-pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor) -> Result<Scores> {
-    let Some(isa) = path(hidden) else { return forward_stock(hidden, weight, targets) };
+pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor, precision: Precision) -> Result<Scores> {
+    let Some(isa) = path(hidden) else { return forward_stock(hidden, weight, targets, precision) };
     let (hidden, weight) = (hidden.contiguous()?, weight.contiguous()?);
     let (n_rows, width) = hidden.dims2()?;
     let targets = targets.to_vec1()?;
     let (hidden, weight) = (Values::of(&hidden)?, Values::of(&weight)?);
     let inputs = fast::Inputs { hidden: &hidden, weight: &weight, targets: &targets, width };
-    let (logps, log_sums) = fast::forward(isa, &inputs);
+    let (logps, log_sums) = fast::forward(isa, precision, &inputs);
     Ok(Scores { logps: tensor(logps, n_rows)?, log_sums: tensor(log_sums, n_rows)? })
+}
+
+/// What a backward reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// `(N, D)`
+    pub hidden: &'a Tensor,
+    /// `(V, D)`
+    pub weight: &'a Tensor,
+    /// `(N)`
+    pub targets: &'a Tensor,
+    /// Of the forward pass. // (N)
+    pub log_sums: &'a Tensor,
 }
 
 /// Gradient in `hidden`, for `slopes = ∂loss/∂logp` of every row; the one in the weight is added to `d_weight`, in
@@ -40,38 +53,38 @@ pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor) -> Result<Sco
 /// `∂loss/∂logits = slope · (onehot(target) − softmax(logits))`.
 ///
 /// # Shapes
-/// `slopes` and `log_sums` `(N)`; returns `(N, D)` and `(V, D)`.
+/// `slopes` `(N)`; returns `(N, D)` and `(V, D)`.
 pub fn backward_into(
     d_weight: &Tensor,
     slopes: &Tensor,
-    hidden: &Tensor,
-    weight: &Tensor,
-    targets: &Tensor,
-    log_sums: &Tensor,
+    inputs: Inputs<'_>,
+    precision: Precision,
 ) -> Result<(Tensor, Tensor)> {
-    let Some(isa) = path(hidden) else {
-        return backward_stock(d_weight, slopes, hidden, weight, targets, log_sums);
-    };
-    let (hidden, weight) = (hidden.contiguous()?, weight.contiguous()?);
-    let targets = targets.to_vec1()?;
-    let (slopes, log_sums) = (slopes.to_vec1()?, log_sums.to_vec1()?);
+    let Some(isa) = path(inputs.hidden) else { return backward_stock(d_weight, slopes, inputs, precision) };
+    let (hidden, weight) = (inputs.hidden.contiguous()?, inputs.weight.contiguous()?);
+    let targets = inputs.targets.to_vec1()?;
+    let (slopes, log_sums) = (slopes.to_vec1()?, inputs.log_sums.to_vec1()?);
     let width = hidden.dim(1)?;
-    let mut d_hidden = Vec::new();
-    let result = std::cell::RefCell::new(&mut d_hidden);
+    let d_hidden = std::cell::RefCell::new(Vec::new());
     let add = |d_weight: &mut [f32], hidden: &[f32], weight: &[f32]| {
         let inputs = fast::Inputs { hidden, weight, targets: &targets, width };
-        **result.borrow_mut() = fast::backward(isa, &inputs, &slopes, &log_sums, d_weight);
+        d_hidden.replace(fast::backward(isa, precision, &inputs, &slopes, &log_sums, d_weight));
         Ok(())
     };
     d_weight.inplace_op3(&hidden, &weight, &InPlace(add))?;
-    Ok((tensor(d_hidden, hidden.shape())?, d_weight.clone()))
+    Ok((tensor(d_hidden.into_inner(), hidden.shape())?, d_weight.clone()))
 }
 
 /// The same from stock operations, on any device.
-pub(super) fn forward_stock(hidden: &Tensor, weight: &Tensor, targets: &Tensor) -> Result<Scores> {
+pub(super) fn forward_stock(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tensor,
+    precision: Precision,
+) -> Result<Scores> {
     let (mut logps, mut log_sums) = (Vec::new(), Vec::new());
     for (start, n) in chunks(hidden.dim(0)?) {
-        let logits = linear::forward_stock(&hidden.narrow(0, start, n)?, weight, None)?; // (n, V)
+        let logits = linear::forward_stock(&hidden.narrow(0, start, n)?, weight, None, precision)?; // (n, V)
         let target = logits.gather(&targets.narrow(0, start, n)?.unsqueeze(1)?, 1)?.squeeze(1)?; // (n)
         let log_sum = log_sum_exp(&logits)?.squeeze(1)?;
         logps.push((target - &log_sum)?);
@@ -83,10 +96,8 @@ pub(super) fn forward_stock(hidden: &Tensor, weight: &Tensor, targets: &Tensor) 
 pub(super) fn backward_stock(
     d_weight: &Tensor,
     slopes: &Tensor,
-    hidden: &Tensor,
-    weight: &Tensor,
-    targets: &Tensor,
-    log_sums: &Tensor,
+    Inputs { hidden, weight, targets, log_sums }: Inputs<'_>,
+    precision: Precision,
 ) -> Result<(Tensor, Tensor)> {
     let mut d_hidden = Vec::new();
     let mut sum = d_weight.clone();
@@ -94,12 +105,12 @@ pub(super) fn backward_stock(
         let rows = hidden.narrow(0, start, n)?;
         let column = |x: &Tensor| x.narrow(0, start, n)?.unsqueeze(1); // (n, 1)
         let slopes = column(slopes)?;
-        let logits = linear::forward_stock(&rows, weight, None)?; // (n, V)
+        let logits = linear::forward_stock(&rows, weight, None, precision)?; // (n, V)
         let softmax = logits.broadcast_sub(&column(log_sums)?)?.exp()?;
         let d_logits = softmax.broadcast_mul(&slopes.neg()?)?;
         d_logits.scatter_add_set(&column(targets)?, &slopes, 1)?;
-        d_hidden.push(linear::backward_input_stock(&[(&d_logits, weight)])?);
-        sum = (sum + linear::backward_weight_stock(&d_logits, &rows)?)?;
+        d_hidden.push(linear::backward_input_stock(&[(&d_logits, weight)], precision)?);
+        sum = (sum + linear::backward_weight_stock(&d_logits, &rows, precision)?)?;
     }
     Ok((Tensor::cat(&d_hidden, 0)?, sum))
 }

@@ -5,32 +5,39 @@ use candle_core::{Result, Tensor};
 use super::cpu::gemm::{Matrix, Update, gemm};
 use super::cpu::tensors::{InPlace, Values, path, tensor};
 use super::cpu::{Isa, rows};
+use super::{Precision, rounded};
 
 /// # Shapes
 /// `x` `(T, in)`, `weight` `(out, in)`, `bias` `(out)`; returns `(T, out)`.
-pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Tensor> {
     match path(x) {
         Some(isa) => {
             let out = vec![0.0; x.dim(0)? * weight.dim(0)?];
-            forward_cpu(isa, x, weight, bias, out, Update::Replace)
+            forward_cpu((isa, precision), x, weight, bias, out, Update::Replace)
         }
-        None => forward_stock(x, weight, bias),
+        None => forward_stock(x, weight, bias, precision),
     }
 }
 
 /// `residual + x·Wᵀ + b`. // (T, out)
-pub fn forward_onto(residual: &Tensor, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn forward_onto(
+    residual: &Tensor,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
     match path(x) {
         Some(isa) => {
             let out = Values::of(&residual.contiguous()?)?.to_vec();
-            forward_cpu(isa, x, weight, bias, out, Update::Add)
+            forward_cpu((isa, precision), x, weight, bias, out, Update::Add)
         }
-        None => residual + forward_stock(x, weight, bias)?,
+        None => residual + forward_stock(x, weight, bias, precision)?,
     }
 }
 
 /// Gradient in `x`: `Σ dyᵢ·Wᵢ` over the maps that read `x`. // (T, in)
-pub fn backward_input(maps: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
+pub fn backward_input(maps: &[(&Tensor, &Tensor)], precision: Precision) -> Result<Tensor> {
     let [(dy, weight), ..] = maps else { candle_core::bail!("the gradient in an input that no map reads") };
     match path(dy) {
         Some(isa) => {
@@ -39,22 +46,23 @@ pub fn backward_input(maps: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
             for (index, (dy, weight)) in maps.iter().enumerate() {
                 let update = if index == 0 { Update::Replace } else { Update::Add };
                 let (dy, weight) = (dy.contiguous()?, weight.contiguous()?);
-                gemm(isa, matrix(&Values::of(&dy)?, &dy)?, matrix(&Values::of(&weight)?, &weight)?, &mut dx, update);
+                let (dy_values, weight_values) = (Values::of(&dy)?, Values::of(&weight)?);
+                gemm(isa, precision, matrix(&dy_values, &dy)?, matrix(&weight_values, &weight)?, &mut dx, update);
             }
             tensor(dx, shape)
         }
-        None => backward_input_stock(maps),
+        None => backward_input_stock(maps, precision),
     }
 }
 
 /// Adds the gradient in the weight, `dyᵀ·x`, to `d_weight`, in place where that is possible. // (out, in)
-pub fn backward_weight_into(d_weight: &Tensor, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
-    let Some(isa) = path(dy) else { return d_weight + backward_weight_stock(dy, x)? };
+pub fn backward_weight_into(d_weight: &Tensor, dy: &Tensor, x: &Tensor, precision: Precision) -> Result<Tensor> {
+    let Some(isa) = path(dy) else { return d_weight + backward_weight_stock(dy, x, precision)? };
     let (dy, x) = (dy.contiguous()?, x.contiguous()?);
     let ((n_rows, n_out), n_in) = (dy.dims2()?, x.dim(1)?);
     let add = |d_weight: &mut [f32], dy: &[f32], x: &[f32]| {
         let (dy, x) = (Matrix::new(dy, n_rows, n_out), Matrix::new(x, n_rows, n_in));
-        gemm(isa, dy.transposed(), x, d_weight, Update::Add);
+        gemm(isa, precision, dy.transposed(), x, d_weight, Update::Add);
         Ok(())
     };
     d_weight.inplace_op3(&dy, &x, &InPlace(add))?;
@@ -74,7 +82,7 @@ pub fn backward_bias(dy: &Tensor) -> Result<Tensor> {
 }
 
 fn forward_cpu(
-    isa: Isa,
+    (isa, precision): (Isa, Precision),
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
@@ -82,7 +90,8 @@ fn forward_cpu(
     update: Update,
 ) -> Result<Tensor> {
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    gemm(isa, matrix(&Values::of(&x)?, &x)?, matrix(&Values::of(&weight)?, &weight)?.transposed(), &mut out, update);
+    let (x_values, weight_values) = (Values::of(&x)?, Values::of(&weight)?);
+    gemm(isa, precision, matrix(&x_values, &x)?, matrix(&weight_values, &weight)?.transposed(), &mut out, update);
     if let Some(bias) = bias {
         rows::add_row(&Values::of(&bias.contiguous()?)?, &mut out);
     }
@@ -95,20 +104,25 @@ fn matrix<'a>(values: &'a Values<'_>, like: &Tensor) -> Result<Matrix<'a>> {
 }
 
 /// The same from stock operations, on any device.
-pub(super) fn forward_stock(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.matmul(&weight.t()?)?;
+pub(super) fn forward_stock(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
+    let y = rounded(x, precision)?.matmul(&rounded(weight, precision)?.t()?)?;
     match bias {
         Some(bias) => y.broadcast_add(bias),
         None => Ok(y),
     }
 }
 
-pub(super) fn backward_input_stock(maps: &[(&Tensor, &Tensor)]) -> Result<Tensor> {
-    let mut terms = maps.iter().map(|(dy, weight)| dy.matmul(weight));
+pub(super) fn backward_input_stock(maps: &[(&Tensor, &Tensor)], precision: Precision) -> Result<Tensor> {
+    let mut terms = maps.iter().map(|(dy, weight)| rounded(dy, precision)?.matmul(&rounded(weight, precision)?));
     let Some(first) = terms.next() else { candle_core::bail!("the gradient in an input that no map reads") };
     terms.try_fold(first?, |sum, term| sum + term?)
 }
 
-pub(super) fn backward_weight_stock(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
-    dy.t()?.matmul(x)
+pub(super) fn backward_weight_stock(dy: &Tensor, x: &Tensor, precision: Precision) -> Result<Tensor> {
+    rounded(dy, precision)?.t()?.matmul(&rounded(x, precision)?)
 }

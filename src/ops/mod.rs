@@ -7,7 +7,9 @@
 //! without autograd support are welcome in these for that reason.
 //!
 //! Shapes: **T** rows (tokens), **D** width, **H** query heads, **G** key/value heads, **V** vocabulary, **N** scored
-//! tokens; `f32` throughout.
+//! tokens; `f32` throughout, see [`Precision`].
+
+use candle_core::{DType, Result, Tensor};
 
 pub mod adamw;
 pub mod attention;
@@ -25,8 +27,40 @@ mod finite_differences;
 #[cfg(test)]
 mod twins;
 
-/// Whether the kernels of this machine round a product and the sum it is added to once: the one difference between
-/// machines that shows in the bits of a result.
-pub fn is_fused() -> bool {
-    cpu::Isa::best().is_fused()
+/// What the sides of a product are rounded to before they are multiplied. Sums, and all that is no product of a weight,
+/// are `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Nothing.
+    F32,
+    /// bf16, eight binary digits, as in torch's autocast.
+    Bf16,
+}
+
+/// How the kernels of this machine round between the terms of a sum: what can differ between machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// After the product and after the sum.
+    Twice,
+    /// Once, in a fused multiply-add.
+    Once,
+    /// As the instruction for products of bf16 does.
+    Pairs,
+}
+
+/// How the products of a precision are rounded here.
+pub fn rounding(precision: Precision) -> Rounding {
+    match precision {
+        Precision::Bf16 if cpu::pairs::has_instruction() => Rounding::Pairs,
+        _ if cpu::Isa::best().is_fused() => Rounding::Once,
+        _ => Rounding::Twice,
+    }
+}
+
+/// A tensor of numbers as the stock twins multiply them.
+fn rounded(x: &Tensor, precision: Precision) -> Result<Tensor> {
+    match precision {
+        Precision::F32 => Ok(x.clone()),
+        Precision::Bf16 => x.to_dtype(DType::BF16)?.to_dtype(DType::F32),
+    }
 }

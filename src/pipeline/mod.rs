@@ -32,6 +32,9 @@ use crate::io;
 /// The folder all runs of pipeline files go to, in the folder the command runs in.
 pub const RUNS: &str = "runs";
 
+/// Most bytes of a pipeline file: it has some dozen lines.
+const FILE_BYTES: u64 = 1 << 20;
+
 /// Settings of one experiment, every default filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pipeline {
@@ -47,7 +50,7 @@ impl Pipeline {
     /// If the file cannot be read, is no TOML, or has an unknown key or a wrong value: with the line and the section.
     pub fn load(path: &Path, flags: &Settings) -> Result<Self, PipelineError> {
         let wrap = |source| PipelineError::Load { path: path.to_owned(), source };
-        let text = io::read_text(path).map_err(|source| wrap(FileError::Io(source)))?;
+        let text = io::read_text_up_to(path, FILE_BYTES).map_err(|source| wrap(FileError::Io(source)))?;
         let mut file = file::parse(&text).map_err(wrap)?;
         let name = match file.name.take() {
             Some(name) => name,

@@ -13,6 +13,7 @@ use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
 use crate::tokenize::Rules;
+use crate::train::OtherReference;
 use crate::{bench, io, train};
 
 /// The log-prob table in a run folder.
@@ -117,10 +118,14 @@ impl Pipeline {
     ) -> Result<train::Plan, PipelineError> {
         let settings = &self.settings().train;
         let seed = need(settings.seed, "train.seed", "--seed")?;
+        let is_other_allowed =
+            need(settings.allow_other_reference, "train.allow_other_reference", "--allow-other-reference")?;
         let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
         Ok(train::Plan {
             model: self.model()?,
             table: self.folder(table, REFERENCE, "--table")?,
+            reference: settings.reference.clone().map(String::from),
+            other_reference: if is_other_allowed { OtherReference::Allow } else { OtherReference::Refuse },
             out: self.folder(out, "", "--out")?,
             objective: objective(&settings.loss)?,
             optimizer: optimizer(settings)?,

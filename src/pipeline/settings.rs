@@ -104,6 +104,16 @@ pub struct PrecomputeSettings {
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSettings {
+    /// Further reference of the table to train against, by the name `piref precompute --as` gave it. Default: the
+    /// table's own.
+    #[arg(long, value_name = "NAME")]
+    pub reference: Option<Name>,
+
+    /// Train although the table's reference is another model than the policy starts from. The flag is
+    /// `--allow-other-reference`.
+    #[arg(skip)]
+    pub allow_other_reference: Option<bool>,
+
     /// Number format the policy computes in.
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,

@@ -83,7 +83,7 @@ checked_number!(
     |x| (0.0..=1.0).contains(&x)
 );
 
-/// Name of a run: one folder name of letters, digits, `-`, `_` and `.`, not starting with a dot.
+/// Name of a run or of a reference: one folder name of letters, digits, `-`, `_` and `.`, not starting with a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);

@@ -8,9 +8,8 @@ use super::error::PrecomputeError;
 use super::fill::{Done, Filler};
 use super::inventory::{Job, Work, check_conditions};
 use super::plan::{Event, Outcome, Plan, Start, Summary};
-use super::tokens::{self, TOKENS};
+use super::tokens;
 use crate::interrupt::Interrupt;
-use crate::io;
 use crate::logprob;
 use crate::model::{self, Architecture, Decoder, Digests};
 use crate::model_source::ModelSource;
@@ -52,7 +51,11 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let work = Work::of(&job, &slots, &known)?;
     work.announce(recovered.as_ref(), observe);
     let scoring = Instant::now();
-    let model = if work.n_scored == 0 { None } else { Some(Decoder::load(&source, &Device::Cpu).map_err(in_model)?) };
+    let model = if work.n_scored == 0 {
+        None
+    } else {
+        Some(Decoder::load(&source, &Device::Cpu).map_err(in_model)?.with_dtype(plan.dtype))
+    };
     if let Some(model) = &model {
         let (architecture, n_parameters) = (architecture.to_string(), model.params().n_parameters());
         observe(Event::ModelLoaded { architecture, n_parameters });
@@ -66,7 +69,6 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let scoring_seconds = scoring.elapsed().as_secs_f64();
 
     let manifest = Manifest::new(provenance, parts, folder.accept_rejects(tokens.rejects)?);
-    io::remove(&plan.out.join(TOKENS))?;
     let rejects = manifest.rejects.is_some().then(|| folder.rejects_path());
     folder.finish(&manifest)?;
     Ok(Outcome::Finished(Summary {
@@ -108,7 +110,7 @@ fn conditions(
             .template_digest()
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
-        kernel: logprob::kernel().into(),
+        kernel: logprob::kernel(plan.dtype).into(),
         max_length: Some(plan.rules.max_length as u64),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: EOS_RULE.into(),

@@ -20,11 +20,11 @@ pub(super) struct Tokens {
     pub(super) rejects: Option<FileRecord>,
 }
 
-/// The token store of a run, deleted when the table is finished.
-pub(super) const TOKENS: &str = ".tokens.arrow";
-
 /// Pairs tokenised together: enough for the tokenizer's threads, small in memory.
 const CHUNK: usize = 256;
+
+/// Bytes after which no further pair is waited for.
+const CHUNK_BYTES: usize = 8 << 20;
 
 /// Reads and tokenises the data of the plan; `None` if it was asked to stop.
 ///
@@ -49,9 +49,10 @@ pub(super) fn read(
     let mut sink = Sink {
         tokenizer,
         limit,
-        store: StoreWriter::create(&folder.path().join(TOKENS))?,
+        store: StoreWriter::create(folder.path())?,
         rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
         chunk: Vec::with_capacity(CHUNK),
+        chunk_bytes: 0,
         n_pairs: 0,
         n_rejected: 0,
         first_reject: None,
@@ -140,6 +141,7 @@ struct Sink<'a> {
     store: StoreWriter,
     rejects: RejectsWriter,
     chunk: Vec<PreferencePair>,
+    chunk_bytes: usize,
     n_pairs: u64,
     n_rejected: u64,
     first_reject: Option<Reject>,
@@ -152,12 +154,14 @@ impl Sink<'_> {
     }
 
     fn push(&mut self, pair: PreferencePair) -> Result<(), PrecomputeError> {
+        self.chunk_bytes += pair.n_bytes();
         self.chunk.push(pair);
-        if self.chunk.len() == CHUNK { self.tokenise() } else { Ok(()) }
+        if self.chunk.len() == CHUNK || self.chunk_bytes >= CHUNK_BYTES { self.tokenise() } else { Ok(()) }
     }
 
     fn tokenise(&mut self) -> Result<(), PrecomputeError> {
         let chunk = std::mem::take(&mut self.chunk);
+        self.chunk_bytes = 0;
         for (pair, tokens) in chunk.iter().zip(self.tokenizer.tokenize_batch(&chunk)?) {
             match tokens {
                 Ok(tokens) => {

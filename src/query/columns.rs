@@ -7,6 +7,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use serde_json::{Map, Value};
 
+/// Columns of a file, and of each object in it, at most: rows that all have others would be a column each.
+const MAX_COLUMNS: usize = 4096;
+
 /// What is known of a column so far.
 #[derive(Debug, Clone, PartialEq)]
 enum Shape {
@@ -43,6 +46,10 @@ impl Columns {
                 Some((column, _)) if column == name => Some(position),
                 _ => self.0.iter().position(|(column, _)| column == name),
             };
+            if known.is_none() && self.0.len() == MAX_COLUMNS {
+                let expected = "one of 4096 columns";
+                return Err(Conflict { column: name.clone(), expected, found: "one more" });
+            }
             let idx = known.unwrap_or_else(|| {
                 self.0.push((name.clone(), Shape::Null));
                 self.0.len() - 1

@@ -88,6 +88,18 @@ pub enum QueryError {
         /// Kind of the value.
         found: &'static str,
     },
+    /// Metrics of an older or newer version.
+    #[error("`{}`, row {row}: expected `schema` `{expected}`, found {found}", path.display())]
+    MetricsVersion {
+        /// The file.
+        path: PathBuf,
+        /// 0-based row.
+        row: u64,
+        /// The version this program reads.
+        expected: &'static str,
+        /// What the row says, or `none`.
+        found: String,
+    },
     /// A column that has no one type.
     #[error("`{}`, row {row}: expected {expected} in `{column}` as in the rows before, found {found}", path.display())]
     JsonColumn {
@@ -140,6 +152,7 @@ impl Hint for QueryError {
             Self::UnknownFolder { .. } => {
                 Some("a table has `manifest.json`, a run has `reference/` or `train/`".into())
             }
+            Self::MetricsVersion { .. } => Some("read it with the version of piref that wrote it".into()),
             Self::NameTaken { path, .. } => Some(format!("`--table NAME={}` names it", path.display())),
             Self::Table(error) => error.hint(),
             Self::Io(error) => error.hint(),

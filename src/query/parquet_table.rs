@@ -9,16 +9,18 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::DataFusionError;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::io::{self, IoError};
+use crate::parquet_check;
 use crate::query::QueryError;
+use crate::table;
 
 /// The table in one Parquet file.
 pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(io::open(path)?)
-        .map_err(|source| QueryError::Parquet { path: path.to_owned(), source })?;
-    let schema = builder.schema().as_ref().clone().with_metadata([].into());
+    let checked =
+        parquet_check::open(io::open(path)?).map_err(|source| QueryError::Parquet { path: path.to_owned(), source })?;
+    table::refuse_other_versions(path)?;
+    let schema = checked.builder.schema().as_ref().clone().with_metadata([].into());
     of_files(&[path.to_owned()], Arc::new(schema))
 }
 

@@ -14,10 +14,12 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::guard;
 use crate::query::path_tables::{self, PathTables};
-use crate::query::source::{RunFiles, Source, table_name};
-use crate::query::{QueryError, parquet_table, views};
-use crate::table::{REJECTS, ReferenceTable};
+use crate::query::source::{RunFiles, Source, identifier, table_name};
+use crate::query::views::FurtherReference;
+use crate::query::{QueryError, parquet_table, text_table, views};
+use crate::table::{REJECTS, ReferenceTable, references};
 
 /// Answers SQL over the paths it was given.
 ///
@@ -45,7 +47,7 @@ impl Session {
     /// If the path is none of these, cannot be read, or has a name that is taken.
     pub fn register(&mut self, path: &Path) -> Result<Vec<String>, QueryError> {
         match Source::of(path)? {
-            Source::Table => self.register_table(path, "pairs", "scored", "rejects"),
+            Source::Table => self.register_table(path, &TableNames::plain()),
             Source::Run(run) => self.register_run(path, &run),
             Source::File(kind) => {
                 self.add(&table_name(path), path, path_tables::open_file(path, kind)?).map(|name| vec![name])
@@ -53,14 +55,15 @@ impl Session {
         }
     }
 
-    /// Registers a table or a data file under a name of the user's: `name`, for a table also `<name>_scored` and
-    /// `<name>_rejects`. Of a run it takes the table.
+    /// Registers a table or a data file under a name of the user's: `name`, for a table also `<name>_scored`,
+    /// `<name>_rejects` and, where it has further references, `<name>_<reference>` and `<name>_by_reference`. Of a run
+    /// it takes the table.
     ///
     /// # Errors
     /// As [`register`](Self::register).
     pub fn register_as(&mut self, name: &str, path: &Path) -> Result<Vec<String>, QueryError> {
         match Source::of(path)? {
-            Source::Table => self.register_table(path, name, &format!("{name}_scored"), &format!("{name}_rejects")),
+            Source::Table => self.register_table(path, &TableNames::under(name)),
             Source::Run(RunFiles { reference: Some(reference), .. }) => self.register_as(name, &reference),
             Source::Run(_) => Err(QueryError::UnknownFolder { path: path.to_owned() }),
             Source::File(kind) => self.add(name, path, path_tables::open_file(path, kind)?).map(|name| vec![name]),
@@ -91,38 +94,51 @@ impl Session {
 
     /// Plans a statement and starts it.
     pub(super) fn execute(&self, statement: Statement) -> Result<Rows<'_>, QueryError> {
-        let started = self.runtime.block_on(async {
+        let start = async {
             let plan = self.ctx.state().statement_to_plan(statement).await?;
             self.ctx.execute_logical_plan(plan).await?.execute_stream().await
-        });
+        };
+        let started = guard::catch(|| self.runtime.block_on(start)).unwrap_or_else(|panicked| Err(external(panicked)));
         Ok(Rows { session: self, stream: started.map_err(|source| self.error(source))? })
     }
 
-    fn register_table(
-        &mut self,
-        path: &Path,
-        pairs: &str,
-        scored: &str,
-        rejects: &str,
-    ) -> Result<Vec<String>, QueryError> {
+    fn register_table(&mut self, path: &Path, names: &TableNames) -> Result<Vec<String>, QueryError> {
         let table = ReferenceTable::open(path)?;
-        let mut names = vec![self.add(pairs, path, path_tables::open_pairs(&table)?)?];
-        self.check_free(scored, path)?;
-        self.query(&views::scored(scored, pairs, table.schema()))?;
-        names.push(scored.to_owned());
+        let mut added = vec![self.add(&names.pairs, path, path_tables::open_pairs(&table)?)?];
+        self.add_view(&names.scored, path, &views::scored(&names.scored, &names.pairs, table.schema()))?;
+        added.push(names.scored.clone());
         if let Some(file) = table.rejects() {
-            names.push(self.add(rejects, &path.join(REJECTS), parquet_table::open(&file)?)?);
+            added.push(self.add(&names.rejects, &path.join(REJECTS), parquet_table::open(&file)?)?);
         }
-        Ok(names)
+        let mut further = Vec::new();
+        for (name, folder) in references(path)? {
+            let prefix = identifier(&name);
+            let pairs = format!("{}_{prefix}", names.pairs);
+            if prefix == OWN_PREFIX {
+                return Err(QueryError::NameTaken { name: format!("{prefix}_…"), path: folder });
+            }
+            let reference = ReferenceTable::open(&folder)?;
+            added.push(self.add(&pairs, &folder, path_tables::open_pairs(&reference)?)?);
+            further.push(FurtherReference { pairs, prefix });
+        }
+        if !further.is_empty() {
+            let view = views::by_reference(&names.by_reference, &names.pairs, &further);
+            self.add_view(&names.by_reference, path, &view)?;
+            added.push(names.by_reference.clone());
+        }
+        Ok(added)
     }
 
     fn register_run(&mut self, path: &Path, run: &RunFiles) -> Result<Vec<String>, QueryError> {
         let mut names = Vec::new();
         if let Some(reference) = &run.reference {
-            names.extend(self.register_table(reference, "pairs", "scored", "rejects")?);
+            names.extend(self.register_table(reference, &TableNames::plain())?);
         }
         for (name, file) in [("metrics", &run.metrics), ("findings", &run.findings)] {
             if let Some(file) = file {
+                if name == "metrics" {
+                    text_table::check_metrics(file)?;
+                }
                 names.push(self.add(name, path, path_tables::open(file)?)?);
             }
         }
@@ -136,6 +152,11 @@ impl Session {
         Ok(name.to_owned())
     }
 
+    fn add_view(&mut self, name: &str, path: &Path, sql: &str) -> Result<(), QueryError> {
+        self.check_free(name, path)?;
+        self.query(sql).map(drop)
+    }
+
     fn check_free(&self, name: &str, path: &Path) -> Result<(), QueryError> {
         if self.tables().iter().any(|taken| taken == name) {
             return Err(QueryError::NameTaken { name: name.to_owned(), path: path.to_owned() });
@@ -146,6 +167,35 @@ impl Session {
     fn error(&self, source: DataFusionError) -> QueryError {
         QueryError::Sql { source: Box::new(source), tables: self.tables() }
     }
+}
+
+/// What the columns of a table's own reference begin with in the view over all references.
+const OWN_PREFIX: &str = "ref";
+
+/// The names of what comes with a table.
+struct TableNames {
+    pairs: String,
+    scored: String,
+    rejects: String,
+    by_reference: String,
+}
+
+impl TableNames {
+    fn plain() -> Self {
+        let [pairs, scored, rejects, by_reference] = ["pairs", "scored", "rejects", "by_reference"].map(str::to_owned);
+        Self { pairs, scored, rejects, by_reference }
+    }
+
+    fn under(name: &str) -> Self {
+        let [scored, rejects, by_reference] =
+            ["scored", "rejects", "by_reference"].map(|suffix| format!("{name}_{suffix}"));
+        Self { pairs: name.to_owned(), scored, rejects, by_reference }
+    }
+}
+
+/// A panic of the engine: what a damaged file does to some of its readers.
+fn external(panicked: guard::Panicked) -> DataFusionError {
+    DataFusionError::External(Box::new(panicked))
 }
 
 /// The rows of one statement, computed as they are asked for.
@@ -166,7 +216,8 @@ impl Iterator for Rows<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = std::future::poll_fn(|ctx| self.stream.as_mut().poll_next(ctx));
-        let batch = self.session.runtime.block_on(next)?;
+        let batch = guard::catch(|| self.session.runtime.block_on(next))
+            .unwrap_or_else(|panicked| Some(Err(external(panicked))))?;
         Some(batch.map_err(|source| self.session.error(source)))
     }
 }

@@ -76,9 +76,13 @@ impl FileKind {
 /// The name of a file as a table: letters, digits and `_`, no extension, no capital (SQL folds those).
 pub(super) fn table_name(path: &Path) -> String {
     let file = uncompressed(path);
-    let stem = file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data");
+    identifier(file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data"))
+}
+
+/// A text as SQL takes it without quotes.
+pub(super) fn identifier(text: &str) -> String {
     let mut name: String =
-        stem.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect::<String>().to_lowercase();
+        text.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect::<String>().to_lowercase();
     if name.starts_with(|c: char| c.is_numeric()) {
         name.insert(0, '_');
     }

@@ -2,13 +2,17 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::compute::concat_batches;
 use tempfile::TempDir;
 
 use super::*;
 use crate::error::Hint;
 use crate::io;
-use crate::table::tests::write_table;
+use crate::table::tests::{batch, provenance, write_table};
+use crate::table::{Manifest, TableFolder, write_part};
 
 fn session(paths: &[&Path]) -> Session {
     let mut session = Session::new().unwrap();
@@ -51,6 +55,19 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// A finished table of these pairs, in this order.
+fn write_rows(folder: &Path, pairs: &[u32]) {
+    let rows: Vec<RecordBatch> = pairs.iter().map(|&pair| batch(pair..pair + 1)).collect();
+    let rows = concat_batches(&rows[0].schema(), &rows).unwrap();
+    let mut columns = rows.columns().to_vec();
+    let at = rows.schema().index_of("row_idx").unwrap();
+    columns[at] = Arc::new(Int64Array::from_iter_values((0..).take(pairs.len())));
+    let rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
+    let table = TableFolder::claim(folder).unwrap();
+    let part = write_part(&table.part_path(0), &rows, &provenance()).unwrap();
+    table.finish(&Manifest::new(provenance(), vec![part], None)).unwrap();
+}
+
 #[test]
 fn a_table_is_pairs_scored_and_rejects() {
     let folder = folder();
@@ -85,7 +102,8 @@ fn a_run_is_its_table_and_its_metrics() {
     file(
         &folder,
         "train/metrics.jsonl",
-        b"{\"step\": 1, \"rewards/margins\": 0.0}\n{\"step\": 2, \"rewards/margins\": 0.5}\n",
+        b"{\"schema\": \"metrics.v1\", \"step\": 1, \"rewards/margins\": 0.0}\n\
+          {\"schema\": \"metrics.v1\", \"step\": 2, \"rewards/margins\": 0.5}\n",
     );
     let mut session = Session::new().unwrap();
     assert_eq!(session.register(folder.path()).unwrap(), ["pairs", "scored", "rejects", "metrics"]);
@@ -311,4 +329,40 @@ fn an_unfinished_table_is_refused() {
     io::remove(&folder.path().join("manifest.json")).unwrap();
     let error = Session::new().unwrap().register(folder.path()).unwrap_err();
     assert!(error.hint().unwrap().contains("precompute` again"), "{error}");
+}
+
+/// Pair 1 twice in the data, and a further reference that has its pairs in another order, one more and one less.
+#[test]
+fn references_stand_beside_each_other_pair_by_pair() {
+    let folder = folder();
+    write_rows(folder.path(), &[0, 1, 2, 1]);
+    let further = folder.path().join("references/My-Model.2");
+    write_rows(&further, &[7, 1, 0, 1, 1]);
+    let mut session = Session::new().unwrap();
+    assert_eq!(session.register(folder.path()).unwrap(), ["pairs", "scored", "pairs_my_model_2", "by_reference"]);
+    check(
+        &session,
+        "SELECT pair_id, row_idx, chosen_tokens, ref_margin, my_model_2_chosen_logps, my_model_2_margin, \
+         my_model_2_rejected_tokens FROM by_reference ORDER BY row_idx",
+        "pair_id,row_idx,chosen_tokens,ref_margin,my_model_2_chosen_logps,my_model_2_margin,my_model_2_rejected_tokens\n\
+         pair-0,0,1,2.0,-0.5,2.0,2\npair-1,1,2,1.5,-1.0,1.5,2\npair-2,2,3,1.0,,,\npair-1,3,2,1.5,-1.0,1.5,2\n",
+    );
+    check(
+        &session,
+        "SELECT max(abs(my_model_2_chosen_logps - ref_chosen_logps)) AS drift, count(*) AS n, \
+         count(my_model_2_margin) AS n_both FROM by_reference",
+        "drift,n,n_both\n0.0,4,3\n",
+    );
+
+    let named = session.register_as("t", folder.path()).unwrap();
+    assert_eq!(named, ["t", "t_scored", "t_my_model_2", "t_by_reference"]);
+}
+
+#[test]
+fn a_reference_whose_columns_would_be_the_tables_own_is_refused() {
+    let folder = folder();
+    write_rows(folder.path(), &[0]);
+    write_rows(&folder.path().join("references/REF"), &[0]);
+    let error = Session::new().unwrap().register(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("references/REF"), "{error}");
 }

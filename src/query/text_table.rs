@@ -2,7 +2,8 @@
 //!
 //! A JSON array is read whole, since its rows cannot be told apart without parsing it; JSON lines never are.
 
-use std::io::BufRead;
+use std::cell::Cell;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,9 +23,16 @@ use serde_json::{Map, Value};
 use crate::io::{self, IoError};
 use crate::query::QueryError;
 use crate::query::columns::Columns;
+use crate::table::schema::metrics;
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 4096;
+
+/// Longest JSON object in bytes, which is in memory as a whole.
+const ROW_BYTES: usize = 64 << 20;
+
+/// Longest JSON array in bytes, which is in memory as a whole; lines may go on for ever.
+const ARRAY_BYTES: usize = 256 << 20;
 
 /// Batches that wait for the query at most.
 const BATCHES_AHEAD: usize = 2;
@@ -36,12 +44,46 @@ pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryErro
     }
     let wrap = |source| QueryError::Json { path: path.to_owned(), source };
     let mut columns = Columns::default();
-    let values = serde_json::Deserializer::from_reader(io::open_decoded(path)?).into_iter::<Value>();
+    let n_read = Cell::new(0);
+    let reader = Limited { reader: io::open_decoded(path)?, n_read: &n_read, limit: ROW_BYTES };
+    let values = serde_json::Deserializer::from_reader(reader).into_iter::<Value>();
     for (row, value) in (0..).zip(values) {
         let value = value.map_err(wrap)?;
+        n_read.set(0);
+        refuse_other_metrics(path, row, &value)?;
         widen(&mut columns, path, row, &value)?;
     }
     streaming(TextFile { path: path.to_owned(), schema: Arc::new(columns.schema()), layout: Layout::JsonLines })
+}
+
+/// Refuses the metrics of a run of which a line follows another contract than this program knows, an older or a newer
+/// one, or none.
+///
+/// # Errors
+/// At the first such line. What is no JSON is left to whoever reads the rows.
+pub(super) fn check_metrics(path: &Path) -> Result<(), QueryError> {
+    let rows = serde_json::Deserializer::from_reader(io::open_decoded(path)?).into_iter::<Value>();
+    for (row, value) in (0..).zip(rows.map_while(Result::ok)) {
+        if value.get("schema").is_none() {
+            return Err(other_version(path, row, "none".into()));
+        }
+        refuse_other_metrics(path, row, &value)?;
+    }
+    Ok(())
+}
+
+/// A row that says it is of another version of the metrics, in whatever file.
+fn refuse_other_metrics(path: &Path, row: u64, value: &Value) -> Result<(), QueryError> {
+    match value.get("schema") {
+        Some(Value::String(found)) if found.starts_with("metrics.v") && found != metrics::VERSION => {
+            Err(other_version(path, row, format!("`{found}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn other_version(path: &Path, row: u64, found: String) -> QueryError {
+    QueryError::MetricsVersion { path: path.to_owned(), row, expected: metrics::VERSION, found }
 }
 
 /// The table in a file of separated values under a header.
@@ -53,8 +95,9 @@ pub(super) fn open_delimited(path: &Path, delimiter: u8) -> Result<Arc<dyn Table
 }
 
 fn open_json_array(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let rows: Vec<Value> = serde_json::from_reader(io::open_decoded(path)?)
-        .map_err(|source| QueryError::Json { path: path.to_owned(), source })?;
+    let reader = Limited { reader: io::open_decoded(path)?, n_read: &Cell::new(0), limit: ARRAY_BYTES };
+    let rows: Vec<Value> =
+        serde_json::from_reader(reader).map_err(|source| QueryError::Json { path: path.to_owned(), source })?;
     let mut columns = Columns::default();
     for (row, value) in (0..).zip(&rows) {
         widen(&mut columns, path, row, value)?;
@@ -70,6 +113,24 @@ fn open_json_array(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
     let table = MemTable::try_new(schema, vec![batches])
         .map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
     Ok(Arc::new(table))
+}
+
+/// A reader that fails after so many bytes, counted from the last time the count was set back.
+struct Limited<'a, R> {
+    reader: R,
+    n_read: &'a Cell<usize>,
+    limit: usize,
+}
+
+impl<R: Read> Read for Limited<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n_bytes = self.reader.read(buffer)?;
+        self.n_read.set(self.n_read.get() + n_bytes);
+        if self.n_read.get() > self.limit {
+            return Err(std::io::Error::other(format!("expected at most {} bytes at once, found more", self.limit)));
+        }
+        Ok(n_bytes)
+    }
 }
 
 fn starts_with_array(path: &Path) -> Result<bool, QueryError> {

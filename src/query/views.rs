@@ -25,6 +25,51 @@ pub(super) fn scored(name: &str, pairs: &str, schema: &Schema) -> String {
     format!("CREATE VIEW {} AS SELECT *, {} FROM {}", quoted(name), columns.join(", "), quoted(pairs))
 }
 
+/// A further reference, as the view over all of them names it.
+pub(super) struct FurtherReference {
+    /// Its table.
+    pub(super) pairs: String,
+    /// What its columns begin with.
+    pub(super) prefix: String,
+}
+
+/// Statement that makes the view `name`: the rows of the table `pairs`, each beside what further references say of its
+/// pair, null where they do not have it.
+///
+/// A pair that a data set repeats is in every table several times. Its repetitions differ by rounding at most, so the
+/// first of them speaks for all, and no row is joined twice.
+pub(super) fn by_reference(name: &str, pairs: &str, further: &[FurtherReference]) -> String {
+    let own =
+        ["pair_id", "source", "row_idx", "chosen_tokens", "rejected_tokens", "ref_chosen_logps", "ref_rejected_logps"];
+    let mut columns: Vec<String> = own.map(|column| format!("p.{column}")).to_vec();
+    columns.push("p.ref_chosen_logps - p.ref_rejected_logps AS ref_margin".into());
+    let mut joins = Vec::new();
+    for (idx, FurtherReference { pairs, prefix }) in further.iter().enumerate() {
+        let of = format!("r{idx}");
+        for (column, sql) in [
+            ("chosen_logps", format!("{of}.ref_chosen_logps")),
+            ("rejected_logps", format!("{of}.ref_rejected_logps")),
+            ("margin", format!("{of}.ref_chosen_logps - {of}.ref_rejected_logps")),
+            ("chosen_tokens", format!("{of}.chosen_tokens")),
+            ("rejected_tokens", format!("{of}.rejected_tokens")),
+        ] {
+            columns.push(format!("{sql} AS {}", quoted(&format!("{prefix}_{column}"))));
+        }
+        joins.push(format!(
+            "LEFT JOIN (SELECT DISTINCT ON (pair_id) pair_id, ref_chosen_logps, ref_rejected_logps, chosen_tokens, \
+             rejected_tokens FROM {} ORDER BY pair_id, source, row_idx) AS {of} ON p.pair_id = {of}.pair_id",
+            quoted(pairs)
+        ));
+    }
+    format!(
+        "CREATE VIEW {} AS SELECT {} FROM {} AS p {}",
+        quoted(name),
+        columns.join(", "),
+        quoted(pairs),
+        joins.join(" ")
+    )
+}
+
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
-use crate::error::Hint;
+use crate::error::{Hint, nearest};
+use crate::guard::Panicked;
 use crate::io::IoError;
+use crate::spool::SpoolError;
 use crate::table::provenance::Difference;
 
 /// What can be wrong with a reference table, with the place.
@@ -25,6 +27,24 @@ pub enum TableError {
         /// Column with the value.
         column: &'static str,
         /// The value.
+        found: f64,
+    },
+    /// A sum that is not the sum of the terms beside it.
+    #[error("`{}`, row {row}, pair `{pair_id}`: expected {expected} in `{column}`, the sum of `{terms}`, found {found}", path.display())]
+    Sum {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// Pair of that row.
+        pair_id: String,
+        /// Column with the sum.
+        column: &'static str,
+        /// Column with its terms.
+        terms: &'static str,
+        /// Sum of the terms, in f64.
+        expected: f64,
+        /// The sum in the table.
         found: f64,
     },
     /// A list of ids or log-probs whose length is not the token count beside it.
@@ -68,6 +88,26 @@ pub enum TableError {
         row: usize,
         /// Column with the null.
         column: &'static str,
+    },
+    /// Log-probs of single tokens that a table does not have.
+    #[error("`{}`, row {row}: expected the log-prob of every token in `{column}`, found null", path.display())]
+    NoTokenLogps {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// The column.
+        column: &'static str,
+    },
+    /// A further reference that a table does not have.
+    #[error("table `{}` has no reference `{name}`", path.display())]
+    NoReference {
+        /// The table.
+        path: PathBuf,
+        /// As asked for.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
     },
     /// A column that is missing or of another type.
     #[error("`{}`: expected column `{column}` of type {expected}, found {found}", path.display())]
@@ -116,6 +156,15 @@ pub enum TableError {
         #[source]
         source: ParquetError,
     },
+    /// A Parquet file that the reader gave up on.
+    #[error("`{}` is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        #[source]
+        source: Panicked,
+    },
     /// Rows of a Parquet file that cannot be decoded.
     #[error("cannot decode `{}`", path.display())]
     Decode {
@@ -133,6 +182,16 @@ pub enum TableError {
         /// What the Parquet writer says.
         #[source]
         source: ParquetError,
+    },
+    /// A file of another contract, or of an older or newer version of it.
+    #[error("`{}` follows another contract: expected `{expected}`, found `{found}`", path.display())]
+    SchemaVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version this program reads.
+        expected: String,
+        /// The version in the file.
+        found: String,
     },
     /// A footer entry that is missing or unreadable.
     #[error("`{}`: expected `{key}` in the Parquet footer, found {found}", path.display())]
@@ -179,7 +238,7 @@ pub enum TableError {
         /// Field with the number.
         field: &'static str,
         /// What the rest of the manifest says.
-        expected: u64,
+        expected: u128,
         /// What the field says.
         found: u64,
     },
@@ -232,6 +291,9 @@ pub enum TableError {
     /// A file.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The disk under the pairs that are being trained on.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// A state that the code excludes.
     #[error("internal error: {what}")]
     Internal {
@@ -243,19 +305,22 @@ pub enum TableError {
 impl Hint for TableError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Logps { .. } => Some("`piref verify` checks every row of a table".into()),
+            Self::Logps { .. } | Self::Sum { .. } => Some("`piref verify` checks every row of a table".into()),
             Self::PassThrough { column } => {
                 Some(format!("rename the column `{column}` in the source, or drop it there"))
             }
             Self::NoColumn { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
-            Self::Read { path, .. } | Self::Decode { path, .. } | Self::NotAsListed { path, .. } => Some(format!(
+            Self::Read { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Decode { path, .. }
+            | Self::NotAsListed { path, .. } => Some(format!(
                 "delete `{}` and run the same `piref precompute` again: only its pairs are scored",
                 path.display()
             )),
             Self::OtherProvenance { .. } => {
                 Some("`--fresh` starts the table again under the new settings; another `--out` keeps this one".into())
             }
-            Self::ManifestVersion { .. } => {
+            Self::ManifestVersion { .. } | Self::SchemaVersion { .. } => {
                 Some("read it with the version of piref that wrote it, or run `piref precompute --fresh`".into())
             }
             Self::PartMissing { .. } | Self::Incomplete { .. } => {
@@ -264,7 +329,23 @@ impl Hint for TableError {
             Self::NotATable { .. } => Some("name the folder that `piref precompute --out` wrote".into()),
             Self::NotOurs { .. } => Some("name an empty or new folder".into()),
             Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
+            Self::NoTokenLogps { .. } => Some(
+                "losses that cut or clamp a completion (LD-DPO, humanline) need them: `piref precompute` writes them, \
+                 an imported table has only sums"
+                    .into(),
+            ),
+            Self::NoReference { known, .. } if known.is_empty() => Some(
+                "it has none beside its own: `piref precompute --as NAME` scores the same pairs with another model"
+                    .into(),
+            ),
+            Self::NoReference { name, known, .. } => Some(match nearest(name, known.iter().map(String::as_str)) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => {
+                    format!("there are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+                }
+            }),
             Self::Io(error) => error.hint(),
+            Self::Spool(error) => error.hint(),
             _ => None,
         }
     }

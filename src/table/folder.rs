@@ -30,7 +30,7 @@ const LOCK: &str = ".piref.lock";
 const PREVIOUS: &str = ".previous";
 
 /// Folder of the tables of further references.
-const REFERENCES: &str = "references";
+pub(super) const REFERENCES: &str = "references";
 
 /// Rejects of a run that has not been found good yet.
 const INCOMING_REJECTS: &str = ".rejects.incoming.parquet";
@@ -184,7 +184,7 @@ fn part_idx(path: &Path) -> Option<usize> {
     digits.parse().ok()
 }
 
-pub(super) fn is_part_name(path: &Path) -> bool {
+pub(crate) fn is_part_name(path: &Path) -> bool {
     part_idx(path).is_some()
 }
 

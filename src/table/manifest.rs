@@ -2,7 +2,7 @@
 //!
 //! Invariant: a folder with a manifest holds a finished table.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,9 @@ const FORMAT: &str = "piref-reference-table";
 
 /// The layout of the manifest that this program reads and writes.
 const FORMAT_VERSION: u64 = 1;
+
+/// Most bytes of a manifest: some hundred for each of half a million parts.
+const MANIFEST_BYTES: u64 = 128 << 20;
 
 /// What a finished table consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,11 +68,17 @@ impl Manifest {
     /// If there is none ([`TableError::Incomplete`] where there are parts), or if it is not JSON, of another version,
     /// or contradicts itself. That the parts are there is checked by [`ReferenceTable::open`](super::ReferenceTable::open).
     pub fn load(folder: &Path) -> Result<Self, TableError> {
+        let manifest = Self::read(folder)?;
+        manifest.problems(folder).into_iter().next().map_or(Ok(manifest), Err)
+    }
+
+    /// Reads the manifest without asking whether its numbers and names make sense: see [`problems`](Self::problems).
+    pub(crate) fn read(folder: &Path) -> Result<Self, TableError> {
         let path = folder.join(MANIFEST);
         if !path.is_file() {
             return Err(Self::missing(folder));
         }
-        let text = io::read_text(&path)?;
+        let text = io::read_text_up_to(&path, MANIFEST_BYTES)?;
         let wrap = |source| TableError::Manifest { path: path.clone(), source };
 
         let header: Header = serde_json::from_str(&text).map_err(wrap)?;
@@ -83,23 +92,24 @@ impl Manifest {
             };
             return Err(TableError::ManifestVersion { path, expected: FORMAT_VERSION, found });
         }
-        let manifest: Self = serde_json::from_str(&text).map_err(wrap)?;
-        manifest.check(&path)?;
-        Ok(manifest)
+        serde_json::from_str(&text).map_err(wrap)
     }
 
     /// Writes the manifest into `folder`: from now on the table is finished.
     pub fn write(&self, folder: &Path) -> Result<(), TableError> {
         let path = folder.join(MANIFEST);
-        let mut text =
-            serde_json::to_vec_pretty(self).map_err(|source| TableError::Manifest { path: path.clone(), source })?;
-        text.push(b'\n');
-        Ok(io::write(&path, &text)?)
+        let text = self.text().map_err(|source| TableError::Manifest { path: path.clone(), source })?;
+        Ok(io::write(&path, text.as_bytes())?)
+    }
+
+    /// The file's text: the one text that these values have.
+    pub(crate) fn text(&self) -> Result<String, serde_json::Error> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// Whether the folder has a manifest of ours, of whatever version.
     pub(super) fn is_ours(folder: &Path) -> bool {
-        io::read(&folder.join(MANIFEST))
+        io::read_up_to(&folder.join(MANIFEST), MANIFEST_BYTES)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok())
             .is_some_and(|header| header.format == FORMAT)
@@ -115,24 +125,23 @@ impl Manifest {
         }
     }
 
-    /// A manifest is read back from disk, where anybody may have edited it.
-    fn check(&self, path: &Path) -> Result<(), TableError> {
-        let counts = [
-            ("n_pairs", self.parts.iter().map(|part| part.file.rows).sum(), self.n_pairs),
-            ("n_rejected", self.rejects.as_ref().map_or(0, |rejects| rejects.rows), self.n_rejected),
+    /// What its numbers and names contradict: a manifest is read back from disk, where anybody may have edited it.
+    pub(crate) fn problems(&self, folder: &Path) -> Vec<TableError> {
+        let path = folder.join(MANIFEST);
+        let rows = |part: &Part| u128::from(part.file.rows);
+        let counts: [(&'static str, u128, u64); 2] = [
+            ("n_pairs", self.parts.iter().map(rows).sum(), self.n_pairs),
+            ("n_rejected", self.rejects.as_ref().map_or(0, |rejects| rejects.rows.into()), self.n_rejected),
         ];
-        for (field, expected, found) in counts {
-            if expected != found {
-                return Err(TableError::ManifestCount { path: path.to_owned(), field, expected, found });
-            }
-        }
-        for file in self.files() {
-            let name: PathBuf = file.name.clone().into();
-            if name.file_name() != Some(name.as_os_str()) {
-                return Err(TableError::ManifestFile { path: path.to_owned(), found: file.name.clone() });
-            }
-        }
-        Ok(())
+        let counts = counts
+            .into_iter()
+            .filter(|(_, expected, found)| *expected != u128::from(*found))
+            .map(|(field, expected, found)| TableError::ManifestCount { path: path.clone(), field, expected, found });
+        let names = self
+            .files()
+            .filter(|file| !file.is_plain_name())
+            .map(|file| TableError::ManifestFile { path: path.clone(), found: file.name.clone() });
+        counts.chain(names).collect()
     }
 
     /// Every file the manifest lists.

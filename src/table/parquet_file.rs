@@ -31,6 +31,13 @@ pub struct FileRecord {
     pub digest: Digest,
 }
 
+impl FileRecord {
+    /// Whether the name is of a file in the folder, and leads nowhere else.
+    pub(crate) fn is_plain_name(&self) -> bool {
+        Path::new(&self.name).file_name().is_some_and(|name| *name == *self.name)
+    }
+}
+
 /// A Parquet file in the making: zstd, the same bytes for the same batches, no file before [`finish`](Self::finish).
 pub struct ParquetFile {
     path: PathBuf,
@@ -88,11 +95,7 @@ impl FileRecord {
 
 /// What the manifest says about the file at `path`.
 pub(super) fn record(path: &Path, rows: u64) -> Result<FileRecord, TableError> {
-    let bytes = io::map(path)?;
-    Ok(FileRecord {
-        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        rows,
-        bytes: bytes.len() as u64,
-        digest: Digest::of_large(&bytes),
-    })
+    let (digest, bytes) = io::digest(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(FileRecord { name, rows, bytes, digest })
 }

@@ -1,91 +1,46 @@
 //! One part, opened: its footer read and its columns held against the contract, its rows still on disk.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use crate::error;
-use crate::io;
+use crate::table::parquet_input::{ParquetInput, PartBatches};
 use crate::table::schema::reference;
 use crate::table::{Provenance, TableError};
 
-/// Rows decoded at once.
-const BATCH_ROWS: usize = 2048;
-
 /// A part whose footer and schema are known good.
-pub(super) struct PartReader {
-    pub(super) path: PathBuf,
-    pub(super) provenance: Provenance,
-    builder: ParquetRecordBatchReaderBuilder<File>,
+pub(crate) struct PartReader {
+    pub(crate) path: PathBuf,
+    pub(crate) provenance: Provenance,
+    input: ParquetInput,
 }
 
 impl PartReader {
-    pub(super) fn open(path: &Path) -> Result<Self, TableError> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(io::open(path)?)
-            .map_err(|source| TableError::Read { path: path.to_owned(), source })?
-            .with_batch_size(BATCH_ROWS);
-        let provenance = Provenance::from_footer(path, |key| footer_value(&builder, key))?;
-        if provenance.schema != reference::VERSION {
-            return Err(TableError::Schema {
-                path: path.to_owned(),
-                column: "piref.schema".into(),
-                expected: reference::VERSION.into(),
-                found: provenance.schema,
-            });
-        }
-        check_columns(path, builder.schema())?;
-        Ok(Self { path: path.to_owned(), provenance, builder })
+    pub(crate) fn open(path: &Path) -> Result<Self, TableError> {
+        let input = ParquetInput::open(path)?;
+        // Before the rest of the footer: another version may have other entries.
+        input.check_version(reference::VERSION)?;
+        let provenance = Provenance::from_footer(path, |key| input.footer_value(key))?;
+        input.check_columns(reference::COLUMNS)?;
+        Ok(Self { path: path.to_owned(), provenance, input })
     }
 
-    pub(super) fn schema(&self) -> &SchemaRef {
-        self.builder.schema()
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        self.input.schema()
     }
 
-    pub(super) fn rows(&self) -> u64 {
-        u64::try_from(self.builder.metadata().file_metadata().num_rows()).unwrap_or_default()
+    pub(crate) fn rows(&self) -> u64 {
+        self.input.rows()
     }
 
     /// Streams these columns, in file order.
-    pub(super) fn batches(self, columns: &[&str]) -> Result<PartBatches, TableError> {
-        let mut roots = Vec::with_capacity(columns.len());
-        for column in columns {
-            roots.push(self.schema().index_of(column).map_err(|_| self.no_column(column))?);
-        }
-        let mask = ProjectionMask::roots(self.builder.parquet_schema(), roots);
-        let reader = self
-            .builder
-            .with_projection(mask)
-            .build()
-            .map_err(|source| TableError::Read { path: self.path.clone(), source })?;
-        Ok(PartBatches { path: self.path, reader })
+    pub(crate) fn batches(self, columns: &[&str]) -> Result<PartBatches, TableError> {
+        self.input.batches(columns)
     }
 
-    fn no_column(&self, column: &str) -> TableError {
-        let known = self.schema().fields().iter().map(|field| field.name().as_str());
-        TableError::NoColumn {
-            path: self.path.clone(),
-            column: column.to_owned(),
-            nearest: error::nearest(column, known).map(str::to_owned),
-        }
-    }
-}
-
-/// The batches of one part.
-pub(super) struct PartBatches {
-    path: PathBuf,
-    reader: ParquetRecordBatchReader,
-}
-
-impl Iterator for PartBatches {
-    type Item = Result<RecordBatch, TableError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
-        Some(batch.map_err(|source| TableError::Decode { path: self.path.clone(), source }))
+    /// Streams all columns, in file order.
+    pub(crate) fn all_batches(self) -> Result<PartBatches, TableError> {
+        self.input.all_batches()
     }
 }
 
@@ -102,30 +57,10 @@ pub(super) enum Owner {
 
 /// Whose the file at `path` is, by its footer.
 pub(super) fn owner(path: &Path) -> Owner {
-    let Ok(file) = io::open(path) else { return Owner::Somebody };
-    match ParquetRecordBatchReaderBuilder::try_new(file) {
+    match ParquetInput::open(path) {
+        Err(TableError::Io(_)) => Owner::Somebody,
         Err(_) => Owner::Unknown,
-        Ok(builder) if footer_value(&builder, "piref.schema").is_some() => Owner::Us,
+        Ok(input) if input.version().is_some() => Owner::Us,
         Ok(_) => Owner::Somebody,
     }
-}
-
-fn footer_value<'a>(builder: &'a ParquetRecordBatchReaderBuilder<File>, key: &str) -> Option<&'a str> {
-    let entries = builder.metadata().file_metadata().key_value_metadata()?;
-    entries.iter().find(|entry| entry.key == key)?.value.as_deref()
-}
-
-fn check_columns(path: &Path, schema: &SchemaRef) -> Result<(), TableError> {
-    for column in reference::COLUMNS {
-        let found = schema.field_with_name(column.name).ok();
-        if !found.is_some_and(|field| reference::fits(column, field.data_type())) {
-            return Err(TableError::Schema {
-                path: path.to_owned(),
-                column: column.name.to_owned(),
-                expected: column.data_type.to_string(),
-                found: found.map_or_else(|| "no such column".into(), |field| field.data_type().to_string()),
-            });
-        }
-    }
-    Ok(())
 }

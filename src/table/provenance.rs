@@ -80,7 +80,7 @@ pub struct SourceProvenance {
 }
 
 /// The first condition in which two tables differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Footer key of the field, without `piref.`.
     pub field: &'static str,
@@ -170,16 +170,48 @@ impl Provenance {
     /// Left out are the version of piref, the place of the model and the data files: the first two do not change a
     /// number, and a table may grow by a data file (compare [`sources`](Self::sources) for that).
     pub fn first_difference(&self, other: &Self) -> Option<Difference> {
-        self.to_footer()
-            .into_iter()
-            .zip(other.to_footer())
-            .filter(|((key, _), _)| !NOT_SCORING.contains(key))
-            .find(|((_, expected), (_, found))| expected != found)
-            .map(|((key, expected), (_, found))| Difference {
-                field: key.trim_start_matches("piref."),
-                expected,
-                found,
-            })
+        self.differing(other).find(|(key, _, _)| !NOT_SCORING.contains(key)).map(|entry| self.difference(other, entry))
+    }
+
+    /// Every field in which `other` differs, those included that change no number.
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        self.differing(other).map(|entry| self.difference(other, entry)).collect()
+    }
+
+    /// The footer entries that are not equal: key, ours, theirs.
+    fn differing(&self, other: &Self) -> impl Iterator<Item = (&'static str, String, String)> + use<> {
+        let pairs = self.to_footer().into_iter().zip(other.to_footer());
+        pairs.filter(|((_, ours), (_, theirs))| ours != theirs).map(|((key, ours), (_, theirs))| (key, ours, theirs))
+    }
+
+    fn difference(&self, other: &Self, (key, expected, found): (&'static str, String, String)) -> Difference {
+        let field = key.trim_start_matches("piref.");
+        if field != "sources" {
+            return Difference { field, expected, found };
+        }
+        // The first file that differs, and in what, says more than two whole lists.
+        let index = self.sources.iter().zip(&other.sources).take_while(|(ours, theirs)| ours == theirs).count();
+        let [ours, theirs] =
+            [self, other].map(|provenance| provenance.sources.get(index).map(SourceProvenance::members));
+        let member = (0..5).find(|&at| ours.as_ref().map(|our| &our[at]) != theirs.as_ref().map(|their| &their[at]));
+        let text = |source: Option<[(&str, String); 5]>| match (source, member) {
+            (Some([(_, path), ..]), None | Some(0)) => path,
+            (Some(members), Some(at)) => format!("{}: {} {}", members[0].1, members[at].0, members[at].1),
+            (None, _) => "no further file".into(),
+        };
+        Difference { field, expected: text(ours), found: text(theirs) }
+    }
+}
+
+impl SourceProvenance {
+    fn members(&self) -> [(&'static str, String); 5] {
+        [
+            ("path", self.path.clone()),
+            ("format", self.format.clone()),
+            ("rows", self.rows.to_string()),
+            ("bytes", self.bytes.to_string()),
+            ("digest", self.digest.to_string()),
+        ]
     }
 }
 
@@ -256,5 +288,16 @@ mod tests {
         moved.crate_version = "9.9.9".into();
         moved.sources.clear();
         assert_eq!(provenance().first_difference(&moved), None);
+
+        let fields: Vec<&str> = provenance().differences(&moved).iter().map(|difference| difference.field).collect();
+        assert_eq!(fields, ["crate_version", "model.path", "sources"]);
+        let sources = provenance().differences(&moved).pop().unwrap();
+        assert!(sources.expected.contains("train.jsonl"), "{}", sources.expected);
+        assert_eq!(sources.found, "no further file");
+
+        moved = provenance();
+        moved.sources[0].rows = 7;
+        let sources = provenance().differences(&moved).pop().unwrap();
+        assert_eq!((&*sources.expected, &*sources.found), ("train.jsonl: rows 5", "train.jsonl: rows 7"));
     }
 }

@@ -7,7 +7,8 @@ use arrow::datatypes::SchemaRef;
 
 use crate::digest::Digest;
 use crate::io;
-use crate::table::part_reader::{PartBatches, PartReader};
+use crate::table::parquet_input::PartBatches;
+use crate::table::part_reader::PartReader;
 use crate::table::schema::reference;
 use crate::table::{FileRecord, Manifest, Provenance, TableError, check, parquet_file};
 
@@ -117,7 +118,7 @@ impl ReferenceTable {
     /// Digest of all rows: of the parts the manifest lists, or of the one part that was opened.
     pub fn digest(&self) -> Result<Digest, TableError> {
         match &self.manifest {
-            None => Ok(Digest::of_large(&io::map(&self.path)?)),
+            None => Ok(io::digest(&self.path)?.0),
             Some(manifest) => {
                 let parts = manifest.parts.iter().map(|part| &part.file);
                 Ok(Digest::of_parts(parts.map(|file| (file.name.as_str(), file.digest.as_bytes().as_slice()))))

@@ -8,6 +8,12 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use crate::table::TableError;
 
+pub mod findings;
+pub mod metrics;
+
+/// Version of every contract, as the files of this program carry it.
+pub const VERSIONS: [&str; 4] = [reference::VERSION, rejects::VERSION, findings::VERSION, metrics::VERSION];
+
 /// A column of a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
@@ -17,8 +23,10 @@ pub struct Column {
     pub data_type: ColumnType,
     /// Whether a value may be missing.
     pub nullable: bool,
-    /// Unit of its numbers, where they have one.
+    /// Unit of its numbers.
     pub unit: Option<&'static str>,
+    /// Where its numbers lie, as an interval; of a list, each of its items.
+    pub range: Option<&'static str>,
     /// What a value says.
     pub doc: &'static str,
 }
@@ -71,26 +79,37 @@ impl fmt::Display for ColumnType {
 
 impl Column {
     const fn text(name: &'static str, doc: &'static str) -> Self {
-        Self { name, data_type: ColumnType::Utf8, nullable: false, unit: None, doc }
+        Self { name, data_type: ColumnType::Utf8, nullable: false, unit: None, range: None, doc }
     }
 
-    const fn number(name: &'static str, data_type: ColumnType, unit: &'static str, doc: &'static str) -> Self {
-        Self { name, data_type, nullable: false, unit: Some(unit), doc }
+    const fn number(
+        name: &'static str,
+        data_type: ColumnType,
+        (unit, range): (&'static str, &'static str),
+        doc: &'static str,
+    ) -> Self {
+        Self { name, data_type, nullable: false, unit: Some(unit), range: Some(range), doc }
     }
 
     const fn nullable(self) -> Self {
         Self { nullable: true, ..self }
     }
 
-    /// The Arrow field, with unit and doc in its metadata.
+    /// The Arrow field, with unit, range and doc in its metadata.
     pub fn field(&self) -> Field {
         let mut metadata = HashMap::from([("doc".to_owned(), self.doc.to_owned())]);
-        if let Some(unit) = self.unit {
-            metadata.insert("unit".to_owned(), unit.to_owned());
-        }
+        let entries = [("unit", self.unit), ("range", self.range)];
+        metadata.extend(entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))));
         Field::new(self.name, self.data_type.arrow(), self.nullable).with_metadata(metadata)
     }
 }
+
+/// Unit and range that several columns share.
+const ROWS: (&str, &str) = ("row", "[0, inf)");
+const TOKENS: (&str, &str) = ("token", "[0, inf)");
+const TOKENS_OF_A_COMPLETION: (&str, &str) = ("token", "[1, inf)");
+const TOKEN_IDS: (&str, &str) = ("token id", "[0, 4294967295]");
+const LOGPS: (&str, &str) = ("nat", "(-inf, 0]");
 
 /// Schema of a contract without further columns.
 fn fixed_schema(columns: &[Column]) -> SchemaRef {
@@ -99,7 +118,10 @@ fn fixed_schema(columns: &[Column]) -> SchemaRef {
 
 /// The log-prob table: `schemas/reference.v1.toml`.
 pub mod reference {
-    use super::{Arc, Column, ColumnType, DataType, FieldRef, Schema, SchemaRef, TableError};
+    use super::{
+        Arc, Column, ColumnType, DataType, FieldRef, LOGPS, ROWS, Schema, SchemaRef, TOKEN_IDS, TOKENS,
+        TOKENS_OF_A_COMPLETION, TableError,
+    };
 
     /// Schema version, as it stands in `piref.schema`.
     pub const VERSION: &str = "reference.v1";
@@ -117,7 +139,7 @@ pub mod reference {
             "tokens_id",
             "BLAKE3-128 of prompt_ids, chosen_ids and rejected_ids, 32 hex digits: what was scored, and the key for reuse.",
         ),
-        Column::number("row_idx", ColumnType::Int64, "row", "Row of the source file, from 0; rejected rows count."),
+        Column::number("row_idx", ColumnType::Int64, ROWS, "Row of the source file, from 0; rejected rows count."),
         Column::text("source", "Source file, as it was given."),
         Column::text("split", "Split told by the name of the source file, empty where it tells none."),
         Column::text(
@@ -131,76 +153,76 @@ pub mod reference {
         Column::number(
             "prompt_ids",
             ColumnType::ListUInt32,
-            "token id",
+            TOKEN_IDS,
             "Prompt as it was scored, chat template included: training never tokenises again.",
         ),
         Column::number(
             "chosen_ids",
             ColumnType::ListUInt32,
-            "token id",
+            TOKEN_IDS,
             "Preferred completion as it was scored, end token included.",
         ),
         Column::number(
             "rejected_ids",
             ColumnType::ListUInt32,
-            "token id",
+            TOKEN_IDS,
             "The other completion as it was scored, end token included.",
         ),
-        Column::number("prompt_tokens", ColumnType::Int32, "token", "Length of prompt_ids."),
+        Column::number("prompt_tokens", ColumnType::Int32, TOKENS, "Length of prompt_ids."),
         Column::number(
             "chosen_tokens",
             ColumnType::Int32,
-            "token",
+            TOKENS_OF_A_COMPLETION,
             "Length of chosen_ids: the number of terms in ref_chosen_logps.",
         ),
         Column::number(
             "rejected_tokens",
             ColumnType::Int32,
-            "token",
+            TOKENS_OF_A_COMPLETION,
             "Length of rejected_ids: the number of terms in ref_rejected_logps.",
         ),
-        Column::number("prompt_cut", ColumnType::Int32, "token", "Prompt tokens dropped to fit max_length."),
+        Column::number("prompt_cut", ColumnType::Int32, TOKENS, "Prompt tokens dropped to fit max_length."),
         Column::number(
             "chosen_cut",
             ColumnType::Int32,
-            "token",
+            TOKENS,
             "Tokens of the preferred completion dropped to fit max_length. Above 0 the log-prob is of the cut text.",
         ),
         Column::number(
             "rejected_cut",
             ColumnType::Int32,
-            "token",
+            TOKENS,
             "Tokens of the other completion dropped to fit max_length. Above 0 the log-prob is of the cut text.",
         ),
         Column::number(
             "boundary_moved",
             ColumnType::Int32,
-            "token",
+            TOKENS,
             "Prompt tokens that joint tokenisation changed at the boundary; above 0 the completion starts where the two tokenisations diverge.",
         ),
         Column::number(
             "ref_chosen_logps",
             ColumnType::Float64,
-            "nat",
+            LOGPS,
             "ln π_ref(y_w | x), summed over completion tokens; prompt excluded, end token included.",
         ),
         Column::number(
             "ref_rejected_logps",
             ColumnType::Float64,
-            "nat",
+            LOGPS,
             "ln π_ref(y_l | x), summed over completion tokens; prompt excluded, end token included.",
         ),
         Column::number(
             "ref_chosen_token_logps",
             ColumnType::ListFloat32,
-            "nat",
+            LOGPS,
             "Terms of ref_chosen_logps, one per token of chosen_ids; their sum in f64 is that column. Null in a table that was imported without them.",
         )
         .nullable(),
         Column::number(
             "ref_rejected_token_logps",
             ColumnType::ListFloat32,
-            "nat",
+            LOGPS,
             "Terms of ref_rejected_logps, one per token of rejected_ids; their sum in f64 is that column. Null in a table that was imported without them.",
         )
         .nullable(),
@@ -232,7 +254,7 @@ pub mod reference {
 
 /// Rows that could not be scored: `schemas/rejects.v1.toml`.
 pub mod rejects {
-    use super::{Column, ColumnType, SchemaRef, fixed_schema};
+    use super::{Column, ColumnType, ROWS, SchemaRef, fixed_schema};
 
     /// Schema version, as it stands in `piref.schema`.
     pub const VERSION: &str = "rejects.v1";
@@ -240,11 +262,11 @@ pub mod rejects {
     /// The columns, in file order.
     pub const COLUMNS: &[Column] = &[
         Column::text("source", "Source file, as it was given."),
-        Column::number("row_idx", ColumnType::Int64, "row", "Row of the source file, from 0."),
+        Column::number("row_idx", ColumnType::Int64, ROWS, "Row of the source file, from 0."),
         Column::number(
             "line",
             ColumnType::Int64,
-            "line",
+            ("line", "[1, inf)"),
             "Line of the source file, from 1; null where the file has no lines.",
         )
         .nullable(),

@@ -8,10 +8,9 @@ use arrow::array::{
     UInt32Builder,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
-use super::schema::{Column, reference, rejects};
+use super::schema::reference;
 use super::*;
 use crate::data::{Reject, Source};
 use crate::digest::Digest;
@@ -137,77 +136,6 @@ fn open_error(folder: &Path) -> TableError {
     ReferenceTable::open(folder).unwrap_err()
 }
 
-/// A contract file, parsed.
-struct Contract(toml::Table);
-
-impl Contract {
-    fn load(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
-        Self(io::read_text(&path).unwrap().parse().unwrap())
-    }
-
-    fn columns(&self) -> Vec<&toml::Table> {
-        self.0["column"].as_array().unwrap().iter().map(|column| column.as_table().unwrap()).collect()
-    }
-
-    fn metadata(&self) -> Vec<&str> {
-        self.0["metadata"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect()
-    }
-
-    fn version(&self) -> String {
-        format!("{}.v{}", self.0["table"].as_str().unwrap(), self.0["version"])
-    }
-
-    #[track_caller]
-    fn check_code(&self, version: &str, columns: &[Column]) {
-        assert_eq!(self.version(), version);
-        assert_eq!(self.columns().len(), columns.len());
-        for (written, coded) in self.columns().into_iter().zip(columns) {
-            assert_eq!(written["name"].as_str(), Some(coded.name));
-            assert_eq!(written["type"].as_str(), Some(coded.data_type.to_string().as_str()), "{}", coded.name);
-            assert_eq!(written["nullable"].as_bool(), Some(coded.nullable), "{}", coded.name);
-            assert_eq!(written.get("unit").and_then(|unit| unit.as_str()), coded.unit, "{}", coded.name);
-            assert_eq!(written["doc"].as_str(), Some(coded.doc), "{}", coded.name);
-        }
-    }
-
-    /// Holds a file just written against the contract: columns with unit and doc, and footer keys.
-    #[track_caller]
-    fn check_file(&self, path: &Path) {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(io::open(path).unwrap()).unwrap();
-        for (written, field) in self.columns().into_iter().zip(builder.schema().fields()) {
-            assert_eq!(written["name"].as_str(), Some(field.name().as_str()));
-            assert_eq!(written["nullable"].as_bool(), Some(field.is_nullable()), "{}", field.name());
-            assert_eq!(written["doc"].as_str(), field.metadata().get("doc").map(String::as_str));
-            assert_eq!(
-                written.get("unit").and_then(|unit| unit.as_str()),
-                field.metadata().get("unit").map(String::as_str)
-            );
-            let found = match field.data_type() {
-                DataType::List(item) => format!("List<{}>", item.data_type()),
-                found => found.to_string(),
-            };
-            assert_eq!(written["type"].as_str(), Some(found.as_str()), "{}", field.name());
-        }
-        let footer = builder.metadata().file_metadata().key_value_metadata().unwrap();
-        let keys: Vec<&str> =
-            footer.iter().map(|entry| entry.key.as_str()).filter(|key| key.starts_with("piref.")).collect();
-        assert_eq!(keys, self.metadata());
-    }
-}
-
-#[test]
-fn contract_code_and_a_written_table_agree() {
-    let (folder, _) = table();
-    let contract = Contract::load("reference.v1.toml");
-    contract.check_code(reference::VERSION, reference::COLUMNS);
-    contract.check_file(&folder.path().join("part-00000.parquet"));
-
-    let contract = Contract::load("rejects.v1.toml");
-    contract.check_code(rejects::VERSION, rejects::COLUMNS);
-    contract.check_file(&folder.path().join("rejects.parquet"));
-}
-
 #[test]
 fn store_columns_end_where_log_probs_begin() {
     assert_eq!(reference::COLUMNS[reference::STORE_COLUMNS].name, "ref_chosen_logps");
@@ -233,7 +161,7 @@ fn a_single_part_is_a_table_of_its_own() {
     let (folder, _) = table();
     let table = ReferenceTable::open(&folder.path().join("part-00001.parquet")).unwrap();
     assert_eq!((table.n_pairs(), table.provenance()), (2, &provenance()));
-    assert_eq!(table.load_pairs(None, TokenLogps::Skip).unwrap().get(0).unwrap().pair_id, "pair-3");
+    assert_eq!(table.load_pairs(TokenLogps::Skip, folder.path()).unwrap().get(0).unwrap().pair_id, "pair-3");
 }
 
 #[test]
@@ -252,7 +180,7 @@ fn the_same_rows_give_the_same_bytes() {
 fn training_pairs_cross_parts_in_order() {
     let (folder, _) = table();
     let table = ReferenceTable::open(folder.path()).unwrap();
-    let pairs = table.load_pairs(None, TokenLogps::Load).unwrap();
+    let pairs = table.load_pairs(TokenLogps::Load, folder.path()).unwrap();
     assert_eq!(pairs.len(), 5);
     for (row, pair) in pairs.iter().enumerate() {
         assert_eq!(pair.pair_id, format!("pair-{row}"));
@@ -265,8 +193,8 @@ fn training_pairs_cross_parts_in_order() {
     }
     assert_eq!(pairs.get(5), None);
 
-    let limited = table.load_pairs(Some(4), TokenLogps::Skip).unwrap();
-    assert_eq!((limited.len(), limited.get(3).unwrap().ref_token_logps), (4, None));
+    let sums = table.load_pairs(TokenLogps::Skip, folder.path()).unwrap();
+    assert_eq!((sums.len(), sums.get(3).unwrap().ref_token_logps), (5, None));
 }
 
 #[test]
@@ -300,6 +228,51 @@ fn a_positive_term_hidden_in_a_negative_sum_is_refused() {
     let batch = assemble(&store(1..2), &[], &logps).unwrap();
     let error = write_part(Path::new("part.parquet"), &batch, &provenance()).unwrap_err();
     assert!(matches!(error, TableError::Logps { column: "ref_chosen_token_logps", .. }), "{error}");
+}
+
+#[test]
+fn a_sum_that_is_not_the_sum_of_its_terms_is_refused() {
+    let good = batch(0..3);
+    let at = good.schema().index_of("ref_chosen_logps").unwrap();
+    let with = |sums: [f64; 3]| {
+        let mut columns = good.columns().to_vec();
+        columns[at] = Arc::new(Float64Array::from(sums.to_vec()));
+        RecordBatch::try_new(good.schema(), columns).unwrap()
+    };
+    // The order in which a sum is added may differ, by an ulp a term.
+    check::rows(Path::new("part"), 0, &with([-0.5, -1.0 - f64::EPSILON, -1.5])).unwrap();
+    let error = check::rows(Path::new("part"), 10, &with([-0.5, -1.0, -1.5 + 1e-9])).unwrap_err();
+    let TableError::Sum { row: 12, column: "ref_chosen_logps", expected, .. } = error else { panic!("{error}") };
+    assert_eq!(expected, -1.5);
+}
+
+#[test]
+fn all_problems_of_a_batch_are_told_with_their_places() {
+    let mut logps = logps(0..3);
+    logps[0].chosen[0] = f32::NAN;
+    logps[1].rejected.push(-1.0);
+    logps[2].rejected[1] = 0.5;
+    let batch = assemble(&store(0..3), &[], &logps).unwrap();
+    let mut found = Vec::new();
+    let _ = problems(Path::new("part"), 100, &batch, &mut |problem| {
+        found.push(match problem {
+            TableError::Logps { row, column, .. } | TableError::TokenCount { row, column, .. } => (row, column),
+            other => panic!("{other}"),
+        });
+        Answer::Continue(())
+    });
+    assert_eq!(
+        found,
+        [
+            (100, "ref_chosen_logps"),
+            (100, "ref_chosen_token_logps"),
+            (102, "ref_rejected_token_logps"),
+            (101, "ref_rejected_token_logps"),
+        ]
+    );
+    // The same path stops at the first where it is asked to.
+    let first = check::rows(Path::new("part"), 100, &batch).unwrap_err();
+    assert!(matches!(first, TableError::Logps { row: 100, column: "ref_chosen_logps", .. }), "{first}");
 }
 
 #[test]
@@ -356,7 +329,7 @@ fn no_damaged_byte_passes_unseen_or_panics() {
         io::write(&path, &damaged).unwrap();
         let digests = ReferenceTable::open(folder.path()).and_then(|table| {
             // What is read from a damaged page may be an error or other rows; it must not be a panic.
-            let _ = table.load_pairs(None, TokenLogps::Load);
+            let _ = table.load_pairs(TokenLogps::Load, folder.path());
             table.check_digests()
         });
         assert!(digests.is_err(), "byte {at}");
@@ -379,7 +352,7 @@ fn a_value_edited_on_disk_is_refused_when_loaded() {
         file.write(&edited).unwrap();
         file.finish().unwrap();
 
-        let error = ReferenceTable::open(&path).unwrap().load_pairs(None, TokenLogps::Skip).unwrap_err();
+        let error = ReferenceTable::open(&path).unwrap().load_pairs(TokenLogps::Skip, folder.path()).unwrap_err();
         match &error {
             TableError::Null { row: 1, column: "ref_rejected_logps", .. } => assert!(is_null),
             TableError::Logps { row: 1, column: "ref_rejected_logps", pair_id, .. } => {

@@ -1,13 +1,32 @@
-//! The rows of a table as stage two needs them: token ids and reference log-probs, in memory.
+//! The rows of a table as stage two needs them: token ids and reference log-probs, by row.
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, UInt32Type};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Float32Type, Float64Type, Schema, SchemaRef, UInt32Type};
 
+use crate::spool::{Spool, SpoolWriter};
+use crate::table::schema::{Column, reference};
 use crate::table::{ReferenceTable, TableError, check};
 
-/// Whether the log-prob of each token is loaded beside the sums: it doubles the memory, and only losses that cut or
-/// clamp a completion (LD-DPO, humanline) read it.
+/// Bytes of a batch of the spool, about: few batches, each small beside a model.
+const BATCH_BYTES: usize = 2 << 20;
+
+/// What is kept of a row. Its order is that of the contract.
+const KEPT: [&str; 7] =
+    ["pair_id", "tokens_id", "prompt_ids", "chosen_ids", "rejected_ids", "ref_chosen_logps", "ref_rejected_logps"];
+
+/// What is kept as well with [`TokenLogps::Load`].
+const TERMS: [&str; 2] = ["ref_chosen_token_logps", "ref_rejected_token_logps"];
+
+/// What is read only to check the rest.
+const CHECKED: [&str; 3] = ["prompt_tokens", "chosen_tokens", "rejected_tokens"];
+
+/// Whether the log-prob of each token is kept beside the sums: it doubles the spool, and only losses that cut or clamp
+/// a completion (LD-DPO, humanline) read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenLogps {
     /// Sums only.
@@ -16,16 +35,11 @@ pub enum TokenLogps {
     Load,
 }
 
-/// All pairs of a table: 4 bytes a token and about 100 a pair.
+/// All pairs of a table, checked, on disk: in memory is what is being read.
 ///
 /// Invariant: every log-prob is finite and at most 0, every completion has a token, no value is missing.
 #[derive(Debug)]
-pub struct TrainingPairs {
-    chunks: Vec<Chunk>,
-    /// Row where each chunk starts.
-    starts: Vec<usize>,
-    len: usize,
-}
+pub struct TrainingPairs(Spool<Chunk>);
 
 /// One pair of a table, borrowed from [`TrainingPairs`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,75 +72,96 @@ pub struct TokenLogpsPair<'a> {
 }
 
 impl ReferenceTable {
-    /// Loads the first `limit` pairs, or all of them.
+    /// Streams all pairs once, checks each and puts it aside on the disk of `folder`, without a file that could be left
+    /// behind: 4 bytes a token and about 100 a pair. Memory does not grow with the table.
     ///
     /// # Errors
-    /// If a part cannot be decoded, or at the first row that breaks the invariant of [`TrainingPairs`].
-    pub fn load_pairs(&self, limit: Option<usize>, token_logps: TokenLogps) -> Result<TrainingPairs, TableError> {
-        let mut columns = vec![
-            "pair_id",
-            "tokens_id",
-            "prompt_ids",
-            "chosen_ids",
-            "rejected_ids",
-            "prompt_tokens",
-            "chosen_tokens",
-            "rejected_tokens",
-            "ref_chosen_logps",
-            "ref_rejected_logps",
-        ];
+    /// If a part cannot be decoded, at the first row that breaks the invariant of [`TrainingPairs`] or lacks the token
+    /// log-probs asked for, or if the disk refuses.
+    pub fn load_pairs(&self, token_logps: TokenLogps, folder: &Path) -> Result<TrainingPairs, TableError> {
+        let mut kept = KEPT.to_vec();
         if token_logps == TokenLogps::Load {
-            columns.extend(["ref_chosen_token_logps", "ref_rejected_token_logps"]);
+            kept.extend(TERMS);
         }
-
-        let mut pairs = TrainingPairs { chunks: Vec::new(), starts: Vec::new(), len: 0 };
-        let mut left = limit.unwrap_or(usize::MAX);
-        let mut batches = self.part_batches(&columns)?;
-        while left > 0
-            && let Some(item) = batches.next()
-        {
+        let read = [kept.as_slice(), &CHECKED].concat();
+        let mut pairs = PairSpool::create(folder, &kept)?;
+        for item in self.part_batches(&read)? {
             let (place, batch) = item?;
-            let batch = batch.slice(0, batch.num_rows().min(left));
             check::rows(&place.path, place.first_row, &batch)?;
-            left -= batch.num_rows();
+            for column in kept.iter().filter(|column| TERMS.contains(column)) {
+                let nulls = batch.column_by_name(column).and_then(|array| array.nulls());
+                if let Some(row) = nulls.and_then(|nulls| nulls.iter().position(|is_valid| !is_valid)) {
+                    return Err(TableError::NoTokenLogps { path: place.path, row: place.first_row + row, column });
+                }
+            }
             pairs.push(&batch)?;
         }
-        Ok(pairs)
+        pairs.finish()
+    }
+}
+
+/// The spool of a table's pairs, in batches of [`BATCH_BYTES`] whatever the size of its parts.
+struct PairSpool {
+    schema: SchemaRef,
+    writer: SpoolWriter,
+    pending: Vec<RecordBatch>,
+}
+
+impl PairSpool {
+    fn create(folder: &Path, columns: &[&'static str]) -> Result<Self, TableError> {
+        let fields = columns.iter().map(|name| Ok(Field::new(*name, contract(name)?.data_type.arrow(), false)));
+        let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>, TableError>>()?));
+        let writer = SpoolWriter::create(folder, Arc::clone(&schema))?;
+        Ok(Self { schema, writer, pending: Vec::new() })
+    }
+
+    fn push(&mut self, batch: &RecordBatch) -> Result<(), TableError> {
+        let columns = self.schema.fields().iter().map(|field| {
+            let column = batch.column_by_name(field.name()).ok_or_else(|| unchecked(field.name()))?;
+            as_contract(column, field)
+        });
+        let columns = columns.collect::<Result<Vec<_>, TableError>>()?;
+        self.pending.push(RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(internal)?);
+        let n_bytes: usize = self.pending.iter().map(RecordBatch::get_array_memory_size).sum();
+        if n_bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), TableError> {
+        let batch = concat_batches(&self.schema, &self.pending).map_err(internal)?;
+        self.pending.clear();
+        Ok(self.writer.push(&batch)?)
+    }
+
+    fn finish(mut self) -> Result<TrainingPairs, TableError> {
+        if !self.pending.is_empty() {
+            self.flush()?;
+        }
+        Ok(TrainingPairs(self.writer.finish(|batch| Chunk::new(&batch))?))
     }
 }
 
 impl TrainingPairs {
     /// How many pairs there are.
     pub fn len(&self) -> usize {
-        self.len
+        self.0.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.is_empty()
     }
 
     /// The pair in `row` of the table.
     pub fn get(&self, row: usize) -> Option<TrainingPair<'_>> {
-        if row >= self.len {
-            return None;
-        }
-        let chunk_idx = self.starts.partition_point(|&start| start <= row) - 1;
-        Some(self.chunks[chunk_idx].pair(row - self.starts[chunk_idx]))
+        (row < self.len()).then(|| {
+            let (chunk, row) = self.0.locate(row);
+            chunk.pair(row)
+        })
     }
 
     /// All pairs, in table order.
     pub fn iter(&self) -> impl Iterator<Item = TrainingPair<'_>> {
-        (0..self.len).filter_map(|row| self.get(row))
-    }
-
-    fn push(&mut self, batch: &RecordBatch) -> Result<(), TableError> {
-        if batch.num_rows() > 0 {
-            self.chunks.push(Chunk::new(batch)?);
-            self.starts.push(self.len);
-            self.len += batch.num_rows();
-        }
-        Ok(())
+        (0..self.len()).filter_map(|row| self.get(row))
     }
 }
 
@@ -214,6 +249,70 @@ fn numbers(batch: &RecordBatch, column: &'static str) -> Result<ScalarBuffer<f64
     array.map(|array| array.values().clone()).ok_or_else(|| unchecked(column))
 }
 
+fn contract(name: &str) -> Result<&'static Column, TableError> {
+    reference::COLUMNS.iter().find(|column| column.name == name).ok_or_else(|| unchecked(name))
+}
+
+/// A checked column under the name and the type of the contract: parts may call the items of a list otherwise.
+fn as_contract(column: &ArrayRef, field: &Field) -> Result<ArrayRef, TableError> {
+    match (field.data_type(), column.as_list_opt::<i32>()) {
+        (DataType::List(item), Some(list)) => {
+            let values = Arc::clone(list.values());
+            let list = ListArray::try_new(Arc::clone(item), list.offsets().clone(), values, None);
+            Ok(Arc::new(list.map_err(internal)?))
+        }
+        _ => Ok(Arc::clone(column)),
+    }
+}
+
 fn unchecked(column: &str) -> TableError {
     TableError::Internal { what: format!("column `{column}` passed the schema check with another type") }
+}
+
+fn internal(error: impl std::fmt::Display) -> TableError {
+    TableError::Internal { what: format!("checked rows make no batch: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::new_null_array;
+
+    use super::*;
+    use crate::error::Hint;
+    use crate::table::tests::{batch, provenance};
+    use crate::table::write_part;
+
+    #[test]
+    fn small_parts_become_few_batches_and_rows_stay_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = PairSpool::create(folder.path(), &KEPT).unwrap();
+        for row in 0..40 {
+            spool.push(&batch(row..row + 1)).unwrap();
+        }
+        let pairs = spool.finish().unwrap();
+        assert_eq!((pairs.len(), pairs.0.batches().len()), (40, 1));
+        assert!((0..40).all(|row| pairs.get(row).unwrap().pair_id == format!("pair-{row}")));
+    }
+
+    #[test]
+    fn an_imported_table_trains_without_token_log_probs_and_says_who_needs_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part-00000.parquet");
+        let mut columns = batch(0..3).columns().to_vec();
+        for column in TERMS {
+            let at = batch(0..3).schema().index_of(column).unwrap();
+            columns[at] = new_null_array(columns[at].data_type(), 3);
+        }
+        let sums_only = RecordBatch::try_new(batch(0..3).schema(), columns).unwrap();
+        write_part(&path, &sums_only, &provenance()).unwrap();
+
+        let table = ReferenceTable::open(&path).unwrap();
+        assert_eq!(table.load_pairs(TokenLogps::Skip, folder.path()).unwrap().len(), 3);
+        let error = table.load_pairs(TokenLogps::Load, folder.path()).unwrap_err();
+        assert!(
+            error.to_string().contains("part-00000.parquet`, row 0: expected the log-prob of every token"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("humanline"));
+    }
 }

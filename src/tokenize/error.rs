@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::error::{Hint, nearest};
 use crate::io::IoError;
 use crate::model_source::ModelSourceError;
+use crate::spool::SpoolError;
 
 /// Why a model's tokenizer cannot be used, or why no pair of this kind can be tokenised with it.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,18 @@ pub enum TokenizeError {
         path: PathBuf,
         /// What the library says.
         source: tokenizers::Error,
+    },
+    /// A tokenizer that makes a long text of a short one.
+    #[error("`{}`: its {part} may make {found} bytes of one, expected at most {limit}", path.display())]
+    Growth {
+        /// The file.
+        path: PathBuf,
+        /// Which part of the tokenizer.
+        part: &'static str,
+        /// Most bytes that are allowed.
+        limit: f64,
+        /// What its steps multiply to.
+        found: f64,
     },
     /// A file beside the tokenizer that is not the JSON object it should be.
     #[error("`{}` is not a JSON object: {source}", path.display())]
@@ -84,14 +97,6 @@ pub enum TokenizeError {
         /// The model.
         model: PathBuf,
     },
-    /// A text the tokenizers library cannot encode.
-    #[error("the tokenizer of `{}` cannot encode a text: {source}", model.display())]
-    Encode {
-        /// The model.
-        model: PathBuf,
-        /// What the library says.
-        source: tokenizers::Error,
-    },
     /// Token ids the tokenizers library cannot decode.
     #[error("the tokenizer of `{}` cannot decode token ids: {source}", model.display())]
     Decode {
@@ -100,14 +105,15 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
-    /// A token store that cannot be written or read.
-    #[error("token store `{}`: {source}", path.display())]
+    /// Rows that make no batch of the token store.
+    #[error("token store: {source}")]
     Store {
-        /// The file.
-        path: PathBuf,
         /// What Arrow says.
         source: arrow::error::ArrowError,
     },
+    /// The disk under the token store.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// A row that no Arrow array takes.
     #[error("`{}`, row {row_idx}: expected at most a gigabyte of text and token ids, found {n_bytes} bytes", path.display())]
     RowTooLarge {
@@ -148,7 +154,7 @@ impl Hint for TokenizeError {
                 Some(word) => format!("`{word}` is supported; else use the model's Hugging Face folder"),
                 None => "use the model's Hugging Face folder: its `tokenizer.json` says everything".into(),
             }),
-            Self::Store { .. } => Some("delete it: it is made again from the data".into()),
+            Self::Spool(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Io(error) => error.hint(),
             _ => None,
@@ -226,6 +232,12 @@ pub enum RejectReason {
     /// The template stopped at these messages.
     #[error("chat template, {0}")]
     Template(TemplateError),
+    /// A text the tokenizers library cannot encode.
+    #[error("the tokenizer cannot encode it: {reason}")]
+    Encode {
+        /// What the library says.
+        reason: String,
+    },
     /// Tools given as text that is not JSON.
     #[error("its tools are not JSON: {reason}")]
     Tools {

@@ -9,8 +9,12 @@ use serde_json::{Map, Value as Json};
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::error::TokenizeError;
+use super::growth;
 use super::tokenizer_files::{Frame, TokenizerFiles, set_frame};
-use crate::io;
+use crate::{guard, io};
+
+/// Most bytes of a `tokenizer.json`; those of the largest vocabularies have a quarter of it.
+const TOKENIZER_BYTES: u64 = 128 << 20;
 
 const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
@@ -21,7 +25,10 @@ pub(super) fn load(folder: &Path) -> Result<TokenizerFiles, TokenizeError> {
         return Err(TokenizeError::NoTokenizer { folder: folder.to_owned() });
     }
     let wrap = |source| TokenizeError::Tokenizer { path: path.clone(), source };
-    let mut tokenizer = Tokenizer::from_bytes(io::read(&path)?).map_err(wrap)?;
+    let bytes = io::read_up_to(&path, TOKENIZER_BYTES)?;
+    let parsed = guard::catch(|| Tokenizer::from_bytes(bytes)).unwrap_or_else(|panicked| Err(panicked.into()));
+    let mut tokenizer = parsed.map_err(wrap)?;
+    growth::check(&tokenizer, &path)?;
     // Both are settings of whoever saved the file. transformers switches them off too.
     tokenizer.with_truncation(None).map_err(wrap)?;
     tokenizer.with_padding(None);
@@ -53,7 +60,8 @@ fn json_object(path: &Path) -> Result<Map<String, Json>, TokenizeError> {
     if !path.is_file() {
         return Ok(Map::new());
     }
-    serde_json::from_slice(&io::read(path)?).map_err(|source| TokenizeError::Config { path: path.to_owned(), source })
+    serde_json::from_slice(&io::read_up_to(path, io::SETTINGS_BYTES)?)
+        .map_err(|source| TokenizeError::Config { path: path.to_owned(), source })
 }
 
 /// The first file that names a token wins.
@@ -98,7 +106,7 @@ fn add_missing_tokens(
 fn template(folder: &Path, config: &Map<String, Json>) -> Result<Option<String>, TokenizeError> {
     let file = folder.join("chat_template.jinja");
     if file.is_file() {
-        return Ok(Some(io::read_text(&file)?));
+        return Ok(Some(io::read_text_up_to(&file, io::SETTINGS_BYTES)?));
     }
     let template = match config.get("chat_template") {
         Some(Json::Array(named)) => named

@@ -29,6 +29,9 @@ const NAMED: [(&str, &str); 5] = [
     ("pad_token", "tokenizer.ggml.padding_token_id"),
 ];
 
+/// Bytes of a SentencePiece piece whose merges have to be found; real ones have some dozen.
+const MAX_PIECE: usize = 1024;
+
 /// SentencePiece writes a space as this.
 const SPACE: char = '▁';
 
@@ -101,6 +104,10 @@ fn sentence_piece(metadata: &Metadata<'_>, tokens: &[&str]) -> Result<Tokenizer,
     let vocabulary = vocabulary(tokens);
     let merges = match metadata.merges()? {
         Some(merges) => merges,
+        // A piece is cut everywhere, so its cuts are as many as its bytes, and each of them has as many.
+        None if tokens.iter().any(|token| token.len() > MAX_PIECE) => {
+            return Err(metadata.expected("tokenizer.ggml.tokens", "pieces of at most 1024 bytes"));
+        }
         None => merges_by_score(tokens, &metadata.scores(tokens.len())?),
     };
     let mut model = BPE::builder().vocab_and_merges(vocabulary, merges).fuse_unk(true).byte_fallback(true);

@@ -14,6 +14,7 @@ mod error;
 mod folder;
 mod gguf;
 mod gguf_split;
+mod growth;
 mod pair_tokenizer;
 mod pass_through;
 mod store;

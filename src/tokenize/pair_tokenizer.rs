@@ -13,6 +13,7 @@ use super::tokenizer_files::TokenizerFiles;
 use super::truncation::{TruncationMode, truncate};
 use crate::data::{Message, PairText, PreferencePair};
 use crate::digest::Id;
+use crate::guard;
 use crate::model_source::ModelSource;
 
 /// How the end token gets into a completion, for a table's provenance.
@@ -25,6 +26,9 @@ pub const BOUNDARY_RULE: &str = "prompt and completion are tokenised together; t
 
 /// Pairs tokenised at once: enough texts for every core, little memory.
 const CHUNK: usize = 256;
+
+/// Bytes of the pairs tokenised at once, but for one pair that is larger: a token takes a hundred bytes on the way.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// What a plan says about tokenisation; all of it is in the provenance of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,26 +188,50 @@ impl PairTokenizer {
         pairs: &[PreferencePair],
     ) -> Result<Vec<Result<TokenizedPair, RejectReason>>, TokenizeError> {
         let mut results = Vec::with_capacity(pairs.len());
-        for chunk in pairs.chunks(CHUNK) {
+        let mut rest = pairs;
+        while !rest.is_empty() {
+            let chunk;
+            (chunk, rest) = rest.split_at(chunk_length(rest));
             let texts: Vec<Result<JointTexts, RejectReason>> =
                 chunk.iter().map(|pair| self.texts(pair)).collect::<Result<_, _>>()?;
-            let mut framed = self.encode(&texts, SpecialTokens::FromTokenizer)?;
-            let mut unframed = self.encode(&texts, SpecialTokens::FromTemplate)?;
-            for texts in texts {
-                results.push(match texts {
-                    Ok(texts) => {
-                        let ids = match texts.frame {
-                            SpecialTokens::FromTokenizer => framed.next(),
-                            SpecialTokens::FromTemplate => unframed.next(),
-                        };
-                        let ids = ids.ok_or_else(|| TokenizeError::Internal { what: "a text without ids".into() })?;
-                        self.cut(ids)
-                    }
-                    Err(reason) => Err(reason),
-                });
+            match self.encode_chunk(&texts) {
+                Ok(ids) => results.extend(ids),
+                // The library says no more than that one of the texts was too much for it: find out which.
+                Err(_) => results.extend(texts.iter().map(|texts| self.encode_alone(texts))),
             }
         }
+        if results.len() != pairs.len() {
+            return Err(TokenizeError::Internal { what: "a pair without a result".into() });
+        }
         Ok(results)
+    }
+
+    /// Ids of the pairs of a chunk, in its order.
+    fn encode_chunk(
+        &self,
+        texts: &[Result<JointTexts, RejectReason>],
+    ) -> tokenizers::Result<Vec<Result<TokenizedPair, RejectReason>>> {
+        let mut framed = self.encode(texts, SpecialTokens::FromTokenizer)?;
+        let mut unframed = self.encode(texts, SpecialTokens::FromTemplate)?;
+        texts
+            .iter()
+            .map(|texts| match texts {
+                Ok(texts) => {
+                    let ids = match texts.frame {
+                        SpecialTokens::FromTokenizer => framed.next(),
+                        SpecialTokens::FromTemplate => unframed.next(),
+                    };
+                    Ok(self.cut(ids.ok_or("a text without ids")?))
+                }
+                Err(reason) => Ok(Err(reason.clone())),
+            })
+            .collect()
+    }
+
+    fn encode_alone(&self, texts: &Result<JointTexts, RejectReason>) -> Result<TokenizedPair, RejectReason> {
+        let refused = |error: tokenizers::Error| RejectReason::Encode { reason: error.to_string() };
+        let ids = self.encode_chunk(std::slice::from_ref(texts)).map_err(refused)?;
+        ids.into_iter().next().unwrap_or_else(|| Err(RejectReason::Encode { reason: "no ids".into() }))
     }
 
     /// What TRL tokenises for this pair.
@@ -270,15 +298,13 @@ impl PairTokenizer {
         &self,
         texts: &[Result<JointTexts, RejectReason>],
         frame: SpecialTokens,
-    ) -> Result<impl Iterator<Item = [Encoding; 3]> + use<>, TokenizeError> {
+    ) -> tokenizers::Result<impl Iterator<Item = [Encoding; 3]> + use<>> {
         let of_frame = texts.iter().flatten().filter(|texts| texts.frame == frame);
         let inputs: Vec<&str> =
             of_frame.flat_map(|texts| [texts.prompt.as_str(), &texts.prompt_chosen, &texts.prompt_rejected]).collect();
-        let encodings = self
-            .files
-            .tokenizer
-            .encode_batch_fast(inputs, frame == SpecialTokens::FromTokenizer)
-            .map_err(|source| TokenizeError::Encode { model: self.files.path.clone(), source })?;
+        let encode = || self.files.tokenizer.encode_batch_fast(inputs, frame == SpecialTokens::FromTokenizer);
+        // A regular expression that goes on for too long is a panic of the library.
+        let encodings = guard::catch(encode).unwrap_or_else(|panicked| Err(panicked.into()))?;
         let mut encodings = encodings.into_iter();
         Ok(std::iter::from_fn(move || Some([encodings.next()?, encodings.next()?, encodings.next()?])))
     }
@@ -287,6 +313,16 @@ impl PairTokenizer {
         let pair = split(prompt.get_ids(), chosen.get_ids().to_vec(), rejected.get_ids().to_vec())?;
         self.rules.cut_split(pair)
     }
+}
+
+/// How many of these pairs are tokenised at once: at least one.
+fn chunk_length(pairs: &[PreferencePair]) -> usize {
+    let mut n_bytes = 0;
+    let fits = |pair: &&PreferencePair| {
+        n_bytes += pair.n_bytes();
+        n_bytes <= CHUNK_BYTES
+    };
+    pairs.iter().take(CHUNK).take_while(fits).count().max(1)
 }
 
 /// A number of tokens; no text in memory has more of them than u32 counts.

@@ -1,31 +1,25 @@
-//! The token store: a whole data set as token ids, in one Arrow IPC file that is mapped into memory.
+//! The token store: a whole data set as token ids, in a [`Spool`].
 //!
 //! Columns are those of the log-prob table up to the log-probs, and `extra`: the row's other columns as a JSON object.
 //! Reading copies nothing: ids are slices of the mapped file, so a data set may be larger than memory.
 //!
-//! Invariant: a [`TokenStore`] is the file its [`StoreWriter`] has just finished. There is no way to open one that an
+//! Invariant: a [`TokenStore`] is what its [`StoreWriter`] has just finished. There is no way to open one that an
 //! earlier process left behind: a run makes its own from the data, so what is scored is what the data says now.
 
-use std::io::{BufWriter, Write as _};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
-use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{FileDecoder, read_footer_length};
-use arrow::ipc::root_as_footer;
-use arrow::ipc::writer::FileWriter;
-use bytes::Bytes;
 
 use super::error::TokenizeError;
 use super::pair_tokenizer::TokenizedPair;
 use super::pass_through::{self, PassThrough, PassThroughTypes};
 use super::store_rows::{StoreRow, StoreRows};
 use crate::data::PreferencePair;
-use crate::io::{self, AtomicFile, IoError};
+use crate::spool::{Spool, SpoolWriter};
 
 /// Rows of a batch, at most.
 const BATCH_ROWS: usize = 1024;
@@ -62,21 +56,18 @@ pub(super) fn ids_field() -> FieldRef {
     Arc::new(Field::new("element", DataType::UInt32, false))
 }
 
-/// Writes a token store, batch by batch; without [`finish`](Self::finish) no file appears.
+/// Writes a token store, batch by batch.
 pub struct StoreWriter {
-    path: PathBuf,
-    writer: FileWriter<BufWriter<AtomicFile>>,
+    writer: SpoolWriter,
     rows: StoreRows,
     types: PassThroughTypes,
 }
 
 impl StoreWriter {
-    /// Starts the file that will be called `path`.
-    pub fn create(path: &Path) -> Result<Self, TokenizeError> {
-        let file = BufWriter::with_capacity(1 << 20, AtomicFile::create(path)?);
-        let writer = FileWriter::try_new(file, &SCHEMA).map_err(|error| in_store(path, error))?;
-        let types = PassThroughTypes::default();
-        Ok(Self { path: path.to_owned(), writer, rows: StoreRows::default(), types })
+    /// Starts a store on the disk of `folder`; no file in it appears.
+    pub fn create(folder: &Path) -> Result<Self, TokenizeError> {
+        let writer = SpoolWriter::create(folder, Arc::clone(&SCHEMA))?;
+        Ok(Self { writer, rows: StoreRows::default(), types: PassThroughTypes::default() })
     }
 
     /// Adds a row.
@@ -97,38 +88,29 @@ impl StoreWriter {
         Ok(())
     }
 
-    /// Gives the file its name and maps it.
+    /// Maps what was written.
     pub fn finish(mut self) -> Result<TokenStore, TokenizeError> {
         self.flush()?;
-        let path = self.path;
-        let mut file = self.writer.into_inner().map_err(|error| in_store(&path, error))?;
-        file.flush().map_err(|error| IoError::new("write", &path, error))?;
-        let file = file.into_inner().map_err(|error| IoError::new("write", &path, error.into_error()))?;
-        file.commit()?;
         let reserved = SCHEMA.fields().iter().map(|field| field.name().as_str());
         let reserved: Vec<&str> = reserved.chain(LATER_COLUMNS).collect();
-        TokenStore::map(path, self.types.finish(&reserved))
+        let rows = self.writer.finish(|rows| Batch::new(rows).map_err(in_store))?;
+        Ok(TokenStore { rows, pass_through: self.types.finish(&reserved) })
     }
 
     fn flush(&mut self) -> Result<(), TokenizeError> {
         if self.rows.len() == 0 {
             return Ok(());
         }
-        std::mem::take(&mut self.rows)
-            .into_columns()
-            .and_then(|columns| RecordBatch::try_new(Arc::clone(&SCHEMA), columns))
-            .and_then(|batch| self.writer.write(&batch))
-            .map_err(|error| in_store(&self.path, error))
+        let columns = std::mem::take(&mut self.rows).into_columns();
+        let batch = columns.and_then(|columns| RecordBatch::try_new(Arc::clone(&SCHEMA), columns)).map_err(in_store)?;
+        Ok(self.writer.push(&batch)?)
     }
 }
 
 /// A data set as token ids, mapped into memory.
 #[derive(Debug)]
 pub struct TokenStore {
-    path: PathBuf,
-    batches: Vec<Batch>,
-    /// First row of each batch, and the number of all rows at the end.
-    starts: Vec<usize>,
+    rows: Spool<Batch>,
     pass_through: Vec<PassThrough>,
 }
 
@@ -142,26 +124,14 @@ struct Batch {
 }
 
 impl TokenStore {
-    fn map(path: PathBuf, pass_through: Vec<PassThrough>) -> Result<Self, TokenizeError> {
-        let file = Buffer::from(Bytes::from_owner(io::map(&path)?));
-        let batches = read(&file).map_err(|error| in_store(&path, error))?;
-        let mut starts = vec![0];
-        let mut n_rows = 0;
-        for batch in &batches {
-            n_rows += batch.rows.num_rows();
-            starts.push(n_rows);
-        }
-        Ok(Self { path, batches, starts, pass_through })
-    }
-
     /// Number of pairs.
     pub fn len(&self) -> usize {
-        self.starts.last().copied().unwrap_or(0)
+        self.rows.len()
     }
 
     /// Whether there is no pair.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.rows.is_empty()
     }
 
     /// The columns of the source that the rows carry along.
@@ -177,28 +147,28 @@ impl TokenStore {
 
     /// Ids of prompt, chosen and rejected of a row below [`len`](Self::len).
     pub fn ids(&self, row: usize) -> (&[u32], &[u32], &[u32]) {
-        let (batch, row) = self.locate(row);
+        let (batch, row) = self.rows.locate(row);
         let [prompt, chosen, rejected] = &batch.ids;
         (ids(prompt, row), ids(chosen, row), ids(rejected, row))
     }
 
     /// `pair_id` of a row below [`len`](Self::len).
     pub fn pair_id(&self, row: usize) -> &str {
-        let (batch, row) = self.locate(row);
+        let (batch, row) = self.rows.locate(row);
         batch.pair_ids.value(row)
     }
 
     /// `tokens_id` of a row below [`len`](Self::len).
     pub fn tokens_id(&self, row: usize) -> &str {
-        let (batch, row) = self.locate(row);
+        let (batch, row) = self.rows.locate(row);
         batch.tokens_ids.value(row)
     }
 
     /// All columns of some rows as one batch, copied only where the rows span several.
     pub fn slice(&self, rows: Range<usize>) -> Result<RecordBatch, TokenizeError> {
         let mut parts = Vec::new();
-        for (batch, start) in self.batches.iter().zip(&self.starts) {
-            let first = rows.start.max(*start);
+        for (start, batch) in self.rows.batches() {
+            let first = rows.start.max(start);
             let end = rows.end.min(start + batch.rows.num_rows());
             if first < end {
                 parts.push(batch.rows.slice(first - start, end - first));
@@ -206,7 +176,7 @@ impl TokenStore {
         }
         match parts.as_slice() {
             [part] => Ok(part.clone()),
-            parts => arrow::compute::concat_batches(&SCHEMA, parts).map_err(|error| in_store(&self.path, error)),
+            parts => arrow::compute::concat_batches(&SCHEMA, parts).map_err(in_store),
         }
     }
 
@@ -214,12 +184,7 @@ impl TokenStore {
     pub fn pass_through_columns(&self, slice: &RecordBatch) -> Result<Vec<(FieldRef, ArrayRef)>, TokenizeError> {
         let rows = slice.column_by_name("extra").and_then(|extra| extra.as_string_opt());
         rows.and_then(|rows| pass_through::columns(&self.pass_through, rows))
-            .ok_or_else(|| in_store(&self.path, damaged("a row's `extra` is not a JSON object")))
-    }
-
-    fn locate(&self, row: usize) -> (&Batch, usize) {
-        let at = self.starts.partition_point(|start| *start <= row) - 1;
-        (&self.batches[at], row - self.starts[at])
+            .ok_or_else(|| in_store(damaged("a row's `extra` is not a JSON object")))
     }
 }
 
@@ -229,36 +194,12 @@ fn ids(list: &ListArray, row: usize) -> &[u32] {
     &list.values().as_primitive::<UInt32Type>().values()[bound(row)..bound(row + 1)]
 }
 
-/// A refusal of the disk is one of the disk, whatever Arrow was doing.
-fn in_store(path: &Path, source: ArrowError) -> TokenizeError {
-    match source {
-        ArrowError::IoError(_, source) => IoError::new("write", path, source).into(),
-        source => TokenizeError::Store { path: path.to_owned(), source },
-    }
+fn in_store(source: ArrowError) -> TokenizeError {
+    TokenizeError::Store { source }
 }
 
 fn damaged(what: &str) -> ArrowError {
     ArrowError::IpcError(what.to_owned())
-}
-
-/// All batches of a file, as views of it.
-fn read(file: &Buffer) -> Result<Vec<Batch>, ArrowError> {
-    let short = || damaged("the file is too short");
-    let trailer_start = file.len().checked_sub(10).ok_or_else(short)?;
-    let trailer = file[trailer_start..].try_into().map_err(|_| short())?;
-    let footer_start = trailer_start.checked_sub(read_footer_length(trailer)?).ok_or_else(short)?;
-    let footer = root_as_footer(&file[footer_start..trailer_start]).map_err(|error| damaged(&error.to_string()))?;
-
-    let decoder = FileDecoder::new(Arc::clone(&SCHEMA), footer.version()).with_require_alignment(true);
-    let mut batches = Vec::new();
-    for block in footer.recordBatches().into_iter().flatten() {
-        let size = |size: i64| usize::try_from(size).map_err(|_| damaged("a batch of negative size"));
-        let length = size(block.metaDataLength().into())? + size(block.bodyLength())?;
-        let message = file.slice_with_length(size(block.offset())?, length);
-        let rows = decoder.read_record_batch(block, &message)?.ok_or_else(|| damaged("a batch is missing"))?;
-        batches.push(Batch::new(rows)?);
-    }
-    Ok(batches)
 }
 
 impl Batch {

@@ -7,6 +7,7 @@
 //! `'%s' % value`: an error that names the line.
 
 use std::borrow::Cow;
+use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -16,10 +17,18 @@ use serde_json::{Map, Value as Json};
 use super::error::TemplateError;
 use super::template_date::TemplateDate;
 use super::{template_json, template_methods};
+use crate::guard;
 
 /// Instructions and bytes (64 for one) a template may spend on one rendering; a dialogue of a megabyte spends a
-/// hundredth of it. What runs out is a template that does not end.
-const FUEL: u64 = 20_000_000;
+/// tenth of it. It bounds the time, and with its bytes the memory: what runs out is a template that does not end.
+const FUEL: u64 = 2_000_000;
+
+/// Bytes of stack for one rendering, of which only what is used is taken: a template may put a list into a list as often
+/// as its fuel lasts, and whoever prints, compares or drops it goes down all the way.
+const STACK: usize = 1 << 30;
+
+/// Bytes of a template's source; the longest published ones have fifty thousand.
+const MAX_SOURCE: usize = 1 << 20;
 
 /// Macros in macros; enough for any schema a template walks, and below what a thread's stack holds.
 const MAX_RECURSION: usize = 100;
@@ -58,12 +67,35 @@ pub enum Ending {
 
 impl ChatTemplate {
     /// Parses a template; what it prints of the date will be `date`.
+    ///
+    /// # Errors
+    /// If it does not parse, or does not even end for a short message.
     pub fn parse(source: &str, date: TemplateDate) -> Result<Self, TemplateError> {
+        if source.len() > MAX_SOURCE {
+            let reason = format!("expected at most {MAX_SOURCE} bytes, found {}", source.len());
+            return Err(TemplateError { line: 1, reason });
+        }
         let source = generation_tags_as_scopes(source).into_owned();
         let environment = environment(date).map_err(|error| template_error(&error))?;
         let template = Self { source, environment };
-        template.compiled()?;
+        on_a_stack_of_its_own(|| template.check_that_it_ends())?;
         Ok(template)
+    }
+
+    /// Renders one message; only an endless template is an error, since the message may be none for this one.
+    fn check_that_it_ends(&self) -> Result<(), TemplateError> {
+        let compiled = self.compiled()?;
+        let message = Value::from_pairs([("role", "user"), ("content", "x")]);
+        let context = [
+            ("messages", Value::from(vec![message])),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+            ("add_generation_prompt", Value::from(true)),
+        ];
+        match compiled.render(Value::from_pairs(context)) {
+            Err(error) if innermost(&error).kind() == ErrorKind::OutOfFuel => Err(template_error(&error)),
+            _ => Ok(()),
+        }
     }
 
     /// The conversation as text.
@@ -71,6 +103,10 @@ impl ChatTemplate {
     /// Keys of a message that are null are not there for the template, and reasoning goes by all its names, as in
     /// transformers.
     pub fn render(&self, messages: &[Map<String, Json>], input: TemplateInput<'_>) -> Result<String, TemplateError> {
+        on_a_stack_of_its_own(|| self.render_here(messages, input))
+    }
+
+    fn render_here(&self, messages: &[Map<String, Json>], input: TemplateInput<'_>) -> Result<String, TemplateError> {
         let messages: Vec<Map<String, Json>> = messages.iter().map(as_templates_expect).collect();
         let mut context = input.special_tokens.clone();
         context.extend(input.variables.cloned().unwrap_or_default());
@@ -88,6 +124,20 @@ impl ChatTemplate {
     fn compiled(&self) -> Result<minijinja::Template<'_, '_>, TemplateError> {
         self.environment.template_from_named_str("chat_template", &self.source).map_err(|error| template_error(&error))
     }
+}
+
+/// Runs the work of a template, and drops its values, where there is room for the deepest of them.
+fn on_a_stack_of_its_own<T: Send>(work: impl FnOnce() -> Result<T, TemplateError> + Send) -> Result<T, TemplateError> {
+    let failed = |reason: String| TemplateError { line: 1, reason };
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || guard::catch(work));
+        match worker.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(Ok(result))) => result,
+            Ok(Ok(Err(panicked))) => Err(failed(panicked.to_string())),
+            Ok(Err(_)) => Err(failed("its thread ended early".into())),
+            Err(error) => Err(failed(format!("no thread to render it: {error}"))),
+        }
+    })
 }
 
 fn environment(date: TemplateDate) -> Result<Environment<'static>, Error> {
@@ -112,6 +162,17 @@ fn environment(date: TemplateDate) -> Result<Environment<'static>, Error> {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);
+
+/// The failure that made the others.
+fn innermost(error: &Error) -> &Error {
+    let mut innermost = error;
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        innermost = source.downcast_ref().unwrap_or(innermost);
+        next = source.source();
+    }
+    innermost
+}
 
 /// Line and reason of the innermost failure.
 fn template_error(error: &Error) -> TemplateError {

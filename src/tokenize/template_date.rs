@@ -29,6 +29,11 @@ impl TemplateDate {
 
     /// The date in a `strftime` format, or `None` where the format has a code nobody knows.
     pub(crate) fn strftime(self, format: &str) -> Option<String> {
+        // The result is longer than the format, and a template may make a format of any length.
+        const LONGEST: usize = 256;
+        if format.len() > LONGEST {
+            return None;
+        }
         let mut text = String::new();
         write!(text, "{}", self.0.and_time(NaiveTime::MIN).format(format)).ok()?;
         Some(text)
@@ -81,6 +86,7 @@ mod tests {
     #[test]
     fn an_unknown_code_is_refused() {
         check("%Q", None);
+        check(&"%A".repeat(1000), None);
     }
 
     #[test]

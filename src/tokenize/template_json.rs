@@ -3,14 +3,20 @@
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
 /// Nesting a template may reach by wrapping a value again and again; the parser of the data stops at 128.
 const MAX_DEPTH: usize = 200;
 
 /// The filter: `value | tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
 #[expect(clippy::needless_pass_by_value, reason = "minijinja hands a filter its options by value")]
-pub(super) fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<Value, Error> {
+    to_json(value, &options, &|fuel| state.consume_fuel(fuel))
+}
+
+/// The same with the fuel of somebody: a list that holds another twice, which holds another twice, is small until it is
+/// written down.
+fn to_json(value: &Value, options: &Kwargs, consume: &dyn Fn(u64) -> Result<(), Error>) -> Result<Value, Error> {
     let indent = match options.get::<Option<Value>>("indent")? {
         Some(width) if width.is_none() => None,
         Some(width) => Some(match width.as_str() {
@@ -37,6 +43,8 @@ pub(super) fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
         ensure_ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
         sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
         depth: 0,
+        consume,
+        n_paid: 0,
     };
     options.assert_all_used()?;
     writer.value(value)?;
@@ -47,7 +55,7 @@ fn invalid(option: &str) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("`tojson` does not take this `{option}`"))
 }
 
-struct JsonWriter {
+struct JsonWriter<'a> {
     out: String,
     indent: Option<String>,
     item_separator: String,
@@ -55,10 +63,24 @@ struct JsonWriter {
     ensure_ascii: bool,
     sort_keys: bool,
     depth: usize,
+    consume: &'a dyn Fn(u64) -> Result<(), Error>,
+    /// Bytes that fuel was spent on.
+    n_paid: usize,
 }
 
-impl JsonWriter {
+impl JsonWriter<'_> {
+    /// Spends fuel on what was written since the last time: one for four bytes, as minijinja's own `tojson`.
+    fn pay(&mut self) -> Result<(), Error> {
+        const STEP: usize = 1 << 10;
+        if self.out.len() - self.n_paid >= STEP {
+            (self.consume)((self.out.len() - self.n_paid) as u64 / 4)?;
+            self.n_paid = self.out.len();
+        }
+        Ok(())
+    }
+
     fn value(&mut self, value: &Value) -> Result<(), Error> {
+        self.pay()?;
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
@@ -187,7 +209,7 @@ mod tests {
     #[track_caller]
     fn check(value: &serde_json::Value, options: &[(&'static str, Value)], want: &str) {
         let options: Kwargs = options.iter().cloned().collect();
-        assert_eq!(tojson(&Value::from(Serde(value)), options).unwrap().as_str().unwrap(), want);
+        assert_eq!(to_json(&Value::from(Serde(value)), &options, &|_| Ok(())).unwrap().as_str().unwrap(), want);
     }
 
     #[test]
@@ -215,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_python_refuses_is_refused() {
-        let refused = |value: Value, options: Kwargs| tojson(&value, options).unwrap_err().to_string();
+        let refused = |value: Value, options: Kwargs| to_json(&value, &options, &|_| Ok(())).unwrap_err().to_string();
         let none = || Kwargs::from_iter(Vec::<(&str, Value)>::new());
         assert!(refused(Value::UNDEFINED, none()).contains("undefined is not JSON serializable"));
         assert!(refused(Value::from(1), Kwargs::from_iter([("indnt", Value::from(2))])).contains("indnt"));

@@ -8,7 +8,7 @@ use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
-use crate::table::TableError;
+use crate::table::{Difference, TableError};
 use crate::tokenize::TokenizeError;
 
 /// What can go wrong in stage two.
@@ -62,6 +62,23 @@ pub enum TrainError {
         /// The model's.
         found: Digest,
     },
+    /// The model is another one than the table was scored with.
+    #[error(
+        "the policy starts from another model than table `{}` was scored with: expected `{}` `{}`, found `{}`",
+        table.display(), difference.field, difference.expected, difference.found
+    )]
+    OtherReference {
+        /// The table.
+        table: PathBuf,
+        /// The first field that differs: expected in the table, found in the model.
+        difference: Difference,
+    },
+    /// More pairs than a 32-bit number can name.
+    #[error("a table of {n_pairs} pairs is too large: expected fewer than 2^32")]
+    TooManyPairs {
+        /// Pairs in the table.
+        n_pairs: usize,
+    },
     /// A number that is none.
     #[error("step {step}: {what} is {found}; pairs of the step: {pair_ids}")]
     NotFinite {
@@ -81,6 +98,18 @@ pub enum TrainError {
         path: PathBuf,
         /// 1-based line.
         line: usize,
+    },
+    /// A metrics file of an older or newer version.
+    #[error("`{}`, line {line}: expected `schema` `{expected}`, found {found}", path.display())]
+    MetricsVersion {
+        /// The file.
+        path: PathBuf,
+        /// 1-based line.
+        line: usize,
+        /// The version this program writes.
+        expected: &'static str,
+        /// What the line says, in JSON, or `none`.
+        found: String,
     },
     /// The model.
     #[error("cannot use model `{model}`")]
@@ -128,8 +157,12 @@ impl Hint for TrainError {
             Self::Tokenizer { .. } => {
                 Some("run `piref precompute` with this model, or train the model the table was made with".into())
             }
+            Self::OtherReference { difference, .. } => Some(other_reference(difference)),
             Self::NotFinite { .. } => Some("lower `--learning-rate`, or look at these pairs in the table".into()),
-            Self::Metrics { .. } | Self::Update { .. } => None,
+            Self::MetricsVersion { .. } => {
+                Some("go on with the version of piref that wrote it, or start again with `--fresh`".into())
+            }
+            Self::Metrics { .. } | Self::Update { .. } | Self::TooManyPairs { .. } => None,
             Self::Model { source, .. } => source.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
@@ -138,4 +171,13 @@ impl Hint for TrainError {
             Self::Io(error) => error.hint(),
         }
     }
+}
+
+fn other_reference(difference: &Difference) -> String {
+    let agree = match difference.field {
+        "dtype" => format!("`--dtype {}` computes as the table was", difference.expected),
+        "chat_template.digest" => "give the model the chat template the table was rendered with".into(),
+        _ => "name the model of the table with `--model`, or score the pairs with this one (`piref precompute`)".into(),
+    };
+    format!("{agree}; `--allow-other-reference` trains against the table's reference all the same")
 }

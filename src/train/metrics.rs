@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use crate::io::{self, IoError};
+use crate::table::schema::metrics::VERSION;
 
 /// The metrics file of a run folder.
 pub const METRICS: &str = "train/metrics.jsonl";
@@ -62,37 +63,99 @@ pub(super) struct MetricsFile {
     file: File,
 }
 
+/// A line as it is written: the version of its contract first.
+#[derive(Serialize)]
+struct VersionedLine<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    metrics: &'a StepMetrics,
+}
+
+/// What resuming reads of a line.
 #[derive(Deserialize)]
 struct Line {
+    #[serde(default)]
+    schema: serde_json::Value,
     step: u64,
 }
 
 impl MetricsFile {
-    /// Opens the file for the steps after `step`: lines of later steps, which a killed run wrote after its last
-    /// checkpoint, are dropped.
+    /// Opens the file for the steps after `step`, where the newest checkpoint stands: what a killed run wrote after it
+    /// is dropped unread, since it may end anywhere in a line.
     pub(super) fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
-        let mut kept = String::new();
+        let mut kept = Vec::new();
         if step > 0 && path.is_file() {
-            let text = io::read_text(path)?;
-            for (index, line) in text.lines().enumerate() {
-                match serde_json::from_str::<Line>(line) {
-                    Ok(found) if found.step <= step => kept.extend([line, "\n"]),
-                    Ok(_) => break,
-                    // The last line of a killed run may be cut short; anything else is not ours.
-                    Err(_) if index + 1 == text.lines().count() => break,
+            let bytes = io::read(path)?;
+            for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
+                match serde_json::from_slice::<Line>(line) {
+                    Ok(found) if found.schema != VERSION => {
+                        let found = match found.schema {
+                            serde_json::Value::Null => "none".to_owned(),
+                            found => found.to_string(),
+                        };
+                        let (path, line) = (path.to_owned(), index + 1);
+                        return Err(TrainError::MetricsVersion { path, line, expected: VERSION, found });
+                    }
+                    Ok(found) if found.step < step => kept.extend(line),
+                    Ok(found) => {
+                        if found.step == step {
+                            kept.extend(line);
+                        }
+                        break;
+                    }
                     Err(_) => return Err(TrainError::Metrics { path: path.to_owned(), line: index + 1 }),
                 }
             }
         }
-        io::write(path, kept.as_bytes())?;
+        io::write(path, &kept)?;
         Ok(Self { path: path.to_owned(), file: io::append(path)? })
+    }
+
+    /// Makes the lines durable: before a checkpoint is, so that one that is found has its metrics.
+    pub(super) fn sync(&self) -> Result<(), TrainError> {
+        Ok(self.file.sync_data().map_err(|source| IoError::new("sync", &self.path, source))?)
     }
 
     pub(super) fn push(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
         let wrap = |source| IoError::new("write", &self.path, source);
-        let mut line = serde_json::to_vec(metrics).map_err(|error| wrap(error.into()))?;
+        let mut line =
+            serde_json::to_vec(&VersionedLine { schema: VERSION, metrics }).map_err(|error| wrap(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(wrap)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(found: &[u8], step: u64, kept: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        io::write(&path, found).unwrap();
+        MetricsFile::open(&path, step).unwrap();
+        assert_eq!(io::read_text(&path).unwrap(), kept);
+    }
+
+    #[test]
+    fn what_follows_the_checkpoint_is_dropped_however_it_ends() {
+        let kept = "{\"step\":1}\n{\"step\":2}\n";
+        for tail in ["", "{\"step\":3}\n{\"st", "\0\0\0\n{\"step\":3}\n", "\n", "{"] {
+            check(format!("{kept}{tail}").as_bytes(), 2, kept);
+        }
+        check(&[kept.as_bytes(), b"\xff\xfe"].concat(), 2, kept);
+        check(kept.as_bytes(), 1, "{\"step\":1}\n");
+        check(kept.as_bytes(), 0, "");
+    }
+
+    #[test]
+    fn a_line_before_the_checkpoint_that_is_not_ours_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        io::write(&path, b"{\"step\":1}\nloss 0.3\n{\"step\":3}\n").unwrap();
+        let error = MetricsFile::open(&path, 3).unwrap_err();
+        assert!(error.to_string().contains("metrics.jsonl`, line 2"), "{error}");
     }
 }

@@ -1,19 +1,24 @@
 //! Stage two: the policy is trained from the log-prob table.
 //!
 //! Invariant: no reference model. The reference enters as two numbers a pair, read from the table, and no function
-//! here takes two models. Before the first step a seeded sample of the table is scored with the policy: where the two
-//! share their weights and disagree, the run is refused.
+//! here takes two models. What the policy says of itself is held against what the table says of its reference, field
+//! by field, and before the first step a seeded sample of the table is scored with the policy: a table of another model
+//! is refused unless the plan allows it, and one whose numbers are not those of the policy is refused where they must be.
+//! Pairs are read from disk as they are needed: memory does not grow with the table.
 
+mod agreement;
 mod error;
 mod metrics;
 mod order;
 mod plan;
 mod run;
+mod run_folder;
 mod start_check;
 mod step;
+mod trainer;
 
 pub use error::TrainError;
 pub use metrics::{METRICS, StepMetrics};
-pub use plan::{Event, Length, Order, Plan, Start, Summary};
+pub use plan::{Event, Interruption, Length, Order, OtherReference, Outcome, Plan, Start, Summary};
 pub use run::run;
 pub use step::{StepGradient, gradient};

@@ -17,21 +17,22 @@ pub(super) fn rng(seed: u64, purpose: &str) -> ChaCha8Rng {
 #[derive(Debug)]
 pub(super) struct Batches {
     order: Order,
-    n_pairs: usize,
+    n_pairs: u32,
     batch_size: usize,
     /// The epoch whose permutation is at hand.
     epoch: Option<u64>,
-    rows: Vec<usize>,
+    /// 4 bytes a pair: all of a run's memory that grows with the table, but for its list of parts.
+    rows: Vec<u32>,
 }
 
 impl Batches {
-    pub(super) fn new(order: Order, n_pairs: usize, batch_size: usize) -> Self {
+    pub(super) fn new(order: Order, n_pairs: u32, batch_size: usize) -> Self {
         Self { order, n_pairs, batch_size, epoch: None, rows: Vec::new() }
     }
 
     /// Steps of one pass over the table; the last may have fewer pairs.
     pub(super) fn steps_per_epoch(&self) -> u64 {
-        self.n_pairs.div_ceil(self.batch_size).max(1) as u64
+        (self.n_pairs as usize).div_ceil(self.batch_size).max(1) as u64
     }
 
     /// Steps of a run of this length.
@@ -49,7 +50,7 @@ impl Batches {
     }
 
     /// Rows of step `step`, from 0.
-    pub(super) fn rows(&mut self, step: u64) -> &[usize] {
+    pub(super) fn rows(&mut self, step: u64) -> &[u32] {
         let (epoch, in_epoch) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
         if self.epoch != Some(epoch) {
             self.rows = (0..self.n_pairs).collect();
@@ -58,8 +59,9 @@ impl Batches {
             }
             self.epoch = Some(epoch);
         }
-        let start = usize::try_from(in_epoch).unwrap_or(usize::MAX).saturating_mul(self.batch_size).min(self.n_pairs);
-        &self.rows[start..(start + self.batch_size).min(self.n_pairs)]
+        let n_pairs = self.rows.len();
+        let start = usize::try_from(in_epoch).unwrap_or(usize::MAX).saturating_mul(self.batch_size).min(n_pairs);
+        &self.rows[start..(start + self.batch_size).min(n_pairs)]
     }
 }
 
@@ -72,7 +74,7 @@ mod tests {
     #[test]
     fn table_order_starts_again_in_every_epoch() {
         let mut batches = Batches::new(Order::Table, 5, 2);
-        let rows: Vec<Vec<usize>> = (0..4).map(|step| batches.rows(step).to_vec()).collect();
+        let rows: Vec<Vec<u32>> = (0..4).map(|step| batches.rows(step).to_vec()).collect();
         assert_eq!(rows, [vec![0, 1], vec![2, 3], vec![4], vec![0, 1]]);
         assert_eq!(batches.n_steps(Length::Epochs(1.5)), 5);
         assert_eq!(batches.epoch_after(3), 1.0);
@@ -82,7 +84,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn every_epoch_sees_every_pair_once_and_any_step_can_be_first(
-            n_pairs in 1..60_usize, batch_size in 1..20_usize, seed in 0..3_u64,
+            n_pairs in 1..60_u32, batch_size in 1..20_usize, seed in 0..3_u64,
         ) {
             let mut straight = Batches::new(Order::Shuffled { seed }, n_pairs, batch_size);
             let per_epoch = straight.steps_per_epoch();

@@ -7,9 +7,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::metrics::StepMetrics;
+use crate::digest::Digest;
+use crate::logprob;
 use crate::loss::Objective;
-use crate::model::ScoringDtype;
+use crate::model::{Digests, ScoringDtype};
 use crate::optim::{AdamWParams, Schedule};
+use crate::table::reference_folder;
 
 /// In which order pairs are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +40,17 @@ pub enum Length {
 pub enum Start {
     /// From the newest checkpoint, if there is one.
     Resume,
-    /// From the model's weights; what an earlier run left is deleted.
+    /// From the model's weights; checkpoints and policy of an earlier run are deleted.
     Fresh,
+}
+
+/// What becomes of a run whose policy does not start at the table's reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherReference {
+    /// It is refused.
+    Refuse,
+    /// It is told how far apart the two are.
+    Allow,
 }
 
 /// A training run, checked.
@@ -48,6 +60,10 @@ pub struct Plan {
     pub model: String,
     /// The log-prob table.
     pub table: PathBuf,
+    /// The further reference of the table to train against, by name; `None` for the table's own.
+    pub reference: Option<String>,
+    /// Whether the reference may be another model than the policy starts from.
+    pub other_reference: OtherReference,
     /// The run folder: `train/metrics.jsonl`, `train/checkpoints/`, `policy/` go there.
     pub out: PathBuf,
     /// What is minimised.
@@ -85,6 +101,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The table of the reference that is trained against.
+    pub(super) fn reference_table(&self) -> PathBuf {
+        match &self.reference {
+            None => self.table.clone(),
+            Some(name) => reference_folder(&self.table, name),
+        }
+    }
+
     pub(super) fn train_folder(&self) -> PathBuf {
         self.out.join("train")
     }
@@ -98,14 +122,15 @@ impl Plan {
     }
 
     /// Everything in the plan that decides the course of the run: two runs with equal trajectories are equal to the bit.
-    pub(super) fn trajectory(&self, model_digest: &str, table_digest: &str, n_steps: u64) -> Map<String, Value> {
+    pub(super) fn trajectory(&self, model: &Digests, table: &Digest, n_steps: u64) -> Map<String, Value> {
         let order = match self.order {
             Order::Table => json!("table"),
             Order::Shuffled { seed } => json!({ "shuffled": seed }),
         };
         let entries = [
-            ("model_digest", json!(model_digest)),
-            ("table_digest", json!(table_digest)),
+            ("model_digest", json!(model.weights)),
+            ("config_digest", json!(model.config)),
+            ("table_digest", json!(table)),
             ("objective", json!(self.objective)),
             ("optimizer", json!(self.optimizer)),
             ("learning_rate", json!(self.learning_rate)),
@@ -117,6 +142,7 @@ impl Plan {
             ("order", order),
             ("max_tokens", json!(self.max_tokens)),
             ("dtype", json!(self.dtype)),
+            ("kernel", json!(logprob::kernel(self.dtype))),
         ];
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
@@ -157,7 +183,27 @@ pub enum Event<'a> {
     },
 }
 
-/// What a run ends with.
+/// How a run ends.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// All steps are made.
+    Finished(Box<Summary>),
+    /// It was asked to stop, and did.
+    Interrupted(Interruption),
+}
+
+/// Where an interrupted run stands; the same plan goes on from there.
+#[derive(Debug, Clone)]
+pub struct Interruption {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Optimiser steps of the run.
+    pub n_steps: u64,
+    /// The checkpoint with all of them; `None` before the first step.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// What a finished run ends with.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     /// Optimiser steps of the run.

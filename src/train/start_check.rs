@@ -15,13 +15,13 @@ use crate::logprob;
 use crate::model::{Decoder, Keep, ModelError};
 use crate::table::{Provenance, TrainingPair, TrainingPairs};
 
-/// Whether the policy has the weights the table was made with.
+/// Whether the policy is the model the table was made with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Weights {
-    /// Yes; `rounding` is by how much another program's arithmetic may be off, in nats a token.
-    Same {
-        rounding: f64,
-    },
+    /// Yes: its log-probs are those of the table but for `rounding`, by how much another program's arithmetic may be
+    /// off, in nats a token.
+    Same { rounding: f64 },
+    /// No, and that is allowed.
     Other,
 }
 
@@ -76,8 +76,8 @@ pub(super) fn run(
     match weights {
         Weights::Other => {
             observe(Event::Note(format!(
-                "the policy starts from other weights than the table's reference: largest difference \
-                 {max_delta:.3} nats a sequence on {n_sampled} pairs"
+                "the policy is at most {max_delta:.3}, on average {mean_delta:.3} nats a sequence from the table's \
+                 reference, on {n_sampled} pairs"
             )));
             Ok(())
         }
@@ -86,7 +86,7 @@ pub(super) fn run(
             Ok(())
         }
         Weights::Same { .. } => Err(TrainError::StartsElsewhere {
-            table: plan.table.clone(),
+            table: plan.reference_table(),
             pair_id: worst.0.pair_id.to_owned(),
             column: worst.1,
             expected: worst.2,

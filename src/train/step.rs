@@ -1,5 +1,7 @@
 //! One optimiser step up to its gradient: micro-batches, losses, slopes.
 
+use std::ops::Range;
+
 use super::error::TrainError;
 use crate::batch::{Group, GroupBatch, pack};
 use crate::logprob;
@@ -48,25 +50,71 @@ pub fn gradient(
     objective: &Objective,
     max_tokens: usize,
 ) -> Result<StepGradient, ModelError> {
-    let groups: Vec<Group<'_>> = pairs.iter().map(group).collect();
-    let weight = 1.0 / pairs.len() as f64;
-    let mut gradients = Gradients::new(model.params());
-    let (mut loss, mut policy) = (0.0, Vec::with_capacity(pairs.len()));
-    for run in pack(groups.iter().map(Group::n_rows), max_tokens) {
-        let batch = GroupBatch::new(&groups[run.clone()])?;
-        let scored = logprob::token_logps(model, &batch, Keep::Tape)?;
+    let mut step = RunningStep::new(model, pairs, objective, max_tokens);
+    while !step.is_done() {
+        step.run_next()?;
+    }
+    Ok(step.finish())
+}
+
+/// A step between two of its micro-batches.
+pub(super) struct RunningStep<'a> {
+    model: &'a Decoder,
+    pairs: &'a [TrainingPair<'a>],
+    objective: &'a Objective,
+    groups: Vec<Group<'a>>,
+    left: std::vec::IntoIter<Range<usize>>,
+    gradients: Gradients,
+    loss: f64,
+    policy: Vec<PairLogps>,
+}
+
+impl<'a> RunningStep<'a> {
+    pub(super) fn new(
+        model: &'a Decoder,
+        pairs: &'a [TrainingPair<'a>],
+        objective: &'a Objective,
+        max_tokens: usize,
+    ) -> Self {
+        let groups: Vec<Group<'_>> = pairs.iter().map(group).collect();
+        let left = pack(groups.iter().map(Group::n_rows), max_tokens).into_iter();
+        let gradients = Gradients::new(model.params());
+        Self { model, pairs, objective, groups, left, gradients, loss: 0.0, policy: Vec::with_capacity(pairs.len()) }
+    }
+
+    /// Whether all micro-batches were run.
+    pub(super) fn is_done(&self) -> bool {
+        self.left.as_slice().is_empty()
+    }
+
+    /// Runs the next micro-batch, if one is left.
+    pub(super) fn run_next(&mut self) -> Result<(), ModelError> {
+        let Some(run) = self.left.next() else { return Ok(()) };
+        let weight = 1.0 / self.pairs.len() as f64;
+        let batch = GroupBatch::new(&self.groups[run.clone()])?;
+        let scored = logprob::token_logps(self.model, &batch, Keep::Tape)?;
         let sums = scored.sums(&batch);
         let mut slopes = Vec::with_capacity(sums.len());
-        for (logps, pair) in pair_logps(&sums).zip(&pairs[run]) {
-            let pair_loss = objective.loss(logps, reference(pair));
-            loss += weight * pair_loss.value;
+        for (logps, pair) in pair_logps(&sums).zip(&self.pairs[run]) {
+            let pair_loss = self.objective.loss(logps, reference(pair));
+            self.loss += weight * pair_loss.value;
             slopes.extend([weight * pair_loss.d_chosen, weight * pair_loss.d_rejected]);
-            policy.push(logps);
+            self.policy.push(logps);
         }
-        scored.backward(model, &batch, &slopes, &mut gradients)?;
+        scored.backward(self.model, &batch, &slopes, &mut self.gradients)
     }
-    let n_tokens = pairs.iter().map(|pair| 2 * pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len());
-    Ok(StepGradient { gradients, loss, policy, n_tokens: n_tokens.sum::<usize>() as u64 })
+
+    /// What the micro-batches that were run amount to.
+    pub(super) fn finish(self) -> StepGradient {
+        let n_tokens =
+            self.pairs.iter().map(|pair| 2 * pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len());
+        StepGradient {
+            gradients: self.gradients,
+            loss: self.loss,
+            policy: self.policy,
+            n_tokens: n_tokens.sum::<usize>() as u64,
+        }
+    }
 }
 
 impl StepGradient {

@@ -23,8 +23,12 @@ fn piref() {
                    log-probabilities
       train        Optimise a policy from the log-prob table; the reference model is not loaded
       sql          Query log-prob tables, metrics and data files with SQL
-      export       Write the pairs of a log-prob table as another program takes them
-      import       Make a log-prob table of pairs that another program has scored
+      verify       Check every byte and every row of a log-prob table; with its model, score a sample
+                   again
+      inspect      Say what a file or folder is: a table or a stray part of one, a run, a model, a
+                   checkpoint
+      diff         Compare two log-prob tables row by row: added, removed, retokenised, rescored,
+                   unchanged
       env          Print versions, processor features, threads and paths, for bug reports
       completions  Print the completions of a shell
       help         Print this message or the help of the given subcommand(s)
@@ -97,7 +101,7 @@ fn precompute() {
           --dtype <DTYPE>
               Number format the reference computes in [default: f32]
 
-              [possible values: f32]
+              [possible values: f32, bf16]
 
           --max-tokens <TOKENS>
               Tokens in one forward pass: a matter of speed and memory, never of the result [default:
@@ -138,7 +142,8 @@ fn train() {
     Optimise a policy from the log-prob table; the reference model is not loaded.
 
     From a pipeline file the table is `runs/<name>/reference` and the run goes to `runs/<name>`. A run
-    that was interrupted goes on from its newest checkpoint.
+    that was interrupted (Ctrl-C ends it at a checkpoint, with exit code 130) or killed goes on from its
+    newest checkpoint when the same command is run again.
 
     Usage: piref train [OPTIONS] [PIPELINE]
 
@@ -157,10 +162,14 @@ fn train() {
           --out <RUN>
               Folder of the run: metrics, checkpoints and the policy go there
 
+          --reference <NAME>
+              Further reference of the table to train against, by the name `piref precompute --as` gave
+              it. Default: the table's own
+
           --dtype <DTYPE>
               Number format the policy computes in [default: f32]
 
-              [possible values: f32]
+              [possible values: f32, bf16]
 
           --learning-rate <RATE>
               Highest learning rate of the schedule [default: 1e-6]
@@ -226,11 +235,16 @@ fn train() {
           --label-smoothing <SHARE>
               Share of the labels taken to be flipped, in [0, 0.5) [default: 0.0]
 
+          --allow-other-reference
+              Train although the table's reference is another model than the policy starts from: on from
+              an earlier policy, or against another model's log-probs. The tokenizer has to be the
+              table's in any case
+
           --no-shuffle
               Take the pairs in the order of the table
 
           --fresh
-              Delete the checkpoints and the metrics of an earlier run, and start again
+              Delete the checkpoints, the metrics and the policy of an earlier run, and start again
 
           --output-format <FORMAT>
               Form of the summary on standard output
@@ -260,8 +274,9 @@ fn sql() {
     stdout:
     Query log-prob tables, metrics and data files with SQL.
 
-    A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; a run folder, or
-    the pipeline file it came from, adds `metrics`; a data file has the name of the file.
+    A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; what further
+    references say of its pairs is `pairs_NAME`, and `by_reference` has them side by side. A run folder,
+    or the pipeline file it came from, adds `metrics`; a data file has the name of the file.
 
     Usage: piref sql [OPTIONS] [PATH]...
 
@@ -294,6 +309,162 @@ fn sql() {
 
       -o, --output <FILE>
               File for the rows, instead of standard output
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn verify() {
+    assert_snapshot!(Case::new().run(["verify", "--help"]), @"
+    exit: 0
+    stdout:
+    Check every byte and every row of a log-prob table; with its model, score a sample again.
+
+    Files are held against the manifest (sizes, digests, footers field by field), rows against the
+    contract (one finite log-prob of at most 0 each, ids and sums that fit), and keys against the rows
+    that were read of the data: missing, double and foreign ones are listed. Everything found is told,
+    one line each; exit 1 if anything was, 0 if nothing.
+
+    Usage: piref verify [OPTIONS] <TABLE>
+
+    Arguments:
+      <TABLE>
+              Folder of the table, or one part of a table
+
+    Options:
+          --model <MODEL>
+              Model to compare with the table's and to score a sample with: a Hugging Face folder, a
+              `.gguf` file, or `org/name` in the local cache
+
+          --sample <PAIRS>
+              Pairs to score again; 0 compares the digests of the model only
+
+              [default: 64]
+
+          --seed <SEED>
+              Seed of the sample
+
+              [default: 42]
+
+          --tolerance <NATS>
+              Largest difference of a sequence that is still rounding, in nats, at least 0
+
+              [default: 1e-3]
+
+          --max-tokens <TOKENS>
+              Tokens in one forward pass: a matter of speed and memory
+
+              [default: 2048]
+
+          --data <FILE>
+              Data file the table was made from, to compare its digest; repeat for more files
+
+          --findings <FILE>
+              Parquet file for the findings; it is written in any case, without rows if there are none
+
+          --output-format <FORMAT>
+              Form of the answer on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn inspect() {
+    assert_snapshot!(Case::new().run(["inspect", "--help"]), @"
+    exit: 0
+    stdout:
+    Say what a file or folder is: a table or a stray part of one, a run, a model, a checkpoint.
+
+    A part explains itself from its footer: the model with its digests, tokenizer, template and date,
+    precision, rules, and the data files with rows and digests. Nothing is loaded but headers; digests
+    are computed.
+
+    Usage: piref inspect [OPTIONS] <PATH>
+
+    Arguments:
+      <PATH>
+              Table, part, rejects or findings file, run folder, model folder, `.gguf` file, or
+              checkpoint
+
+    Options:
+          --output-format <FORMAT>
+              Form of the answer on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn diff() {
+    assert_snapshot!(Case::new().run(["diff", "--help"]), @"
+    exit: 0
+    stdout:
+    Compare two log-prob tables row by row: added, removed, retokenised, rescored, unchanged.
+
+    Rows meet by `pair_id`, as often as it occurs. Exit 0 whether the tables differ or not: how they do
+    is the answer.
+
+    Usage: piref diff [OPTIONS] <A> <B>
+
+    Arguments:
+      <A>
+              Folder of the first table, or one part of a table
+
+      <B>
+              Folder of the second table, or one part of a table
+
+    Options:
+          --limit <PAIRS>
+              Pairs of each kind to list
+
+              [default: 10]
+
+          --output-format <FORMAT>
+              Form of the answer on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
 
       -q, --quiet
               Say nothing but errors and results

@@ -4,3 +4,4 @@ mod failures;
 mod help;
 mod interchange;
 mod streams;
+mod tables;

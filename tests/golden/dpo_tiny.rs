@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use piref::batch::{Group, GroupBatch};
 use piref::logprob;
 use piref::loss::{Beta, LabelSmoothing, Objective};
-use piref::model::{Decoder, Keep};
+use piref::model::{Decoder, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::ops::reduce::sum_of_squares;
 use piref::optim::{AdamW, AdamWParams, Schedule, ScheduleKind, clip_factor};
@@ -92,6 +92,35 @@ fn reference_log_probs_match_trl() {
     let want: Vec<f64> =
         golden.pairs.iter().flat_map(|pair| [pair.ref_chosen_logps, pair.ref_rejected_logps]).collect();
     assert_close!(sums, want, abs = SEQUENCE);
+}
+
+/// Eight binary digits in the sides of products: 2⁻⁹ in each, some of it cancelled in the sums.
+#[test]
+fn bf16_is_near_trl_in_f32() {
+    let golden: Golden = golden("tiny_trl.json");
+    let (model, rounded) = (tiny(), tiny().with_dtype(ScoringDtype::Bf16));
+    let objective = Objective::Sigmoid {
+        beta: Beta::try_from(golden.settings.beta).unwrap(),
+        label_smoothing: LabelSmoothing::default(),
+    };
+    let pairs: Vec<TrainingPair<'_>> = golden.steps[0].rows.iter().map(|&row| pair(&golden.pairs[row])).collect();
+    let want = train::gradient(&model, &pairs, &objective, 500).unwrap();
+    let got = train::gradient(&rounded, &pairs, &objective, 500).unwrap();
+    for (got, pair) in got.policy.iter().zip(&pairs) {
+        for (got, want, n) in [
+            (got.chosen, pair.ref_chosen_logps, pair.chosen_ids.len()),
+            (got.rejected, pair.ref_rejected_logps, pair.rejected_ids.len()),
+        ] {
+            assert!(got != want, "nothing was rounded");
+            assert_close!([got / n as f64], [want / n as f64], abs = 5e-3, "nats a token");
+        }
+    }
+    for (id, name, _) in model.params().iter() {
+        let (got, want) = (got.gradients.get(id).unwrap(), want.gradients.get(id).unwrap());
+        let norm = |x: &Tensor| sum_of_squares(x).unwrap().sqrt();
+        let (delta, want) = (norm(&(got - want).unwrap()), norm(want));
+        assert!(delta <= 0.05 * want, "`{name}`: a difference of {delta:e} in a gradient of {want:e}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Float64Type, UInt32Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use piref::interchange::export_trl;
 use piref::optim::{Schedule, ScheduleKind};
-use piref::precompute;
+use piref::precompute::Pairs;
 use piref::train::{self, StepMetrics};
 use serde::Deserialize;
 
@@ -66,7 +66,7 @@ fn table(folder: &Path, pairs: &[Pair]) -> PathBuf {
         fs::write(path, lines.join("\n")).unwrap();
     }
     let mut plan = stages::precompute_plan(&folder.join("table"));
-    plan.pairs = precompute::Pairs::Files { paths: data, limit: None };
+    plan.pairs = Pairs::Files { paths: data, limit: None };
     plan.rules.max_length = 512;
     plan.rows_per_part = NonZeroUsize::new(5).unwrap();
     stages::precompute(&plan);

@@ -41,6 +41,22 @@ impl Case {
         Outcome { code: output.status.code(), stdout: self.shown(&output.stdout), stderr: self.shown(&output.stderr) }
     }
 
+    /// Runs `piref` with at most `megabytes` of address space, and not for longer than a minute.
+    pub(crate) fn run_within<'a>(&self, megabytes: u64, arguments: impl IntoIterator<Item = &'a str>) -> Outcome {
+        let piref = self.command(arguments);
+        let limits = format!("ulimit -v {}; exec timeout 60 \"$0\" \"$@\"", megabytes << 10);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(limits).arg(piref.get_program()).args(piref.get_args()).current_dir(self.path());
+        command
+            .env_clear()
+            .envs(piref.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null());
+        // Only for `timeout`; the program itself has no use for it.
+        command.env("PATH", "/usr/bin:/bin");
+        let output = command.output().unwrap();
+        Outcome { code: output.status.code(), stdout: self.shown(&output.stdout), stderr: self.shown(&output.stderr) }
+    }
+
     /// The command [`run`](Self::run) runs, for tests that do something else with its streams.
     pub(crate) fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_piref"));

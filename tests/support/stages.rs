@@ -4,7 +4,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::array::{AsArray, Float64Array, RecordBatch, new_null_array};
 use arrow::datatypes::Float64Type;
 use piref::data::ColumnMap;
 use piref::interrupt::Interrupt;
@@ -46,6 +46,8 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
     train::Plan {
         model: "fixtures/tiny".into(),
         table: table.to_owned(),
+        reference: None,
+        other_reference: train::OtherReference::Refuse,
         out: out.to_owned(),
         objective: Objective::Sigmoid {
             beta: Beta::try_from(0.1).unwrap(),
@@ -79,7 +81,35 @@ pub(crate) fn precompute(plan: &precompute::Plan) -> precompute::Summary {
 
 /// Runs stage two and returns its summary.
 pub(crate) fn train(plan: &train::Plan) -> train::Summary {
-    train::run(plan, &mut |_| {}).unwrap()
+    match train::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
+        train::Outcome::Finished(summary) => *summary,
+        train::Outcome::Interrupted(at) => panic!("interrupted by nobody: {at:?}"),
+    }
+}
+
+/// Runs stage two until `step` steps are made, as Ctrl-C does after that step.
+pub(crate) fn train_until(plan: &train::Plan, step: u64) -> train::Interruption {
+    let interrupt = Interrupt::default();
+    let outcome = train::run(plan, &interrupt, &mut |event| {
+        if matches!(event, train::Event::Step { metrics, .. } if metrics.step == step) {
+            interrupt.set();
+        }
+    });
+    match outcome.unwrap() {
+        train::Outcome::Interrupted(at) => at,
+        train::Outcome::Finished(summary) => panic!("not interrupted: {summary:?}"),
+    }
+}
+
+/// Copies the files of a folder.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
 }
 
 /// Names and bytes of all files below a folder.
@@ -111,6 +141,11 @@ pub(crate) fn shift_logps(folder: &Path, by: f64) {
     let mut columns = batch.columns().to_vec();
     let logps = columns[at].as_primitive::<Float64Type>();
     columns[at] = Arc::new(Float64Array::from_iter_values(logps.values().iter().map(|logp| logp + by)));
+    // A table need not have the terms; with them the sums would contradict it.
+    for name in ["ref_chosen_token_logps", "ref_rejected_token_logps"] {
+        let (at, field) = batch.schema_ref().column_with_name(name).unwrap();
+        columns[at] = new_null_array(field.data_type(), batch.num_rows());
+    }
     let shifted = RecordBatch::try_new(batch.schema(), columns).unwrap();
 
     let part = write_part(&folder.join(part_name(0)), &shifted, &manifest.provenance).unwrap();

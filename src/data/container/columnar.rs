@@ -1,25 +1,28 @@
 //! Parquet and Arrow IPC: batches of columns, taken apart into rows.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::ipc::Messages;
-use super::{RawRow, RawRows, damaged, object};
+use super::{ROW_LIMIT, RawRow, RawRows, damaged, object, too_long};
 use crate::data::DataError;
-use crate::io;
+use crate::{guard, io, parquet_check};
 
 /// Rows that are in memory as JSON at a time.
 const CHUNK_ROWS: usize = 128;
 
+/// Bytes of JSON that these rows may make together; beyond that they are taken one by one.
+const CHUNK_BYTES: usize = 4 * ROW_LIMIT;
+
 /// Rows of a Parquet file, one row group after the other.
 pub(super) fn open_parquet(path: &Path) -> Result<RawRows, DataError> {
-    let file = io::open(path)?;
-    let decode = || Ok(ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(CHUNK_ROWS).build()?);
+    let checked = parquet_check::open(io::open(path)?).map_err(|source| damaged(path, 0, source))?;
+    let batch_rows = checked.batch_rows(CHUNK_ROWS);
+    let decode = || Ok(checked.builder.with_batch_size(batch_rows).build()?);
     let batches = guarded(decode).map_err(|source| damaged(path, 0, source))?;
     Ok(Box::new(ColumnarRows::new(path, batches)))
 }
@@ -30,11 +33,9 @@ pub(super) fn open_arrow(path: &Path) -> Result<RawRows, DataError> {
     Ok(Box::new(ColumnarRows::new(path, messages)))
 }
 
-/// Runs a decoder that may panic on a damaged file, as arrow-ipc does on a buffer that is shorter than its rows; what
-/// it leaves behind is not used again.
+/// Runs a decoder that may panic on a damaged file, as arrow-ipc does on a buffer that is shorter than its rows.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
-    let panicked = |_| Err(ArrowError::ParseError("the decoder gave up on inconsistent lengths".into()));
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(panicked)
+    guard::catch(decode).unwrap_or_else(|panicked| Err(ArrowError::ExternalError(panicked.into())))
 }
 
 /// Rows of record batches.
@@ -67,19 +68,60 @@ impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> ColumnarRows<I> {
         if n_taken < batch.num_rows() {
             self.batch = Some(batch.slice(n_taken, batch.num_rows() - n_taken));
         }
-        let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
-        writer.write(&batch.slice(0, n_taken))?;
-        writer.finish()?;
-        let json = writer.into_inner();
-        let rows: Vec<RawRow> = json
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .zip(self.n_rows..)
-            .map(|(line, row_idx)| RawRow { row_idx, line: None, n_bytes: line.len(), object: object::parse(line) })
-            .collect();
+        let rows: Vec<RawRow> = match json_lines(&batch.slice(0, n_taken), CHUNK_BYTES)? {
+            Some(json) => {
+                let lines = json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                lines.zip(self.n_rows..).map(|(line, row_idx)| raw_row(row_idx, line)).collect()
+            }
+            None => (0..n_taken)
+                .zip(self.n_rows..)
+                .map(|(row, row_idx)| {
+                    let line = json_lines(&batch.slice(row, 1), ROW_LIMIT)?;
+                    let long = RawRow { row_idx, line: None, n_bytes: 0, object: Err(too_long(ROW_LIMIT)) };
+                    Ok(line.map_or(long, |line| raw_row(row_idx, line.trim_ascii_end())))
+                })
+                .collect::<Result<_, ArrowError>>()?,
+        };
         self.n_rows += rows.len() as u64;
         self.chunk = rows.into_iter();
         Ok(true)
+    }
+}
+
+fn raw_row(row_idx: u64, line: &[u8]) -> RawRow {
+    let object = if line.len() > ROW_LIMIT { Err(too_long(ROW_LIMIT)) } else { object::parse(line) };
+    RawRow { row_idx, line: None, n_bytes: line.len(), object }
+}
+
+/// Rows as JSON lines; `None` where they are longer than `limit` together. A few values of a dictionary, or a few views
+/// of one text, may stand for more than the file has.
+fn json_lines(rows: &RecordBatch, limit: usize) -> Result<Option<Vec<u8>>, ArrowError> {
+    let mut json = Bounded { bytes: Vec::new(), limit, is_full: false };
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut json);
+    let result = writer.write(rows).and_then(|()| writer.finish());
+    drop(writer);
+    if json.is_full { Ok(None) } else { result.map(|()| Some(json.bytes)) }
+}
+
+/// Bytes up to a limit.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+    is_full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.limit {
+            self.is_full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
+
+/// Columns of one row at most: thousands are a table laid on its side, or somebody's joke.
+const MAX_COLUMNS: usize = 4096;
 
 /// The columns of a row.
 pub(in crate::data) type Object = Map<String, Value>;
@@ -16,8 +19,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, String> {
     if let Some(offset) = text.bytes().position(|byte| byte == 0) {
         return Err(format!("a NUL byte at offset {offset}"));
     }
-    let strict: StrictObject = serde_json::from_str(text).map_err(|error| reason(text, &error))?;
-    Ok(strict.0)
+    let StrictObject(object) = serde_json::from_str(text).map_err(|error| reason(text, &error))?;
+    if object.len() > MAX_COLUMNS {
+        return Err(format!("expected at most {MAX_COLUMNS} columns, found {}", object.len()));
+    }
+    Ok(object)
 }
 
 /// What serde_json says, with the place where that helps.
@@ -26,6 +32,9 @@ fn reason(text: &str, error: &serde_json::Error) -> String {
     let what = full.rsplit_once(" at line ").map_or(full.as_str(), |(what, _)| what);
     if what.starts_with("recursion limit") {
         return "nested too deeply".into();
+    }
+    if what == "unexpected end of hex escape" || what == "lone leading surrogate in hex escape" {
+        return format!("not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte {}", error.column());
     }
     match error.classify() {
         Category::Data if what.starts_with("invalid type") => {
@@ -47,49 +56,120 @@ fn reason(text: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// An object in which no column occurs twice: which of the two is meant, nobody can say.
+/// An object in which nothing is named twice, at any depth: which of the two is meant, nobody can say.
 struct StrictObject(Object);
 
 impl<'de> Deserialize<'de> for StrictObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor)
+        deserializer.deserialize_any(ObjectVisitor)
     }
 }
 
-struct StrictVisitor;
+struct ObjectVisitor;
 
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> Visitor<'de> for ObjectVisitor {
     type Value = StrictObject;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut object = Object::new();
-        while let Some((name, value)) = entries.next_entry::<String, Value>()? {
-            if object.contains_key(&name) {
-                return Err(A::Error::custom(format!("column `{name}` occurs twice")));
-            }
-            object.insert(name, value);
-        }
-        Ok(StrictObject(object))
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+        members(entries, "column").map(StrictObject)
     }
+}
+
+/// A value under the same rule.
+struct StrictValue(Value);
+
+impl<'de> Deserialize<'de> for StrictValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor).map(Self)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(StrictValue(value)) = items.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Value, A::Error> {
+        members(entries, "key").map(Value::Object)
+    }
+}
+
+fn members<'de, A: MapAccess<'de>>(mut entries: A, what: &str) -> Result<Object, A::Error> {
+    let mut object = Object::new();
+    while let Some((name, StrictValue(value))) = entries.next_entry::<String, _>()? {
+        if object.contains_key(&name) {
+            return Err(A::Error::custom(format!("{what} `{name}` occurs twice")));
+        }
+        object.insert(name, value);
+    }
+    Ok(object)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn each_fault_has_its_reason() {
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(200), "]".repeat(200));
+        let wide = (0..5000).map(|i| format!("\"c{i}\":0")).collect::<Vec<_>>().join(",");
+        let wide = format!("{{{wide}}}");
         for (bytes, want) in [
             (&b"{\"a\": \"\xff\"}"[..], "not UTF-8: first wrong byte at offset 7"),
             (b"{\"a\": \"\0\"}", "a NUL byte at offset 7"),
             (b"{\"a\": \"b", "not JSON: EOF while parsing a string at byte 8"),
             (b"{\"a\": 1} x", "not JSON: trailing characters at byte 10"),
-            (b"{\"a\": \"\\ud800\"}", "not JSON: unexpected end of hex escape at byte 14"),
+            (b"{\"a\": \"\\ud800\"}", "not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte 14"),
+            (b"{\"a\": \"\\ud800\\ud800\"}", "not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte 19"),
+            (b"{\"a\": \"\\udc00\"}", "not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte 13"),
+            (b"{\"a\": 1e999}", "not JSON: number out of range at byte 12"),
+            (b"{\"a\": [{\"b\": 1, \"b\": 1}]}", "key `b` occurs twice"),
             (b"{\"a\": NaN}", "not JSON: expected value at byte 7"),
             (b"{\"a\": 1,\n  \"b\": }", "not JSON: expected value at line 2 of the row, byte 8"),
             (b"[1]", "expected a JSON object, found a list"),
@@ -99,8 +179,34 @@ mod tests {
             (b"null", "expected a JSON object, found null"),
             (b"{\"a\": 1, \"a\": 2}", "column `a` occurs twice"),
             (deep.as_bytes(), "nested too deeply"),
+            (wide.as_bytes(), "expected at most 4096 columns, found 5000"),
         ] {
             assert_eq!(parse(bytes).unwrap_err(), want, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[a-c]{1,2}", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_row_without_faults_is_what_serde_json_reads(value in json()) {
+            let text = serde_json::json!({"a": value}).to_string();
+            prop_assert_eq!(Value::Object(parse(text.as_bytes()).unwrap()), serde_json::from_str::<Value>(&text).unwrap());
         }
     }
 }

@@ -8,7 +8,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Isa;
-use super::tile::{COLUMNS, ROWS, Tile, tile};
+use super::pairs::Pair;
+use super::tile::{COLUMNS, Element, ROWS, SQUARE, Tile};
+use crate::ops::Precision;
 
 /// Longest run of `k` in one tile: a panel of it and the rows against it stay in the caches next to the core.
 const MAX_K: usize = 768;
@@ -19,23 +21,23 @@ const MAX_TASK_ROWS: usize = 16 * ROWS;
 
 /// A matrix as a slice with strides, one of which is 1: element `(i, j)` is `values[i·row_stride + j·column_stride]`.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::ops) struct Matrix<'a> {
-    values: &'a [f32],
+pub(in crate::ops) struct Matrix<'a, T = f32> {
+    values: &'a [T],
     n_rows: usize,
     n_columns: usize,
     row_stride: usize,
     column_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, T> Matrix<'a, T> {
     /// Rows one after another.
-    pub(in crate::ops) fn new(values: &'a [f32], n_rows: usize, n_columns: usize) -> Self {
+    pub(in crate::ops) fn new(values: &'a [T], n_rows: usize, n_columns: usize) -> Self {
         assert_eq!(values.len(), n_rows * n_columns, "a matrix of {n_rows} × {n_columns}");
         Self { values, n_rows, n_columns, row_stride: n_columns, column_stride: 1 }
     }
 
     /// Rows of `n_columns` numbers that lie `row_stride` apart.
-    pub(in crate::ops) fn strided(values: &'a [f32], n_rows: usize, n_columns: usize, row_stride: usize) -> Self {
+    pub(in crate::ops) fn strided(values: &'a [T], n_rows: usize, n_columns: usize, row_stride: usize) -> Self {
         assert!(n_columns <= row_stride && (n_rows == 0 || (n_rows - 1) * row_stride + n_columns <= values.len()));
         Self { values, n_rows, n_columns, row_stride, column_stride: 1 }
     }
@@ -44,6 +46,24 @@ impl<'a> Matrix<'a> {
     pub(in crate::ops) fn rows(self, rows: Range<usize>) -> Self {
         assert!(rows.end <= self.n_rows);
         Self { values: &self.values[rows.start * self.row_stride..], n_rows: rows.len(), ..self }
+    }
+
+    pub(in crate::ops) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    pub(in crate::ops) fn n_columns(&self) -> usize {
+        self.n_columns
+    }
+
+    /// Whether the numbers of a row lie beside each other.
+    pub(in crate::ops) fn has_rows_together(&self) -> bool {
+        self.column_stride == 1
+    }
+
+    /// The numbers of a row, where they lie beside each other.
+    pub(in crate::ops) fn row(&self, row: usize) -> &'a [T] {
+        &self.values[row * self.row_stride..][..self.n_columns]
     }
 
     /// The same numbers, rows as columns.
@@ -73,17 +93,31 @@ pub(in crate::ops) fn k_block(n_k: usize) -> usize {
 }
 
 /// `out = a·b` or `out += a·b` with `a` `(M, K)`, `b` `(K, N)`, `out` `(M, N)`, rows one after another.
-pub(in crate::ops) fn gemm(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], update: Update) {
+pub(in crate::ops) fn gemm(
+    isa: Isa,
+    precision: Precision,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    out: &mut [f32],
+    update: Update,
+) {
+    match precision {
+        Precision::F32 => gemm_of::<f32>(isa, a, b, out, update),
+        Precision::Bf16 => gemm_of::<Pair>(isa, a, b, out, update),
+    }
+}
+
+fn gemm_of<T: Element>(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], update: Update) {
     let n_columns = b.n_columns;
     assert_eq!(out.len(), a.n_rows * n_columns, "the output");
     if out.is_empty() {
         return;
     }
-    let right = Right::pack_parallel(b);
+    let right = T::right(isa, b);
     let n_task_rows = task_rows(a.n_rows);
     out.par_chunks_mut(n_task_rows * n_columns).enumerate().for_each(|(task, out)| {
         let first_row = task * n_task_rows;
-        let left = Left::pack(a.rows(first_row..first_row + out.len() / n_columns));
+        let left = T::left(isa, a.rows(first_row..first_row + out.len() / n_columns));
         multiply(isa, &left, &right, out, update);
     });
 }
@@ -96,16 +130,16 @@ fn task_rows(n_rows: usize) -> usize {
 
 /// The left side of a product: blocks of `k`, in each the tiles of rows, in each the rows beside each other.
 #[derive(Debug)]
-pub(in crate::ops) struct Left {
-    values: Vec<[f32; ROWS]>,
+pub(in crate::ops) struct Left<T = f32> {
+    values: Vec<[T; ROWS]>,
     n_rows: usize,
     n_k: usize,
 }
 
-impl Left {
-    pub(in crate::ops) fn pack(a: Matrix<'_>) -> Self {
+impl<T: Element> Left<T> {
+    pub(in crate::ops) fn pack(a: Matrix<'_, T>) -> Self {
         let (n_tiles, block) = (a.n_rows.div_ceil(ROWS), k_block(a.n_columns));
-        let mut values = vec![[0.0; ROWS]; n_tiles * a.n_columns];
+        let mut values = vec![[T::default(); ROWS]; n_tiles * a.n_columns];
         for (index, tiles) in values.chunks_mut((n_tiles * block).max(1)).enumerate() {
             let len = tiles.len() / n_tiles;
             for (tile, out) in tiles.chunks_exact_mut(len).enumerate() {
@@ -118,56 +152,34 @@ impl Left {
 
 /// The right side of a product: blocks of `k`, in each the panels of columns, in each the columns beside each other.
 #[derive(Debug)]
-pub(in crate::ops) struct Right {
-    values: Vec<[f32; COLUMNS]>,
+pub(in crate::ops) struct Right<T = f32> {
+    values: Vec<[T; COLUMNS]>,
     n_columns: usize,
     n_k: usize,
 }
 
-impl Right {
-    pub(in crate::ops) fn pack(b: Matrix<'_>) -> Self {
-        let mut right = Self::zeros(b);
-        right.for_each_panel(|panels, len, first_k| {
-            for (panel, out) in panels.chunks_exact_mut(len).enumerate() {
-                pack_beside(b.transposed(), panel * COLUMNS, first_k, out);
-            }
-        });
-        right
-    }
-
-    /// The same on all threads.
-    pub(in crate::ops) fn pack_parallel(b: Matrix<'_>) -> Self {
-        let mut right = Self::zeros(b);
-        right.for_each_panel(|panels, len, first_k| {
-            panels.par_chunks_exact_mut(len).enumerate().for_each(|(panel, out)| {
-                pack_beside(b.transposed(), panel * COLUMNS, first_k, out);
-            });
-        });
-        right
-    }
-
-    fn zeros(b: Matrix<'_>) -> Self {
-        let values = vec![[0.0; COLUMNS]; b.n_columns.div_ceil(COLUMNS) * b.n_rows];
-        Self { values, n_columns: b.n_columns, n_k: b.n_rows }
-    }
-
-    /// Hands out the panels of each block of `k` with their length and their first `k`.
-    fn for_each_panel(&mut self, f: impl Fn(&mut [[f32; COLUMNS]], usize, usize)) {
-        let (n_panels, block) = (self.n_columns.div_ceil(COLUMNS), k_block(self.n_k));
-        for (index, panels) in self.values.chunks_mut((n_panels * block).max(1)).enumerate() {
+impl<T: Element> Right<T> {
+    /// Packs on all threads if there is enough to do.
+    pub(in crate::ops) fn pack(b: Matrix<'_, T>) -> Self {
+        const MIN_PANELS: usize = 8;
+        let (n_panels, block) = (b.n_columns.div_ceil(COLUMNS), k_block(b.n_rows));
+        let mut values = vec![[T::default(); COLUMNS]; n_panels * b.n_rows];
+        for (index, panels) in values.chunks_mut((n_panels * block).max(1)).enumerate() {
             let len = panels.len() / n_panels;
-            f(panels, len, index * block);
+            let panels = panels.par_chunks_exact_mut(len).with_min_len(MIN_PANELS).enumerate();
+            panels.for_each(|(panel, out)| pack_beside(b.transposed(), panel * COLUMNS, index * block, out));
         }
+        Self { values, n_columns: b.n_columns, n_k: b.n_rows }
     }
 }
 
 /// For each `k` of `out`, from `first_k` on: the rows of `a` from `first_row` on beside each other, as many as there
 /// are; what is beyond them stays as it is.
-pub(in crate::ops) fn pack_beside<const N: usize>(
-    a: Matrix<'_>,
+pub(in crate::ops) fn pack_beside<T: Element, const N: usize>(
+    a: Matrix<'_, T>,
     first_row: usize,
     first_k: usize,
-    out: &mut [[f32; N]],
+    out: &mut [[T; N]],
 ) {
     const STEP: usize = 32;
     let n_rows = N.min(a.n_rows - first_row);
@@ -201,18 +213,14 @@ pub(in crate::ops) fn pack_beside<const N: usize>(
     }
 }
 
-/// Rows and columns of the pieces that are transposed in registers.
-const SQUARE: usize = 4;
-type Square = [[f32; SQUARE]; SQUARE];
-
 /// Writes rows into columns `column…` of `out`.
 #[inline(always)]
-fn transpose_rows<const N: usize>(rows: [&[f32]; SQUARE], column: usize, out: &mut [[f32; N]]) {
+fn transpose_rows<T: Element, const N: usize>(rows: [&[T]; SQUARE], column: usize, out: &mut [[T; N]]) {
     let (squares, rest) = out.as_chunks_mut::<SQUARE>();
     let n_whole = squares.len() * SQUARE;
     let [a, b, c, d] = rows.map(|row| row.as_chunks::<SQUARE>().0);
     for ((((out, a), b), c), d) in squares.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        for (out, line) in out.iter_mut().zip(transposed([*a, *b, *c, *d])) {
+        for (out, line) in out.iter_mut().zip(T::transposed([*a, *b, *c, *d])) {
             if let Some(out) = out.as_chunks_mut::<SQUARE>().0.get_mut(column / SQUARE) {
                 *out = line;
             }
@@ -225,34 +233,14 @@ fn transpose_rows<const N: usize>(rows: [&[f32]; SQUARE], column: usize, out: &m
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-#[expect(unsafe_code, reason = "a compiler does not see that a transposition is eight shuffles")]
-fn transposed(square: Square) -> Square {
-    use std::arch::x86_64::{__m128, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
-    // SAFETY: an array of numbers and a vector of as many are the same bytes; the shuffles are SSE, which every CPU of
-    // the target has.
-    unsafe {
-        let [a, b, c, d] = std::mem::transmute::<Square, [__m128; SQUARE]>(square);
-        let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
-        let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
-        std::mem::transmute::<[__m128; SQUARE], Square>([
-            _mm_movelh_ps(ab, cd),
-            _mm_movehl_ps(cd, ab),
-            _mm_movelh_ps(ab_high, cd_high),
-            _mm_movehl_ps(cd_high, ab_high),
-        ])
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-fn transposed(square: Square) -> Square {
-    std::array::from_fn(|i| std::array::from_fn(|j| square[j][i]))
-}
-
 /// `out = left·right` or `out += left·right`, on this thread.
-pub(in crate::ops) fn multiply(isa: Isa, left: &Left, right: &Right, out: &mut [f32], update: Update) {
+pub(in crate::ops) fn multiply<T: Element>(
+    isa: Isa,
+    left: &Left<T>,
+    right: &Right<T>,
+    out: &mut [f32],
+    update: Update,
+) {
     let (n_rows, n_columns, n_k) = (left.n_rows, right.n_columns, left.n_k);
     assert!(n_k == right.n_k && out.len() == n_rows * n_columns, "sides and output of a product fit");
     if n_k == 0 && update == Update::Replace {
@@ -265,11 +253,11 @@ pub(in crate::ops) fn multiply(isa: Isa, left: &Left, right: &Right, out: &mut [
         let adds = update == Update::Add || first_k > 0;
         let tiles = &left.values[first_k * n_tiles..][..len * n_tiles];
         let panels = &right.values[first_k * n_panels..][..len * n_panels];
-        let n_group = (PANEL_BYTES / (len * size_of::<[f32; COLUMNS]>())).max(1);
+        let n_group = (PANEL_BYTES / (len * size_of::<[T; COLUMNS]>())).max(1);
         for (group, panels) in panels.chunks(n_group * len).enumerate() {
             for (row, left) in (0..n_rows).step_by(ROWS).zip(tiles.chunks_exact(len)) {
                 for (index, panel) in panels.chunks_exact(len).enumerate() {
-                    tile(isa, left, panel, &mut sums);
+                    T::tile(isa, left, panel, &mut sums);
                     let column = (group * n_group + index) * COLUMNS;
                     let size = (ROWS.min(n_rows - row), COLUMNS.min(n_columns - column));
                     write_tile(&sums, size, &mut out[row * n_columns + column..], n_columns, adds);

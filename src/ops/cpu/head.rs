@@ -6,7 +6,10 @@ use rayon::prelude::*;
 
 use super::gemm::{Left, Matrix, Right, Update, multiply};
 use super::math::{exp, max, sum_of_exp};
+use super::pairs::Pair;
+use super::tile::Element;
 use super::{Isa, dispatch, rows};
+use crate::ops::Precision;
 
 /// Entries of the vocabulary whose logits are made at once.
 const BLOCK: usize = 192;
@@ -62,14 +65,21 @@ impl<'a> Inputs<'a> {
 }
 
 /// Log-prob of the target and `ln Σ exp(logit)` of every row. // (N), (N)
+pub(in crate::ops) fn forward(isa: Isa, precision: Precision, inputs: &Inputs<'_>) -> (Vec<f32>, Vec<f32>) {
+    match precision {
+        Precision::F32 => forward_of::<f32>(isa, inputs),
+        Precision::Bf16 => forward_of::<Pair>(isa, inputs),
+    }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the results are f32, only the sums are not")]
-pub(in crate::ops) fn forward(isa: Isa, inputs: &Inputs<'_>) -> (Vec<f32>, Vec<f32>) {
+fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>) -> (Vec<f32>, Vec<f32>) {
     let tasks = runs(0..inputs.n_rows(), TASK_ROWS);
-    let lefts: Vec<Left> = tasks.par_iter().map(|rows| Left::pack(inputs.hidden(rows))).collect();
+    let lefts: Vec<Left<T>> = tasks.par_iter().map(|rows| T::left(isa, inputs.hidden(rows))).collect();
     let shares: Vec<Vec<Share>> = runs(0..inputs.vocabulary(), BLOCK)
         .into_par_iter()
         .map(|block| {
-            let right = Right::pack(inputs.block(&block).transposed());
+            let right = T::right(isa, inputs.block(&block).transposed());
             let mut logits = vec![0.0; TASK_ROWS * block.len()];
             let mut shares = Vec::with_capacity(inputs.n_rows());
             for (rows, left) in tasks.iter().zip(&lefts) {
@@ -107,6 +117,20 @@ fn max_and_sum(logits: &[f32]) -> (f32, f64) {
 /// `slopes` and `log_sums` `(N)`.
 pub(in crate::ops) fn backward(
     isa: Isa,
+    precision: Precision,
+    inputs: &Inputs<'_>,
+    slopes: &[f32],
+    log_sums: &[f32],
+    d_weight: &mut [f32],
+) -> Vec<f32> {
+    match precision {
+        Precision::F32 => backward_of::<f32>(isa, inputs, slopes, log_sums, d_weight),
+        Precision::Bf16 => backward_of::<Pair>(isa, inputs, slopes, log_sums, d_weight),
+    }
+}
+
+fn backward_of<T: Element>(
+    isa: Isa,
     inputs: &Inputs<'_>,
     slopes: &[f32],
     log_sums: &[f32],
@@ -116,7 +140,7 @@ pub(in crate::ops) fn backward(
     let mut d_hidden = vec![0.0; inputs.n_rows() * width];
     let n_run = inputs.vocabulary().div_ceil(RUNS).next_multiple_of(BLOCK);
     for round in runs(0..inputs.n_rows(), ROUND_ROWS) {
-        let round = Round::new(inputs, round, slopes, log_sums);
+        let round = Round::<T>::new(isa, inputs, round, slopes, log_sums);
         let parts: Vec<Vec<f32>> = d_weight
             .par_chunks_mut(n_run * width)
             .enumerate()
@@ -139,21 +163,21 @@ pub(in crate::ops) fn backward(
 }
 
 /// Some rows of the backward.
-struct Round<'a> {
+struct Round<'a, T> {
     rows: Range<usize>,
-    left: Left,
-    right: Right,
+    left: Left<T>,
+    right: Right<T>,
     targets: &'a [u32],
     slopes: &'a [f32],
     log_sums: &'a [f32],
 }
 
-impl<'a> Round<'a> {
-    fn new(inputs: &Inputs<'a>, rows: Range<usize>, slopes: &'a [f32], log_sums: &'a [f32]) -> Self {
+impl<'a, T: Element> Round<'a, T> {
+    fn new(isa: Isa, inputs: &Inputs<'a>, rows: Range<usize>, slopes: &'a [f32], log_sums: &'a [f32]) -> Self {
         let hidden = inputs.hidden(&rows);
         Self {
-            left: Left::pack(hidden),
-            right: Right::pack_parallel(hidden),
+            left: T::left(isa, hidden),
+            right: T::right(isa, hidden),
             targets: &inputs.targets[rows.clone()],
             slopes: &slopes[rows.clone()],
             log_sums: &log_sums[rows.clone()],
@@ -166,7 +190,7 @@ impl<'a> Round<'a> {
         let n_rows = self.targets.len();
         let n_block = d_weight.len() / (d_hidden.len() / n_rows);
         let mut d_logits = vec![0.0; n_rows * n_block];
-        multiply(isa, &self.left, &Right::pack(weight.transposed()), &mut d_logits, Update::Replace);
+        multiply(isa, &self.left, &T::right(isa, weight.transposed()), &mut d_logits, Update::Replace);
         let rows = self.targets.iter().zip(self.slopes).zip(self.log_sums);
         for (logits, ((&target, &slope), &log_sum)) in d_logits.chunks_exact_mut(n_block).zip(rows) {
             dispatch!(isa, softmax_slopes(logits: &mut [f32], slope: f32, log_sum: f32));
@@ -175,8 +199,8 @@ impl<'a> Round<'a> {
             }
         }
         let d_logits = Matrix::new(&d_logits, n_rows, n_block);
-        multiply(isa, &Left::pack(d_logits), &Right::pack(weight), d_hidden, Update::Add);
-        multiply(isa, &Left::pack(d_logits.transposed()), &self.right, d_weight, Update::Add);
+        multiply(isa, &T::left(isa, d_logits), &T::right(isa, weight), d_hidden, Update::Add);
+        multiply(isa, &T::left(isa, d_logits.transposed()), &self.right, d_weight, Update::Add);
     }
 }
 

@@ -15,6 +15,7 @@ pub(in crate::ops) mod attention;
 pub(in crate::ops) mod gemm;
 pub(in crate::ops) mod head;
 pub(in crate::ops) mod math;
+pub(in crate::ops) mod pairs;
 pub(in crate::ops) mod rows;
 pub(in crate::ops) mod tensors;
 pub(in crate::ops) mod tile;

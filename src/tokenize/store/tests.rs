@@ -38,8 +38,8 @@ fn tokens(prompt_ids: Vec<u32>, chosen_ids: Vec<u32>, rejected_ids: Vec<u32>) ->
     }
 }
 
-fn write(path: &Path, rows: &[(PreferencePair, TokenizedPair)]) -> TokenStore {
-    let mut writer = StoreWriter::create(path).unwrap();
+fn write(folder: &Path, rows: &[(PreferencePair, TokenizedPair)]) -> TokenStore {
+    let mut writer = StoreWriter::create(folder).unwrap();
     for (pair, tokens) in rows {
         writer.push(pair, tokens).unwrap();
     }
@@ -67,7 +67,7 @@ proptest! {
                 (pair(row_idx, plain(&prompt, &chosen, ""), &extra), tokens)
             })
             .collect();
-        let store = write(&folder.path().join("tokens.arrow"), &rows);
+        let store = write(folder.path(), &rows);
 
         prop_assert_eq!(store.len(), rows.len());
         for (row, (pair, tokens)) in rows.iter().enumerate() {
@@ -101,9 +101,9 @@ fn rows_are_found_across_batches_and_slices_are_what_was_asked_for() {
             (pair(row as u64, plain(&row.to_string(), "b", "c"), &json!({})), tokens(vec![id], vec![id, 1], vec![id]))
         })
         .collect();
-    let store = write(&folder.path().join("tokens.arrow"), &rows);
+    let store = write(folder.path(), &rows);
 
-    assert_eq!(store.batches.len(), 3);
+    assert_eq!(store.rows.batches().len(), 3);
     for row in [0, BATCH_ROWS - 1, BATCH_ROWS, 2 * BATCH_ROWS, n_rows - 1] {
         assert_eq!(store.ids(row).0, [u32::try_from(row).unwrap()]);
     }
@@ -120,8 +120,8 @@ fn a_batch_is_closed_before_it_is_too_large() {
     let long = "x".repeat(BATCH_BYTES / 2);
     let rows: Vec<_> =
         (0..3).map(|row| (pair(row, plain(&long, "b", "c"), &json!({})), tokens(vec![1], vec![2], vec![3]))).collect();
-    let store = write(&folder.path().join("tokens.arrow"), &rows);
-    assert_eq!(store.starts, [0, 1, 2, 3]);
+    let store = write(folder.path(), &rows);
+    assert_eq!(store.rows.batches().map(|(start, _)| start).collect::<Vec<_>>(), [0, 1, 2]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn messages_are_kept_as_they_were_and_plain_strings_have_none() {
     };
     let ids = || tokens(vec![1, 2], vec![3], vec![4]);
     let rows = [(pair(0, messages.clone(), &json!({})), ids()), (pair(7, plain("q", "a", "b"), &json!({})), ids())];
-    let slice = write(&folder.path().join("tokens.arrow"), &rows).slice(0..2).unwrap();
+    let slice = write(folder.path(), &rows).slice(0..2).unwrap();
 
     assert_eq!(Some(text(&slice, "conversation", 0)), messages.conversation_json());
     assert!(slice.column_by_name("conversation").unwrap().is_null(1));
@@ -161,8 +161,7 @@ fn messages_are_kept_as_they_were_and_plain_strings_have_none() {
 #[test]
 fn an_empty_store_is_a_store() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.arrow");
-    let store = write(&path, &[]);
+    let store = write(folder.path(), &[]);
     assert!(store.is_empty());
     assert_eq!((store.len(), store.slice(0..0).unwrap().num_rows()), (0, 0));
     assert!(store.pass_through().is_empty());
@@ -172,22 +171,9 @@ fn an_empty_store_is_a_store() {
 fn names_of_the_log_prob_table_are_moved_aside() {
     let folder = tempfile::tempdir().unwrap();
     let extra = json!({"source": "web", "ref_chosen_logps": -1.5, "score": 2});
-    let store = write(
-        &folder.path().join("tokens.arrow"),
-        &[(pair(0, plain("a", "b", "c"), &extra), tokens(vec![1], vec![2], vec![3]))],
-    );
+    let store = write(folder.path(), &[(pair(0, plain("a", "b", "c"), &extra), tokens(vec![1], vec![2], vec![3]))]);
     let columns = store.pass_through_columns(&store.slice(0..1).unwrap()).unwrap();
     let names: Vec<&str> = columns.iter().map(|(field, _)| field.name().as_str()).collect();
     assert_eq!(names, ["source_in_data", "ref_chosen_logps_in_data", "score"]);
     assert_eq!(columns[0].1.as_string::<i32>().value(0), "web");
-}
-
-#[test]
-fn a_store_that_is_not_finished_leaves_no_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.arrow");
-    let mut writer = StoreWriter::create(&path).unwrap();
-    writer.push(&pair(0, plain("a", "b", "c"), &json!({})), &tokens(vec![1], vec![2], vec![3])).unwrap();
-    drop(writer);
-    assert!(io::list(folder.path()).unwrap().is_empty());
 }

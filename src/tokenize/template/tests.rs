@@ -128,6 +128,38 @@ fn a_template_that_does_not_end_is_stopped() {
     let doubling = "{% set ns = namespace(s='x') %}{% for a in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
     check_error(doubling, 1, "fuel");
     check_error("{{ 'x' * 999999999999 }}", 1, "");
+    check_error("{{ ('x' * 9999).replace('x', 'y' * 99999) }}", 1, "fuel");
+    check_error("{% for i in range(10**9) %}{% endfor %}", 1, "");
+    let sharing = "{% set ns = namespace(l=[]) %}{% for a in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}";
+    check_error(&format!("{sharing}{{{{ ns.l | tojson }}}}"), 1, "fuel");
+    check_error(&format!("{sharing}{{{{ ns.l }}}}"), 1, "fuel");
+}
+
+#[test]
+fn nothing_but_the_template_and_its_messages_is_reached() {
+    check_error("{% include '/etc/passwd' %}", 1, "template not found");
+    check_error("{% import 'x' as x %}", 1, "template not found");
+    check_error("{% extends 'chat_template' %}", 1, "");
+    check_error("{{ open('/etc/passwd') }}", 1, "unknown function");
+    check_error(&"x".repeat((1 << 20) + 1), 1, "expected at most 1048576 bytes");
+    assert_eq!(render_alone("{{ ''.__class__ }}{{ messages.__init__ }}").unwrap_or_default(), "");
+}
+
+/// Lists in lists, as deep as the fuel allows: printed, compared and dropped without an end of the stack.
+#[test]
+fn a_value_nested_step_by_step_does_not_overflow_the_stack() {
+    for step in ["[ns.l]", "{'a': ns.l}", "[[[[[[[[[[ns.l]]]]]]]]]]"] {
+        let nested = format!(
+            "{{% set ns = namespace(l=[]) %}}{{% for a in range(9999) %}}{{% for b in range(9999) %}}{{% set ns.l = {step} %}}\
+             {{% endfor %}}{{% endfor %}}"
+        );
+        // Out of fuel with the value at its deepest.
+        assert!(render_alone(&nested).unwrap_err().reason.contains("fuel"));
+        for end in ["{{ ns.l }}", "{{ ns.l | tojson }}", "{{ ns.l == ns.l }}", "{{ ns.l | string | length }}"] {
+            let nested = nested.replace("range(9999)", "range(250)");
+            let _ = render_alone(&format!("{nested}{end}"));
+        }
+    }
 }
 
 #[test]

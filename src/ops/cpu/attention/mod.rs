@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::gemm::{Matrix, pack_beside, write_tile};
 use super::math::{exp, max, sum_of};
-use super::tile::{COLUMNS, ROWS, Tile, tile};
+use super::tile::{COLUMNS, Element, ROWS, Tile};
 use super::{Isa, dispatch};
 use crate::batch::Segment;
 
@@ -164,7 +164,7 @@ fn forward_block(isa: Isa, block: &Block, shape: &Shape, [q, k, v]: [&[f32]; 3],
                 scratch.pack(scores.matrix(queries.len(), n_panels), 0, n_panels * COLUMNS);
                 let out = &mut out[(first - block.queries.start) * row + head * width..];
                 for (index, panel) in packed_v.chunks_exact(scores.n_padded).enumerate() {
-                    tile(isa, &scratch.left, &panel[..n_panels * COLUMNS], &mut scratch.sums);
+                    f32::tile(isa, &scratch.left, &panel[..n_panels * COLUMNS], &mut scratch.sums);
                     for (row, sum) in scratch.sums.iter_mut().zip(sums) {
                         for value in row {
                             *value /= sum;
@@ -260,7 +260,7 @@ impl Scores {
         let n_panels = (block.last_key(queries.end - 1) + 1 - self.first_key).div_ceil(COLUMNS);
         scratch.pack(rows, 0, shape.width);
         for (index, panel) in packed.chunks_exact(shape.width).take(n_panels).enumerate() {
-            tile(isa, &scratch.left, panel, &mut scratch.sums);
+            f32::tile(isa, &scratch.left, panel, &mut scratch.sums);
             for row in &mut scratch.sums {
                 for value in row {
                     *value *= shape.scale;

@@ -1,11 +1,17 @@
-//! Damaged and wrong input: the right error with its place, no panic, no finished table.
+//! Damaged and wrong input: the right error with its place, no panic, no finished table, within a limit of memory.
+
+mod corpus;
+mod large;
 
 use std::fs;
 use std::path::Path;
 
 use piref::table::MANIFEST;
 
-use crate::support::Case;
+use crate::support::{Case, Outcome};
+
+/// Address space of the program in these tests: what it needs for the tiny model, and room for one row at the limit.
+const MEGABYTES: u64 = 3000;
 
 /// The tiny model in the folder of a case, to be damaged.
 fn with_model(case: &Case) -> String {
@@ -26,14 +32,32 @@ fn pairs(n: usize) -> String {
 /// Runs `piref precompute` and expects a failure that says all of `parts`.
 #[track_caller]
 fn refused(case: &Case, model: &str, code: i32, parts: &[&str]) {
-    let outcome = case.run(["precompute", "--model", model, "--data", "pairs.jsonl", "--out", "table"]);
+    refused_data(case, model, "pairs.jsonl", code, parts);
+}
+
+/// The same with another data file.
+#[track_caller]
+fn refused_data(case: &Case, model: &str, data: &str, code: i32, parts: &[&str]) {
+    let precompute = ["precompute", "--model", model, "--data", data, "--out", "table"];
+    let outcome = case.run_within(MEGABYTES, precompute);
+    check_refusal(&outcome, code, parts);
+    assert!(!case.path().join("table").join(MANIFEST).exists(), "a refused run finished a table");
+}
+
+/// An error of ours, with all of `parts` in it, and nothing else.
+#[track_caller]
+fn check_refusal(outcome: &Outcome, code: i32, parts: &[&str]) {
     assert_eq!(outcome.code, Some(code), "{outcome}");
     for part in parts {
         assert!(outcome.stderr.contains(part), "`{part}` is not said\n{outcome}");
     }
     assert!(outcome.stdout.is_empty(), "{outcome}");
-    assert!(!outcome.stderr.contains("panicked"), "{outcome}");
-    assert!(!case.path().join("table").join(MANIFEST).exists(), "a refused run finished a table");
+    for word in ["panicked", "RUST_BACKTRACE", "memory allocation", "overflowed its stack"] {
+        assert!(!outcome.stderr.contains(word), "{outcome}");
+    }
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    assert!(outcome.stderr.chars().all(is_plain), "{outcome}");
+    assert!(outcome.stderr.len() < 8000, "{} bytes of message", outcome.stderr.len());
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! `piref diff`: two log-prob tables against each other.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::{OutputFormat, Printer, nats, print_json};
+use crate::table::{ReferenceTable, Rows, TableDiff, diff};
+
+/// Compare two log-prob tables row by row: added, removed, retokenised, rescored, unchanged.
+///
+/// Rows meet by `pair_id`, as often as it occurs. Exit 0 whether the tables differ or not: how they do is the answer.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Folder of the first table, or one part of a table.
+    a: PathBuf,
+
+    /// Folder of the second table, or one part of a table.
+    b: PathBuf,
+
+    /// Pairs of each kind to list.
+    #[arg(long, value_name = "PAIRS", default_value_t = 10)]
+    limit: usize,
+
+    /// Form of the answer on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    output_format: OutputFormat,
+}
+
+pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    let failed = || format!("cannot compare `{}` with `{}`", args.a.display(), args.b.display());
+    let a = ReferenceTable::open(&args.a).with_context(failed)?;
+    let b = ReferenceTable::open(&args.b).with_context(failed)?;
+    let found = diff(&a, &b, args.limit).with_context(failed)?;
+    match args.output_format {
+        OutputFormat::Json => print_json(&found, printer)?,
+        OutputFormat::Text => {
+            let mut out = printer.data();
+            for line in lines(&found) {
+                writeln!(out, "{line}")?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines(found: &TableDiff) -> Vec<String> {
+    let mut lines = vec![format!("a: {} pairs, b: {} pairs", found.n_pairs_a, found.n_pairs_b)];
+    lines.push(format!("unchanged: {}", found.unchanged));
+    let kinds = [
+        ("rescored", &found.rescored),
+        ("retokenised", &found.retokenised),
+        ("added in b", &found.added),
+        ("removed in b", &found.removed),
+    ];
+    for (kind, Rows { count, first_pairs }) in kinds {
+        lines.push(format!("{kind}: {count}"));
+        lines.extend(first_pairs.iter().map(|pair| format!("  {}", pair.escape_debug())));
+        let n_more = count.saturating_sub(first_pairs.len() as u64);
+        if n_more > 0 && !first_pairs.is_empty() {
+            lines.push(format!("  and {n_more} more"));
+        }
+    }
+    lines.push(match &found.logps {
+        None => "log-probs: no pair with the same tokens in both".into(),
+        Some(deltas) => format!(
+            "log-probs of {} sequences with the same tokens: max |Δ| {}, mean |Δ| {} nats a sequence; \
+             max {}, mean {} nats a token",
+            deltas.n_sequences,
+            nats(deltas.max_sequence),
+            nats(deltas.mean_sequence),
+            nats(deltas.max_token),
+            nats(deltas.mean_token)
+        ),
+    });
+    for difference in &found.provenance {
+        lines.push(format!(
+            "provenance `{}`: a {}, b {}",
+            difference.field,
+            difference.expected.escape_debug(),
+            difference.found.escape_debug()
+        ));
+    }
+    if found.provenance.is_empty() {
+        lines.push("provenance: equal in every field".into());
+    }
+    lines
+}

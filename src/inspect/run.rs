@@ -1,0 +1,118 @@
+//! Runs and their checkpoints.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::model::{self, ModelInfo};
+use super::table::{self, TableInfo};
+use super::{InspectError, existing, size};
+use crate::checkpoint::Checkpoint;
+use crate::io;
+use crate::model_source::ModelSource;
+use crate::table::schema::metrics;
+use crate::train::METRICS;
+
+/// A run folder: those of its parts that are there.
+#[derive(Debug, Serialize)]
+pub struct RunInfo {
+    /// The folder.
+    pub path: PathBuf,
+    /// Every setting it was made with.
+    pub plan: Option<PathBuf>,
+    /// Its log-prob table.
+    pub reference: Option<TableInfo>,
+    /// What was recorded of its steps.
+    pub metrics: Option<MetricsInfo>,
+    /// Its checkpoints, by step.
+    pub checkpoints: Vec<CheckpointInfo>,
+    /// The trained policy.
+    pub policy: Option<Box<ModelInfo>>,
+}
+
+/// A metrics file.
+#[derive(Debug, Serialize)]
+pub struct MetricsInfo {
+    /// The file.
+    pub path: PathBuf,
+    /// Version of its contract.
+    pub schema: &'static str,
+    /// Steps in it.
+    pub n_steps: usize,
+    /// The last of them.
+    pub last: Option<Map<String, Value>>,
+}
+
+/// A checkpoint.
+#[derive(Debug, Serialize)]
+pub struct CheckpointInfo {
+    /// The folder.
+    pub path: PathBuf,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Tokens seen, each prompt counted once per completion.
+    pub n_tokens: u64,
+    /// Size of its files.
+    pub bytes: u64,
+    /// Everything that decides the course of the run.
+    pub trajectory: Map<String, Value>,
+}
+
+pub(super) fn run(path: &Path) -> Result<RunInfo, InspectError> {
+    let folder = |name: &str| Some(path.join(name)).filter(|folder| folder.is_dir());
+    let metrics = Some(path.join(METRICS)).filter(|file| file.is_file());
+    let policy = folder("policy").map(|policy| model::info(&ModelSource::Folder(policy))).transpose()?;
+    let checkpoints = match folder("train/checkpoints") {
+        None => Vec::new(),
+        Some(folder) => {
+            let entries = io::list(&folder)?.into_iter().filter(|entry| Checkpoint::is_one(entry));
+            entries.map(|entry| checkpoint(&entry)).collect::<Result<_, _>>()?
+        }
+    };
+    let mut info = RunInfo {
+        path: path.to_owned(),
+        plan: existing(path.join("plan.toml")),
+        reference: folder("reference").map(|folder| table::table(&folder)).transpose()?,
+        metrics: metrics.map(|file| steps(&file)).transpose()?,
+        checkpoints,
+        policy: policy.map(Box::new),
+    };
+    info.checkpoints.sort_by_key(|checkpoint| checkpoint.step);
+    Ok(info)
+}
+
+pub(super) fn checkpoint(path: &Path) -> Result<CheckpointInfo, InspectError> {
+    let checkpoint = Checkpoint::open(path)?;
+    let mut bytes = 0;
+    for file in io::list(path)? {
+        bytes += size(&file)?;
+    }
+    let state = checkpoint.state();
+    Ok(CheckpointInfo {
+        path: path.to_owned(),
+        step: state.step,
+        n_tokens: state.n_tokens,
+        bytes,
+        trajectory: state.trajectory.clone(),
+    })
+}
+
+fn steps(path: &Path) -> Result<MetricsInfo, InspectError> {
+    let (mut n_steps, mut last) = (0, None);
+    for line in io::read_text(path)?.lines() {
+        n_steps += 1;
+        let row = serde_json::from_str::<Map<String, Value>>(line).ok();
+        let found = row.as_ref().and_then(|row| row.get("schema"));
+        if found.is_none_or(|version| version != metrics::VERSION) {
+            return Err(InspectError::Metrics {
+                path: path.to_owned(),
+                line: n_steps,
+                expected: metrics::VERSION,
+                found: found.map_or_else(|| "none".into(), Value::to_string),
+            });
+        }
+        last = row;
+    }
+    Ok(MetricsInfo { path: path.to_owned(), schema: metrics::VERSION, n_steps, last })
+}

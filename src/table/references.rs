@@ -1,0 +1,75 @@
+//! Further references of a table: the same pairs scored by other models.
+//!
+//! Each is a table of its own in a folder of the first, so that it is written, resumed and read like any other.
+//!
+//! ```text
+//! TABLE/manifest.json, part-00000.parquet, …       the table
+//! TABLE/references/NAME/manifest.json, …           what the model that is called NAME says of its pairs
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::io;
+use crate::table::folder::REFERENCES;
+use crate::table::manifest::MANIFEST;
+use crate::table::{ReferenceTable, TableError, reference_folder};
+
+/// The finished further references of a table, by name, with their folders. An unfinished one is none yet; a table
+/// that is a single file has none.
+pub fn references(table: &Path) -> Result<Vec<(String, PathBuf)>, TableError> {
+    let folder = table.join(REFERENCES);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let finished = io::list(&folder)?.into_iter().filter(|path| path.join(MANIFEST).is_file());
+    let named = finished.filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)));
+    Ok(named.filter(|(name, _)| !name.starts_with('.')).collect())
+}
+
+impl ReferenceTable {
+    /// Opens the further reference `name` of the table in `folder`.
+    ///
+    /// # Errors
+    /// [`TableError::NoReference`] with the names there are, or as [`open`](Self::open).
+    pub fn open_reference(folder: &Path, name: &str) -> Result<Self, TableError> {
+        let path = reference_folder(folder, name);
+        if path.is_dir() {
+            return Self::open(&path);
+        }
+        let known = references(folder)?.into_iter().map(|(name, _)| name).collect();
+        Err(TableError::NoReference { path: folder.to_owned(), name: name.to_owned(), known })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Hint;
+    use crate::table::tests::write_table;
+
+    #[test]
+    fn further_references_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        write_table(folder.path());
+        let open = |name| ReferenceTable::open_reference(folder.path(), name);
+        let hint = |name| open(name).unwrap_err().hint().unwrap();
+        assert!(hint("dpo").contains("precompute --as NAME"), "{}", hint("dpo"));
+        write_table(&folder.path().join("references/sft-2"));
+        assert_eq!(open("sft-2").unwrap().n_pairs(), 5);
+        assert_eq!(hint("sft2"), "did you mean `sft-2`?");
+        assert_eq!(hint("llama"), "there are `sft-2`");
+    }
+
+    #[test]
+    fn an_unfinished_reference_is_none_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "killed"] {
+            write_table(&reference_folder(folder.path(), name));
+        }
+        io::remove(&reference_folder(folder.path(), "killed").join(MANIFEST)).unwrap();
+        let names: Vec<String> = references(folder.path()).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a", "b"]);
+        let error = ReferenceTable::open_reference(folder.path(), "killed").unwrap_err();
+        assert!(matches!(error, TableError::Incomplete { .. }), "{error}");
+    }
+}

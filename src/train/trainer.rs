@@ -1,0 +1,110 @@
+//! The run in memory: one optimiser step after another.
+
+use std::time::Instant;
+
+use super::error::TrainError;
+use super::metrics::StepMetrics;
+use super::plan::Plan;
+use super::step::{RunningStep, StepGradient};
+use crate::checkpoint::{Occasion, Snapshot, State};
+use crate::interrupt::Interrupt;
+use crate::loss::{self, Objective};
+use crate::model::Decoder;
+use crate::optim::{AdamW, clip_factor};
+use crate::table::TrainingPair;
+
+/// The run in memory.
+pub(super) struct Trainer<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) model: Decoder,
+    pub(super) optimizer: AdamW,
+    pub(super) state: State,
+    pub(super) n_steps: u64,
+}
+
+impl Trainer<'_> {
+    /// Gradient, clipping, update; `epoch` is where the step ends. Interrupted between two micro-batches, the step is
+    /// given up: the run stands where it stood.
+    pub(super) fn step(
+        &mut self,
+        pairs: &[TrainingPair<'_>],
+        epoch: f64,
+        interrupt: &Interrupt,
+    ) -> Result<Option<StepMetrics>, TrainError> {
+        let started = Instant::now();
+        let plan = self.plan;
+        let step = self.state.step + 1;
+        let failed = |source| TrainError::Update { step, source };
+        let mut running = RunningStep::new(&self.model, pairs, &plan.objective, plan.max_tokens.get());
+        while !running.is_done() {
+            if interrupt.is_set() {
+                return Ok(None);
+            }
+            running.run_next().map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
+        }
+        let result = running.finish();
+        let grad_norm = result.gradients.norm().map_err(failed)?;
+        result.check(step, pairs, grad_norm)?;
+        let factor = plan.max_grad_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
+        let learning_rate = plan.learning_rate * plan.schedule.factor(self.state.step, self.n_steps);
+        self.optimizer.step(self.model.params(), &result.gradients, learning_rate, factor).map_err(failed)?;
+
+        self.state.step = step;
+        self.state.n_tokens += result.n_tokens;
+        let means = Means::of(&result, pairs, &plan.objective);
+        let step_seconds = started.elapsed().as_secs_f64();
+        Ok(Some(StepMetrics {
+            step,
+            epoch,
+            loss: result.loss,
+            grad_norm,
+            learning_rate,
+            rewards_chosen: means.rewards_chosen,
+            rewards_rejected: means.rewards_rejected,
+            rewards_margins: means.rewards_chosen - means.rewards_rejected,
+            rewards_accuracies: means.accuracy,
+            logps_chosen: means.logps_chosen,
+            logps_rejected: means.logps_rejected,
+            num_tokens: self.state.n_tokens,
+            n_pairs: pairs.len(),
+            displacement: means.displacement,
+            tokens_per_second: result.n_tokens as f64 / step_seconds,
+            step_seconds,
+        }))
+    }
+
+    /// What a checkpoint has to hold now.
+    pub(super) fn snapshot(&self, occasion: Occasion) -> Snapshot<'_> {
+        Snapshot { params: self.model.params(), optimizer: &self.optimizer, state: &self.state, occasion }
+    }
+}
+
+/// Means over the pairs of a step.
+#[derive(Default)]
+struct Means {
+    rewards_chosen: f64,
+    rewards_rejected: f64,
+    accuracy: f64,
+    logps_chosen: f64,
+    logps_rejected: f64,
+    displacement: f64,
+}
+
+impl Means {
+    fn of(result: &StepGradient, pairs: &[TrainingPair<'_>], objective: &Objective) -> Self {
+        let weight = 1.0 / pairs.len() as f64;
+        let share = |holds: bool| if holds { weight } else { 0.0 };
+        let mut means = Self::default();
+        for (policy, pair) in result.policy.iter().zip(pairs) {
+            let chosen = loss::reward(objective.beta(), policy.chosen, pair.ref_chosen_logps);
+            let rejected = loss::reward(objective.beta(), policy.rejected, pair.ref_rejected_logps);
+            means.rewards_chosen += weight * chosen;
+            means.rewards_rejected += weight * rejected;
+            means.accuracy += share(chosen > rejected);
+            means.logps_chosen += weight * policy.chosen;
+            means.logps_rejected += weight * policy.rejected;
+            means.displacement += share(policy.chosen < pair.ref_chosen_logps);
+        }
+        means
+    }
+}

@@ -1,0 +1,129 @@
+//! A bounded fuzzer of everything that parses bytes from outside.
+//!
+//! Each target takes mutated bytes to one function of the library. An input that panics, runs for longer than
+//! [`TIME_LIMIT`] or has more than [`MEMORY_LIMIT`] allocated at once fails the test; its bytes stay in the file that the
+//! message names. An input that ends the whole process (a stack overflow, an allocation over [`HARD_LIMIT`]) stays there
+//! too: `target/tmp/fuzz/<target>/input` is always the one being tried.
+//!
+//! The inputs are the same in every run. `PIREF_FUZZ_SECONDS=600 cargo test --test it fuzz` (`make fuzz`) goes on from
+//! there for so many seconds in all. What it finds goes to `fixtures/hostile/found/<target>/`, where every later run
+//! tries it first.
+
+mod memory;
+mod mutate;
+mod seeds;
+mod targets;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use mutate::Mutator;
+use targets::Target;
+
+/// Longest time for one input; what is slow is slow by far.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Most bytes that one input may have allocated at once, on its thread: a template's fuel comes to a quarter of it.
+const MEMORY_LIMIT: usize = 1 << 30;
+
+/// Where an allocation fails, so that the machine survives.
+const HARD_LIMIT: usize = 3 << 30;
+
+/// Longest input that is made.
+const MAX_INPUT: usize = 1 << 18;
+
+/// Runs the seeds, what was found before, and mutations of both.
+#[track_caller]
+fn fuzz(target: Target) {
+    let seconds: Option<f64> = std::env::var("PIREF_FUZZ_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
+    let budget = seconds.map(|seconds| Duration::from_secs_f64(seconds / targets::COUNT as f64));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz").join(target.name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+
+    let n_tried = Arc::new(AtomicU64::new(0));
+    let worker = {
+        let (folder, n_tried) = (folder.clone(), Arc::clone(&n_tried));
+        thread::spawn(move || work(&target, &folder, budget, &n_tried))
+    };
+    let mut last = (0, Instant::now());
+    while !worker.is_finished() {
+        thread::sleep(Duration::from_millis(5));
+        let n_tried = n_tried.load(Ordering::Relaxed);
+        if n_tried > last.0 {
+            last = (n_tried, Instant::now());
+        }
+        let input = folder.join("input");
+        assert!(last.1.elapsed() < TIME_LIMIT, "{}: input {n_tried} takes too long", input.display());
+    }
+    match worker.join().unwrap() {
+        Ok(n_tried) if budget.is_some() => {
+            writeln!(std::io::stderr(), "{}: {n_tried} inputs", folder.display()).unwrap()
+        }
+        Ok(_) => {}
+        Err(problem) => panic!("{problem}"),
+    }
+}
+
+/// Returns how many inputs were tried, or what one of them did.
+fn work(target: &Target, folder: &Path, budget: Option<Duration>, n_tried: &AtomicU64) -> Result<u64, String> {
+    let found = found(target.name);
+    let seeds: Vec<Vec<u8>> = target.seeds.iter().chain(&found).cloned().collect();
+    assert!(!seeds.is_empty(), "{}: no seed", target.name);
+    for seed in &seeds {
+        attempt(target, folder, seed)?;
+        n_tried.fetch_add(1, Ordering::Relaxed);
+    }
+    let mut mutator = Mutator::new(ChaCha8Rng::seed_from_u64(7), target.syntax, &seeds);
+    let (start, mut n_mutations) = (Instant::now(), 0);
+    while budget.map_or(n_mutations < target.n_mutations, |budget| start.elapsed() < budget) {
+        let input = mutator.next(MAX_INPUT);
+        attempt(target, folder, &input)?;
+        n_mutations += 1;
+        n_tried.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(n_tried.load(Ordering::Relaxed))
+}
+
+fn attempt(target: &Target, folder: &Path, input: &[u8]) -> Result<(), String> {
+    let path = folder.join("input");
+    fs::write(&path, input).unwrap();
+    let (result, n_bytes) = memory::peak(HARD_LIMIT, || piref::guard::catch(|| (target.run)(folder, input)));
+    let keep = |what: String| {
+        let kept = folder.join(format!("{}.input", piref::digest::Digest::of(input)));
+        fs::copy(&path, &kept).unwrap();
+        Err(format!("{}: {what}", kept.display()))
+    };
+    match result {
+        Err(panicked) => keep(panicked.to_string()),
+        Ok(()) if n_bytes > MEMORY_LIMIT => keep(format!("{n_bytes} bytes were allocated at once")),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Inputs that failed once.
+fn found(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new("fixtures/hostile/found").join(target);
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn what_was_found_belongs_to_a_target() {
+    let Ok(entries) = fs::read_dir("fixtures/hostile/found") else { return };
+    let known = targets::names();
+    for entry in entries {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(known.contains(&&*name), "no target `{name}`");
+    }
+}
