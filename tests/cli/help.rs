@@ -594,7 +594,7 @@ fn import() {
               The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
 
           --rows-per-part <PAIRS>
-              Pairs in one part of the table [default: 256]
+              Pairs in one part of the table [default: 4096]
 
           --fresh
               Delete the table that is in the folder
