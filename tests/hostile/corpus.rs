@@ -214,8 +214,11 @@ fn containers() {
         }
         refused_data(&case, &model, path, 1, &[parts, &[name]].concat());
         if name.ends_with(".parquet") {
+            let parts_of_path = [name];
             let outcome = sql(&case, path);
-            check_refusal(&outcome, 1, &[name]);
+            // What DataFusion finds while it reads has no file in it.
+            let is_found_early = name != "value-longer-than-its-page.parquet";
+            check_refusal(&outcome, 1, if is_found_early { &parts_of_path } else { &["eof decoding byte array"] });
         }
     });
 }
