@@ -7,7 +7,9 @@
 //! `'%s' % value`: an error that names the line.
 
 use std::borrow::Cow;
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -26,6 +28,9 @@ const FUEL: u64 = 2_000_000;
 /// Bytes of stack for one rendering, of which only what is used is taken: a template may put a list into a list as often
 /// as its fuel lasts, and whoever prints, compares or drops it goes down all the way.
 const STACK: usize = 1 << 30;
+
+/// Time for a message of one letter, which takes a thousandth of it.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Bytes of a template's source; the longest published ones have fifty thousand.
 const MAX_SOURCE: usize = 1 << 20;
@@ -78,8 +83,25 @@ impl ChatTemplate {
         let source = generation_tags_as_scopes(source).into_owned();
         let environment = environment(date).map_err(|error| template_error(&error))?;
         let template = Self { source, environment };
-        on_a_stack_of_its_own(|| template.check_that_it_ends())?;
+        template.try_out()?;
         Ok(template)
+    }
+
+    /// Renders one message on a thread that is left behind if it takes too long: fuel does not see all that minijinja
+    /// does, and a list that holds itself twice, many times over, is printed for as long as there is a machine.
+    fn try_out(&self) -> Result<(), TemplateError> {
+        let failed = |reason: String| TemplateError { line: 1, reason };
+        let copy = Self { source: self.source.clone(), environment: self.environment.clone() };
+        let (sender, receiver) = mpsc::channel();
+        // Nobody waits for a result that comes too late.
+        let work = move || drop(sender.send(guard::catch(|| copy.check_that_it_ends())));
+        let worker = thread::Builder::new().stack_size(STACK).spawn(work);
+        worker.map_err(|error| failed(format!("no thread to render it: {error}")))?;
+        match receiver.recv_timeout(TIME_LIMIT) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panicked)) => Err(failed(panicked.to_string())),
+            Err(_) => Err(failed(format!("it does not end for a short message within {} s", TIME_LIMIT.as_secs()))),
+        }
     }
 
     /// Renders one message; only an endless template is an error, since the message may be none for this one.
