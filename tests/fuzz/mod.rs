@@ -66,7 +66,7 @@ fn fuzz(target: Target) {
     }
     match worker.join().unwrap() {
         Ok(n_tried) if budget.is_some() => {
-            writeln!(std::io::stderr(), "{}: {n_tried} inputs", folder.display()).unwrap()
+            println!("{}: {n_tried} inputs", folder.display());
         }
         Ok(_) => {}
         Err(problem) => panic!("{problem}"),

@@ -139,7 +139,7 @@ fn chat_templates() {
         ("imports-a-file.jinja", &[IN_ROW, "template not found"]),
         ("includes-a-file.jinja", &[IN_ROW, "template not found"]),
         ("join-multiplies.jinja", &[IN_MODEL, "line 1: engine ran out of fuel"]),
-        ("lists-share-printed.jinja", &[IN_MODEL, "line 1: it does not end for a short message within 5 s"]),
+        ("lists-share-printed.jinja", &[IN_MODEL, "line 1: it does not end within 5 s"]),
         ("lists-share.jinja", &[IN_MODEL, "line 1: engine ran out of fuel"]),
         ("loops-in-loops.jinja", &[IN_MODEL, "line 1: engine ran out of fuel"]),
         ("macro-calls-itself.jinja", &[IN_ROW, "recursion limit exceeded"]),
