@@ -10,7 +10,7 @@ use std::ops::Range;
 use candle_core::{D, Device, Result, Tensor};
 
 use super::cpu::attention as fast;
-use super::cpu::tensors::{Values, path, tensor};
+use super::cpu::tensors::{Values, filled, path, tensor};
 use crate::batch::Segment;
 
 /// What attention needs to know besides its inputs.
@@ -56,7 +56,7 @@ impl Attention<'_> {
     pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let Some(isa) = path(q) else { return self.forward_stock(q, k, v) };
         let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
-        let mut out = vec![0.0; q.elem_count()];
+        let mut out = filled(0.0, q.elem_count());
         let shape = self.shape(&q, &k)?;
         let (q_values, k, v) = (Values::of(&q)?, Values::of(&k)?, Values::of(&v)?);
         fast::forward(isa, self.segments, &shape, &q_values, &k, &v, &mut out);
@@ -67,7 +67,7 @@ impl Attention<'_> {
     pub fn backward(&self, d_out: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Gradients> {
         let Some(isa) = path(q) else { return self.backward_stock(d_out, q, k, v) };
         let (d_out, q, k, v) = (d_out.contiguous()?, q.contiguous()?, k.contiguous()?, v.contiguous()?);
-        let zeros = |x: &Tensor| vec![0.0; x.elem_count()];
+        let zeros = |x: &Tensor| filled(0.0, x.elem_count());
         let (mut dq, mut dk, mut dv) = (zeros(&q), zeros(&k), zeros(&v));
         let inputs =
             fast::Inputs { d_out: &Values::of(&d_out)?, q: &Values::of(&q)?, k: &Values::of(&k)?, v: &Values::of(&v)? };

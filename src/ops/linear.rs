@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::cpu::gemm::{Matrix, Update, gemm};
-use super::cpu::tensors::{InPlace, Values, path, tensor};
+use super::cpu::tensors::{InPlace, Values, copied, filled, path, tensor};
 use super::cpu::{Isa, rows};
 use super::{Precision, rounded};
 
@@ -12,7 +12,7 @@ use super::{Precision, rounded};
 pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Tensor> {
     match path(x) {
         Some(isa) => {
-            let out = vec![0.0; x.dim(0)? * weight.dim(0)?];
+            let out = filled(0.0, x.dim(0)? * weight.dim(0)?);
             forward_cpu((isa, precision), x, weight, bias, out, Update::Replace)
         }
         None => forward_stock(x, weight, bias, precision),
@@ -29,7 +29,7 @@ pub fn forward_onto(
 ) -> Result<Tensor> {
     match path(x) {
         Some(isa) => {
-            let out = Values::of(&residual.contiguous()?)?.to_vec();
+            let out = copied(&Values::of(&residual.contiguous()?)?);
             forward_cpu((isa, precision), x, weight, bias, out, Update::Add)
         }
         None => residual + forward_stock(x, weight, bias, precision)?,
@@ -42,7 +42,7 @@ pub fn backward_input(maps: &[(&Tensor, &Tensor)], precision: Precision) -> Resu
     match path(dy) {
         Some(isa) => {
             let shape = (dy.dim(0)?, weight.dim(1)?);
-            let mut dx = vec![0.0; shape.0 * shape.1];
+            let mut dx = filled(0.0, shape.0 * shape.1);
             for (index, (dy, weight)) in maps.iter().enumerate() {
                 let update = if index == 0 { Update::Replace } else { Update::Add };
                 let (dy, weight) = (dy.contiguous()?, weight.contiguous()?);
@@ -75,7 +75,7 @@ pub fn backward_bias(dy: &Tensor) -> Result<Tensor> {
         return dy.sum(0);
     }
     let dy = dy.contiguous()?;
-    let mut sums = vec![0.0; dy.dim(1)?];
+    let mut sums = filled(0.0, dy.dim(1)?);
     rows::sum_rows(&Values::of(&dy)?, &mut sums);
     let n = sums.len();
     tensor(sums, n)

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::cpu::tensors::{Values, path, tensor};
+use super::cpu::tensors::{Values, filled, path, tensor};
 use super::cpu::{Isa, rows};
 
 /// `x / rms(x) · w`, with `rms(x) = √(mean(x²) + eps)`.
@@ -12,7 +12,7 @@ use super::cpu::{Isa, rows};
 pub fn forward(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let x = x.contiguous()?;
     let Some(isa) = path(&x) else { return forward_stock(&x, weight, eps) };
-    let mut out = vec![0.0; x.elem_count()];
+    let mut out = filled(0.0, x.elem_count());
     rows::norm(isa, &Values::of(&x)?, &Values::of(weight)?, small(eps), &mut out);
     tensor(out, x.shape())
 }
@@ -46,7 +46,7 @@ pub fn backward_onto(
 }
 
 fn backward_cpu(isa: Isa, dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Vec<f32>, Vec<f32>)> {
-    let (mut dx, mut dw) = (vec![0.0; x.elem_count()], vec![0.0; weight.elem_count()]);
+    let (mut dx, mut dw) = (filled(0.0, x.elem_count()), filled(0.0, weight.elem_count()));
     let (dy, x, weight) = (Values::of(dy)?, Values::of(x)?, Values::of(weight)?);
     rows::norm_backward(isa, &dy, &x, &weight, small(eps), &mut dx, &mut dw);
     Ok((dx, dw))

@@ -4,7 +4,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::cpu::rows;
-use super::cpu::tensors::{Values, path, tensor};
+use super::cpu::tensors::{Values, filled, path, tensor};
 
 /// Cosines and sines of every row's position.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub(super) enum Direction {
 fn rotate(x: &Tensor, rotation: &Rotation, direction: Direction) -> Result<Tensor> {
     let x = x.contiguous()?;
     let Some(isa) = path(&x) else { return rotate_stock(&x, rotation, direction) };
-    let mut out = vec![0.0; x.elem_count()];
+    let mut out = filled(0.0, x.elem_count());
     let sign = if direction == Direction::Forth { 1.0 } else { -1.0 };
     let (cos, sin) = (Values::of(&rotation.cos)?, Values::of(&rotation.sin)?);
     rows::rotate(isa, &Values::of(&x)?, &cos, &sin, rotation.cos.dim(1)?, sign, &mut out);

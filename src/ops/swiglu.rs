@@ -3,14 +3,14 @@
 use candle_core::{Result, Tensor};
 
 use super::cpu::rows;
-use super::cpu::tensors::{Values, path, tensor};
+use super::cpu::tensors::{Values, filled, path, tensor};
 
 /// # Shapes
 /// `gate` and `up` `(T, F)`; returns `(T, F)`.
 pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (gate, up) = (gate.contiguous()?, up.contiguous()?);
     let Some(isa) = path(&gate) else { return forward_stock(&gate, &up) };
-    let mut out = vec![0.0; gate.elem_count()];
+    let mut out = filled(0.0, gate.elem_count());
     rows::swiglu(isa, &Values::of(&gate)?, &Values::of(&up)?, &mut out);
     tensor(out, gate.shape())
 }
@@ -21,7 +21,7 @@ pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 pub fn backward(dy: &Tensor, gate: &Tensor, up: &Tensor) -> Result<(Tensor, Tensor)> {
     let (dy, gate, up) = (dy.contiguous()?, gate.contiguous()?, up.contiguous()?);
     let Some(isa) = path(&gate) else { return backward_stock(&dy, &gate, &up) };
-    let (mut d_gate, mut d_up) = (vec![0.0; gate.elem_count()], vec![0.0; gate.elem_count()]);
+    let (mut d_gate, mut d_up) = (filled(0.0, gate.elem_count()), filled(0.0, gate.elem_count()));
     rows::swiglu_backward(isa, &Values::of(&dy)?, &Values::of(&gate)?, &Values::of(&up)?, &mut d_gate, &mut d_up);
     Ok((tensor(d_gate, gate.shape())?, tensor(d_up, gate.shape())?))
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::Isa;
 use super::pairs::Pair;
+use super::tensors::filled;
 use super::tile::{COLUMNS, Element, ROWS, SQUARE, Tile};
 use crate::ops::Precision;
 
@@ -163,7 +164,7 @@ impl<T: Element> Right<T> {
     pub(in crate::ops) fn pack(b: Matrix<'_, T>) -> Self {
         const MIN_PANELS: usize = 8;
         let (n_panels, block) = (b.n_columns.div_ceil(COLUMNS), k_block(b.n_rows));
-        let mut values = vec![[T::default(); COLUMNS]; n_panels * b.n_rows];
+        let mut values = filled([T::default(); COLUMNS], n_panels * b.n_rows);
         for (index, panels) in values.chunks_mut((n_panels * block).max(1)).enumerate() {
             let len = panels.len() / n_panels;
             let panels = panels.par_chunks_exact_mut(len).with_min_len(MIN_PANELS).enumerate();

@@ -1,12 +1,18 @@
 //! Between tensors and slices.
 
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 use candle_core::{
     CpuStorage, DType, Device, Error, InplaceOp2, InplaceOp3, Layout, Result, Shape, Storage, StorageRef, Tensor,
 };
 
+use rayon::prelude::*;
+
 use super::Isa;
+
+/// Numbers that one thread fills at once.
+const TASK: usize = 1 << 15;
 
 /// The instructions to use for an operation on `x`; none if it is not for this module.
 pub(in crate::ops) fn path(x: &Tensor) -> Option<Isa> {
@@ -42,6 +48,35 @@ impl Deref for Values<'_> {
             _ => &[],
         }
     }
+}
+
+/// `n` times the same, written by all threads: where memory is fresh from the system, that is most of its cost.
+pub(in crate::ops) fn filled<T: Copy + Send + Sync>(value: T, n: usize) -> Vec<T> {
+    from_chunks(n, |_, chunk| {
+        chunk.fill(MaybeUninit::new(value));
+    })
+}
+
+/// A copy of `values`, made by all threads.
+pub(in crate::ops) fn copied(values: &[f32]) -> Vec<f32> {
+    from_chunks(values.len(), |start, chunk| {
+        chunk.write_copy_of_slice(&values[start..start + chunk.len()]);
+    })
+}
+
+/// A vector of which `write` has written every entry; it is given the place of each chunk.
+#[expect(unsafe_code, reason = "a vector that is written once, not twice")]
+fn from_chunks<T: Send>(n: usize, write: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync) -> Vec<T> {
+    let mut values = Vec::with_capacity(n);
+    let entries = &mut values.spare_capacity_mut()[..n];
+    if n <= TASK {
+        write(0, entries);
+    } else {
+        entries.par_chunks_mut(TASK).enumerate().for_each(|(index, chunk)| write(index * TASK, chunk));
+    }
+    // SAFETY: the capacity is at least `n`, and the chunks, which both callers write whole, are the first `n` entries.
+    unsafe { values.set_len(n) };
+    values
 }
 
 /// A tensor of these numbers.
