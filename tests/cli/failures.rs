@@ -80,10 +80,9 @@ fn flags_alone_must_name_everything() {
     stdout:
     stderr:
     error: the following required arguments were not provided:
-      --data <FILE>
       --out <TABLE>
 
-    Usage: piref precompute --model <MODEL> --data <FILE> --out <TABLE> [PIPELINE]
+    Usage: piref precompute --model <MODEL> --out <TABLE> [PIPELINE]
 
     For more information, try '--help'.
     ");

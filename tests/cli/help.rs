@@ -23,6 +23,9 @@ fn piref() {
                    log-probabilities
       train        Optimise a policy from the log-prob table; the reference model is not loaded
       sql          Query log-prob tables, metrics and data files with SQL
+      export       Write the pairs of a log-prob table as another program takes them
+      import       Make a log-prob table of pairs that another program has scored
+      bench        Measure how fast both stages run on this machine, and against what it can do
       verify       Check every byte and every row of a log-prob table; with its model, score a sample
                    again
       inspect      Say what a file or folder is: a table or a stray part of one, a run, a model, a
@@ -86,6 +89,10 @@ fn precompute() {
           --out <TABLE>
               Folder of the log-prob table
 
+          --as <NAME>
+              Score the pairs of the finished table in that folder with another model, into a table
+              beside it
+
           --max-length <TOKENS>
               Longest prompt and completion together, in tokens; what is longer is cut. 0 for no limit
               [default: 1024]
@@ -101,14 +108,18 @@ fn precompute() {
           --dtype <DTYPE>
               Number format the reference computes in [default: f32]
 
-              [possible values: f32, bf16]
+              [possible values: f32]
 
           --max-tokens <TOKENS>
               Tokens in one forward pass: a matter of speed and memory, never of the result [default:
               2048]
 
           --rows-per-part <PAIRS>
-              Pairs in one part of the table: what a killed run loses at most [default: 256]
+              Pairs in one file of the table [default: 4096]
+
+          --reuse <TABLE>
+              Another table, whose log-probs are taken where they are of the same tokens; repeat for
+              more
 
           --fresh
               Delete what an earlier run left in the folder, and start again

@@ -304,5 +304,80 @@ fn import() {
 
 #[test]
 fn bench() {
-    assert_snapshot!(Case::new().run(["bench", "--help"]), @"");
+    assert_snapshot!(Case::new().run(["bench", "--help"]), @"
+    exit: 0
+    stdout:
+    Measure how fast both stages run on this machine, and against what it can do.
+
+    Counts the operations of the task (products only, nothing an implementation does besides) and
+    divides them by the time they take; the machine's own rate is that of a large product in the same
+    process.
+
+    Usage: piref bench [OPTIONS] --model <MODEL>
+
+    Options:
+          --model <MODEL>
+              Model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
+
+          --data <FILE>
+              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more
+              files
+
+          --map <ROLE=COLUMN,…>
+              Columns of the source by what they are, e.g.
+              `prompt=question,chosen=better,rejected=worse`
+
+          --max-reject-rate <SHARE>
+              Share of rows that may be rejected before the run fails, in [0, 1] [default: 0.01]
+
+          --limit <PAIRS>
+              Take only the first pairs of the data, this many
+
+          --max-length <TOKENS>
+              Longest prompt and completion together, in tokens; what is longer is cut. 0 for no limit
+              [default: 1024]
+
+          --truncation-mode <END>
+              Which end of a sequence that is too long is kept [default: keep_start]
+
+              [possible values: keep_start, keep_end]
+
+          --template-date <YYYY-MM-DD>
+              The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
+
+          --dtype <DTYPE>
+              Number format of both passes [default: f32]
+
+              [possible values: f32, bf16]
+
+          --max-tokens <TOKENS>
+              Tokens in one pass [default: 2048]
+
+          --batch-size <PAIRS>
+              Pairs in one optimiser step [default: 8]
+
+          --repeat <N>
+              Times each stage is measured; the median counts
+
+              [default: 3]
+
+          --output-format <FORMAT>
+              Form of the result on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
 }

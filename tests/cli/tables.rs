@@ -60,7 +60,7 @@ fn damage_is_told_line_by_line_and_kept_as_findings() {
     fs::write(&path, text.replace("\"n_rejected\": 0", "\"n_rejected\": 3").replace("\"rows\": 2", "\"rows\": 4"))
         .unwrap();
     let arguments = ["verify", "table", "--findings", "findings.parquet"];
-    assert_snapshot!(shown(&case.run(arguments)), @r#"
+    assert_snapshot!(shown(&case.run(arguments)), @"
     exit: 1
     stdout:
     error  manifest    manifest `table/manifest.json`: expected `n_pairs` to be 4, found 2
@@ -72,8 +72,8 @@ fn damage_is_told_line_by_line_and_kept_as_findings() {
     errors 5, warnings 0
     stderr:
 
-    hint: `piref precompute --fresh` writes the table again
-    "#);
+    hint: delete `table/part-00000.parquet` and run the same `piref precompute` again: only its pairs are scored
+    ");
 
     let query = "SELECT \"check\", count(*) AS n FROM findings GROUP BY 1 ORDER BY 1";
     let rows = case.run(["sql", "findings.parquet", "-c", query, "--format", "csv"]).success();
