@@ -112,7 +112,7 @@ fn bf16_is_near_trl_in_f32() {
             (got.rejected, pair.ref_rejected_logps, pair.rejected_ids.len()),
         ] {
             assert!(got != want, "nothing was rounded");
-            assert_close!([got / n as f64], [want / n as f64], abs = 5e-3, "nats a token");
+            assert_close!([got / n as f64], [want / n as f64], abs = 2e-2, "nats a token");
         }
     }
     for (id, name, _) in model.params().iter() {
