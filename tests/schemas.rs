@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -249,7 +248,7 @@ fn check_manifest(contract: &Contract, path: &Path) {
             check_value(column, value);
         }
     }
-    assert_eq!(fields["rejects.rows"], [Value::from(1)]);
+    assert_eq!(fields["rejects.rows"], fields["n_rejected"]);
     assert!(fields["parts[].rows"].len() > 1 && fields["provenance.sources[].rows"].len() > 1);
 }
 
@@ -398,9 +397,8 @@ fn metrics_of_older_and_newer_versions_are_refused_by_version() {
     refused(Session::new().unwrap().register(run.path()), metrics::VERSION, "none");
 
     // A last line that was cut short by a kill is dropped, as before.
-    let mut file = fs::File::create(&path).unwrap();
-    file.write_all(good.as_bytes()).unwrap();
-    file.write_all(b"{\"schema\":\"metr").unwrap();
+    let kept: String = good.lines().take(2).flat_map(|line| [line, "\n"]).collect();
+    fs::write(&path, kept + "{\"schema\":\"metr").unwrap();
     stages::train(&run.train_plan());
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
 }

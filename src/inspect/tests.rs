@@ -38,6 +38,7 @@ fn a_table_is_told_finished_or_not() {
     assert_eq!((unfinished.is_finished, unfinished.n_pairs, unfinished.n_rejected), (false, 3, None));
     assert_eq!(unfinished.provenance, Some(provenance()));
 
+    drop(table);
     write_table(folder.path());
     for path in [folder.path().to_owned(), folder.path().join(MANIFEST)] {
         let Inspected::Table(finished) = inspect(&path).unwrap() else { panic!("a table is a table") };

@@ -18,9 +18,6 @@ use crate::table::{
 };
 use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, TokenStore};
 
-/// The token store of an import, deleted at its end.
-const TOKENS: &str = ".tokens.arrow";
-
 /// Name of the code path that computed the log-probs of an imported table: none of ours.
 pub const IMPORTED: &str = "imported";
 
@@ -44,18 +41,10 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
     let vocab_size = model::vocab_size(&source).map_err(in_model)?;
     let tokenizer = PairTokenizer::load(&source, plan.rules)?;
     let folder = claim(plan)?;
-    let store_path = plan.out.join(TOKENS);
-
-    let scored = read::read(plan, &tokenizer, vocab_size, &store_path, &folder, observe)?;
+    let scored = read::read(plan, &tokenizer, vocab_size, &folder, observe)?;
     let n_rejected = scored.rejects.as_ref().map_or(0, |file| file.rows);
     observe(ImportEvent::Read { n_pairs: scored.scores.len(), n_rejected });
-    let meaning = match meaning(plan.logps, &scored, vocab_size, observe) {
-        Ok(meaning) => meaning,
-        Err(error) => {
-            io::remove(&store_path)?;
-            return Err(error);
-        }
-    };
+    let meaning = meaning(plan.logps, &scored, vocab_size, observe)?;
     let digests = Digests::of(&source).map_err(in_model)?;
     let model = ModelProvenance {
         path: plan.model.clone(),
@@ -67,7 +56,6 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
     let parts = parts(plan, &folder, &scored, meaning, &provenance)?;
     let rejects = scored.rejects.is_some().then(|| folder.rejects_path());
     finish(folder, provenance, parts, scored.rejects)?;
-    io::remove(&store_path)?;
     let n_pairs = scored.scores.len() as u64;
     Ok(ImportSummary { n_pairs, n_rejected, logps: meaning, table: plan.out.clone(), rejects })
 }
@@ -206,7 +194,7 @@ fn provenance(
         chat_template: template.map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
         kernel: IMPORTED.into(),
-        max_length: Some(plan.rules.max_length as u64),
+        max_length: plan.rules.limit(),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: rule(EOS_RULE),
         boundary_rule: rule(BOUNDARY_RULE),

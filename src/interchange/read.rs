@@ -44,7 +44,6 @@ pub(super) fn read(
     plan: &ImportPlan,
     tokenizer: &PairTokenizer,
     vocab_size: usize,
-    store_path: &Path,
     folder: &TableFolder,
     observe: &mut dyn FnMut(ImportEvent<'_>),
 ) -> Result<Scored, InterchangeError> {
@@ -52,7 +51,7 @@ pub(super) fn read(
         plan,
         tokenizer,
         vocab_size,
-        store: StoreWriter::create(store_path)?,
+        store: StoreWriter::create(folder.path())?,
         rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
         scores: Vec::new(),
         n_rejected: 0,

@@ -49,6 +49,12 @@ pub enum PipelineError {
         /// Where its run would be.
         run: PathBuf,
     },
+    /// A further reference under a name that stands for the table's own.
+    #[error("a further reference cannot be called `{name}`: that is the table's own")]
+    ReservedName {
+        /// The name.
+        name: String,
+    },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
     Record {
@@ -144,6 +150,7 @@ impl Hint for PipelineError {
             }
             Self::NoTable { .. } => Some("`piref precompute` makes it: stage one comes first".into()),
             Self::NoRun { pipeline, .. } => Some(format!("run `piref precompute {}` first", pipeline.display())),
+            Self::ReservedName { .. } => Some("give it another name with `--as`".into()),
             // The error of a file is the next in the chain and gives its own.
             Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,
             Self::Record { source } => source.hint(),

@@ -19,6 +19,9 @@ use crate::{bench, io, train};
 /// The log-prob table in a run folder.
 const REFERENCE: &str = "reference";
 
+/// What the columns of a table's own reference begin with, so that no further one can have that name.
+const OWN_REFERENCE: &str = "ref";
+
 /// Pairs scored again before the first step.
 const CHECK_PAIRS: usize = 8;
 
@@ -41,6 +44,9 @@ impl Pipeline {
         let table = self.folder(out, REFERENCE, "--out")?;
         let (pairs, out) = match reference {
             None => (self.files()?, table),
+            Some(name) if name.as_str() == OWN_REFERENCE => {
+                return Err(PipelineError::ReservedName { name: name.as_str().to_owned() });
+            }
             Some(name) => {
                 let out = reference_folder(&table, name.as_str());
                 (Pairs::OfTable(table), out)
@@ -85,7 +91,10 @@ impl Pipeline {
     pub(super) fn rules(&self) -> Result<Rules, PipelineError> {
         let tokenize = &self.settings().tokenize;
         Ok(Rules {
-            max_length: need(tokenize.max_length, "tokenize.max_length", "--max-length")?,
+            max_length: match need(tokenize.max_length, "tokenize.max_length", "--max-length")? {
+                0 => usize::MAX,
+                limit => limit,
+            },
             truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
             template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
         })

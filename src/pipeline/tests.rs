@@ -169,6 +169,18 @@ fn the_reference_is_the_tables_own_and_the_policys_unless_a_key_says_otherwise()
 }
 
 #[test]
+fn no_limit_is_none_in_the_provenance_and_the_tables_own_reference_keeps_its_name() {
+    let text = "model = 'm'\n[tokenize]\nmax_length = 0";
+    let name = |name: &str| Name::try_from(name.to_owned()).unwrap();
+    let plan = pipeline(text).precompute_plan(None, Some(&name("other")), Start::Resume).unwrap();
+    assert_eq!((plan.rules.limit(), plan.rules.max_length), (None, usize::MAX));
+    assert!(matches!(&plan.pairs, Pairs::OfTable(table) if table.ends_with("runs/test/reference")));
+    assert!(plan.out.ends_with("runs/test/reference/references/other"));
+    let error = pipeline(text).precompute_plan(None, Some(&name("ref")), Start::Resume).unwrap_err();
+    assert!(matches!(error, PipelineError::ReservedName { .. }), "{error}");
+}
+
+#[test]
 fn what_is_missing_is_named_with_its_flag() {
     let error = pipeline("").train_plan(None, None, train::Start::Resume).unwrap_err();
     assert_eq!(error.to_string(), "`model` is not set");

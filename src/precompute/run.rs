@@ -111,7 +111,7 @@ fn conditions(
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
         kernel: logprob::kernel(plan.dtype).into(),
-        max_length: Some(plan.rules.max_length as u64),
+        max_length: plan.rules.limit(),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: EOS_RULE.into(),
         boundary_rule: BOUNDARY_RULE.into(),

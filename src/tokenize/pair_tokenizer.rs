@@ -33,7 +33,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// What a plan says about tokenisation; all of it is in the provenance of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// Most tokens of prompt and completion together.
+    /// Most tokens of prompt and completion together; `usize::MAX` for no limit.
     pub max_length: usize,
     /// Which end is kept of what is longer.
     pub truncation_mode: TruncationMode,
@@ -42,6 +42,11 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Most tokens of prompt and completion together, where there is a limit.
+    pub fn limit(self) -> Option<u64> {
+        u64::try_from(self.max_length).ok().filter(|_| self.max_length != usize::MAX)
+    }
+
     /// Cuts ids that another program made of a pair, as the pair's own are cut; `[prompt, chosen, rejected]`.
     ///
     /// # Errors

@@ -7,7 +7,9 @@
 //! `'%s' % value`: an error that names the line.
 
 use std::borrow::Cow;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -27,6 +29,10 @@ const FUEL: u64 = 2_000_000;
 /// as its fuel lasts, and whoever prints, compares or drops it goes down all the way.
 const STACK: usize = 1 << 30;
 
+/// Time for one conversation, which takes a thousandth of it: fuel does not see all that minijinja does, and a list
+/// that holds itself twice, many times over, is printed for as long as there is a machine.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
+
 /// Bytes of a template's source; the longest published ones have fifty thousand.
 const MAX_SOURCE: usize = 1 << 20;
 
@@ -37,9 +43,9 @@ const MAX_RECURSION: usize = 100;
 const REASONING_KEYS: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// A chat template, parsed once for its errors.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    source: String,
+    source: Arc<str>,
     environment: Environment<'static>,
 }
 
@@ -75,10 +81,11 @@ impl ChatTemplate {
             let reason = format!("expected at most {MAX_SOURCE} bytes, found {}", source.len());
             return Err(TemplateError { line: 1, reason });
         }
-        let source = generation_tags_as_scopes(source).into_owned();
+        let source = generation_tags_as_scopes(source).into();
         let environment = environment(date).map_err(|error| template_error(&error))?;
         let template = Self { source, environment };
-        on_a_stack_of_its_own(|| template.check_that_it_ends())?;
+        let copy = template.clone();
+        within_limits(move || copy.check_that_it_ends())?;
         Ok(template)
     }
 
@@ -103,22 +110,23 @@ impl ChatTemplate {
     /// Keys of a message that are null are not there for the template, and reasoning goes by all its names, as in
     /// transformers.
     pub fn render(&self, messages: &[Map<String, Json>], input: TemplateInput<'_>) -> Result<String, TemplateError> {
-        on_a_stack_of_its_own(|| self.render_here(messages, input))
-    }
-
-    fn render_here(&self, messages: &[Map<String, Json>], input: TemplateInput<'_>) -> Result<String, TemplateError> {
         let messages: Vec<Map<String, Json>> = messages.iter().map(as_templates_expect).collect();
-        let mut context = input.special_tokens.clone();
-        context.extend(input.variables.cloned().unwrap_or_default());
-        let mut context: Vec<(String, Value)> =
-            context.into_iter().map(|(name, value)| (name, Value::from(Serde(value)))).collect();
-        context.extend([
-            ("messages".to_owned(), Value::from(Serde(messages))),
-            ("tools".to_owned(), Value::from(Serde(input.tools))),
-            ("documents".to_owned(), Value::from(())),
-            ("add_generation_prompt".to_owned(), Value::from(input.ending == Ending::GenerationPrompt)),
-        ]);
-        self.compiled()?.render(Value::from_pairs(context)).map_err(|error| template_error(&error))
+        let mut variables = input.special_tokens.clone();
+        variables.extend(input.variables.cloned().unwrap_or_default());
+        let tools = input.tools.cloned();
+        let is_prompt = input.ending == Ending::GenerationPrompt;
+        let template = self.clone();
+        within_limits(move || {
+            let variables = variables.into_iter().map(|(name, value)| (name, Value::from(Serde(value))));
+            let context = variables.chain([
+                ("messages".to_owned(), Value::from(Serde(messages))),
+                ("tools".to_owned(), Value::from(Serde(tools))),
+                ("documents".to_owned(), Value::from(())),
+                ("add_generation_prompt".to_owned(), Value::from(is_prompt)),
+            ]);
+            let context = Value::from_pairs(context.collect::<Vec<_>>());
+            template.compiled()?.render(context).map_err(|error| template_error(&error))
+        })
     }
 
     fn compiled(&self) -> Result<minijinja::Template<'_, '_>, TemplateError> {
@@ -126,18 +134,21 @@ impl ChatTemplate {
     }
 }
 
-/// Runs the work of a template, and drops its values, where there is room for the deepest of them.
-fn on_a_stack_of_its_own<T: Send>(work: impl FnOnce() -> Result<T, TemplateError> + Send) -> Result<T, TemplateError> {
+/// Runs the work of a template, and drops its values, on a thread with room for the deepest of them; a thread that
+/// takes too long is left behind.
+fn within_limits<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TemplateError> + Send + 'static,
+) -> Result<T, TemplateError> {
     let failed = |reason: String| TemplateError { line: 1, reason };
-    thread::scope(|scope| {
-        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || guard::catch(work));
-        match worker.map(thread::ScopedJoinHandle::join) {
-            Ok(Ok(Ok(result))) => result,
-            Ok(Ok(Err(panicked))) => Err(failed(panicked.to_string())),
-            Ok(Err(_)) => Err(failed("its thread ended early".into())),
-            Err(error) => Err(failed(format!("no thread to render it: {error}"))),
-        }
-    })
+    let (sender, receiver) = mpsc::channel();
+    // Nobody waits for a result that comes too late.
+    let worker = thread::Builder::new().stack_size(STACK).spawn(move || drop(sender.send(guard::catch(work))));
+    worker.map_err(|error| failed(format!("no thread to render it: {error}")))?;
+    match receiver.recv_timeout(TIME_LIMIT) {
+        Ok(Ok(result)) => result,
+        Ok(Err(panicked)) => Err(failed(panicked.to_string())),
+        Err(_) => Err(failed(format!("it does not end within {} s", TIME_LIMIT.as_secs()))),
+    }
 }
 
 fn environment(date: TemplateDate) -> Result<Environment<'static>, Error> {

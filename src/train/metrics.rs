@@ -130,6 +130,11 @@ impl MetricsFile {
 mod tests {
     use super::*;
 
+    /// As much of a line as resuming reads.
+    fn line(step: u64) -> String {
+        format!("{{\"schema\":\"{VERSION}\",\"step\":{step}}}\n")
+    }
+
     #[track_caller]
     fn check(found: &[u8], step: u64, kept: &str) {
         let folder = tempfile::tempdir().unwrap();
@@ -141,12 +146,12 @@ mod tests {
 
     #[test]
     fn what_follows_the_checkpoint_is_dropped_however_it_ends() {
-        let kept = "{\"step\":1}\n{\"step\":2}\n";
-        for tail in ["", "{\"step\":3}\n{\"st", "\0\0\0\n{\"step\":3}\n", "\n", "{"] {
+        let kept = &(line(1) + &line(2));
+        for tail in ["", &(line(3) + "{\"st"), &("\0\0\0\n".to_owned() + &line(3)), "\n", "{"] {
             check(format!("{kept}{tail}").as_bytes(), 2, kept);
         }
         check(&[kept.as_bytes(), b"\xff\xfe"].concat(), 2, kept);
-        check(kept.as_bytes(), 1, "{\"step\":1}\n");
+        check(kept.as_bytes(), 1, &line(1));
         check(kept.as_bytes(), 0, "");
     }
 
@@ -154,8 +159,17 @@ mod tests {
     fn a_line_before_the_checkpoint_that_is_not_ours_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        io::write(&path, b"{\"step\":1}\nloss 0.3\n{\"step\":3}\n").unwrap();
+        io::write(&path, (line(1) + "loss 0.3\n" + &line(3)).as_bytes()).unwrap();
         let error = MetricsFile::open(&path, 3).unwrap_err();
         assert!(error.to_string().contains("metrics.jsonl`, line 2"), "{error}");
+    }
+
+    #[test]
+    fn lines_of_another_version_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        io::write(&path, b"{\"step\":1}\n").unwrap();
+        let error = MetricsFile::open(&path, 1).unwrap_err();
+        assert!(error.to_string().contains("line 1: expected `schema` `metrics.v1`, found none"), "{error}");
     }
 }

@@ -130,7 +130,7 @@ fn what_cannot_be_told_is_refused_with_the_flag_that_tells() {
     stdout:
     stderr:
     error: cannot import into `imported`
-      caused by: cannot tell whether `ref_chosen_logps` holds sums or averages over tokens: expected at least 32 completions of 8 tokens or more, found 20
+      caused by: cannot tell whether `ref_chosen_logps` holds sums or averages over tokens: expected at least 32 completions of 8 tokens or more, found 18
 
     hint: `--logps sum` or `--logps average` says which; `piref train` scores a sample again
     ");
@@ -267,7 +267,7 @@ fn log_probs_that_do_not_fit_the_tokens_are_named() {
     );
     let terms = "\"ref_chosen_token_logps\": [-1], \"ref_rejected_token_logps\": [-1], ";
     hostile(
-        &ids("[3]", "-1"),
+        &(terms.to_owned() + &ids("[3]", "-1")),
         &(terms.to_owned() + &ids("[3]", "-2.5")),
         &["expected -1 as the log-probs of the tokens amount to, found -2.5"],
     );

@@ -15,7 +15,6 @@ mod seeds;
 mod targets;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +40,7 @@ const HARD_LIMIT: usize = 3 << 30;
 const MAX_INPUT: usize = 1 << 18;
 
 /// Runs the seeds, what was found before, and mutations of both.
+#[expect(clippy::print_stdout, reason = "how many inputs there were is what a long run is for")]
 #[track_caller]
 fn fuzz(target: Target) {
     let seconds: Option<f64> = std::env::var("PIREF_FUZZ_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
@@ -66,7 +66,7 @@ fn fuzz(target: Target) {
     }
     match worker.join().unwrap() {
         Ok(n_tried) if budget.is_some() => {
-            writeln!(std::io::stderr(), "{}: {n_tried} inputs", folder.display()).unwrap()
+            println!("{}: {n_tried} inputs", folder.display());
         }
         Ok(_) => {}
         Err(problem) => panic!("{problem}"),

@@ -21,6 +21,7 @@ pub(super) enum Syntax {
 
 impl Syntax {
     /// Words and phrases that mean something.
+    #[expect(clippy::too_many_lines, reason = "lists of words, one a line")]
     fn words(self) -> &'static [&'static str] {
         match self {
             Self::Binary => &[],

@@ -139,6 +139,7 @@ fn chat_templates() {
         ("imports-a-file.jinja", &[IN_ROW, "template not found"]),
         ("includes-a-file.jinja", &[IN_ROW, "template not found"]),
         ("join-multiplies.jinja", &[IN_MODEL, "line 1: engine ran out of fuel"]),
+        ("lists-share-printed.jinja", &[IN_MODEL, "line 1: it does not end within 5 s"]),
         ("lists-share.jinja", &[IN_MODEL, "line 1: engine ran out of fuel"]),
         ("loops-in-loops.jinja", &[IN_MODEL, "line 1: engine ran out of fuel"]),
         ("macro-calls-itself.jinja", &[IN_ROW, "recursion limit exceeded"]),
@@ -214,8 +215,11 @@ fn containers() {
         }
         refused_data(&case, &model, path, 1, &[parts, &[name]].concat());
         if name.ends_with(".parquet") {
+            let parts_of_path = [name];
             let outcome = sql(&case, path);
-            check_refusal(&outcome, 1, &[name]);
+            // What DataFusion finds while it reads has no file in it.
+            let is_found_early = name != "value-longer-than-its-page.parquet";
+            check_refusal(&outcome, 1, if is_found_early { &parts_of_path } else { &["eof decoding byte array"] });
         }
     });
 }

@@ -87,17 +87,3 @@ fn settings_of_any_length_are_not_read_to_their_end() {
     check_refusal(&case.run(["precompute", "p.toml"]), 2, &["`p.toml` is too large: expected at most 1048576 bytes"]);
     check_refusal(&case.run(["precompute", "/dev/zero"]), 2, &["`/dev/zero` is too large"]);
 }
-
-/// Rows of 4 MB each, tokenised and scored: what is in memory is some of them, not all.
-#[test]
-fn long_rows_are_not_all_in_memory_at_once() {
-    let row = |i: usize| {
-        let text = format!("{i} word ").repeat(1 << 18);
-        format!("{{\"prompt\": \"Q?\", \"chosen\": \"{text}\", \"rejected\": \"b\"}}\n").into_bytes()
-    };
-    let case = Case::new();
-    let model = with_model(&case);
-    write(&case.path().join("pairs.jsonl"), (0..24).map(row));
-    let precompute = ["precompute", "--model", &model, "--data", "pairs.jsonl", "--out", "table"];
-    case.run_within(MEGABYTES, precompute).success();
-}

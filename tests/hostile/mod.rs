@@ -177,3 +177,25 @@ fn a_table_with_other_numbers_is_refused_with_both() {
         assert!(outcome.stderr.contains(part), "`{part}` is not said\n{outcome}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_itself_is_an_error_wherever_a_path_is_read() {
+    let case = Case::new().file("pairs.jsonl", &pairs(1));
+    let model = with_model(&case);
+    for name in ["loop.jsonl", "loop.parquet", "loop.gguf", "loop.toml", "loop"] {
+        std::os::unix::fs::symlink(name, case.path().join(name)).unwrap();
+    }
+    for arguments in [
+        &["precompute", "--model", &model, "--data", "loop.jsonl", "--out", "table"][..],
+        &["precompute", "--model", "loop.gguf", "--data", "pairs.jsonl", "--out", "table"],
+        &["precompute", "--model", &model, "--data", "pairs.jsonl", "--out", "loop"],
+        &["precompute", "loop.toml"],
+        &["train", "--model", &model, "--table", "loop", "--out", "run"],
+        &["sql", "loop.parquet", "-c", "SELECT 1"],
+    ] {
+        let outcome = case.run(arguments.iter().copied());
+        let code = outcome.code.filter(|code| [1, 2].contains(code));
+        check_refusal(&outcome, code.unwrap_or_default(), &["loop"]);
+    }
+}

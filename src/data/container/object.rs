@@ -168,7 +168,7 @@ mod tests {
             (b"{\"a\": \"\\ud800\"}", "not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte 14"),
             (b"{\"a\": \"\\ud800\\ud800\"}", "not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte 19"),
             (b"{\"a\": \"\\udc00\"}", "not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte 13"),
-            (b"{\"a\": 1e999}", "not JSON: number out of range at byte 12"),
+            (b"{\"a\": 1e999}", "not JSON: number out of range at byte 11"),
             (b"{\"a\": [{\"b\": 1, \"b\": 1}]}", "key `b` occurs twice"),
             (b"{\"a\": NaN}", "not JSON: expected value at byte 7"),
             (b"{\"a\": 1,\n  \"b\": }", "not JSON: expected value at line 2 of the row, byte 8"),

@@ -1,0 +1,308 @@
+//! The manual of what is done with tables besides training from them.
+
+use insta::assert_snapshot;
+
+use crate::support::Case;
+
+#[test]
+fn verify() {
+    assert_snapshot!(Case::new().run(["verify", "--help"]), @"
+    exit: 0
+    stdout:
+    Check every byte and every row of a log-prob table; with its model, score a sample again.
+
+    Files are held against the manifest (sizes, digests, footers field by field), rows against the
+    contract (one finite log-prob of at most 0 each, ids and sums that fit), and keys against the rows
+    that were read of the data: missing, double and foreign ones are listed. Everything found is told,
+    one line each; exit 1 if anything was, 0 if nothing.
+
+    Usage: piref verify [OPTIONS] <TABLE>
+
+    Arguments:
+      <TABLE>
+              Folder of the table, or one part of a table
+
+    Options:
+          --model <MODEL>
+              Model to compare with the table's and to score a sample with: a Hugging Face folder, a
+              `.gguf` file, or `org/name` in the local cache
+
+          --sample <PAIRS>
+              Pairs to score again; 0 compares the digests of the model only
+
+              [default: 64]
+
+          --seed <SEED>
+              Seed of the sample
+
+              [default: 42]
+
+          --tolerance <NATS>
+              Largest difference of a sequence that is still rounding, in nats, at least 0
+
+              [default: 1e-3]
+
+          --max-tokens <TOKENS>
+              Tokens in one forward pass: a matter of speed and memory
+
+              [default: 2048]
+
+          --data <FILE>
+              Data file the table was made from, to compare its digest; repeat for more files
+
+          --findings <FILE>
+              Parquet file for the findings; it is written in any case, without rows if there are none
+
+          --output-format <FORMAT>
+              Form of the answer on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn inspect() {
+    assert_snapshot!(Case::new().run(["inspect", "--help"]), @"
+    exit: 0
+    stdout:
+    Say what a file or folder is: a table or a stray part of one, a run, a model, a checkpoint.
+
+    A part explains itself from its footer: the model with its digests, tokenizer, template and date,
+    precision, rules, and the data files with rows and digests. Nothing is loaded but headers; digests
+    are computed.
+
+    Usage: piref inspect [OPTIONS] <PATH>
+
+    Arguments:
+      <PATH>
+              Table, part, rejects or findings file, run folder, model folder, `.gguf` file, or
+              checkpoint
+
+    Options:
+          --output-format <FORMAT>
+              Form of the answer on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn diff() {
+    assert_snapshot!(Case::new().run(["diff", "--help"]), @"
+    exit: 0
+    stdout:
+    Compare two log-prob tables row by row: added, removed, retokenised, rescored, unchanged.
+
+    Rows meet by `pair_id`, as often as it occurs. Exit 0 whether the tables differ or not: how they do
+    is the answer.
+
+    Usage: piref diff [OPTIONS] <A> <B>
+
+    Arguments:
+      <A>
+              Folder of the first table, or one part of a table
+
+      <B>
+              Folder of the second table, or one part of a table
+
+    Options:
+          --limit <PAIRS>
+              Pairs of each kind to list
+
+              [default: 10]
+
+          --output-format <FORMAT>
+              Form of the answer on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn export() {
+    assert_snapshot!(Case::new().run(["export", "--help"]), @"
+    exit: 0
+    stdout:
+    Write the pairs of a log-prob table as another program takes them.
+
+    For TRL: one Parquet file with the columns its DPO collator reads, token ids and reference
+    log-probs. A trainer that is told to leave the rows as they are trains from it without a reference
+    model.
+
+    Usage: piref export [OPTIONS] --to <PROGRAM> --out <FILE> <TABLE>
+
+    Arguments:
+      <TABLE>
+              Folder of the log-prob table, or one part of it
+
+    Options:
+          --to <PROGRAM>
+              The program the file is for
+
+              Possible values:
+              - trl: TRL's DPOTrainer: `prompt_ids`, `chosen_ids`, `rejected_ids`, `ref_chosen_logps`,
+                `ref_rejected_logps`
+
+          --out <FILE>
+              Parquet file to write; it is replaced if it is there
+
+          --output-format <FORMAT>
+              Form of the summary on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn import() {
+    assert_snapshot!(Case::new().run(["import", "--help"]), @"
+    exit: 0
+    stdout:
+    Make a log-prob table of pairs that another program has scored.
+
+    Reads `ref_chosen_logps` and `ref_rejected_logps` (TRL up to 0.28 and others write them) beside text
+    pairs or token ids. No model runs: `piref train` scores a sample again before its first step.
+
+    Usage: piref import [OPTIONS] --model <MODEL> --out <TABLE> <FILE>...
+
+    Arguments:
+      <FILE>...
+              Scored pairs: Parquet, `.jsonl`, `.json` (`.gz`, `.zst`) or Arrow IPC
+
+    Options:
+          --model <MODEL>
+              The model the log-probs are of: a Hugging Face folder, a `.gguf` file, or `org/name` in
+              the local cache
+
+          --out <TABLE>
+              Folder of the log-prob table
+
+          --logps <MEANING>
+              What the log-probs are; averages are multiplied by the number of tokens
+
+              Possible values:
+              - sum:     Sums over the tokens of a completion
+              - average: Averages over them: multiplied by the number of tokens
+              - detect:  Measured from the lengths: sums are taken, averages and unclear cases refused
+
+              [default: detect]
+
+          --map <ROLE=COLUMN,…>
+              Columns of the source by what they are, e.g.
+              `prompt=question,ref_chosen_logps=logp_w,ref_rejected_logps=logp_l`
+
+          --dtype <DTYPE>
+              Number format the log-probs were computed in; the table says so
+
+              Possible values:
+              - f32:  32 bits
+              - bf16: 16 bits, 8 of them exponent
+              - f16:  16 bits, 5 of them exponent
+
+              [default: f32]
+
+          --max-reject-rate <SHARE>
+              Share of rows that may be rejected before the import fails, in [0, 1] [default: 0.01]
+
+          --limit <PAIRS>
+              Take only the first pairs of the data, this many
+
+          --max-length <TOKENS>
+              Longest prompt and completion together, in tokens; what is longer is cut. 0 for no limit
+              [default: 1024]
+
+          --truncation-mode <END>
+              Which end of a sequence that is too long is kept [default: keep_start]
+
+              [possible values: keep_start, keep_end]
+
+          --template-date <YYYY-MM-DD>
+              The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
+
+          --rows-per-part <PAIRS>
+              Pairs in one part of the table [default: 4096]
+
+          --fresh
+              Delete the table that is in the folder
+
+          --output-format <FORMAT>
+              Form of the summary on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}
+
+#[test]
+fn bench() {
+    assert_snapshot!(Case::new().run(["bench", "--help"]), @"");
+}
