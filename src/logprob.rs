@@ -1,7 +1,9 @@
 //! The one log-prob function: both stages call it, on the same batch type, with the same kernels.
 //!
 //! Invariant: a reference table and a policy that starts from the same weights agree to the last bit, because there is
-//! no second path. A run that starts at the reference has margin 0 and loss ln 2.
+//! no second path. A run that starts at the reference has margin 0 and loss ln 2. The log-probs of a completion depend on
+//! its own tokens and its prompt's: not on its neighbours, its place in the batch, the token budget or the number of
+//! threads, to the last bit.
 
 use candle_core::Tensor;
 
