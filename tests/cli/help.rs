@@ -108,7 +108,7 @@ fn precompute() {
           --dtype <DTYPE>
               Number format the reference computes in [default: f32]
 
-              [possible values: f32]
+              [possible values: f32, bf16]
 
           --max-tokens <TOKENS>
               Tokens in one forward pass: a matter of speed and memory, never of the result [default:

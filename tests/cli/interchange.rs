@@ -130,7 +130,9 @@ fn what_cannot_be_told_is_refused_with_the_flag_that_tells() {
     stdout:
     stderr:
     error: cannot import into `imported`
-      caused by: `imported/.tokens.arrow` does not exist
+      caused by: cannot tell whether `ref_chosen_logps` holds sums or averages over tokens: expected at least 32 completions of 8 tokens or more, found 18
+
+    hint: `--logps sum` or `--logps average` says which; `piref train` scores a sample again
     ");
     import(&case, "foreign.jsonl", &["--limit", "20", "--logps", "sum"]).success();
     refused(&import(&case, "foreign.jsonl", &[]), &["`imported` holds a table already", "hint: `--fresh` replaces it"]);
