@@ -7,7 +7,6 @@ use super::columns::{CompletionLogps, ImportMap, Layout, Scores};
 use super::error::{InterchangeError, Place};
 use super::plan::{ImportEvent, ImportPlan, Logps};
 use crate::data::{self, DataError, PairId, PairReader, PairText, PreferencePair, Reject, Row, Source};
-use crate::digest::Digest;
 use crate::io;
 use crate::table::{FileRecord, PairTokenLogps, RejectsWriter, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, RejectReason, StoreWriter, TokenStore, TokenizedPair};
@@ -65,14 +64,8 @@ pub(super) fn read(
             has_ids &= file.layout.has_ids();
             let format = file.format.clone();
             let rows = sink.file(&path, file)?;
-            let map = io::map(&path)?;
-            sources.push(SourceProvenance {
-                path: path.display().to_string(),
-                format,
-                rows,
-                bytes: map.len() as u64,
-                digest: Digest::of_large(&map),
-            });
+            let (digest, bytes) = io::digest(&path)?;
+            sources.push(SourceProvenance { path: path.display().to_string(), format, rows, bytes, digest });
         }
     }
     sink.finish(sources, has_ids, folder)

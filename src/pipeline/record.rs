@@ -65,6 +65,7 @@ impl Pipeline {
             "# The resolved plan of this run, written by piref {}: a pipeline file.\n\n",
             env!("CARGO_PKG_VERSION")
         );
+        io::remove_halves(&path).map_err(wrap)?;
         io::write(&path, (header + &text).as_bytes()).map_err(wrap)
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::error::PrecomputeError;
 use super::plan::{Event, Pairs, Plan};
 use crate::data::{self, PreferencePair, Reject, Row};
-use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::io;
 use crate::table::{FileRecord, Manifest, RejectsWriter, SourceProvenance, TableFolder};
@@ -59,8 +58,7 @@ pub(super) fn read(
     };
     let mut sources = Vec::new();
     for file in files {
-        let bytes = io::map(&file.path)?;
-        let digest = Digest::of_large(&bytes);
+        let (digest, bytes) = io::digest(&file.path)?;
         file.check("digest", |listed| listed.digest.to_string(), &digest.to_string())?;
         let mut reader = data::open(&file.path, &plan.column_map)?;
         let format = reader.layout();
@@ -82,7 +80,7 @@ pub(super) fn read(
         }
         sink.tokenise()?;
         let path = file.path.display().to_string();
-        sources.push(SourceProvenance { path, format, rows, bytes: bytes.len() as u64, digest });
+        sources.push(SourceProvenance { path, format, rows, bytes, digest });
     }
     sink.finish(plan, sources, folder).map(Some)
 }
