@@ -1,4 +1,4 @@
-//! A table of any size: opened, queried and trained from in memory that does not grow with it.
+//! A table of any size: verified, queried and trained from in memory that does not grow with it.
 //!
 //! By hand: `PIREF_SCALE_ROWS=1000000 PIREF_SCALE_OUT=/some/folder cargo test --test it scale`. The folder keeps the
 //! table for the next time, and `scale.json` with what was measured.
@@ -19,10 +19,10 @@ use piref::model_source::ModelSource;
 use piref::query::Session;
 use piref::table::schema::reference;
 use piref::table::{
-    Manifest, ModelProvenance, PairTokenLogps, Provenance, ReferenceTable, TableFolder, TokenLogps, assemble,
-    write_part,
+    Manifest, ModelProvenance, PairTokenLogps, Provenance, ReferenceTable, SourceProvenance, TableFolder, TokenLogps,
+    assemble, write_part,
 };
-use piref::tokenize::TokenizerFiles;
+use piref::tokenize::{TokenizerFiles, TokensId};
 use piref::train;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,6 +32,9 @@ use crate::support::assert_close;
 
 /// Rows of a part.
 const PART_ROWS: usize = 1000;
+
+/// Data files.
+const N_SOURCES: usize = 3;
 
 /// Ids of the tiny model.
 const VOCABULARY: u32 = 1200;
@@ -53,19 +56,28 @@ struct Row {
 
 impl Row {
     /// Lengths as preference data has them: a prompt of some hundred tokens, answers of some sixty.
-    fn new(row_idx: usize) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(row_idx as u64);
+    fn new(number: usize) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
         let mut ids = |lengths: std::ops::Range<usize>| -> Vec<u32> {
             (0..rng.random_range(lengths)).map(|_| rng.random_range(3..VOCABULARY)).collect()
         };
         let (prompt, chosen, rejected) = (ids(20..180), ids(10..110), ids(10..110));
         let mut logps = |n: usize| (0..n).map(|_| -6.0 * rng.random::<f32>()).collect();
         let logps = PairTokenLogps { chosen: logps(chosen.len()), rejected: logps(rejected.len()) };
-        Self { number: row_idx, prompt, chosen, rejected, logps }
+        Self { number, prompt, chosen, rejected, logps }
     }
 
     fn source(&self) -> String {
-        format!("data-{}.jsonl", self.number % 3)
+        source(self.number % N_SOURCES)
+    }
+
+    /// Row of its source.
+    fn row_idx(&self) -> usize {
+        self.number / N_SOURCES
+    }
+
+    fn tokens_id(&self) -> String {
+        TokensId::of(&self.prompt, &self.chosen, &self.rejected).to_string()
     }
 
     fn pair_id(&self) -> String {
@@ -80,6 +92,10 @@ impl Row {
     fn ref_chosen_logps(&self) -> f64 {
         self.logps.chosen.iter().map(|&logp| f64::from(logp)).sum()
     }
+}
+
+fn source(index: usize) -> String {
+    format!("data-{index}.jsonl")
 }
 
 fn words(ids: &[u32]) -> String {
@@ -100,10 +116,10 @@ fn store(rows: &[Row]) -> RecordBatch {
     let count = |of: fn(&Row) -> usize| -> ArrayRef {
         Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| i32::try_from(of(row)).unwrap())))
     };
-    let row_idx = Int64Array::from_iter_values(rows.iter().map(|row| i64::try_from(row.number).unwrap()));
+    let row_idx = Int64Array::from_iter_values(rows.iter().map(|row| i64::try_from(row.row_idx()).unwrap()));
     let columns: Vec<ArrayRef> = vec![
         text(&Row::pair_id),
-        text(&Row::pair_id),
+        text(&Row::tokens_id),
         Arc::new(row_idx),
         text(&Row::source),
         text(&|_| "train".into()),
@@ -150,7 +166,7 @@ fn write_table(folder: &Path, n_rows: usize) {
         truncation_mode: "keep_start".into(),
         eos_rule: "append".into(),
         boundary_rule: "joint".into(),
-        sources: Vec::new(),
+        sources: (0..N_SOURCES).map(|index| source_provenance(index, n_rows)).collect(),
     };
     let table = TableFolder::claim(folder).unwrap();
     table.clear().unwrap();
@@ -164,6 +180,17 @@ fn write_table(folder: &Path, n_rows: usize) {
     table.finish(&Manifest::new(provenance, parts, None)).unwrap();
 }
 
+/// A data file that was never there, but for what a table says of it.
+fn source_provenance(index: usize, n_rows: usize) -> SourceProvenance {
+    SourceProvenance {
+        path: source(index),
+        format: "random".into(),
+        rows: (n_rows + N_SOURCES - 1 - index) as u64 / N_SOURCES as u64,
+        bytes: 0,
+        digest: Digest::of(source(index).as_bytes()),
+    }
+}
+
 /// What a process took at most.
 struct Peak {
     /// Memory of its own: what the system cannot take back.
@@ -173,19 +200,35 @@ struct Peak {
     seconds: f64,
 }
 
+impl Peak {
+    fn told(&self) -> serde_json::Value {
+        json!({ "seconds": self.seconds, "anonymous_bytes": self.anonymous, "resident_bytes": self.resident })
+    }
+}
+
 /// Trains three steps from the table of a run in a process of its own.
 fn train(run: &Path) -> Peak {
+    peak(
+        Command::new(env!("CARGO_BIN_EXE_piref"))
+            .args(["--threads", "2", "train", "--model", "fixtures/tiny", "--allow-other-reference", "--fresh"])
+            .args(["--max-steps", "3", "--batch-size", "8", "--no-shuffle", "--save-steps", "0", "--quiet"])
+            .arg("--table")
+            .arg(run.join("reference"))
+            .arg("--out")
+            .arg(run),
+    )
+}
+
+/// Verifies the table of a run, which has to be sound, in a process of its own.
+fn verify(run: &Path) -> Peak {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_piref"));
+    peak(command.args(["--threads", "2", "verify", "--quiet"]).arg(run.join("reference")).stdout(Stdio::null()))
+}
+
+/// Runs a command that has to succeed.
+fn peak(command: &mut Command) -> Peak {
     let started = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_piref"))
-        .args(["--threads", "2", "train", "--model", "fixtures/tiny", "--allow-other-reference", "--fresh"])
-        .args(["--max-steps", "3", "--batch-size", "8", "--no-shuffle", "--save-steps", "0", "--quiet"])
-        .arg("--table")
-        .arg(run.join("reference"))
-        .arg("--out")
-        .arg(run)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdin(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = Peak { anonymous: 0, resident: 0, seconds: 0.0 };
     let code = loop {
@@ -259,7 +302,8 @@ fn check_queries(run: &Path, n_rows: usize) {
 
     // Step s saw rows 8(s − 1) … 8s − 1; `num_tokens` counts all tokens up to it.
     let got = one("SELECT m.step, m.n_pairs, m.num_tokens, count(*) AS n FROM metrics m \
-                   JOIN pairs p ON p.row_idx / 8 < m.step GROUP BY m.step, m.n_pairs, m.num_tokens ORDER BY m.step");
+                   JOIN pairs p ON (3 * p.row_idx + substr(p.source, 6, 1)::int) / 8 < m.step \
+                   GROUP BY m.step, m.n_pairs, m.num_tokens ORDER BY m.step");
     assert_eq!((integers(&got, "step"), integers(&got, "n")), (vec![1, 2, 3], vec![8, 16, 24]));
     let want = [8, 16, 24].map(|n| (0..n).map(|row| i64::try_from(Row::new(row).n_tokens()).unwrap()).sum::<i64>());
     assert_eq!(integers(&got, "num_tokens"), want);
@@ -273,8 +317,8 @@ fn check_rows(table: &Path, n_rows: usize) {
     let pairs = table.load_pairs(TokenLogps::Skip, scratch.path()).unwrap();
     assert_eq!((table.n_pairs(), pairs.len()), (n_rows as u64, n_rows));
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for row_idx in (0..200).map(|_| rng.random_range(0..n_rows)).chain([0, n_rows - 1]) {
-        let (want, got) = (Row::new(row_idx), pairs.get(row_idx).unwrap());
+    for number in (0..200).map(|_| rng.random_range(0..n_rows)).chain([0, n_rows - 1]) {
+        let (want, got) = (Row::new(number), pairs.get(number).unwrap());
         assert_eq!(got.pair_id, want.pair_id());
         assert_eq!((got.prompt_ids, got.chosen_ids, got.rejected_ids), (&*want.prompt, &*want.chosen, &*want.rejected));
         assert_eq!(got.ref_chosen_logps, want.ref_chosen_logps());
@@ -293,7 +337,8 @@ fn memory_does_not_grow_with_the_table_and_its_answers_are_right() {
         write_table(&run.join("reference"), *n_rows);
     }
     let writing = started.elapsed().as_secs_f64();
-    let [small, large] = runs.each_ref().map(|(_, run)| train(run));
+    let trained = runs.each_ref().map(|(_, run)| train(run));
+    let verified = runs.each_ref().map(|(_, run)| verify(run));
     let started = Instant::now();
     let (n_rows, run) = &runs[1];
     assert_eq!(fs::read_to_string(run.join(train::METRICS)).unwrap().lines().count(), 3);
@@ -303,13 +348,14 @@ fn memory_does_not_grow_with_the_table_and_its_answers_are_right() {
 
     let told = json!({
         "rows": [runs[0].0, n_rows],
-        "train_seconds": [small.seconds, large.seconds],
-        "train_peak_anonymous_bytes": [small.anonymous, large.anonymous],
-        "train_peak_resident_bytes": [small.resident, large.resident],
+        "train": trained.each_ref().map(Peak::told),
+        "verify": verified.each_ref().map(Peak::told),
         "writing_seconds": writing,
         "querying_seconds": querying,
     });
     fs::write(out.join("scale.json"), format!("{told:#}\n")).unwrap();
-    let grown = large.anonymous.saturating_sub(small.anonymous);
-    assert!(grown < NOISE_BYTES + BYTES_A_ROW * *n_rows as u64, "memory grew by {grown} bytes: {told:#}");
+    for [small, large] in [trained, verified] {
+        let grown = large.anonymous.saturating_sub(small.anonymous);
+        assert!(grown < NOISE_BYTES + BYTES_A_ROW * *n_rows as u64, "memory grew by {grown} bytes: {told:#}");
+    }
 }
