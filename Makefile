@@ -1,7 +1,10 @@
 # Every target is a command a user could type; what it does is in `piref` itself.
-# PIPELINE= names the pipeline file of `precompute`, `train` and `sql`; Q= the query of `sql`.
+# PIPELINE= names the pipeline file of `precompute`, `train` and `sql`; Q= the query of `sql`; MODEL= and DATA= what
+# `bench` measures.
 
 PIPELINE ?= pipelines/quickstart.toml
+MODEL ?= fixtures/tiny
+DATA ?= fixtures/pairs/standard.jsonl
 Q ?= SELECT source, count(*) AS n_pairs, avg(ref_chosen_logps) AS chosen, avg(ref_rejected_logps) AS rejected FROM pairs GROUP BY source ORDER BY source
 # Through the environment, so that a query may hold quotes of both kinds.
 export Q
@@ -18,7 +21,7 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sql test lint fmt doc ci single smollm2 golden accept fuzz clean
+.PHONY: help build demo precompute train sql bench test lint fmt doc ci single smollm2 golden accept fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,8 +29,9 @@ help: ## Show this list
 build: ## Compile piref
 	cargo build --locked
 
-demo: build ## Both stages and a query on the tiny model and the pairs in fixtures/
+demo: build ## Both stages, a check of the table and a query on the tiny model and the pairs in fixtures/
 	$(PIREF) precompute $(QUICKSTART) --fresh
+	$(PIREF) verify runs/quickstart/reference
 	$(PIREF) train $(QUICKSTART) --fresh
 	$(PIREF) sql $(QUICKSTART) -c '$(BY_EPOCH)'
 	@echo
@@ -45,6 +49,9 @@ train: build ## Stage two of PIPELINE: the policy
 
 sql: build ## Query the run of PIPELINE: make sql Q="SELECT …"
 	@$(PIREF) sql $(PIPELINE) -c "$$Q"
+
+bench: build ## Speed of both stages on MODEL and DATA
+	$(PIREF) bench --model $(MODEL) --data $(DATA)
 
 test: ## Run every test
 	cargo test --locked

@@ -57,7 +57,7 @@
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
-//! | [`bench`] | the speed of both stages | operations are counted of the task, not of the code |
+//! | [`mod@bench`] | the speed of both stages | operations are counted of the task, not of the code |
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |

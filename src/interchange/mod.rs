@@ -1,6 +1,6 @@
 //! Log-prob tables to and from other programs.
 //!
-//! [`export_trl`] writes the columns that TRL's collator takes into one Parquet file; [`import`] makes a table of a
+//! [`export_trl`] writes the columns that TRL's collator takes into one Parquet file; [`import()`] makes a table of a
 //! data set that another program scored, from text or from token ids.
 //!
 //! Invariant: nothing is guessed about a number. A foreign log-prob that is none is an error with file, row and column,

@@ -5,7 +5,7 @@
 //! manifest and in the footer of every part ([`Provenance`]).
 //!
 //! The same pairs scored by further models are tables in the folder of the first: `TABLE/references/NAME/`
-//! ([`references`]).
+//! ([`references()`]).
 //!
 //! Invariants: a log-prob in a table is finite and at most 0; a folder with a manifest is a finished table; a file
 //! that is not ours is neither deleted nor mixed with ours.
