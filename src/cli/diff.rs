@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use super::printer::one_line;
 use super::{OutputFormat, Printer, nats, print_json};
 use crate::table::{ReferenceTable, Rows, TableDiff, diff};
 
@@ -57,7 +58,7 @@ fn lines(found: &TableDiff) -> Vec<String> {
     ];
     for (kind, Rows { count, first_pairs }) in kinds {
         lines.push(format!("{kind}: {count}"));
-        lines.extend(first_pairs.iter().map(|pair| format!("  {}", pair.escape_debug())));
+        lines.extend(first_pairs.iter().map(|pair| format!("  {}", one_line(pair))));
         let n_more = count.saturating_sub(first_pairs.len() as u64);
         if n_more > 0 && !first_pairs.is_empty() {
             lines.push(format!("  and {n_more} more"));
@@ -79,8 +80,8 @@ fn lines(found: &TableDiff) -> Vec<String> {
         lines.push(format!(
             "provenance `{}`: a {}, b {}",
             difference.field,
-            difference.expected.escape_debug(),
-            difference.found.escape_debug()
+            one_line(&difference.expected),
+            one_line(&difference.found)
         ));
     }
     if found.provenance.is_empty() {

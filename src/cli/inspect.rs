@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 
+use super::printer::one_line;
 use super::{OutputFormat, Printer, print_json};
 use crate::inspect::inspect;
 
@@ -59,27 +60,26 @@ fn write_value(name: &str, value: &Value, depth: usize, lines: &mut Vec<String>)
         Value::Array(items) => {
             lines.push(format!("{indent}{name}:"));
             for item in items {
-                lines.push(format!("{indent}  - {}", one_line(item)));
+                lines.push(format!("{indent}  - {}", in_one_line(item)));
             }
         }
-        value => lines.push(format!("{indent}{name}: {}", one_line(value))),
+        value => lines.push(format!("{indent}{name}: {}", in_one_line(value))),
     }
 }
 
 /// A value in one line: members of an object after each other, those without a value left out.
-fn one_line(value: &Value) -> String {
+fn in_one_line(value: &Value) -> String {
     let joined = |parts: Vec<String>, by: &str| parts.join(by);
     match value {
         Value::Null => "none".into(),
         Value::Bool(true) => "yes".into(),
         Value::Bool(false) => "no".into(),
         Value::Number(number) => number.to_string(),
-        // What a file says may hold anything: no line of it is to pass for one of ours.
-        Value::String(text) => text.escape_debug().to_string(),
-        Value::Array(items) => joined(items.iter().map(one_line).collect(), " × "),
+        Value::String(text) => one_line(text),
+        Value::Array(items) => joined(items.iter().map(in_one_line).collect(), " × "),
         Value::Object(members) => {
             let members = members.iter().filter(|(_, value)| !value.is_null());
-            joined(members.map(|(key, value)| format!("{key} {}", one_line(value))).collect(), ", ")
+            joined(members.map(|(key, value)| format!("{key} {}", in_one_line(value))).collect(), ", ")
         }
     }
 }

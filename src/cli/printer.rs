@@ -77,6 +77,12 @@ fn printable(line: &str) -> String {
     text
 }
 
+/// A text of a file as one line that cannot pass for one of ours; quotes stay as they are.
+pub(super) fn one_line(text: &str) -> String {
+    let shown = |c: char| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() };
+    text.chars().map(shown).collect()
+}
+
 /// Standard output, remembering whether its reader is gone.
 #[derive(Debug)]
 pub struct Data<'a> {
