@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::error::{InterchangeError, Place};
 use crate::data::{ColumnMap, ParseColumnMapError, Role};
 use crate::error::{Hint, nearest};
+use crate::table::is_logp;
 
 /// Log-probs of completions: TRL since 0.12, and TRL before.
 const LOGPS: [[&str; 2]; 2] =
@@ -246,7 +247,7 @@ fn owned<const N: usize>(names: [&str; N]) -> [String; N] {
 
 fn logp(value: Option<&Value>, column: &str, place: &Place<'_>) -> Result<f64, InterchangeError> {
     match value.and_then(Value::as_f64) {
-        Some(logp) if logp.is_finite() && logp <= 0.0 => Ok(logp),
+        Some(logp) if is_logp(logp) => Ok(logp),
         _ => Err(place.value(column, "a finite log-prob, at most 0", &shown(value))),
     }
 }

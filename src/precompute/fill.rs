@@ -14,7 +14,7 @@ use super::score::score_batch;
 use crate::batch::{Group, pack};
 use crate::interrupt::Interrupt;
 use crate::model::Decoder;
-use crate::table::{Journal, PairTokenLogps, Part, ScoredPair, TableError, assemble, write_part};
+use crate::table::{Journal, PairTokenLogps, Part, ScoredPair, TableError, assemble, is_logp, write_part};
 
 /// Writes missing parts from what is known and what the model says.
 pub(super) struct Filler<'a> {
@@ -129,7 +129,7 @@ impl Filler<'_> {
     /// Refuses what is no log-prob, before it is journalled.
     fn check(&self, row: usize, logps: &PairTokenLogps) -> Result<(), PrecomputeError> {
         for (side, logps) in [("chosen", &logps.chosen), ("rejected", &logps.rejected)] {
-            let Some(token) = logps.iter().position(|logp| !(logp.is_finite() && *logp <= 0.0)) else { continue };
+            let Some(token) = logps.iter().position(|&logp| !is_logp(logp.into())) else { continue };
             let place = self.job.store.slice(row..row + 1)?;
             return Err(PrecomputeError::NotALogp {
                 pair_id: self.job.store.pair_id(row).to_owned(),

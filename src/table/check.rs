@@ -181,6 +181,7 @@ fn terms(list: &ListArray, row: usize) -> &[f32] {
     values.map_or(&[], |values| &values.values()[bound(row)..bound(row + 1)])
 }
 
-fn is_logp(value: f64) -> bool {
+/// Whether a number can be a log-prob: finite and at most 0.
+pub fn is_logp(value: f64) -> bool {
     value.is_finite() && value <= 0.0
 }

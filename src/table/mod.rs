@@ -28,6 +28,7 @@ pub mod schema;
 mod training_pairs;
 mod writer;
 
+pub use check::is_logp;
 pub(crate) use check::{Answer, problems};
 pub use diff::{Deltas, Rows, TableDiff, diff};
 pub use error::TableError;

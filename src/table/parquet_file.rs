@@ -79,7 +79,7 @@ impl ParquetFile {
         let Self { path, writer, rows } = self;
         let file = writer.into_inner().map_err(|source| TableError::Write { path: path.clone(), source })?;
         file.commit()?;
-        record(&path, rows)
+        FileRecord::of(&path, rows)
     }
 }
 
@@ -89,13 +89,8 @@ impl FileRecord {
     /// # Errors
     /// If the file cannot be read.
     pub fn of(path: &Path, rows: u64) -> Result<Self, TableError> {
-        record(path, rows)
+        let (digest, bytes) = io::digest(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, rows, bytes, digest })
     }
-}
-
-/// What the manifest says about the file at `path`.
-pub(super) fn record(path: &Path, rows: u64) -> Result<FileRecord, TableError> {
-    let (digest, bytes) = io::digest(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(FileRecord { name, rows, bytes, digest })
 }

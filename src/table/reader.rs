@@ -10,7 +10,7 @@ use crate::io;
 use crate::table::parquet_input::PartBatches;
 use crate::table::part_reader::PartReader;
 use crate::table::schema::reference;
-use crate::table::{FileRecord, Manifest, Provenance, TableError, check, parquet_file};
+use crate::table::{FileRecord, Manifest, Provenance, TableError, check};
 
 /// A log-prob table: a folder with its manifest, or a single part.
 ///
@@ -176,7 +176,7 @@ impl ReferenceTable {
     pub fn check_digests(&self) -> Result<(), TableError> {
         for file in self.manifest.iter().flat_map(Manifest::files) {
             let path = self.path.join(&file.name);
-            let found = parquet_file::record(&path, file.rows)?;
+            let found = FileRecord::of(&path, file.rows)?;
             if found.digest != file.digest {
                 return Err(not_as_listed(path, "digest", &file.digest, &found.digest));
             }

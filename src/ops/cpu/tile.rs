@@ -1,8 +1,8 @@
 //! The innermost product: a tile of `ROWS × COLUMNS` numbers, summed over `k` one after another.
 //!
 //! Every element of a tile is one chain of fused multiply-adds in the order of `k`, whatever the instruction set: the
-//! vector lanes run over columns, never over `k`. So an element depends on its own row and column only, and AVX-512,
-//! AVX2 and NEON give the same bits. Where there is no fused multiply-add, product and sum are rounded one by one.
+//! vector lanes run over columns, never over `k`. So an element depends on its own row and column only, and AVX-512
+//! and AVX2 give the same bits. Where there is no fused multiply-add, product and sum are rounded one by one.
 
 use super::Isa;
 use super::gemm::{Left, Matrix, Right};
