@@ -15,10 +15,12 @@
 //! token of each completion, so it is listed once per completion in [`Scored::rows`].
 
 mod packing;
+mod pairs;
 
 use std::ops::Range;
 
 pub use packing::pack;
+pub use pairs::{MicroBatch, PairIds, PairPlace, Sharing, micro_batches};
 
 /// One prompt and the completions that follow it, as token ids.
 #[derive(Debug, Clone)]

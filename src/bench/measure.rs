@@ -5,14 +5,13 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 
 use super::{BenchError, Event, Plan, Report, Stage, memory, pairs};
-use crate::batch::{Group, GroupBatch, pack};
+use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
 use crate::model::{Decoder, Flops, ModelError};
 use crate::model_source::ModelSource;
 use crate::ops::linear;
 use crate::optim::{AdamW, AdamWParams};
 use crate::table::TrainingPair;
-use crate::tokenize::TokenizedPair;
 use crate::{precompute, train};
 
 /// Learning rate of the measured steps: small, so that the numbers stay those of the model.
@@ -34,7 +33,8 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
 
     observe(Event::Product);
     let product = product_rate(plan).map_err(ModelError::tensor("measuring a product")).map_err(in_model)?;
-    let flops = counted(plan, &model, &pairs).map_err(in_model)?;
+    let ids: Vec<PairIds<'_>> = pairs.iter().map(pairs::ids).collect();
+    let scoring_flops = counted(&model, &micro_batches(&ids, plan.max_tokens.get(), plan.sharing)).map_err(in_model)?;
     let stage = |flops: Flops, seconds: f64| Stage {
         seconds,
         pairs_per_second: pairs.len() as f64 / seconds,
@@ -45,21 +45,24 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     };
 
     observe(Event::Scoring);
-    let (seconds, logps) = median(plan, || score(plan, &model, &pairs)).map_err(in_model)?;
-    let precompute = stage(flops, seconds);
+    let (seconds, logps) = median(plan, || score(plan, &model, &ids)).map_err(in_model)?;
+    let precompute = stage(scoring_flops, seconds);
     let precompute_peak_bytes = memory::peak_bytes();
 
     let scaling = if n_threads > 1 {
         observe(Event::OneThread);
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let one = one.map_err(|source| BenchError::Threads { source })?;
-        let (alone, _) = one.install(|| median(plan, || score(plan, &model, &pairs))).map_err(in_model)?;
+        let (alone, _) = one.install(|| median(plan, || score(plan, &model, &ids))).map_err(in_model)?;
         Some(alone / seconds)
     } else {
         None
     };
 
     observe(Event::Training);
+    let in_steps = ids.chunks(plan.batch_size.get());
+    let in_steps = in_steps.flat_map(|step| micro_batches(step, plan.max_tokens.get(), Sharing::Prompts));
+    let training_flops = counted(&model, &in_steps.collect::<Vec<_>>()).map_err(in_model)?.training();
     let reference: Vec<TrainingPair<'_>> =
         pairs.iter().zip(&logps).map(|(pair, logps)| pairs::training_pair(pair, logps)).collect();
     let mut optimizer =
@@ -76,7 +79,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
         n_scored_tokens: pairs.iter().map(pairs::n_scored).sum::<usize>() as u64,
         product_gflops: product / 1e9,
         precompute,
-        train: stage(flops.training(), seconds),
+        train: stage(training_flops, seconds),
         scaling,
         precompute_peak_bytes,
         train_peak_bytes: memory::peak_bytes(),
@@ -110,19 +113,17 @@ fn product_rate(plan: &Plan) -> candle_core::Result<f64> {
     Ok(best)
 }
 
-fn counted(plan: &Plan, model: &Decoder, pairs: &[TokenizedPair]) -> Result<Flops, ModelError> {
-    let groups: Vec<Group<'_>> = pairs.iter().map(pairs::group).collect();
+fn counted(model: &Decoder, batches: &[MicroBatch<'_>]) -> Result<Flops, ModelError> {
     let mut flops = Flops::default();
-    for run in pack(groups.iter().map(Group::n_rows), plan.max_tokens.get()) {
-        flops = flops + Flops::forward(model.config(), &GroupBatch::new(&groups[run])?);
+    for batch in batches {
+        flops = flops + Flops::forward(model.config(), &batch.lay_out()?);
     }
     Ok(flops)
 }
 
 /// Stage one over all pairs: the summed log-probs of both completions of each.
-fn score(plan: &Plan, model: &Decoder, pairs: &[TokenizedPair]) -> Result<Vec<(f64, f64)>, ModelError> {
-    let groups: Vec<Group<'_>> = pairs.iter().map(pairs::group).collect();
-    let logps = precompute::score(model, &groups, plan.max_tokens.get(), |_| {})?;
+fn score(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<Vec<(f64, f64)>, ModelError> {
+    let logps = precompute::score(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {})?;
     Ok(logps.iter().map(|pair| (logprob::sum(&pair.chosen), logprob::sum(&pair.rejected))).collect())
 }
 

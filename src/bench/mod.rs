@@ -17,6 +17,7 @@ use serde::Serialize;
 pub use error::BenchError;
 pub use measure::run;
 
+use crate::batch::Sharing;
 use crate::data::ColumnMap;
 use crate::loss::Objective;
 use crate::model::ScoringDtype;
@@ -39,6 +40,8 @@ pub struct Plan {
     pub limit: NonZeroU64,
     /// Token budget of a pass.
     pub max_tokens: NonZeroUsize,
+    /// What pairs of stage one have in common.
+    pub sharing: Sharing,
     /// Pairs of an optimiser step.
     pub batch_size: NonZeroUsize,
     /// What the steps minimise.

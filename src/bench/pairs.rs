@@ -1,7 +1,7 @@
 //! The pairs of a measurement, in memory.
 
 use super::{BenchError, Plan};
-use crate::batch::Group;
+use crate::batch::PairIds;
 use crate::data::{self, Row};
 use crate::model_source::ModelSource;
 use crate::table::TrainingPair;
@@ -29,8 +29,8 @@ pub(super) fn read(plan: &Plan, source: &ModelSource) -> Result<Vec<TokenizedPai
 }
 
 /// A pair as stage one scores it.
-pub(super) fn group(pair: &TokenizedPair) -> Group<'_> {
-    Group { prompt: &pair.prompt_ids, completions: vec![&pair.chosen_ids, &pair.rejected_ids] }
+pub(super) fn ids(pair: &TokenizedPair) -> PairIds<'_> {
+    PairIds { prompt: &pair.prompt_ids, chosen: &pair.chosen_ids, rejected: &pair.rejected_ids }
 }
 
 /// A pair as stage two reads it, with the log-probs that stage one gave.

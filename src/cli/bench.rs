@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::{OutputFormat, Printer, print_json};
+use crate::batch::Sharing;
 use crate::bench::{self, Event, Report, Stage};
 use crate::model::ScoringDtype;
 use crate::pipeline::{DataSettings, Pipeline, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings, words};
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PAIRS")]
     batch_size: Option<NonZeroUsize>,
 
+    /// Let stage one encode a prompt anew for every pair that has it, to measure what sharing saves.
+    #[arg(long)]
+    no_sharing: bool,
+
     /// Times each stage is measured; the median counts.
     #[arg(long, value_name = "N", default_value = "3")]
     repeat: NonZeroUsize,
@@ -57,7 +62,8 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         train: TrainSettings { batch_size: args.batch_size, ..Default::default() },
         ..Settings::default()
     };
-    let plan = Pipeline::from_flags(&flags)?.bench_plan(args.repeat).context("cannot measure")?;
+    let sharing = if args.no_sharing { Sharing::Nothing } else { Sharing::Prompts };
+    let plan = Pipeline::from_flags(&flags)?.bench_plan(args.repeat, sharing).context("cannot measure")?;
     let report = bench::run(&plan, &mut |event| {
         printer.note(match event {
             Event::Product => "measuring a large product",

@@ -7,6 +7,7 @@ use super::Pipeline;
 use super::error::PipelineError;
 use super::settings::{LossSettings, LossType, Optimizer, Settings, TrainSettings};
 use super::values::Name;
+use crate::batch::Sharing;
 use crate::error::nearest;
 use crate::loss::Objective;
 use crate::optim::{AdamWParams, Schedule};
@@ -71,7 +72,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// If the model or the data is not set, or a data file does not exist.
-    pub fn bench_plan(&self, n_repeats: NonZeroUsize) -> Result<bench::Plan, PipelineError> {
+    pub fn bench_plan(&self, n_repeats: NonZeroUsize, sharing: Sharing) -> Result<bench::Plan, PipelineError> {
         const N_PAIRS: NonZeroU64 = NonZeroU64::MIN.saturating_add(31);
         let Settings { data, precompute, train, .. } = self.settings();
         Ok(bench::Plan {
@@ -82,6 +83,7 @@ impl Pipeline {
             dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
             limit: data.limit.unwrap_or(N_PAIRS),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
+            sharing,
             batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
             objective: objective(&train.loss)?,
             n_repeats,

@@ -1,20 +1,22 @@
 //! The parts that are missing: scored, journalled, written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 
 use super::error::PrecomputeError;
-use super::inventory::{Job, Slot, Work};
+use super::inventory::{Job, Slot};
 use super::known::{Key, Known};
+use super::pending::Pending;
 use super::plan::Event;
 use super::score::score_batch;
-use crate::batch::{Group, pack};
+use super::work::Work;
+use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::interrupt::Interrupt;
 use crate::model::Decoder;
-use crate::table::{Journal, PairTokenLogps, Part, ScoredPair, TableError, assemble, is_logp, write_part};
+use crate::table::{PairTokenLogps, Part, TableError, assemble, is_logp, write_part};
 
 /// Writes missing parts from what is known and what the model says.
 pub(super) struct Filler<'a> {
@@ -22,8 +24,6 @@ pub(super) struct Filler<'a> {
     /// The reference, unless everything is known.
     pub(super) model: Option<&'a Decoder>,
     pub(super) known: Known,
-    /// What an earlier run has journalled and no part holds yet.
-    pub(super) recovered: Vec<ScoredPair>,
     pub(super) work: &'a Work,
     pub(super) interrupt: &'a Interrupt,
     pub(super) done: Done,
@@ -37,62 +37,61 @@ pub(super) struct Done {
 }
 
 impl Filler<'_> {
-    /// All parts of the table; `None` if it was asked to stop before.
+    /// All parts of the table; `None` if it was asked to stop before. `journalled` are the pairs of an earlier run that no
+    /// part holds yet.
     ///
     /// # Errors
     /// If the model yields something that is no log-prob, or the disk refuses. What was scored before is journalled.
     pub(super) fn fill(
         &mut self,
         slots: Vec<Slot>,
+        journalled: BTreeSet<Key>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Vec<Part>>, PrecomputeError> {
         let mut parts: Vec<Option<Part>> = slots.iter().map(|slot| slot.part.clone()).collect();
-        let mut journal = self.begin_journal(&parts)?;
+        let mut pending = Pending::begin(self.job, parts.iter().flatten(), journalled, &mut self.known)?;
         for (index, slot) in slots.into_iter().enumerate() {
             if slot.part.is_some() {
                 continue;
             }
-            let Some(fresh) = self.score(&slot.rows, &mut journal, observe)? else { return Ok(None) };
-            parts[index] = Some(self.write(index, &slot.rows, &fresh)?);
-            self.recovered.retain(|pair| !slot.rows.clone().any(|row| self.job.store.tokens_id(row) == pair.tokens_id));
-            // The part holds what was journalled for it.
-            journal = self.begin_journal(&parts)?;
+            let Some(fresh) = self.score(&slot.rows, &mut pending, observe)? else { return Ok(None) };
+            let part = self.write(index, &slot.rows, &fresh)?;
+            parts[index] = Some(part.clone());
+            pending.finish(parts.iter().flatten(), &part, slot.rows, &mut self.known)?;
         }
         Ok(Some(parts.into_iter().flatten().collect()))
     }
 
-    fn begin_journal(&self, parts: &[Option<Part>]) -> Result<Journal, PrecomputeError> {
-        let path = self.job.folder.journal_path();
-        Ok(Journal::begin(&path, self.job.provenance, parts.iter().flatten(), self.recovered.iter().cloned())?)
-    }
-
-    /// Scores the pairs of these rows that are not known, each set of tokens once; `None` if it was asked to stop.
+    /// Scores the pairs of these rows that are not known, and those of later rows that have a prompt of theirs; each set
+    /// of tokens once. `None` if it was asked to stop. Log-probs that this part does not need alone are known afterwards.
     fn score(
         &mut self,
         rows: &Range<usize>,
-        journal: &mut Journal,
+        pending: &mut Pending<'_>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<HashMap<Key, PairTokenLogps>>, PrecomputeError> {
         let mut fresh = HashMap::new();
         let unknown = self.unknown(rows)?;
-        let groups: Vec<Group<'_>> = unknown.iter().map(|&(row, _)| self.job.group(row)).collect();
-        for run in pack(groups.iter().map(Group::n_rows), self.job.plan.max_tokens.get()) {
+        let ids: Vec<PairIds<'_>> = unknown.iter().map(|&(row, _)| self.job.ids(row)).collect();
+        for batch in micro_batches(&ids, self.job.plan.max_tokens.get(), Sharing::Prompts) {
             if self.interrupt.is_set() {
                 return Ok(None);
             }
-            let logps = self.score_batch(&groups[run.clone()])?;
-            let scored = &unknown[run];
+            let scored: Vec<(usize, Key)> = batch.pairs.iter().map(|place| unknown[place.pair]).collect();
+            let logps = self.score_batch(&batch)?;
             for (&(row, _), logps) in scored.iter().zip(&logps) {
                 self.check(row, logps)?;
             }
-            journal.push(scored.iter().map(|&(row, _)| self.job.store.tokens_id(row)).zip(&logps))?;
-            for (&(row, key), logps) in scored.iter().zip(logps) {
+            pending.push(&scored, &logps)?;
+            for ((row, key), logps) in scored.into_iter().zip(logps) {
                 self.done.n_pairs += 1;
                 self.done.n_tokens += self.job.n_tokens(row);
-                if self.work.repeated.contains(&key) {
+                if !rows.contains(&row) || self.work.repeated.contains(&key) {
                     self.known.insert(key, &logps)?;
                 }
-                fresh.insert(key, logps);
+                if rows.contains(&row) {
+                    fresh.insert(key, logps);
+                }
             }
             observe(Event::Scored {
                 n_pairs: self.done.n_pairs,
@@ -104,25 +103,34 @@ impl Filler<'_> {
         Ok(if self.interrupt.is_set() { None } else { Some(fresh) })
     }
 
-    /// The rows that have to be scored: the first of each set of tokens that is not known.
+    /// The pairs to score for these rows: the first of each set of tokens that is not known, and what shares its prompt
+    /// further down.
     fn unknown(&self, rows: &Range<usize>) -> Result<Vec<(usize, Key)>, PrecomputeError> {
-        let mut seen = HashSet::new();
-        let mut unknown = Vec::new();
-        for row in rows.clone() {
+        let (mut seen, mut families, mut unknown) = (HashSet::new(), HashSet::new(), Vec::new());
+        let mut push = |row: usize| -> Result<(), PrecomputeError> {
             let key = self.job.key(row)?;
             if !self.known.has(key) && seen.insert(key) {
                 unknown.push((row, key));
+            }
+            Ok(())
+        };
+        for row in rows.clone() {
+            push(row)?;
+            if let Some((prompt, family)) = self.work.prompts.family(self.job.store, row)
+                && families.insert(prompt)
+            {
+                family.filter(|row| *row >= rows.end).try_for_each(&mut push)?;
             }
         }
         Ok(unknown)
     }
 
-    fn score_batch(&self, groups: &[Group<'_>]) -> Result<Vec<PairTokenLogps>, PrecomputeError> {
+    fn score_batch(&self, batch: &MicroBatch<'_>) -> Result<Vec<PairTokenLogps>, PrecomputeError> {
         let Some(model) = self.model else {
-            let what = format!("{} pairs to score and no model", groups.len());
+            let what = format!("{} pairs to score and no model", batch.pairs.len());
             return Err(TableError::Internal { what }.into());
         };
-        score_batch(model, groups)
+        score_batch(model, batch)
             .map_err(|source| PrecomputeError::Model { model: self.job.plan.model.clone(), source })
     }
 

@@ -1,16 +1,17 @@
 //! What is there before anything is scored: parts that are already what they have to be, and log-probs of others.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
 use super::error::PrecomputeError;
 use super::known::{self, Key, Known};
 use super::plan::{Event, Plan};
-use crate::batch::{Group, pack};
+use super::work::missing;
+use crate::batch::{PairIds, pack};
 use crate::digest::Digest;
 use crate::table::{
-    FileRecord, Manifest, Part, Provenance, Recovered, ReferenceTable, TableError, TableFolder, unscored,
+    FileRecord, Journal, Manifest, Part, Provenance, Recovered, ReferenceTable, TableError, TableFolder, unscored,
 };
 use crate::tokenize::TokenStore;
 
@@ -71,9 +72,10 @@ impl Job<'_> {
         (prompt + chosen + rejected) as u64
     }
 
-    pub(super) fn group(&self, row: usize) -> Group<'_> {
+    /// The token ids of a pair.
+    pub(super) fn ids(&self, row: usize) -> PairIds<'_> {
         let (prompt, chosen, rejected) = self.store.ids(row);
-        Group { prompt, completions: vec![chosen, rejected] }
+        PairIds { prompt, chosen, rejected }
     }
 
     /// The parts of the table to be, with those that are there already. The others are moved out of the way, and the
@@ -148,25 +150,38 @@ impl Job<'_> {
         Ok(true)
     }
 
-    /// The log-probs of missing pairs that are known without the model: from the journal, from parts that were moved
-    /// out of the way, from parts that stay, and from the tables to reuse.
+    /// What the journal of an earlier run says of pairs that no part holds: put into `known`, needed now or not. The keys
+    /// of those pairs.
+    pub(super) fn take_journalled(&self, slots: &[Slot], known: &mut Known) -> Result<BTreeSet<Key>, PrecomputeError> {
+        let mut keys = BTreeSet::new();
+        for pair in Journal::scored(&self.folder.journal_path())? {
+            let pair = pair?;
+            if let Some(key) = known::key(&pair.tokens_id) {
+                known.insert(key, &pair.logps)?;
+                keys.insert(key);
+            }
+        }
+        if !keys.is_empty() {
+            for row in slots.iter().filter(|slot| slot.part.is_some()).flat_map(|slot| slot.rows.clone()) {
+                keys.remove(&self.key(row)?);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The log-probs of missing pairs that other tables know: parts that were moved out of the way, parts that stay, and
+    /// the tables to reuse.
     pub(super) fn gather_known(
         &self,
         slots: &[Slot],
-        recovered: Option<&Recovered>,
+        known: &mut Known,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Known, PrecomputeError> {
-        let mut known = Known::new(self.folder.path())?;
+    ) -> Result<(), PrecomputeError> {
         let needed: HashSet<Key> = missing(slots).filter_map(|row| known::key(self.store.tokens_id(row))).collect();
         if needed.is_empty() {
-            return Ok(known);
+            return Ok(());
         }
         let is_needed = |key: Key| needed.contains(&key);
-        for pair in recovered.iter().flat_map(|recovered| &recovered.scored) {
-            if let Some(key) = known::key(&pair.tokens_id).filter(|&key| is_needed(key)) {
-                known.insert(key, &pair.logps)?;
-            }
-        }
         for (path, digest) in self.folder.retired()? {
             if FileRecord::of(&path, 0)?.digest == digest {
                 known.take(&ReferenceTable::open(&path)?, is_needed)?;
@@ -184,67 +199,6 @@ impl Job<'_> {
             table.check_digests()?;
             known.take(&table, is_needed)?;
         }
-        Ok(known)
-    }
-}
-
-/// The rows of parts that are not there.
-pub(super) fn missing(slots: &[Slot]) -> impl Iterator<Item = usize> {
-    slots.iter().filter(|slot| slot.part.is_none()).flat_map(|slot| slot.rows.clone())
-}
-
-/// What is left to do, in numbers.
-#[derive(Default)]
-pub(super) struct Work {
-    /// Pairs in parts that stay.
-    pub(super) n_resumed: u64,
-    /// Pairs whose log-probs are known.
-    pub(super) n_reused: u64,
-    /// Pairs of the same tokens as another one that has to be scored.
-    pub(super) n_repeated: u64,
-    /// Pairs that have to be scored.
-    pub(super) n_scored: u64,
-    /// Tokens in those.
-    pub(super) n_tokens: u64,
-    /// What several pairs are, one of which has to be scored.
-    pub(super) repeated: HashSet<Key>,
-}
-
-impl Work {
-    pub(super) fn of(job: &Job<'_>, slots: &[Slot], known: &Known) -> Result<Self, PrecomputeError> {
-        let n_resumed = slots.iter().filter_map(|slot| slot.part.as_ref()).map(|part| part.file.rows).sum();
-        let mut work = Self { n_resumed, ..Self::default() };
-        let mut seen = HashSet::new();
-        for row in missing(slots) {
-            let key = job.key(row)?;
-            if known.has(key) {
-                work.n_reused += 1;
-            } else if seen.insert(key) {
-                work.n_scored += 1;
-                work.n_tokens += job.n_tokens(row);
-            } else {
-                work.n_repeated += 1;
-                work.repeated.insert(key);
-            }
-        }
-        Ok(work)
-    }
-
-    /// Pairs that need no model.
-    pub(super) fn n_known(&self) -> u64 {
-        self.n_resumed + self.n_reused
-    }
-
-    pub(super) fn announce(&self, recovered: Option<&Recovered>, observe: &mut dyn FnMut(Event<'_>)) {
-        let n_damaged = recovered.map_or(0, |recovered| recovered.n_damaged);
-        if n_damaged > 0 {
-            observe(Event::Note(format!("{n_damaged} entries of the journal are cut short or damaged, and left out")));
-        }
-        if self.n_resumed > 0 {
-            observe(Event::Resumed { n_pairs: self.n_resumed });
-        }
-        if self.n_reused > 0 {
-            observe(Event::Reused { n_pairs: self.n_reused });
-        }
+        Ok(())
     }
 }

@@ -23,6 +23,11 @@ pub(super) fn key(tokens_id: &str) -> Option<Key> {
     Key::from_str_radix(tokens_id, 16).ok()
 }
 
+/// The `tokens_id` of a number.
+pub(super) fn tokens_id(key: Key) -> String {
+    format!("{key:032x}")
+}
+
 /// Log-probs by what they are of.
 pub(super) struct Known {
     /// Where the file without a name is, for errors.

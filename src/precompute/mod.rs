@@ -7,17 +7,20 @@
 //!
 //! Invariants: all text is read and tokenised before the model is loaded, so what is wrong with the data is known in
 //! seconds. A forward pass is in the journal before the next one begins, and log-probs are looked up by what they are
-//! of (`tokens_id`), so nothing is scored twice: after a kill, after a change of the data, within a data set. The table
-//! is a function of the data and the conditions of scoring: however it came about, its bytes are the same.
+//! of (`tokens_id`), so nothing is scored twice: after a kill, after a change of the data, within a data set. A prompt is
+//! encoded once for all pairs of the data set that have it, wherever they stand. The table is a function of the data and the conditions of scoring: however it came about, its bytes are the same.
 
 mod error;
 mod fill;
 mod inventory;
 mod known;
+mod pending;
 mod plan;
+mod prompts;
 mod run;
 mod score;
 mod tokens;
+mod work;
 
 pub use error::PrecomputeError;
 pub use plan::{Event, Outcome, Pairs, Plan, Start, Summary};

@@ -1,14 +1,17 @@
 //! Stage one from end to end.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use candle_core::Device;
 
 use super::error::PrecomputeError;
 use super::fill::{Done, Filler};
-use super::inventory::{Job, Work, check_conditions};
+use super::inventory::{Job, check_conditions};
+use super::known::Known;
 use super::plan::{Event, Outcome, Plan, Start, Summary};
 use super::tokens;
+use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::logprob;
 use crate::model::{self, Architecture, Decoder, Digests};
@@ -47,7 +50,9 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     observe(Event::Tokenised { n_pairs, n_rejected, n_tokens });
 
     let slots = job.take_inventory(recovered.as_ref())?;
-    let known = job.gather_known(&slots, recovered.as_ref(), observe)?;
+    let mut known = Known::new(folder.path())?;
+    let journalled = if recovered.is_some() { job.take_journalled(&slots, &mut known)? } else { BTreeSet::default() };
+    job.gather_known(&slots, &mut known, observe)?;
     let work = Work::of(&job, &slots, &known)?;
     work.announce(recovered.as_ref(), observe);
     let scoring = Instant::now();
@@ -60,10 +65,8 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
         let (architecture, n_parameters) = (architecture.to_string(), model.params().n_parameters());
         observe(Event::ModelLoaded { architecture, n_parameters });
     }
-    let recovered = recovered.map(|recovered| recovered.scored).unwrap_or_default();
-    let mut filler =
-        Filler { job: &job, model: model.as_ref(), known, recovered, work: &work, interrupt, done: Done::default() };
-    let Some(parts) = filler.fill(slots, observe)? else {
+    let mut filler = Filler { job: &job, model: model.as_ref(), known, work: &work, interrupt, done: Done::default() };
+    let Some(parts) = filler.fill(slots, journalled, observe)? else {
         return Ok(Outcome::Interrupted { n_done: work.n_known() + filler.done.n_pairs, n_pairs });
     };
     let scoring_seconds = scoring.elapsed().as_secs_f64();

@@ -1,41 +1,43 @@
 //! Token ids to log-probs: a pure function of a model and a list of pairs.
 
-use std::ops::Range;
-
-use crate::batch::{Group, GroupBatch, pack};
+use crate::batch::{MicroBatch, PairIds, PairPlace, Sharing, micro_batches};
 use crate::logprob;
 use crate::model::{Decoder, Keep, ModelError};
 use crate::table::PairTokenLogps;
 
-/// Log-probs of every completion token of `pairs`, each a group of a prompt, the chosen and the rejected completion.
+/// Log-probs of every completion token of `pairs`, in their order.
 ///
-/// Pairs are run in their order, in forward passes of at most `max_tokens` rows; `observe` is called after each with
-/// the pairs done so far.
+/// They are run in forward passes of at most `max_tokens` rows; `observe` is called after each with the number of pairs
+/// done so far. What pairs share changes the time, not the result.
 ///
 /// # Errors
 /// If a token id is outside of the vocabulary, or a prompt or completion is empty.
 pub fn score(
     model: &Decoder,
-    pairs: &[Group<'_>],
+    pairs: &[PairIds<'_>],
     max_tokens: usize,
+    sharing: Sharing,
     mut observe: impl FnMut(usize),
 ) -> Result<Vec<PairTokenLogps>, ModelError> {
-    let mut logps = Vec::with_capacity(pairs.len());
-    for run in pack(pairs.iter().map(Group::n_rows), max_tokens) {
-        logps.extend(score_batch(model, &pairs[run])?);
-        observe(logps.len());
+    let mut scored: Vec<(usize, PairTokenLogps)> = Vec::with_capacity(pairs.len());
+    for batch in micro_batches(pairs, max_tokens, sharing) {
+        let logps = score_batch(model, &batch)?;
+        scored.extend(batch.pairs.iter().map(|place| place.pair).zip(logps));
+        observe(scored.len());
     }
-    Ok(logps)
+    scored.sort_unstable_by_key(|(pair, _)| *pair);
+    Ok(scored.into_iter().map(|(_, logps)| logps).collect())
 }
 
-/// The same in one forward pass.
+/// The same of one micro-batch, in the order of its pairs.
 ///
 /// # Errors
 /// As [`score`].
-pub(super) fn score_batch(model: &Decoder, pairs: &[Group<'_>]) -> Result<Vec<PairTokenLogps>, ModelError> {
-    let batch = GroupBatch::new(pairs)?;
-    let scored = logprob::token_logps(model, &batch, Keep::Nothing)?;
-    let completion = |tokens: &Range<usize>| scored.logps[tokens.clone()].to_vec();
-    let sequences = batch.scored.sequences.chunks_exact(2);
-    Ok(sequences.map(|pair| PairTokenLogps { chosen: completion(&pair[0]), rejected: completion(&pair[1]) }).collect())
+pub(super) fn score_batch(model: &Decoder, batch: &MicroBatch<'_>) -> Result<Vec<PairTokenLogps>, ModelError> {
+    let laid_out = batch.lay_out()?;
+    let scored = logprob::token_logps(model, &laid_out, Keep::Nothing)?;
+    let completion = |sequence: usize| scored.logps[laid_out.scored.sequences[sequence].clone()].to_vec();
+    let pair =
+        |place: &PairPlace| PairTokenLogps { chosen: completion(place.chosen), rejected: completion(place.rejected) };
+    Ok(batch.pairs.iter().map(pair).collect())
 }

@@ -13,13 +13,13 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Id;
-use crate::io::{self, IoError};
+use crate::io::{self, AtomicFile, IoError};
 use crate::table::{PairTokenLogps, Part, Provenance, TableError};
 
 /// Name of the journal in the folder of a table.
@@ -33,6 +33,7 @@ const MAX_LINE: u64 = 1 << 27;
 pub struct Journal {
     path: PathBuf,
     file: File,
+    n_scored: usize,
 }
 
 /// A pair that was scored before its part was written.
@@ -51,8 +52,6 @@ pub struct Recovered {
     pub provenance: Provenance,
     /// The parts it has finished.
     pub parts: Vec<Part>,
-    /// The pairs it has scored besides.
-    pub scored: Vec<ScoredPair>,
     /// Lines that are no entries.
     pub n_damaged: usize,
 }
@@ -69,23 +68,35 @@ impl Journal {
     /// Starts a journal with what is known already; an older one at `path` is replaced at once.
     ///
     /// # Errors
-    /// If the disk refuses.
-    pub fn begin<'a>(
+    /// If the disk refuses, or what is scored cannot be told.
+    pub fn begin<'a, E: From<TableError>>(
         path: &Path,
         provenance: &Provenance,
         parts: impl IntoIterator<Item = &'a Part>,
-        scored: impl IntoIterator<Item = ScoredPair>,
-    ) -> Result<Self, TableError> {
-        let mut text = Vec::new();
-        push(&mut text, &Entry::Begin(Box::new(provenance.clone())))?;
+        scored: impl IntoIterator<Item = Result<ScoredPair, E>>,
+    ) -> Result<Self, E> {
+        let mut file = BufWriter::new(AtomicFile::create(path).map_err(TableError::from)?);
+        let mut push = |entry: &Entry| -> Result<(), TableError> {
+            Ok(file.write_all(&line(entry)?).map_err(|source| IoError::new("write", path, source))?)
+        };
+        push(&Entry::Begin(Box::new(provenance.clone())))?;
         for part in parts {
-            push(&mut text, &Entry::Part(part.clone()))?;
+            push(&Entry::Part(part.clone()))?;
         }
+        let mut n_scored = 0;
         for pair in scored {
-            push(&mut text, &Entry::scored(&pair.tokens_id, &pair.logps))?;
+            let pair = pair?;
+            push(&Entry::scored(&pair.tokens_id, &pair.logps))?;
+            n_scored += 1;
         }
-        io::write(path, &text)?;
-        Ok(Self { path: path.to_owned(), file: io::append(path)? })
+        let written = file.into_inner().map_err(|error| IoError::new("write", path, error.into_error()));
+        written.and_then(AtomicFile::commit).map_err(TableError::from)?;
+        Ok(Self { path: path.to_owned(), file: io::append(path).map_err(TableError::from)?, n_scored })
+    }
+
+    /// Pairs in it, those of finished parts included.
+    pub fn n_scored(&self) -> usize {
+        self.n_scored
     }
 
     /// Adds scored pairs; they are on disk when this returns.
@@ -98,10 +109,23 @@ impl Journal {
     ) -> Result<(), TableError> {
         let mut text = Vec::new();
         for (tokens_id, logps) in pairs {
-            push(&mut text, &Entry::scored(tokens_id, logps))?;
+            text.extend(line(&Entry::scored(tokens_id, logps))?);
+            self.n_scored += 1;
         }
+        self.append(&text)
+    }
+
+    /// Adds a part that is finished.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn push_part(&mut self, part: &Part) -> Result<(), TableError> {
+        self.append(&line(&Entry::Part(part.clone()))?)
+    }
+
+    fn append(&mut self, text: &[u8]) -> Result<(), TableError> {
         let wrap = |source| IoError::new("write", &self.path, source);
-        self.file.write_all(&text).map_err(wrap)?;
+        self.file.write_all(text).map_err(wrap)?;
         Ok(self.file.sync_data().map_err(wrap)?)
     }
 
@@ -110,39 +134,57 @@ impl Journal {
     /// # Errors
     /// If the file cannot be read.
     pub fn recover(path: &Path) -> Result<Option<Recovered>, TableError> {
-        if !path.is_file() {
-            return Ok(None);
-        }
-        let mut reader = BufReader::new(io::open(path)?);
-        let (mut provenance, mut parts, mut scored, mut n_damaged) = (None, Vec::new(), Vec::new(), 0);
-        while let Some(line) = read_line(&mut reader).map_err(|source| IoError::new("read", path, source))? {
-            match parse(&line) {
+        let (mut provenance, mut parts, mut n_damaged) = (None, Vec::new(), 0);
+        for entry in entries(path)? {
+            match entry? {
                 Some(Entry::Begin(begin)) => provenance = Some(*begin),
                 Some(Entry::Part(part)) => parts.push(part),
-                Some(Entry::Scored { tokens_id, chosen, rejected }) => match (floats(&chosen), floats(&rejected)) {
-                    (Some(chosen), Some(rejected)) => {
-                        scored.push(ScoredPair { tokens_id, logps: PairTokenLogps { chosen, rejected } });
-                    }
-                    _ => n_damaged += 1,
-                },
-                None => n_damaged += 1,
+                Some(entry @ Entry::Scored { .. }) if entry.to_pair().is_some() => {}
+                _ => n_damaged += 1,
             }
         }
-        Ok(provenance.map(|provenance| Recovered { provenance, parts, scored, n_damaged }))
+        Ok(provenance.map(|provenance| Recovered { provenance, parts, n_damaged }))
     }
+
+    /// The scored pairs of the journal at `path`, one after another; none if there is no journal.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn scored(path: &Path) -> Result<impl Iterator<Item = Result<ScoredPair, TableError>>, TableError> {
+        let pair = |entry: Result<Option<Entry>, TableError>| match entry {
+            Ok(entry) => entry.and_then(|entry| entry.to_pair()).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        Ok(entries(path)?.filter_map(pair))
+    }
+}
+
+/// The entries of a journal, `None` for a line that is none.
+fn entries(path: &Path) -> Result<impl Iterator<Item = Result<Option<Entry>, TableError>>, TableError> {
+    let mut reader = if path.is_file() { Some(BufReader::new(io::open(path)?)) } else { None };
+    let path = path.to_owned();
+    Ok(std::iter::from_fn(move || {
+        let line = read_line(reader.as_mut()?).map_err(|source| IoError::new("read", &path, source).into());
+        Some(line.transpose()?.map(|line| parse(&line)))
+    }))
 }
 
 impl Entry {
     fn scored(tokens_id: &str, logps: &PairTokenLogps) -> Self {
         Self::Scored { tokens_id: tokens_id.to_owned(), chosen: hex(&logps.chosen), rejected: hex(&logps.rejected) }
     }
+
+    fn to_pair(&self) -> Option<ScoredPair> {
+        let Self::Scored { tokens_id, chosen, rejected } = self else { return None };
+        let logps = PairTokenLogps { chosen: floats(chosen)?, rejected: floats(rejected)? };
+        Some(ScoredPair { tokens_id: tokens_id.clone(), logps })
+    }
 }
 
-fn push(text: &mut Vec<u8>, entry: &Entry) -> Result<(), TableError> {
+fn line(entry: &Entry) -> Result<Vec<u8>, TableError> {
     let json = serde_json::to_string(entry)
         .map_err(|error| TableError::Internal { what: format!("an entry of the journal: {error}") })?;
-    text.extend_from_slice(format!("{} {json}\n", id(&json)).as_bytes());
-    Ok(())
+    Ok(format!("{} {json}\n", id(&json)).into_bytes())
 }
 
 /// A line without its end, or what a kill has left of one.
@@ -182,6 +224,14 @@ mod tests {
     use super::*;
     use crate::table::tests::{logps, provenance};
 
+    fn begin(path: &Path, pairs: impl IntoIterator<Item = ScoredPair>) -> Journal {
+        Journal::begin::<TableError>(path, &provenance(), [], pairs.into_iter().map(Ok)).unwrap()
+    }
+
+    fn pairs(path: &Path) -> Vec<ScoredPair> {
+        Journal::scored(path).unwrap().map(Result::unwrap).collect()
+    }
+
     fn scored(i: u32) -> ScoredPair {
         let logps = logps(i..i + 1).remove(0);
         ScoredPair { tokens_id: format!("tokens-{i}"), logps }
@@ -194,12 +244,12 @@ mod tests {
         assert!(Journal::recover(&path).unwrap().is_none());
         let mut pair = scored(1);
         pair.logps.chosen = vec![-0.1, -f32::MIN_POSITIVE, -1.0e-7, -123.456];
-        let mut journal = Journal::begin(&path, &provenance(), [], [scored(0)]).unwrap();
+        let mut journal = begin(&path, [scored(0)]);
         journal.push([(pair.tokens_id.as_str(), &pair.logps)]).unwrap();
 
         let found = Journal::recover(&path).unwrap().unwrap();
         assert_eq!(found.provenance, provenance());
-        assert_eq!(found.scored, [scored(0), pair]);
+        assert_eq!(pairs(&path), [scored(0), pair]);
         assert_eq!((found.parts.len(), found.n_damaged), (0, 0));
     }
 
@@ -207,15 +257,14 @@ mod tests {
     fn a_journal_cut_anywhere_yields_only_whole_entries() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(JOURNAL);
-        Journal::begin(&path, &provenance(), [], [scored(0), scored(1)]).unwrap();
+        begin(&path, [scored(0), scored(1)]);
         let whole = io::read(&path).unwrap();
         for length in 0..whole.len() {
             io::write(&path, &whole[..length]).unwrap();
-            let found = Journal::recover(&path).unwrap();
-            let scored_before = found.map_or(0, |found| found.scored.len());
             let n_lines =
                 whole[..length].split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")).count();
-            assert_eq!(scored_before, n_lines.saturating_sub(1), "cut at {length}");
+            assert_eq!(Journal::recover(&path).unwrap().is_some(), n_lines > 0, "cut at {length}");
+            assert_eq!(pairs(&path).len(), n_lines.saturating_sub(1), "cut at {length}");
         }
     }
 
@@ -223,7 +272,7 @@ mod tests {
     fn a_flipped_bit_costs_one_entry() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(JOURNAL);
-        Journal::begin(&path, &provenance(), [], [scored(0), scored(1), scored(2)]).unwrap();
+        begin(&path, [scored(0), scored(1), scored(2)]);
         let whole = io::read(&path).unwrap();
         let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
         for at in (second..whole.len() - 1).step_by(7) {
@@ -232,7 +281,7 @@ mod tests {
             io::write(&path, &bytes).unwrap();
             let found = Journal::recover(&path).unwrap().unwrap();
             assert!(found.n_damaged >= 1, "byte {at}");
-            assert!(found.scored.iter().all(|pair| (0..3).any(|i| *pair == scored(i))), "byte {at}");
+            assert!(pairs(&path).iter().all(|pair| (0..3).any(|i| *pair == scored(i))), "byte {at}");
         }
     }
 }

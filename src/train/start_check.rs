@@ -9,10 +9,11 @@ use super::error::TrainError;
 use super::order::rng;
 use super::plan::{Event, Plan};
 use super::step;
-use crate::batch::{GroupBatch, pack};
+use crate::batch::{PairIds, Sharing};
 use crate::interchange::IMPORTED;
 use crate::logprob;
-use crate::model::{Decoder, Keep, ModelError};
+use crate::model::Decoder;
+use crate::precompute::score;
 use crate::table::{Provenance, TrainingPair, TrainingPairs};
 
 /// Whether the policy is the model the table was made with.
@@ -54,13 +55,16 @@ pub(super) fn run(
     let mut rows = index::sample(&mut rng(plan.seed, "start check"), pairs.len(), n_sampled).into_vec();
     rows.sort_unstable();
     let sample: Vec<TrainingPair<'_>> = rows.iter().filter_map(|&row| pairs.get(row)).collect();
-    let sums = score(plan, model, &sample).map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
+    let ids: Vec<PairIds<'_>> = sample.iter().map(step::ids).collect();
+    let scored = score(model, &ids, plan.max_tokens.get(), Sharing::Prompts, |_| {})
+        .map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
 
     let mut deltas = Vec::with_capacity(2 * sample.len());
-    for (logps, pair) in step::pair_logps(&sums).zip(&sample) {
+    for (logps, pair) in scored.iter().zip(&sample) {
+        let (chosen, rejected) = (logprob::sum(&logps.chosen), logprob::sum(&logps.rejected));
         let reference = step::reference(pair);
-        deltas.push((pair, "ref_chosen_logps", reference.chosen, logps.chosen, pair.chosen_ids.len()));
-        deltas.push((pair, "ref_rejected_logps", reference.rejected, logps.rejected, pair.rejected_ids.len()));
+        deltas.push((pair, "ref_chosen_logps", reference.chosen, chosen, pair.chosen_ids.len()));
+        deltas.push((pair, "ref_rejected_logps", reference.rejected, rejected, pair.rejected_ids.len()));
     }
     let delta = |entry: &(_, _, f64, f64, _)| (entry.2 - entry.3).abs();
     let allowed = |entry: &(_, _, _, _, usize)| match weights {
@@ -95,14 +99,4 @@ pub(super) fn run(
             tolerance: allowed(worst),
         }),
     }
-}
-
-fn score(plan: &Plan, model: &Decoder, sample: &[TrainingPair<'_>]) -> Result<Vec<f64>, ModelError> {
-    let groups: Vec<_> = sample.iter().map(step::group).collect();
-    let mut sums = Vec::with_capacity(2 * sample.len());
-    for run in pack(groups.iter().map(crate::batch::Group::n_rows), plan.max_tokens.get()) {
-        let batch = GroupBatch::new(&groups[run])?;
-        sums.extend(logprob::token_logps(model, &batch, Keep::Nothing)?.sums(&batch));
-    }
-    Ok(sums)
 }

@@ -1,9 +1,7 @@
 //! One optimiser step up to its gradient: micro-batches, losses, slopes.
 
-use std::ops::Range;
-
 use super::error::TrainError;
-use crate::batch::{Group, GroupBatch, pack};
+use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
 use crate::loss::{Objective, PairLogps};
 use crate::model::{Decoder, Gradients, Keep, ModelError};
@@ -22,19 +20,14 @@ pub struct StepGradient {
     pub n_tokens: u64,
 }
 
-/// The group of a pair: its prompt once, its completions after it.
-pub(super) fn group<'a>(pair: &TrainingPair<'a>) -> Group<'a> {
-    Group { prompt: pair.prompt_ids, completions: vec![pair.chosen_ids, pair.rejected_ids] }
+/// The token ids of a pair.
+pub(super) fn ids<'a>(pair: &TrainingPair<'a>) -> PairIds<'a> {
+    PairIds { prompt: pair.prompt_ids, chosen: pair.chosen_ids, rejected: pair.rejected_ids }
 }
 
 /// The reference log-probs of a pair, as the table has them.
 pub(super) fn reference(pair: &TrainingPair<'_>) -> PairLogps {
     PairLogps { chosen: pair.ref_chosen_logps, rejected: pair.ref_rejected_logps }
-}
-
-/// Policy log-probs of scored pairs: the sums come chosen first.
-pub(super) fn pair_logps(sums: &[f64]) -> impl Iterator<Item = PairLogps> {
-    sums.chunks_exact(2).map(|pair| PairLogps { chosen: pair[0], rejected: pair[1] })
 }
 
 /// Runs the pairs of one step in micro-batches of at most `max_tokens` rows.
@@ -62,11 +55,10 @@ pub(super) struct RunningStep<'a> {
     model: &'a Decoder,
     pairs: &'a [TrainingPair<'a>],
     objective: &'a Objective,
-    groups: Vec<Group<'a>>,
-    left: std::vec::IntoIter<Range<usize>>,
+    left: std::vec::IntoIter<MicroBatch<'a>>,
     gradients: Gradients,
-    loss: f64,
-    policy: Vec<PairLogps>,
+    /// Policy log-probs and losses of the pairs that were run.
+    scored: Vec<Option<(PairLogps, f64)>>,
 }
 
 impl<'a> RunningStep<'a> {
@@ -76,10 +68,16 @@ impl<'a> RunningStep<'a> {
         objective: &'a Objective,
         max_tokens: usize,
     ) -> Self {
-        let groups: Vec<Group<'_>> = pairs.iter().map(group).collect();
-        let left = pack(groups.iter().map(Group::n_rows), max_tokens).into_iter();
-        let gradients = Gradients::new(model.params());
-        Self { model, pairs, objective, groups, left, gradients, loss: 0.0, policy: Vec::with_capacity(pairs.len()) }
+        let ids: Vec<PairIds<'_>> = pairs.iter().map(ids).collect();
+        let left = micro_batches(&ids, max_tokens, Sharing::Prompts).into_iter();
+        Self {
+            model,
+            pairs,
+            objective,
+            left,
+            gradients: Gradients::new(model.params()),
+            scored: vec![None; pairs.len()],
+        }
     }
 
     /// Whether all micro-batches were run.
@@ -89,17 +87,19 @@ impl<'a> RunningStep<'a> {
 
     /// Runs the next micro-batch, if one is left.
     pub(super) fn run_next(&mut self) -> Result<(), ModelError> {
-        let Some(run) = self.left.next() else { return Ok(()) };
+        let Some(micro_batch) = self.left.next() else { return Ok(()) };
         let weight = 1.0 / self.pairs.len() as f64;
-        let batch = GroupBatch::new(&self.groups[run.clone()])?;
+        let batch = micro_batch.lay_out()?;
         let scored = logprob::token_logps(self.model, &batch, Keep::Tape)?;
         let sums = scored.sums(&batch);
-        let mut slopes = Vec::with_capacity(sums.len());
-        for (logps, pair) in pair_logps(&sums).zip(&self.pairs[run]) {
-            let pair_loss = self.objective.loss(logps, reference(pair));
-            self.loss += weight * pair_loss.value;
-            slopes.extend([weight * pair_loss.d_chosen, weight * pair_loss.d_rejected]);
-            self.policy.push(logps);
+        // Several pairs may have a completion in common: its slope is the sum of theirs.
+        let mut slopes = vec![0.0; sums.len()];
+        for place in &micro_batch.pairs {
+            let logps = PairLogps { chosen: sums[place.chosen], rejected: sums[place.rejected] };
+            let pair_loss = self.objective.loss(logps, reference(&self.pairs[place.pair]));
+            slopes[place.chosen] += weight * pair_loss.d_chosen;
+            slopes[place.rejected] += weight * pair_loss.d_rejected;
+            self.scored[place.pair] = Some((logps, pair_loss.value));
         }
         scored.backward(self.model, &batch, &slopes, &mut self.gradients)
     }
@@ -108,10 +108,12 @@ impl<'a> RunningStep<'a> {
     pub(super) fn finish(self) -> StepGradient {
         let n_tokens =
             self.pairs.iter().map(|pair| 2 * pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len());
+        let weight = 1.0 / self.pairs.len() as f64;
+        let scored = || self.scored.iter().flatten();
         StepGradient {
+            loss: scored().map(|(_, loss)| weight * loss).sum(),
+            policy: scored().map(|(logps, _)| *logps).collect(),
             gradients: self.gradients,
-            loss: self.loss,
-            policy: self.policy,
             n_tokens: n_tokens.sum::<usize>() as u64,
         }
     }

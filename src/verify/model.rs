@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::rows::{Sample, SampledPair};
 use super::{Event, Report, VerifyError, quoted};
-use crate::batch::Group;
+use crate::batch::{PairIds, Sharing};
 use crate::logprob;
 use crate::model::{self, Decoder, Digests, ModelError, ScoringDtype};
 use crate::model_source::ModelSource;
@@ -103,8 +103,8 @@ impl<'a> Found<'a> {
         let n_total = sample.pairs.len();
         for chunk in sample.pairs.chunks(CHUNK_PAIRS) {
             let n_before = deltas.n_pairs;
-            let groups: Vec<Group<'_>> = chunk.iter().map(group).collect();
-            let scored = score(&model, &groups, self.check.max_tokens, |n_done| {
+            let pairs: Vec<PairIds<'_>> = chunk.iter().map(ids).collect();
+            let scored = score(&model, &pairs, self.check.max_tokens, Sharing::Prompts, |n_done| {
                 (report.observe)(Event::Scored { n_pairs: n_before + n_done, n_total });
             })
             .map_err(|source| self.in_model(source))?;
@@ -140,8 +140,8 @@ impl<'a> Found<'a> {
     }
 }
 
-fn group(pair: &SampledPair) -> Group<'_> {
-    Group { prompt: &pair.prompt_ids, completions: vec![&pair.chosen_ids, &pair.rejected_ids] }
+fn ids(pair: &SampledPair) -> PairIds<'_> {
+    PairIds { prompt: &pair.prompt_ids, chosen: &pair.chosen_ids, rejected: &pair.rejected_ids }
 }
 
 #[derive(Default)]
