@@ -14,6 +14,7 @@ mod references;
 mod reuse;
 mod scale;
 mod schemas;
+mod sharing;
 mod sql;
 mod support;
 mod tidy;

@@ -1,0 +1,161 @@
+//! What pairs have in common is encoded once, and that changes no number.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use candle_core::Device;
+use piref::batch::{PairIds, Sharing};
+use piref::interrupt::Interrupt;
+use piref::logprob;
+use piref::loss::{Beta, LabelSmoothing, Objective};
+use piref::model::{Decoder, ScoringDtype};
+use piref::model_source::ModelSource;
+use piref::precompute::{self, Event, Outcome, Pairs, Plan, Start};
+use piref::table::TrainingPair;
+use piref::train;
+
+use crate::support::assert_close;
+use crate::support::stages::{self, files};
+
+/// Stage one over 24 pairs of three prompts, in turns, 8 pairs a part; the chosen completion of a prompt is always the
+/// same.
+fn plan(folder: &Path, max_tokens: usize) -> Plan {
+    let mut text = String::new();
+    for i in 0..24 {
+        let prompt = i % 3;
+        writeln!(
+            text,
+            "{{\"prompt\": \"Tell me of question {prompt}, at length.\", \"chosen\": \" Yes, {prompt}.\", \"rejected\": \" No, {i}.\"}}"
+        )
+        .unwrap();
+    }
+    let data = folder.join("pairs.jsonl");
+    fs::write(&data, text).unwrap();
+    Plan {
+        pairs: Pairs::Files { paths: vec![data], limit: None },
+        rows_per_part: NonZeroUsize::new(8).unwrap(),
+        max_tokens: NonZeroUsize::new(max_tokens).unwrap(),
+        ..stages::precompute_plan(&folder.join("table"))
+    }
+}
+
+/// Runs a plan, stops it after `stop_after` forward passes, and returns how many there were.
+fn passes(plan: &Plan, stop_after: usize) -> (usize, Outcome) {
+    let interrupt = Interrupt::default();
+    let mut n_passes = 0;
+    let outcome = precompute::run(plan, &interrupt, &mut |event| {
+        n_passes += usize::from(matches!(event, Event::Scored { .. }));
+        if n_passes == stop_after {
+            interrupt.set();
+        }
+    });
+    (n_passes, outcome.unwrap())
+}
+
+#[test]
+fn pairs_of_one_prompt_are_scored_together_wherever_they_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = plan(folder.path(), 100_000);
+    assert_eq!(passes(&shared, usize::MAX).0, 1, "the first part asks for all prompts of the table");
+    let want = files(&shared.out);
+    let apart = Plan { max_tokens: NonZeroUsize::MIN, start: Start::Fresh, ..shared };
+    assert_eq!(passes(&apart, usize::MAX).0, 24, "no budget, nothing in common");
+    assert!(files(&apart.out) == want, "sharing changes the table");
+}
+
+#[test]
+fn what_was_scored_for_a_later_part_survives_an_interruption() {
+    let folder = tempfile::tempdir().unwrap();
+    // Some pairs of a prompt a pass.
+    let plan = plan(folder.path(), 60);
+    let n_all = passes(&plan, usize::MAX).0;
+    let want = files(&plan.out);
+    let fresh = Plan { start: Start::Fresh, ..plan.clone() };
+    let mut n_done = 0;
+    let mut start = &fresh;
+    for stop_after in [1, 2, 1] {
+        let (n_passes, outcome) = passes(start, stop_after);
+        assert!(matches!(outcome, Outcome::Interrupted { .. }), "{outcome:?}");
+        n_done += n_passes;
+        start = &plan;
+    }
+    let (n_passes, outcome) = passes(&plan, usize::MAX);
+    let Outcome::Finished(summary) = outcome else { panic!("{outcome:?}") };
+    assert!(n_passes <= n_all - n_done + 3, "{n_passes} more passes after {n_done} of {n_all}");
+    assert_eq!(summary.n_scored + summary.n_reused, 24);
+    assert!(files(&plan.out) == want, "the interrupted table has other bytes");
+}
+
+fn tiny() -> Decoder {
+    let source = ModelSource::resolve("fixtures/tiny").unwrap();
+    Decoder::load(&source, &Device::Cpu).unwrap()
+}
+
+/// Six pairs of two prompts, with completions in common and one pair of two equal ones.
+fn pairs(ids: &[u32]) -> Vec<PairIds<'_>> {
+    let prompts = [&ids[..31], &ids[5..22]];
+    let completions = [&ids[40..60], &ids[50..53], &ids[30..71]];
+    let choice = [(0, 0, 1), (1, 0, 2), (0, 1, 2), (0, 0, 2), (1, 2, 2), (0, 2, 0)];
+    choice.map(|(p, c, r)| PairIds { prompt: prompts[p], chosen: completions[c], rejected: completions[r] }).to_vec()
+}
+
+fn ids(model: &Decoder) -> Vec<u32> {
+    let size = u32::try_from(model.config().vocab_size).unwrap();
+    (0..100).map(|i: u32| (i * i * 7 + i * 31) % size).collect()
+}
+
+#[test]
+fn log_probs_are_equal_to_the_bit_shared_or_not() {
+    for dtype in [ScoringDtype::F32, ScoringDtype::Bf16] {
+        let model = tiny().with_dtype(dtype);
+        let ids = ids(&model);
+        let score = |max_tokens, sharing| precompute::score(&model, &pairs(&ids), max_tokens, sharing, |_| {}).unwrap();
+        let apart = score(1, Sharing::Nothing);
+        for max_tokens in [1, 80, 100_000] {
+            assert_eq!(score(max_tokens, Sharing::Prompts), apart, "{dtype}, {max_tokens}");
+        }
+    }
+}
+
+/// A completion of several pairs has the sum of their slopes.
+#[test]
+fn gradients_are_those_of_the_pairs_one_by_one() {
+    let model = tiny();
+    let ids = ids(&model);
+    let pairs = pairs(&ids);
+    let scored = precompute::score(&model, &pairs, 1, Sharing::Nothing, |_| {}).unwrap();
+    // A reference some nats off, so that the slopes of the pairs differ.
+    let pairs: Vec<TrainingPair<'_>> = pairs
+        .iter()
+        .zip(&scored)
+        .zip([0.0, 3.0, -9.0, 1.0, 5.0, 20.0])
+        .map(|((pair, logps), off)| TrainingPair {
+            pair_id: "",
+            tokens_id: "",
+            prompt_ids: pair.prompt,
+            chosen_ids: pair.chosen,
+            rejected_ids: pair.rejected,
+            ref_chosen_logps: logprob::sum(&logps.chosen) - off,
+            ref_rejected_logps: logprob::sum(&logps.rejected),
+            ref_token_logps: None,
+        })
+        .collect();
+    let objective =
+        Objective::Sigmoid { beta: Beta::try_from(0.1).unwrap(), label_smoothing: LabelSmoothing::default() };
+    let apart = train::gradient(&model, &pairs, &objective, 1).unwrap();
+    let shared = train::gradient(&model, &pairs, &objective, 100_000).unwrap();
+    assert_eq!(shared.policy, apart.policy);
+    assert_eq!(shared.loss, apart.loss);
+    for (id, name, _) in model.params().iter() {
+        let values = |gradients: &train::StepGradient| {
+            let gradient = gradients.gradients.get(id).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            gradient.into_iter().map(f64::from).collect::<Vec<_>>()
+        };
+        let (shared, apart) = (values(&shared), values(&apart));
+        let norm = apart.iter().map(|g| g * g).sum::<f64>().sqrt();
+        assert!(norm > 0.0, "{name}");
+        assert_close!(shared, apart, abs = 1e-4 * norm, "{name}");
+    }
+}
