@@ -41,6 +41,7 @@
 //! | [`guard`] | panics of decoders | under it a panic is an error and says nothing by itself |
 //! | [`io`] | all file access | a file under its final name is complete |
 //! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
+//! | [`memory`] | what there is and what was held | told by the system or not at all |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
 //! | [`parquet_check`] | what a Parquet file promises | nothing is decoded that promises more than a file can hold |
 //! | [`model_source`] | where a model is | nothing is downloaded |
@@ -88,6 +89,8 @@ pub mod io;
 
 pub mod spool;
 
+pub mod memory;
+
 pub mod interrupt;
 
 pub mod parquet_check;
@@ -121,6 +124,7 @@ pub mod interchange;
 pub mod train;
 
 pub mod bench;
+
 pub mod verify;
 
 pub mod inspect;

@@ -8,6 +8,7 @@ mod hostile;
 mod interruption;
 mod invariance;
 mod kills;
+mod memory;
 mod pipelines;
 mod provenance;
 mod references;

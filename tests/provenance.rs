@@ -78,10 +78,23 @@ fn another_chat_template_is_refused_unless_asked_for() {
 }
 
 #[test]
-fn another_precision_is_refused_with_the_flag_that_agrees() {
-    let case = case();
-    with_provenance(&case, |provenance| provenance.dtype = "bf16".into());
-    check(&case, "dtype", "`--dtype bf16` computes as the table was");
+fn another_precision_is_refused_unless_its_drift_is_accepted() {
+    let case = Case::new().file("pairs.jsonl", PAIRS);
+    copy_dir(Path::new("fixtures/tiny"), &case.path().join("model"));
+    let table = ["precompute", "--model", "model", "--data", "pairs.jsonl", "--out", "table", "--dtype", "bf16"];
+    case.run(table).success();
+    let refused = case.run(TRAIN.into_iter().chain(["--allow-other-reference"]));
+    assert_eq!(refused.code, Some(1), "{refused}");
+    for part in ["expected `dtype` `bf16`, found `f32`", "`--dtype bf16` computes as", "`--allow-dtype-drift` trains"] {
+        assert!(refused.stderr.contains(part), "`{part}` is not said\n{refused}");
+    }
+    assert!(!case.path().join("run").exists(), "a refused run left its folder\n{refused}");
+
+    let allowed = case.run(TRAIN.into_iter().chain(["--allow-dtype-drift"])).success();
+    assert!(allowed.stderr.contains("scored in bf16, the policy computes in f32: at most 0.0"), "{allowed}");
+    fs::remove_dir_all(case.path().join("run")).unwrap();
+    let agreed = case.run(TRAIN.into_iter().chain(["--dtype", "bf16"])).success();
+    assert!(agreed.stderr.contains("2 pairs of the table scored again: at most 0.0e0"), "{agreed}");
 }
 
 #[test]

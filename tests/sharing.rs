@@ -17,7 +17,7 @@ use piref::table::TrainingPair;
 use piref::train;
 
 use crate::support::assert_close;
-use crate::support::stages::{self, files};
+use crate::support::stages::{self, files, passes};
 
 /// Stage one over 24 pairs of three prompts, in turns, 8 pairs a part; the chosen completion of a prompt is always the
 /// same.
@@ -42,7 +42,7 @@ fn plan(folder: &Path, max_tokens: usize) -> Plan {
 }
 
 /// Runs a plan, stops it after `stop_after` forward passes, and returns how many there were.
-fn passes(plan: &Plan, stop_after: usize) -> (usize, Outcome) {
+fn count_passes(plan: &Plan, stop_after: usize) -> (usize, Outcome) {
     let interrupt = Interrupt::default();
     let mut n_passes = 0;
     let outcome = precompute::run(plan, &interrupt, &mut |event| {
@@ -58,10 +58,10 @@ fn passes(plan: &Plan, stop_after: usize) -> (usize, Outcome) {
 fn pairs_of_one_prompt_are_scored_together_wherever_they_stand() {
     let folder = tempfile::tempdir().unwrap();
     let shared = plan(folder.path(), 100_000);
-    assert_eq!(passes(&shared, usize::MAX).0, 1, "the first part asks for all prompts of the table");
+    assert_eq!(count_passes(&shared, usize::MAX).0, 1, "the first part asks for all prompts of the table");
     let want = files(&shared.out);
     let apart = Plan { max_tokens: NonZeroUsize::MIN, start: Start::Fresh, ..shared };
-    assert_eq!(passes(&apart, usize::MAX).0, 24, "no budget, nothing in common");
+    assert_eq!(count_passes(&apart, usize::MAX).0, 24, "no budget, nothing in common");
     assert!(files(&apart.out) == want, "sharing changes the table");
 }
 
@@ -70,18 +70,18 @@ fn what_was_scored_for_a_later_part_survives_an_interruption() {
     let folder = tempfile::tempdir().unwrap();
     // Some pairs of a prompt a pass.
     let plan = plan(folder.path(), 60);
-    let n_all = passes(&plan, usize::MAX).0;
+    let n_all = count_passes(&plan, usize::MAX).0;
     let want = files(&plan.out);
     let fresh = Plan { start: Start::Fresh, ..plan.clone() };
     let mut n_done = 0;
     let mut start = &fresh;
     for stop_after in [1, 2, 1] {
-        let (n_passes, outcome) = passes(start, stop_after);
+        let (n_passes, outcome) = count_passes(start, stop_after);
         assert!(matches!(outcome, Outcome::Interrupted { .. }), "{outcome:?}");
         n_done += n_passes;
         start = &plan;
     }
-    let (n_passes, outcome) = passes(&plan, usize::MAX);
+    let (n_passes, outcome) = count_passes(&plan, usize::MAX);
     let Outcome::Finished(summary) = outcome else { panic!("{outcome:?}") };
     assert!(n_passes <= n_all - n_done + 3, "{n_passes} more passes after {n_done} of {n_all}");
     assert_eq!(summary.n_scored + summary.n_reused, 24);
@@ -144,8 +144,8 @@ fn gradients_are_those_of_the_pairs_one_by_one() {
         .collect();
     let objective =
         Objective::Sigmoid { beta: Beta::try_from(0.1).unwrap(), label_smoothing: LabelSmoothing::default() };
-    let apart = train::gradient(&model, &pairs, &objective, 1).unwrap();
-    let shared = train::gradient(&model, &pairs, &objective, 100_000).unwrap();
+    let apart = train::gradient(&model, &pairs, &objective, passes(1)).unwrap();
+    let shared = train::gradient(&model, &pairs, &objective, passes(100_000)).unwrap();
     assert_eq!(shared.policy, apart.policy);
     assert_eq!(shared.loss, apart.loss);
     for (id, name, _) in model.params().iter() {

@@ -11,6 +11,7 @@ const LAYERS: &[&str] = &[
     "guard",
     "io",
     "spool",
+    "memory",
     "interrupt",
     "parquet_check",
     "model_source",

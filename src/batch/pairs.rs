@@ -45,7 +45,14 @@ pub struct PairPlace {
     pub rejected: usize,
 }
 
-impl MicroBatch<'_> {
+impl<'a> MicroBatch<'a> {
+    /// One pair alone.
+    pub fn of(pair: PairIds<'a>) -> Self {
+        let mut unit = Unit::new(pair.prompt);
+        unit.push(0, &pair);
+        joined(std::iter::once(unit))
+    }
+
     /// Rows of the forward pass.
     pub fn n_rows(&self) -> usize {
         self.groups.iter().map(Group::n_rows).sum()

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
-use super::{BenchError, Event, Plan, Report, Stage, memory, pairs};
+use super::{BenchError, Event, Plan, Report, Stage, pairs};
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
 use crate::model::{Decoder, Flops, ModelError};
@@ -12,7 +12,7 @@ use crate::model_source::ModelSource;
 use crate::ops::linear;
 use crate::optim::{AdamW, AdamWParams};
 use crate::table::TrainingPair;
-use crate::{precompute, train};
+use crate::{memory, precompute, train};
 
 /// Learning rate of the measured steps: small, so that the numbers stay those of the model.
 const LEARNING_RATE: f64 = 1e-7;
@@ -135,7 +135,7 @@ fn steps(
     pairs: &[TrainingPair<'_>],
 ) -> Result<(), ModelError> {
     for batch in pairs.chunks(plan.batch_size.get()) {
-        let result = train::gradient(model, batch, &plan.objective, plan.max_tokens.get())?;
+        let result = train::gradient(model, batch, &plan.objective, plan.passes())?;
         optimizer
             .step(model.params(), &result.gradients, LEARNING_RATE, 1.0)
             .map_err(ModelError::tensor("updating the weights"))?;

@@ -6,7 +6,6 @@
 
 mod error;
 mod measure;
-mod memory;
 mod pairs;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -22,6 +21,7 @@ use crate::data::ColumnMap;
 use crate::loss::Objective;
 use crate::model::ScoringDtype;
 use crate::tokenize::Rules;
+use crate::train::{Passes, Recompute};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -44,10 +44,18 @@ pub struct Plan {
     pub sharing: Sharing,
     /// Pairs of an optimiser step.
     pub batch_size: NonZeroUsize,
+    /// What the backward of stage two makes again.
+    pub recompute: Recompute,
     /// What the steps minimise.
     pub objective: Objective,
     /// Times each stage is measured; the median counts.
     pub n_repeats: NonZeroUsize,
+}
+
+impl Plan {
+    fn passes(&self) -> Passes {
+        Passes { max_tokens: self.max_tokens.get(), recompute: self.recompute }
+    }
 }
 
 /// What is being measured.

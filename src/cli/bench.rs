@@ -11,6 +11,7 @@ use crate::batch::Sharing;
 use crate::bench::{self, Event, Report, Stage};
 use crate::model::ScoringDtype;
 use crate::pipeline::{DataSettings, Pipeline, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings, words};
+use crate::train::RecomputePolicy;
 
 /// Measure how fast both stages run on this machine, and against what it can do.
 ///
@@ -40,6 +41,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PAIRS")]
     batch_size: Option<NonZeroUsize>,
 
+    /// Layers whose intermediate results are made again in the backward of stage two; `auto` is none here.
+    #[arg(long, value_name = "LAYERS", value_parser = words::<RecomputePolicy>())]
+    recompute: Option<RecomputePolicy>,
+
     /// Let stage one encode a prompt anew for every pair that has it, to measure what sharing saves.
     #[arg(long)]
     no_sharing: bool,
@@ -59,7 +64,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         data: args.data,
         tokenize: args.tokenize,
         precompute: PrecomputeSettings { dtype: args.dtype, max_tokens: args.max_tokens, ..Default::default() },
-        train: TrainSettings { batch_size: args.batch_size, ..Default::default() },
+        train: TrainSettings { batch_size: args.batch_size, recompute: args.recompute, ..Default::default() },
         ..Settings::default()
     };
     let sharing = if args.no_sharing { Sharing::Nothing } else { Sharing::Prompts };

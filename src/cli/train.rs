@@ -39,10 +39,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     train: TrainSettings,
 
-    /// Train although the table's reference is another model than the policy starts from: on from an earlier policy, or
-    /// against another model's log-probs. The tokenizer has to be the table's in any case.
-    #[arg(id = "allows_other_reference", long = "allow-other-reference")]
-    allow_other_reference: bool,
+    #[command(flatten)]
+    allowed: Allowed,
 
     /// Take the pairs in the order of the table.
     #[arg(long)]
@@ -57,13 +55,30 @@ pub(crate) struct Args {
     output_format: OutputFormat,
 }
 
+/// What is refused unless it is asked for.
+#[derive(Debug, clap::Args)]
+struct Allowed {
+    /// Train although the table's reference is another model than the policy starts from: on from an earlier policy, or
+    /// against another model's log-probs. The tokenizer has to be the table's in any case.
+    #[arg(id = "allows_other_reference", long = "allow-other-reference")]
+    other_reference: bool,
+
+    /// Train although the table was scored in another number format than the policy computes in (`--dtype`); how far the
+    /// two are apart is said.
+    #[arg(id = "allows_dtype_drift", long = "allow-dtype-drift")]
+    dtype_drift: bool,
+}
+
 pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let mut flags = Settings { model: args.model, train: args.train, ..Settings::default() };
     if args.no_shuffle {
         flags.train.shuffle = Some(false);
     }
-    if args.allow_other_reference {
+    if args.allowed.other_reference {
         flags.train.allow_other_reference = Some(true);
+    }
+    if args.allowed.dtype_drift {
+        flags.train.allow_dtype_drift = Some(true);
     }
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
     let plan = pipeline

@@ -6,6 +6,7 @@ use super::ScoringDtype;
 use super::config::DecoderConfig;
 use super::error::ModelError;
 use super::layer::{self, Context, Layer, LayerTape};
+use super::memory::TrainingMemory;
 use super::params::{Gradients, ParamId, Params};
 use super::weights::{self, Spec};
 use crate::batch::GroupBatch;
@@ -38,8 +39,11 @@ pub struct Decoder {
 pub enum Keep {
     /// Scoring: nothing.
     Nothing,
-    /// Training: the tape.
-    Tape,
+    /// Training: the tape, but for the first layers, of which only the input is kept: the backward runs them again.
+    Tape {
+        /// How many; the result does not depend on it, to the last bit.
+        n_recomputed: usize,
+    },
 }
 
 /// The result of a forward pass.
@@ -56,9 +60,17 @@ pub struct Pass {
 pub struct Tape {
     ids: Tensor, // (T)
     rotation: Rotation,
-    layers: Vec<LayerTape>,
+    layers: Vec<Kept>,
     last: Tensor,        // (T, D)
     scored_rows: Tensor, // (N)
+}
+
+/// What a forward pass keeps of a layer.
+#[derive(Debug)]
+enum Kept {
+    Tape(LayerTape),
+    /// Its input. // (T, D)
+    Input(Tensor),
 }
 
 impl Decoder {
@@ -101,6 +113,11 @@ impl Decoder {
     /// What it is made of.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
+    }
+
+    /// What a training step of it holds in memory.
+    pub fn training_memory(&self) -> TrainingMemory {
+        TrainingMemory::of(&self.config, self.params.n_parameters())
     }
 
     /// Its weights.
@@ -152,11 +169,13 @@ impl Decoder {
         let ctx = self.context(batch, &rotation);
         let mut x = embedding::forward(self.params.get(self.embedding), &ids)?; // (T, D)
         let mut layers = Vec::new();
-        for layer in &self.layers {
+        for (index, layer) in self.layers.iter().enumerate() {
             let (y, tape) = layer.forward(&ctx, &x)?;
-            x = y;
-            if keep == Keep::Tape {
-                layers.push(tape);
+            let x = std::mem::replace(&mut x, y);
+            match keep {
+                Keep::Nothing => {}
+                Keep::Tape { n_recomputed } if index < n_recomputed => layers.push(Kept::Input(x)),
+                Keep::Tape { .. } => layers.push(Kept::Tape(tape)),
             }
         }
         let scored_rows = Tensor::from_slice(&batch.scored.rows, batch.scored.rows.len(), &self.device)?; // (N)
@@ -164,7 +183,7 @@ impl Decoder {
         let hidden = norm::forward(&rows, self.params.get(self.norm), self.config.rms_norm_eps)?;
         let tape = match keep {
             Keep::Nothing => None,
-            Keep::Tape => Some(Tape { ids, rotation, layers, last: x, scored_rows }),
+            Keep::Tape { .. } => Some(Tape { ids, rotation, layers, last: x, scored_rows }),
         };
         Ok(Pass { hidden, tape })
     }
@@ -196,7 +215,11 @@ impl Decoder {
         gradients.add(self.norm, d_norm)?;
         let mut dx = tape.last.zeros_like()?.index_add(&tape.scored_rows, &d_rows, 0)?; // (T, D)
         drop(tape.last);
-        for (layer, tape) in self.layers.iter().zip(tape.layers).rev() {
+        for (layer, kept) in self.layers.iter().zip(tape.layers).rev() {
+            let tape = match kept {
+                Kept::Tape(tape) => tape,
+                Kept::Input(x) => layer.forward(&ctx, &x)?.1,
+            };
             dx = layer.backward(&ctx, &dx, &tape, gradients)?;
         }
         let table = self.params.get(self.embedding);

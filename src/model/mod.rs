@@ -14,6 +14,7 @@ mod error;
 mod export;
 mod flops;
 mod layer;
+mod memory;
 mod params;
 mod weights;
 mod weights_gguf;
@@ -25,6 +26,7 @@ pub use error::ModelError;
 pub use export::export;
 pub(crate) use export::write_safetensors;
 pub use flops::Flops;
+pub use memory::TrainingMemory;
 pub use params::{Gradients, ParamId, Params};
 pub use weights::{Digests, architecture, vocab_size};
 

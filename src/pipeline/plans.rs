@@ -14,7 +14,7 @@ use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
 use crate::tokenize::Rules;
-use crate::train::OtherReference;
+use crate::train::{Mismatch, Recompute, RecomputePolicy};
 use crate::{bench, io, train};
 
 /// The log-prob table in a run folder.
@@ -84,6 +84,7 @@ impl Pipeline {
             limit: data.limit.unwrap_or(N_PAIRS),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             sharing,
+            recompute: recompute(need(train.recompute, "train.recompute", "--recompute")?),
             batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
             objective: objective(&train.loss)?,
             n_repeats,
@@ -131,12 +132,14 @@ impl Pipeline {
         let seed = need(settings.seed, "train.seed", "--seed")?;
         let is_other_allowed =
             need(settings.allow_other_reference, "train.allow_other_reference", "--allow-other-reference")?;
+        let is_drift_allowed = need(settings.allow_dtype_drift, "train.allow_dtype_drift", "--allow-dtype-drift")?;
         let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
         Ok(train::Plan {
             model: self.model()?,
             table: self.folder(table, REFERENCE, "--table")?,
             reference: settings.reference.clone().map(String::from),
-            other_reference: if is_other_allowed { OtherReference::Allow } else { OtherReference::Refuse },
+            other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },
+            other_dtype: if is_drift_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             out: self.folder(out, "", "--out")?,
             objective: objective(&settings.loss)?,
             optimizer: optimizer(settings)?,
@@ -152,6 +155,8 @@ impl Pipeline {
             order: if is_shuffled { train::Order::Shuffled { seed } } else { train::Order::Table },
             seed,
             max_tokens: need(settings.max_tokens, "train.max_tokens", "--max-tokens")?,
+            recompute: need(settings.recompute, "train.recompute", "--recompute")?,
+            memory_budget: settings.memory_budget.map(|size| size.as_u64()),
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
@@ -168,6 +173,14 @@ impl Pipeline {
     fn folder(&self, given: Option<&Path>, of_run: &str, flag: &'static str) -> Result<PathBuf, PipelineError> {
         let of_run = self.run_folder().map(|run| if of_run.is_empty() { run.to_owned() } else { run.join(of_run) });
         need(given.map(Path::to_owned).or(of_run), "name", flag)
+    }
+}
+
+/// What a policy means for a measurement, which has no budget.
+fn recompute(policy: RecomputePolicy) -> Recompute {
+    match policy {
+        RecomputePolicy::Auto | RecomputePolicy::None => Recompute::None,
+        RecomputePolicy::Layer => Recompute::All,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use crate::loss::{Beta, LabelSmoothing};
 use crate::model::ScoringDtype;
 use crate::optim::ScheduleKind;
 use crate::tokenize::{TemplateDate, TruncationMode};
+use crate::train::RecomputePolicy;
 
 /// A whole pipeline file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -114,6 +116,11 @@ pub struct TrainSettings {
     #[arg(skip)]
     pub allow_other_reference: Option<bool>,
 
+    /// Train although the table was scored in another number format than the policy computes in; how far the two are
+    /// apart is said. The flag is `--allow-dtype-drift`.
+    #[arg(skip)]
+    pub allow_dtype_drift: Option<bool>,
+
     /// Number format the policy computes in.
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
@@ -177,6 +184,15 @@ pub struct TrainSettings {
     /// Tokens in one forward and backward pass: a matter of speed and memory, never of the result.
     #[arg(long, value_name = "TOKENS")]
     pub max_tokens: Option<NonZeroUsize>,
+
+    /// Layers whose intermediate results are made again in the backward: a matter of speed and memory, never of the
+    /// result.
+    #[arg(long, value_name = "LAYERS", value_parser = words::<RecomputePolicy>())]
+    pub recompute: Option<RecomputePolicy>,
+
+    /// Most memory a step may take, e.g. `6GB`. Default: what is free.
+    #[arg(long, value_name = "SIZE")]
+    pub memory_budget: Option<ByteSize>,
 
     /// Optimiser steps from one line of metrics to the next.
     #[arg(long, value_name = "STEPS")]

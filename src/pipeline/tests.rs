@@ -161,9 +161,9 @@ fn zero_means_off_where_the_manual_says_so() {
 fn the_reference_is_the_tables_own_and_the_policys_unless_a_key_says_otherwise() {
     let plan = |text: &str| pipeline(text).train_plan(None, None, train::Start::Resume).unwrap();
     let found = plan("model = 'm'");
-    assert_eq!((found.reference, found.other_reference), (None, train::OtherReference::Refuse));
+    assert_eq!((found.reference, found.other_reference), (None, train::Mismatch::Refuse));
     let found = plan("model = 'm'\n[train]\nreference = 'sft'\nallow_other_reference = true");
-    assert_eq!((found.reference.as_deref(), found.other_reference), (Some("sft"), train::OtherReference::Allow));
+    assert_eq!((found.reference.as_deref(), found.other_reference), (Some("sft"), train::Mismatch::Allow));
     let (message, _) = refused("[train]\nreference = '../sft'");
     assert!(message.starts_with("line 2: `reference` in `[train]`: expected a name of letters"), "{message}");
 }

@@ -1,7 +1,7 @@
 //! Whether the policy is the model the table was scored with, told by what the table says of itself.
 
 use super::error::TrainError;
-use super::plan::{Event, OtherReference, Plan};
+use super::plan::{Event, Mismatch, Plan};
 use super::start_check::{self, Weights};
 use crate::logprob;
 use crate::model::Digests;
@@ -11,9 +11,10 @@ use crate::tokenize::TokenizerFiles;
 /// Compares field by field; what it returns says how the sample scored before the first step has to compare.
 ///
 /// Ids of another tokenizer are other words to the policy, so that is refused in any case. Other weights, another
-/// configuration, chat template or precision is refused unless the plan allows it: the reference is then another than
-/// where the policy starts, which is what training on from a checkpoint means. Another kernel rounds differently and no
-/// more: it is said, and bounded by the sample.
+/// configuration or chat template is refused unless the plan allows it: the reference is then another than where the
+/// policy starts, which is what training on from a checkpoint means. Another number format is refused unless the plan
+/// allows that: the policy is then some rounding away from its reference before it has learnt anything. Another kernel
+/// rounds differently and no more: it is said, and bounded by the sample.
 ///
 /// # Errors
 /// [`TrainError::Tokenizer`], or [`TrainError::OtherReference`] with the first field that differs.
@@ -36,25 +37,30 @@ pub(super) fn check(
             theirs.kernel
         )));
     }
-    let Some(difference) = first_difference(plan, table, digests, tokenizer) else {
-        return Ok(Weights::Same { rounding: start_check::rounding(theirs) });
-    };
-    if plan.other_reference == OtherReference::Refuse {
-        return Err(TrainError::OtherReference { table: table.path().to_owned(), difference });
+    let other_model = first_difference(model_fields(table, digests, tokenizer));
+    let other_dtype = first_difference(vec![("dtype", theirs.dtype.clone(), plan.dtype.to_string())]);
+    for (difference, rule) in [(&other_model, plan.other_reference), (&other_dtype, plan.other_dtype)] {
+        if let Some(difference) = difference.clone().filter(|_| rule == Mismatch::Refuse) {
+            return Err(TrainError::OtherReference { table: table.path().to_owned(), difference });
+        }
     }
-    observe(Event::Note(format!(
-        "the table's reference is another model than the policy starts from: `{}` is `{}` there, `{}` here",
-        difference.field, difference.expected, difference.found
-    )));
-    Ok(Weights::Other)
+    if let Some(difference) = other_model {
+        observe(Event::Note(format!(
+            "the table's reference is another model than the policy starts from: `{}` is `{}` there, `{}` here",
+            difference.field, difference.expected, difference.found
+        )));
+        return Ok(Weights::Other);
+    }
+    Ok(match other_dtype {
+        Some(_) => Weights::SameIn { dtype: theirs.dtype.clone() },
+        None => Weights::Same { rounding: start_check::rounding(theirs) },
+    })
 }
 
-fn first_difference(
-    plan: &Plan,
-    table: &ReferenceTable,
-    digests: &Digests,
-    tokenizer: &TokenizerFiles,
-) -> Option<Difference> {
+/// A field, what the table has in it, and what the policy has.
+type Field = (&'static str, String, String);
+
+fn model_fields(table: &ReferenceTable, digests: &Digests, tokenizer: &TokenizerFiles) -> Vec<Field> {
     let theirs = table.provenance();
     let mut fields = vec![
         ("model.weights_digest", theirs.model.weights_digest.to_string(), digests.weights.to_string()),
@@ -65,7 +71,10 @@ fn first_difference(
         let ours = tokenizer.template_digest().map_or_else(|| "none".into(), |digest| digest.to_string());
         fields.push(("chat_template.digest", template.digest.to_string(), ours));
     }
-    fields.push(("dtype", theirs.dtype.clone(), plan.dtype.to_string()));
+    fields
+}
+
+fn first_difference(fields: Vec<Field>) -> Option<Difference> {
     let different = fields.into_iter().find(|(_, expected, found)| expected != found);
     different.map(|(field, expected, found)| Difference { field, expected, found })
 }

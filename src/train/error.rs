@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::passes::gb;
 use crate::checkpoint::CheckpointError;
 use crate::digest::Digest;
 use crate::error::Hint;
@@ -20,6 +21,24 @@ pub enum TrainError {
     EmptyTable {
         /// The table.
         path: PathBuf,
+    },
+    /// The largest micro-batch does not fit into the memory it may take.
+    #[error(
+        "a micro-batch of {n_rows} tokens needs about {:.2} GB with {n_recomputed} of {n_layers} layers run again, \
+         expected at most {:.2} GB",
+        gb(*needed), gb(*budget)
+    )]
+    OverBudget {
+        /// Estimate, in bytes.
+        needed: u64,
+        /// As the user gave it, in bytes.
+        budget: u64,
+        /// Rows of the largest micro-batch.
+        n_rows: usize,
+        /// Layers run again.
+        n_recomputed: usize,
+        /// Layers of the model.
+        n_layers: usize,
     },
     /// The run folder holds something a run does not make.
     #[error("`{}` is not a run folder of piref: found `{found}` in it", path.display())]
@@ -158,6 +177,11 @@ impl Hint for TrainError {
                 Some("run `piref precompute` with this model, or train the model the table was made with".into())
             }
             Self::OtherReference { difference, .. } => Some(other_reference(difference)),
+            Self::OverBudget { .. } => Some(
+                "micro-batches of fewer tokens need less (`--max-tokens`, down to the longest pair), and so does \
+                 `--recompute layer`"
+                    .into(),
+            ),
             Self::NotFinite { .. } => Some("lower `--learning-rate`, or look at these pairs in the table".into()),
             Self::MetricsVersion { .. } => {
                 Some("go on with the version of piref that wrote it, or start again with `--fresh`".into())
@@ -175,9 +199,15 @@ impl Hint for TrainError {
 
 fn other_reference(difference: &Difference) -> String {
     let agree = match difference.field {
-        "dtype" => format!("`--dtype {}` computes as the table was", difference.expected),
-        "chat_template.digest" => "give the model the chat template the table was rendered with".into(),
-        _ => "name the model of the table with `--model`, or score the pairs with this one (`piref precompute`)".into(),
+        "dtype" => {
+            return format!(
+                "`--dtype {}` computes as the table was; `--allow-dtype-drift` trains all the same, and says how far the \
+                 policy is from its reference before the first step",
+                difference.expected
+            );
+        }
+        "chat_template.digest" => "give the model the chat template the table was rendered with",
+        _ => "name the model of the table with `--model`, or score the pairs with this one (`piref precompute`)",
     };
     format!("{agree}; `--allow-other-reference` trains against the table's reference all the same")
 }

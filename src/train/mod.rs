@@ -10,6 +10,7 @@ mod agreement;
 mod error;
 mod metrics;
 mod order;
+mod passes;
 mod plan;
 mod run;
 mod run_folder;
@@ -19,6 +20,7 @@ mod trainer;
 
 pub use error::TrainError;
 pub use metrics::{METRICS, StepMetrics};
-pub use plan::{Event, Interruption, Length, Order, OtherReference, Outcome, Plan, Start, Summary};
+pub use passes::{Passes, Recompute, RecomputePolicy};
+pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary};
 pub use run::run;
 pub use step::{StepGradient, gradient};

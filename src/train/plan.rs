@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::metrics::StepMetrics;
+use super::passes::RecomputePolicy;
 use crate::digest::Digest;
 use crate::logprob;
 use crate::loss::Objective;
@@ -46,7 +47,7 @@ pub enum Start {
 
 /// What becomes of a run whose policy does not start at the table's reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtherReference {
+pub enum Mismatch {
     /// It is refused.
     Refuse,
     /// It is told how far apart the two are.
@@ -63,7 +64,9 @@ pub struct Plan {
     /// The further reference of the table to train against, by name; `None` for the table's own.
     pub reference: Option<String>,
     /// Whether the reference may be another model than the policy starts from.
-    pub other_reference: OtherReference,
+    pub other_reference: Mismatch,
+    /// Whether the reference may have been scored in another number format than the policy computes in.
+    pub other_dtype: Mismatch,
     /// The run folder: `train/metrics.jsonl`, `train/checkpoints/`, `policy/` go there.
     pub out: PathBuf,
     /// What is minimised.
@@ -86,6 +89,10 @@ pub struct Plan {
     pub seed: u64,
     /// Token budget of a micro-batch; changes memory and speed, not the result beyond rounding.
     pub max_tokens: NonZeroUsize,
+    /// Which layers are run again in the backward; the result does not depend on it.
+    pub recompute: RecomputePolicy,
+    /// Most memory a step may take, in bytes; `None`: what is free.
+    pub memory_budget: Option<u64>,
     /// A line of progress every this many steps.
     pub logging_steps: NonZeroU64,
     /// A checkpoint every this many steps; `None` only at the end of the run.

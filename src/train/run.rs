@@ -9,12 +9,14 @@ use super::agreement;
 use super::error::TrainError;
 use super::metrics::{METRICS, MetricsFile};
 use super::order::Batches;
+use super::passes::Passes;
 use super::plan::{Event, Interruption, Outcome, Plan, Summary};
 use super::run_folder::RunFolder;
 use super::start_check::{self, Weights};
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::interrupt::Interrupt;
+use crate::memory;
 use crate::model::{Decoder, Digests};
 use crate::model_source::ModelSource;
 use crate::optim::AdamW;
@@ -79,11 +81,13 @@ impl<'a> Job<'a> {
         let n_steps = batches.n_steps(plan.length);
         let trajectory = plan.trajectory(&inputs.digests, &inputs.table.digest()?, n_steps);
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
+        let available = memory::available_bytes();
         let (model, optimizer, state) = match resumed {
             Some(checkpoint) => self.resume(&checkpoint, observe)?,
             None => self.begin(&pairs, State { step: 0, n_tokens: 0, trajectory }, observe)?,
         };
-        self.train(Trainer { plan, model, optimizer, state, n_steps }, batches, &pairs, observe)
+        let passes = Passes::of(plan, &model, &pairs, available, observe)?;
+        self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, batches, &pairs, observe)
     }
 
     /// The model as a checkpoint has it.
@@ -106,7 +110,7 @@ impl<'a> Job<'a> {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<(Decoder, AdamW, State), TrainError> {
         let model = self.load_model()?;
-        start_check::run(self.plan, &model, pairs, self.inputs.weights, observe)?;
+        start_check::run(self.plan, &model, pairs, &self.inputs.weights, observe)?;
         let optimizer = AdamW::new(self.plan.optimizer, model.params());
         Ok((model, optimizer.map_err(|source| TrainError::Update { step: 0, source })?, state))
     }

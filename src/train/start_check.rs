@@ -17,11 +17,13 @@ use crate::precompute::score;
 use crate::table::{Provenance, TrainingPair, TrainingPairs};
 
 /// Whether the policy is the model the table was made with.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Weights {
     /// Yes: its log-probs are those of the table but for `rounding`, by how much another program's arithmetic may be
     /// off, in nats a token.
     Same { rounding: f64 },
+    /// Yes, scored in another number format, and that is allowed.
+    SameIn { dtype: String },
     /// No, and that is allowed.
     Other,
 }
@@ -48,7 +50,7 @@ pub(super) fn run(
     plan: &Plan,
     model: &Decoder,
     pairs: &TrainingPairs,
-    weights: Weights,
+    weights: &Weights,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<(), TrainError> {
     let n_sampled = plan.check_pairs.min(pairs.len());
@@ -69,7 +71,7 @@ pub(super) fn run(
     let delta = |entry: &(_, _, f64, f64, _)| (entry.2 - entry.3).abs();
     let allowed = |entry: &(_, _, _, _, usize)| match weights {
         Weights::Same { rounding } => plan.check_tolerance + rounding * entry.4 as f64,
-        Weights::Other => 0.0,
+        Weights::SameIn { .. } | Weights::Other => 0.0,
     };
     let excess = |entry: &_| delta(entry) - allowed(entry);
     // A difference that is no number is larger than any.
@@ -78,6 +80,14 @@ pub(super) fn run(
     let mean_delta = deltas.iter().map(delta).sum::<f64>() / deltas.len() as f64;
 
     match weights {
+        Weights::SameIn { dtype } => {
+            observe(Event::Note(format!(
+                "the table was scored in {dtype}, the policy computes in {}: at most {max_delta:.3}, on average \
+                 {mean_delta:.3} nats a sequence apart before the first step, on {n_sampled} pairs",
+                plan.dtype
+            )));
+            Ok(())
+        }
         Weights::Other => {
             observe(Event::Note(format!(
                 "the policy is at most {max_delta:.3}, on average {mean_delta:.3} nats a sequence from the table's \

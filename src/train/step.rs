@@ -1,6 +1,7 @@
 //! One optimiser step up to its gradient: micro-batches, losses, slopes.
 
 use super::error::TrainError;
+use super::passes::{Passes, Recompute};
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
 use crate::loss::{Objective, PairLogps};
@@ -30,7 +31,7 @@ pub(super) fn reference(pair: &TrainingPair<'_>) -> PairLogps {
     PairLogps { chosen: pair.ref_chosen_logps, rejected: pair.ref_rejected_logps }
 }
 
-/// Runs the pairs of one step in micro-batches of at most `max_tokens` rows.
+/// Runs the pairs of one step in micro-batches.
 ///
 /// The slopes are those of the mean over all pairs of the step, so that cutting it differently changes nothing but the
 /// rounding of sums.
@@ -41,9 +42,9 @@ pub fn gradient(
     model: &Decoder,
     pairs: &[TrainingPair<'_>],
     objective: &Objective,
-    max_tokens: usize,
+    passes: Passes,
 ) -> Result<StepGradient, ModelError> {
-    let mut step = RunningStep::new(model, pairs, objective, max_tokens);
+    let mut step = RunningStep::new(model, pairs, objective, passes);
     while !step.is_done() {
         step.run_next()?;
     }
@@ -55,6 +56,7 @@ pub(super) struct RunningStep<'a> {
     model: &'a Decoder,
     pairs: &'a [TrainingPair<'a>],
     objective: &'a Objective,
+    recompute: Recompute,
     left: std::vec::IntoIter<MicroBatch<'a>>,
     gradients: Gradients,
     /// Policy log-probs and losses of the pairs that were run.
@@ -66,18 +68,12 @@ impl<'a> RunningStep<'a> {
         model: &'a Decoder,
         pairs: &'a [TrainingPair<'a>],
         objective: &'a Objective,
-        max_tokens: usize,
+        passes: Passes,
     ) -> Self {
         let ids: Vec<PairIds<'_>> = pairs.iter().map(ids).collect();
-        let left = micro_batches(&ids, max_tokens, Sharing::Prompts).into_iter();
-        Self {
-            model,
-            pairs,
-            objective,
-            left,
-            gradients: Gradients::new(model.params()),
-            scored: vec![None; pairs.len()],
-        }
+        let left = micro_batches(&ids, passes.max_tokens, Sharing::Prompts).into_iter();
+        let (gradients, scored) = (Gradients::new(model.params()), vec![None; pairs.len()]);
+        Self { model, pairs, objective, recompute: passes.recompute, left, gradients, scored }
     }
 
     /// Whether all micro-batches were run.
@@ -90,7 +86,8 @@ impl<'a> RunningStep<'a> {
         let Some(micro_batch) = self.left.next() else { return Ok(()) };
         let weight = 1.0 / self.pairs.len() as f64;
         let batch = micro_batch.lay_out()?;
-        let scored = logprob::token_logps(self.model, &batch, Keep::Tape)?;
+        let n_recomputed = self.recompute.n_layers(&self.model.training_memory(), batch.ids.len());
+        let scored = logprob::token_logps(self.model, &batch, Keep::Tape { n_recomputed })?;
         let sums = scored.sums(&batch);
         // Several pairs may have a completion in common: its slope is the sum of theirs.
         let mut slopes = vec![0.0; sums.len()];

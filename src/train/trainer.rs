@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::error::TrainError;
 use super::metrics::StepMetrics;
+use super::passes::Passes;
 use super::plan::Plan;
 use super::step::{RunningStep, StepGradient};
 use crate::checkpoint::{Occasion, Snapshot, State};
@@ -20,6 +21,7 @@ pub(super) struct Trainer<'a> {
     pub(super) optimizer: AdamW,
     pub(super) state: State,
     pub(super) n_steps: u64,
+    pub(super) passes: Passes,
 }
 
 impl Trainer<'_> {
@@ -35,7 +37,7 @@ impl Trainer<'_> {
         let plan = self.plan;
         let step = self.state.step + 1;
         let failed = |source| TrainError::Update { step, source };
-        let mut running = RunningStep::new(&self.model, pairs, &plan.objective, plan.max_tokens.get());
+        let mut running = RunningStep::new(&self.model, pairs, &plan.objective, self.passes);
         while !running.is_done() {
             if interrupt.is_set() {
                 return Ok(None);

@@ -14,6 +14,7 @@ use piref::table::TrainingPair;
 use piref::train;
 use serde::Deserialize;
 
+use crate::support::stages::passes;
 use crate::support::{assert_close, golden};
 
 #[derive(Deserialize)]
@@ -104,8 +105,8 @@ fn bf16_is_near_trl_in_f32() {
         label_smoothing: LabelSmoothing::default(),
     };
     let pairs: Vec<TrainingPair<'_>> = golden.steps[0].rows.iter().map(|&row| pair(&golden.pairs[row])).collect();
-    let want = train::gradient(&model, &pairs, &objective, 500).unwrap();
-    let got = train::gradient(&rounded, &pairs, &objective, 500).unwrap();
+    let want = train::gradient(&model, &pairs, &objective, passes(500)).unwrap();
+    let got = train::gradient(&rounded, &pairs, &objective, passes(500)).unwrap();
     for (got, pair) in got.policy.iter().zip(&pairs) {
         for (got, want, n) in [
             (got.chosen, pair.ref_chosen_logps, pair.chosen_ids.len()),
@@ -136,7 +137,7 @@ fn ten_steps_match_trl() {
     for (index, want) in golden.steps.iter().enumerate() {
         let pairs: Vec<TrainingPair<'_>> = want.rows.iter().map(|&row| pair(&golden.pairs[row])).collect();
         // A budget that cuts the step into several micro-batches, as TRL's accumulation does.
-        let got = train::gradient(&model, &pairs, &objective, 500).unwrap();
+        let got = train::gradient(&model, &pairs, &objective, passes(500)).unwrap();
         let mean = |of: fn(&piref::loss::PairLogps) -> f64| got.policy.iter().map(of).sum::<f64>() / 4.0;
         assert_close!([mean(|pair| pair.chosen)], [want.logps_chosen], abs = 2e-3, "step {index}, logps/chosen");
         assert_close!([mean(|pair| pair.rejected)], [want.logps_rejected], abs = 2e-3, "step {index}, logps/rejected");

@@ -47,7 +47,8 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         model: "fixtures/tiny".into(),
         table: table.to_owned(),
         reference: None,
-        other_reference: train::OtherReference::Refuse,
+        other_reference: train::Mismatch::Refuse,
+        other_dtype: train::Mismatch::Refuse,
         out: out.to_owned(),
         objective: Objective::Sigmoid {
             beta: Beta::try_from(0.1).unwrap(),
@@ -62,6 +63,8 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         order: train::Order::Shuffled { seed: 7 },
         seed: 7,
         max_tokens: NonZeroUsize::new(1024).unwrap(),
+        recompute: train::RecomputePolicy::Auto,
+        memory_budget: None,
         logging_steps: NonZeroU64::new(1).unwrap(),
         save_steps: NonZeroU64::new(3),
         dtype: ScoringDtype::F32,
@@ -69,6 +72,11 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         check_pairs: 8,
         check_tolerance: 1e-3,
     }
+}
+
+/// Micro-batches of so many tokens, with nothing made again.
+pub(crate) fn passes(max_tokens: usize) -> train::Passes {
+    train::Passes { max_tokens, recompute: train::Recompute::None }
 }
 
 /// Runs stage one and returns its summary.

@@ -1,0 +1,113 @@
+//! How a step is cut into passes, and what those keep: memory against speed, the result aside.
+
+use super::error::TrainError;
+use super::plan::{Event, Plan};
+use super::step;
+use crate::batch::MicroBatch;
+use crate::model::{Decoder, TrainingMemory};
+use crate::table::TrainingPairs;
+
+/// How a step is cut into passes.
+#[derive(Debug, Clone, Copy)]
+pub struct Passes {
+    /// Token budget of a micro-batch.
+    pub max_tokens: usize,
+    /// What is made again in the backward.
+    pub recompute: Recompute,
+}
+
+/// Layers whose intermediate results are made again in the backward instead of kept (activation checkpointing, Chen et
+/// al. 2016, arXiv:1604.06174): the result is the same to the last bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recompute {
+    /// None: fastest.
+    None,
+    /// All: smallest, for a third more work.
+    All,
+    /// As many as it takes for a micro-batch to stay within so many bytes.
+    Within(u64),
+}
+
+/// Which layers are made again, as a plan says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecomputePolicy {
+    /// As many as the memory asks for.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// Every layer.
+    Layer,
+}
+
+/// Of the memory that is free, what a run without a budget plans with, in percent.
+const SHARE_OF_FREE: u64 = 85;
+
+impl Recompute {
+    /// How many of the layers, for a micro-batch of `n_rows` rows.
+    pub(super) fn n_layers(self, memory: &TrainingMemory, n_rows: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::All => memory.n_layers,
+            Self::Within(budget) => memory.n_recomputed(n_rows, budget),
+        }
+    }
+}
+
+impl Passes {
+    /// As the plan has them. `available` is what was free before the model was loaded, in bytes.
+    ///
+    /// # Errors
+    /// If the largest micro-batch does not fit into the budget of the plan.
+    pub(super) fn of(
+        plan: &Plan,
+        model: &Decoder,
+        pairs: &TrainingPairs,
+        available: Option<u64>,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        let free = available.map(|bytes| bytes / 100 * SHARE_OF_FREE);
+        let recompute = match (plan.recompute, plan.memory_budget.or(free)) {
+            (RecomputePolicy::None, _) | (RecomputePolicy::Auto, None) => Recompute::None,
+            (RecomputePolicy::Layer, _) => Recompute::All,
+            (RecomputePolicy::Auto, Some(budget)) => Recompute::Within(budget),
+        };
+        let memory = model.training_memory();
+        let n_rows = largest(plan, pairs);
+        let n_recomputed = recompute.n_layers(&memory, n_rows);
+        let needed = memory.peak(n_rows, n_recomputed);
+        if let Some(budget) = plan.memory_budget
+            && needed > budget
+        {
+            return Err(TrainError::OverBudget { needed, budget, n_rows, n_recomputed, n_layers: memory.n_layers });
+        }
+        if let Some(available) = available
+            && needed > available
+        {
+            observe(Event::Note(format!("a step may need {:.1} GB, {:.1} GB are free", gb(needed), gb(available))));
+        }
+        if n_recomputed > 0 {
+            observe(Event::Note(format!(
+                "{n_recomputed} of {} layers are run again in the backward of a micro-batch of {n_rows} tokens, which then \
+                 needs about {:.1} GB",
+                memory.n_layers,
+                gb(needed)
+            )));
+        }
+        Ok(Self { max_tokens: plan.max_tokens.get(), recompute })
+    }
+}
+
+/// Bytes in 10⁹.
+pub(super) fn gb(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}
+
+/// Rows of the largest micro-batch there can be: the token budget, or the longest pair if that is above it, and never
+/// more than a step of such pairs.
+fn largest(plan: &Plan, pairs: &TrainingPairs) -> usize {
+    let alone = |pair| MicroBatch::of(step::ids(&pair)).n_rows();
+    let longest = pairs.iter().map(alone).max().unwrap_or_default();
+    plan.max_tokens.get().max(longest).min(longest.saturating_mul(plan.batch_size.get()))
+}
