@@ -8,6 +8,7 @@ mod error;
 mod measure;
 mod memory;
 mod pairs;
+mod profile;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -16,10 +17,12 @@ use serde::Serialize;
 
 pub use error::BenchError;
 pub use measure::run;
+pub use profile::{OpTime, Profile};
 
 use crate::data::ColumnMap;
 use crate::loss::Objective;
 use crate::model::ScoringDtype;
+use crate::ops::Backend;
 use crate::tokenize::Rules;
 
 /// What to measure.
@@ -35,6 +38,8 @@ pub struct Plan {
     pub rules: Rules,
     /// Precision of the passes.
     pub dtype: ScoringDtype,
+    /// Where the passes run, and by which kernels.
+    pub backend: Backend,
     /// Pairs, from the first of the data.
     pub limit: NonZeroU64,
     /// Token budget of a pass.
@@ -45,6 +50,17 @@ pub struct Plan {
     pub objective: Objective,
     /// Times each stage is measured; the median counts.
     pub n_repeats: NonZeroUsize,
+    /// Whether to say where the time goes.
+    pub profile: Profiling,
+}
+
+/// Whether each stage is run once more to see where its time goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profiling {
+    /// No.
+    Off,
+    /// Yes.
+    On,
 }
 
 /// What is being measured.
@@ -58,6 +74,8 @@ pub enum Event {
     Training,
     /// Stage one on one thread.
     OneThread,
+    /// Both stages once more, op by op.
+    Profile,
 }
 
 /// What was measured.
@@ -89,6 +107,10 @@ pub struct Report {
     pub precompute_peak_bytes: Option<u64>,
     /// The same until the end of training.
     pub train_peak_bytes: Option<u64>,
+    /// Where the time of one pass over all pairs goes in stage one, if asked for.
+    pub precompute_profile: Option<Profile>,
+    /// Where the time of one optimiser step goes in stage two.
+    pub train_step_profile: Option<Profile>,
 }
 
 /// One stage over all pairs.

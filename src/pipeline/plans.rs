@@ -9,6 +9,7 @@ use super::settings::{LossSettings, LossType, Optimizer, Settings, TrainSettings
 use super::values::Name;
 use crate::error::nearest;
 use crate::loss::Objective;
+use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
@@ -61,17 +62,25 @@ impl Pipeline {
             reuse: precompute.reuse.clone().unwrap_or_default(),
             rules: self.rules()?,
             dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
+            backend: Backend::best(need(precompute.device, "precompute.device", "--device")?.open()?),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
             start,
         })
     }
 
-    /// The plan of a measurement: both stages with the settings they would have, on the first pairs of the data.
+    /// The plan of a measurement: both stages with the settings they would have, on the first pairs of the data; with
+    /// the best kernels of the device, if none are named.
     ///
     /// # Errors
-    /// If the model or the data is not set, or a data file does not exist.
-    pub fn bench_plan(&self, n_repeats: NonZeroUsize) -> Result<bench::Plan, PipelineError> {
+    /// If the model or the data is not set, if a data file does not exist, or if the device cannot be used, not with
+    /// these kernels.
+    pub fn bench_plan(
+        &self,
+        n_repeats: NonZeroUsize,
+        kernels: Option<Kernels>,
+        profile: bench::Profiling,
+    ) -> Result<bench::Plan, PipelineError> {
         const N_PAIRS: NonZeroU64 = NonZeroU64::MIN.saturating_add(31);
         let Settings { data, precompute, train, .. } = self.settings();
         Ok(bench::Plan {
@@ -80,11 +89,13 @@ impl Pipeline {
             column_map: data.map.clone().unwrap_or_default(),
             rules: self.rules()?,
             dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
+            backend: backend(need(precompute.device, "precompute.device", "--device")?, kernels)?,
             limit: data.limit.unwrap_or(N_PAIRS),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
             objective: objective(&train.loss)?,
             n_repeats,
+            profile,
         })
     }
 
@@ -153,6 +164,7 @@ impl Pipeline {
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
+            backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,
             check_pairs: CHECK_PAIRS,
             check_tolerance: CHECK_TOLERANCE,
@@ -166,6 +178,16 @@ impl Pipeline {
     fn folder(&self, given: Option<&Path>, of_run: &str, flag: &'static str) -> Result<PathBuf, PipelineError> {
         let of_run = self.run_folder().map(|run| if of_run.is_empty() { run.to_owned() } else { run.join(of_run) });
         need(given.map(Path::to_owned).or(of_run), "name", flag)
+    }
+}
+
+fn backend(device: DeviceName, kernels: Option<Kernels>) -> Result<Backend, DeviceError> {
+    let opened = device.open()?;
+    match kernels {
+        None => Ok(Backend::best(opened)),
+        Some(Kernels::Stock) => Ok(Backend::stock(opened)),
+        Some(Kernels::Own) if opened.is_cpu() => Ok(Backend::cpu()),
+        Some(Kernels::Own) => Err(DeviceError::OwnKernels { device }),
     }
 }
 

@@ -15,6 +15,7 @@ use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::ColumnMap;
 use crate::loss::{Beta, LabelSmoothing};
 use crate::model::ScoringDtype;
+use crate::ops::DeviceName;
 use crate::optim::ScheduleKind;
 use crate::tokenize::{TemplateDate, TruncationMode};
 
@@ -87,6 +88,11 @@ pub struct PrecomputeSettings {
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
 
+    /// Where the reference runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`.
+    #[arg(long)]
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceName>,
+
     /// Tokens in one forward pass: a matter of speed and memory, never of the result.
     #[arg(long, value_name = "TOKENS")]
     pub max_tokens: Option<NonZeroUsize>,
@@ -117,6 +123,11 @@ pub struct TrainSettings {
     /// Number format the policy computes in.
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
+
+    /// Where the policy runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`.
+    #[arg(long)]
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceName>,
 
     /// Highest learning rate of the schedule.
     #[arg(long, value_name = "RATE", value_parser = number::<Positive>)]

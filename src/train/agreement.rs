@@ -29,7 +29,7 @@ pub(super) fn check(
     if expected != found {
         return Err(TrainError::Tokenizer { table: table.path().to_owned(), expected, found });
     }
-    let kernel = logprob::kernel(plan.dtype);
+    let kernel = logprob::kernel(&plan.backend, plan.dtype);
     if theirs.dtype == plan.dtype.to_string() && theirs.kernel != kernel {
         observe(Event::Note(format!(
             "the table was computed by kernel `{}`, this is `{kernel}`: they round differently",
@@ -37,7 +37,7 @@ pub(super) fn check(
         )));
     }
     let Some(difference) = first_difference(plan, table, digests, tokenizer) else {
-        return Ok(Weights::Same { rounding: start_check::rounding(theirs) });
+        return Ok(Weights::Same { rounding: start_check::rounding(theirs, &kernel) });
     };
     if plan.other_reference == OtherReference::Refuse {
         return Err(TrainError::OtherReference { table: table.path().to_owned(), difference });

@@ -190,3 +190,21 @@ fn training_without_a_table_is_sent_to_stage_one() {
     hint: `piref precompute` makes it: stage one comes first
     ");
 }
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_was_not_built_in_is_refused_with_the_way_to_build_it() {
+    let case = Case::new().file("pairs.jsonl", "").pipeline("model = 'm'\n[train]\ndevice = 'cuda:1'\n");
+    let arguments = ["precompute", "--model", "m", "--data", "pairs.jsonl", "--out", "t", "--device", "cuda"];
+    assert_snapshot!(case.run(arguments), @"");
+    assert_snapshot!(case.run(["train", "p.toml"]), @"");
+    assert_snapshot!(case.run(["verify", "t", "--model", "m", "--device", "cuda"]), @"");
+    assert_snapshot!(case.run(["bench", "--model", "m", "--data", "pairs.jsonl", "--device", "cuda"]), @"");
+}
+
+#[test]
+fn a_device_nobody_knows_is_answered_with_the_known_ones() {
+    let case = Case::new().pipeline("model = 'm'\n[train]\ndevice = 'gpu'\n");
+    assert_snapshot!(case.run(["train", "p.toml"]), @"");
+    assert_snapshot!(case.run(["train", "p.toml", "--device", "gpu"]), @"");
+}
