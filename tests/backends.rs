@@ -9,8 +9,9 @@ use piref::batch::{Group, GroupBatch};
 use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::loss::{Beta, LabelSmoothing, Objective};
-use piref::model::{Decoder, Keep, ScoringDtype};
+use piref::model::{Decoder, Flops, Gradients, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
+use piref::ops::profile::{self, Counts, Op};
 use piref::ops::reduce::sum_of_squares;
 use piref::ops::{Backend, Kernels};
 use piref::optim::{AdamW, AdamWParams};
@@ -158,5 +159,33 @@ fn tables_and_runs_of_both_paths_fit_each_other() {
             let plan = verify::Plan { table: own.out.clone(), model: Some(check(&stock)), data: Vec::new() };
             assert!(verify::run(&plan, &mut |_| {}).unwrap().is_clean());
         }
+    }
+}
+
+/// What the ops count of their own products is what the model counts of the task, but that the backward of the head makes
+/// its logits again.
+#[test]
+fn a_profile_counts_the_products_of_the_task() {
+    for backend in backends() {
+        let model = model(Path::new("fixtures/tiny"), &backend, ScoringDtype::F32);
+        let ids: Vec<u32> = (0..300).map(|i: u32| (i * i * 7 + i * 31) % 64).collect();
+        let group = Group { prompt: &ids[..60], completions: vec![&ids[..70], &ids[..5]] };
+        let batch = GroupBatch::new(&[group.clone(), group]).unwrap();
+        let want = Flops::forward(model.config(), &batch);
+        let flops = |counts: &Counts, ops: &[Op]| -> Vec<f64> {
+            let count = |op: &Op| counts[Op::ALL.iter().position(|at| at == op).unwrap()];
+            ops.iter().map(|op| count(op).flops).collect()
+        };
+        let (scored, counts) = profile::count(|| logprob::token_logps(&model, &batch, Keep::Tape).unwrap());
+        let forward = [Op::LinearForward, Op::HeadForward, Op::AttentionForward];
+        assert_eq!(flops(&counts, &forward), [want.linear, want.head, want.attention], "{:?}", backend.kernels());
+
+        let mut gradients = Gradients::new(model.params());
+        let backward = || scored.backward(&model, &batch, &[1.0, -1.0, 0.5, 2.0], &mut gradients).unwrap();
+        let ((), counts) = profile::count(backward);
+        let backward = [Op::LinearBackwardInput, Op::LinearBackwardWeight, Op::HeadBackward, Op::AttentionBackward];
+        let want = [want.linear, want.linear, 3.0 * want.head, 2.5 * want.attention];
+        assert_eq!(flops(&counts, &backward), want, "{:?}", backend.kernels());
+        assert!(counts.iter().all(|count| count.seconds >= 0.0 && (count.calls > 0) == (count.seconds > 0.0)));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything is measured in one process on the same pairs: a large product (the machine's own rate), scoring, and
 //! optimiser steps. Rates count the operations of the task ([`crate::model::Flops`]), so they compare across programs;
-//! the share of the machine's rate says what is left.
+//! the share of the machine's rate says what is left. A profile counts the operations of an op as they are done, those
+//! done again included: its rates say how well an op runs, not how well the task is cut.
 
 mod error;
 mod measure;
@@ -95,7 +96,7 @@ pub struct Report {
     pub n_tokens: u64,
     /// Tokens that are scored.
     pub n_scored_tokens: u64,
-    /// Rate of a large product in `f32`, in 10⁹ operations a second.
+    /// Rate of a large product by the kernels and in the precision that are measured, in 10⁹ operations a second.
     pub product_gflops: f64,
     /// Scoring all pairs.
     pub precompute: Stage,

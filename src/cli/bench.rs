@@ -32,7 +32,8 @@ pub(crate) struct Args {
     #[arg(long, value_parser = words::<ScoringDtype>())]
     dtype: Option<ScoringDtype>,
 
-    /// Where both passes run: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`.
+    /// Where both passes run: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+    /// with the feature of that name.
     #[arg(long)]
     device: Option<DeviceName>,
 

@@ -46,7 +46,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TOKENS", default_value = "2048", requires = "model")]
     max_tokens: NonZeroUsize,
 
-    /// Where the model runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`.
+    /// Where the model runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+    /// with the feature of that name.
     #[arg(long, default_value = "cpu", requires = "model")]
     device: DeviceName,
 

@@ -3,7 +3,7 @@
 //! Logits are made for some rows or some of the vocabulary at a time and never kept: the backward makes them again. Our own
 //! kernels sum their exponentials in `f64`: a vocabulary has some 10⁵ entries, and one after another in `f32` they cost
 //! about 1e-5 nats a token, always in the same direction, so that a long sequence drifts by 1e-3. The stock form sums in
-//! `f32`, since Metal has no `f64`, and a device's own sum is not one after another.
+//! `f32`, since Metal has no `f64`: a GPU adds as a tree, but candle on the CPU loses those digits.
 
 use candle_core::{D, Result, Tensor};
 

@@ -88,7 +88,8 @@ pub struct PrecomputeSettings {
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
 
-    /// Where the reference runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`.
+    /// Where the reference runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+    /// with the feature of that name.
     #[arg(long)]
     #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceName>,
@@ -124,7 +125,8 @@ pub struct TrainSettings {
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
 
-    /// Where the policy runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`.
+    /// Where the policy runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+    /// with the feature of that name.
     #[arg(long)]
     #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceName>,
