@@ -40,7 +40,7 @@ fn every_architecture_scores_as_our_own_kernels_do() {
     let folders: Vec<_> = folders.filter(|path| path.is_dir()).chain(["fixtures/tiny".into()]).collect();
     assert!(folders.len() > 5, "{folders:?}");
     for folder in folders {
-        for (dtype, tolerance) in [(ScoringDtype::F32, 2e-5), (ScoringDtype::Bf16, 2e-2)] {
+        for (dtype, tolerance) in [(ScoringDtype::F32, 5e-5), (ScoringDtype::Bf16, 5e-2)] {
             let [own, stock] = backends().map(|backend| {
                 let model = model(&folder, &backend, dtype);
                 let size = u32::try_from(model.config().vocab_size).unwrap();
@@ -92,8 +92,10 @@ fn gradients_and_three_steps_are_those_of_our_own_kernels() {
     let pairs = table(folder.path());
     let pairs: Vec<TrainingPair<'_>> = pairs.iter().collect();
     let start = model(Path::new("fixtures/tiny"), &Backend::cpu(), ScoringDtype::F32);
-    // Nats a sequence of up to 256 tokens, and parts of a gradient or of what three steps change.
-    for (dtype, nats, part) in [(ScoringDtype::F32, 1e-3, 1e-3), (ScoringDtype::Bf16, 0.2, 0.1)] {
+    // Nats a sequence of up to 256 tokens, part of a gradient, part of what three steps change: a step of Adam is as large
+    // for a gradient that is all rounding as for any other.
+    let tolerances = [(ScoringDtype::F32, 2e-4, 2e-5, 2e-4), (ScoringDtype::Bf16, 0.6, 0.05, 0.25)];
+    for (dtype, nats, of_gradient, of_change) in tolerances {
         let [(own, own_model), (stock, stock_model)] = backends().map(|backend| three_steps(&backend, dtype, &pairs));
         assert_eq!((own.len(), stock.len()), (3, 3));
         for (index, (own, stock)) in own.iter().zip(&stock).enumerate() {
@@ -101,19 +103,24 @@ fn gradients_and_three_steps_are_those_of_our_own_kernels() {
                 step.policy.iter().flat_map(|pair| [pair.chosen, pair.rejected]).collect()
             };
             assert_close!(sums(stock), sums(own), abs = nats, "{dtype}, step {index}, log-probs");
-            assert_close!([stock.loss], [own.loss], abs = 0.1 * nats, "{dtype}, step {index}, loss");
+            assert_close!([stock.loss], [own.loss], abs = 0.01 * nats, "{dtype}, step {index}, loss");
             let (own_norm, stock_norm) = (own.gradients.norm().unwrap(), stock.gradients.norm().unwrap());
-            assert_close!([stock_norm], [own_norm], abs = part * own_norm, "{dtype}, step {index}, gradient norm");
+            assert_close!(
+                [stock_norm],
+                [own_norm],
+                abs = of_gradient * own_norm,
+                "{dtype}, step {index}, gradient norm"
+            );
             for (id, name, _) in start.params().iter() {
                 let (own, stock) = (own.gradients.get(id).unwrap(), stock.gradients.get(id).unwrap());
                 let delta = norm(&(own - stock).unwrap());
-                assert!(delta <= part * norm(own), "{dtype}, step {index}, `{name}`: {:e}", delta / norm(own));
+                assert!(delta <= of_gradient * norm(own), "{dtype}, step {index}, `{name}`: {:e}", delta / norm(own));
             }
         }
         for (id, name, start) in start.params().iter() {
             let (own, stock) = (own_model.params().get(id), stock_model.params().get(id));
             let (delta, change) = (norm(&(own - stock).unwrap()), norm(&(own - start).unwrap()));
-            assert!(delta <= part * change, "{dtype}, `{name}` after three steps: {:e}", delta / change);
+            assert!(delta <= of_change * change, "{dtype}, `{name}` after three steps: {:e}", delta / change);
         }
     }
 }
@@ -122,7 +129,7 @@ fn gradients_and_three_steps_are_those_of_our_own_kernels() {
 #[test]
 fn tables_and_runs_of_both_paths_fit_each_other() {
     let folder = tempfile::tempdir().unwrap();
-    for dtype in [ScoringDtype::F32, ScoringDtype::Bf16] {
+    for (dtype, tolerance) in [(ScoringDtype::F32, 2e-4), (ScoringDtype::Bf16, 0.6)] {
         let [own, stock] = backends().map(|backend| {
             let out = folder.path().join(logprob::kernel(&backend, dtype));
             let plan = precompute::Plan { backend, dtype, ..stages::precompute_plan(&out) };
@@ -142,8 +149,7 @@ fn tables_and_runs_of_both_paths_fit_each_other() {
                 _ => {}
             });
             assert!(matches!(outcome.unwrap(), train::Outcome::Finished(_)));
-            // Of one path the sample is of other batches: candle's sums differ by that alone.
-            assert!(checked.is_some_and(|delta| delta <= 0.2), "{name}: {checked:?}");
+            assert!(checked.is_some_and(|delta| delta <= tolerance), "{name}: {checked:?}");
             let has_note = notes.iter().any(|note| note.contains("they round differently"));
             assert_eq!(has_note, table.out != run.out, "{notes:?}");
         }

@@ -15,10 +15,6 @@ use crate::logprob;
 use crate::model::{Decoder, Keep, ModelError};
 use crate::table::{Provenance, TrainingPair, TrainingPairs};
 
-/// Most that a bf16 log-prob of candle's operations is off from one of our own kernels, in nats a token, on average over a
-/// sequence.
-const STOCK_BF16: f64 = 5e-3;
-
 /// Whether the policy is the model the table was made with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Weights {
@@ -29,21 +25,21 @@ pub(super) enum Weights {
     Other,
 }
 
-/// By how much the log-probs of a table may differ from ours in rounding alone, in nats a token, beyond the tolerance of
-/// a sequence.
+/// By how much the log-probs of a table may differ from those of `kernel` in rounding alone, in nats a token, beyond the
+/// tolerance of a sequence.
 ///
-/// Ours do not, if both sides are of our own kernels. candle's operations sum in another order, and over the vocabulary in
-/// `f32`; in bf16 a sum that ends beside a rounding boundary moves by a whole step. Of an imported table: torch's f32 log-softmax over 49,152 words is 8e-6 off, always to the same side; in
-/// 16 bits a logit of 16 to 32 has steps of 1/8 (bf16), which average out in part. What has to be found is larger: an
-/// average in place of a sum is whole nats off, a token.
+/// Of the same one of our own kernels, not at all; candle's operations sum in an order that depends on the batch. Of
+/// another program or kernel: f32 log-softmax over 49,152 words is 8e-6 off, always to the same side (torch, candle); where
+/// products round to bf16, a sum that ends beside the boundary of two moves by a whole step, which was seen to make 1e-3;
+/// logits in 16 bits, as other programs have them, have steps of 1/8 from 16 to 32 (bf16), which average out in part. What
+/// has to be found is larger: an average in place of a sum is whole nats off, a token.
 pub(super) fn rounding(provenance: &Provenance, kernel: &str) -> f64 {
-    let is_stock = [kernel, &provenance.kernel].into_iter().any(logprob::is_stock);
-    match (provenance.kernel.as_str(), provenance.dtype.as_str()) {
-        (IMPORTED, "f32") => 5e-5,
-        (IMPORTED, _) => 5e-2,
-        (_, "f32") if is_stock => 5e-5,
-        _ if is_stock => STOCK_BF16,
-        _ => 0.0,
+    let is_f32 = provenance.dtype == "f32";
+    match provenance.kernel.as_str() {
+        theirs if theirs == kernel && !logprob::is_stock(kernel) => 0.0,
+        _ if is_f32 => 5e-5,
+        IMPORTED => 5e-2,
+        _ => 5e-3,
     }
 }
 
