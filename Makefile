@@ -21,10 +21,10 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sql bench test lint fmt doc ci single smollm2 golden accept fuzz clean
+.PHONY: help build demo precompute train sql bench test lint fmt doc ci single smollm2 golden accept fuzz check-cuda clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Compile piref
 	cargo build --locked
@@ -86,6 +86,9 @@ golden: ## Write the golden files again; needs Python with TRL, by hand, see fix
 
 fuzz: ## Feed damaged files to every parser for ten minutes; by hand
 	PIREF_FUZZ_SECONDS=600 cargo test --locked --test it fuzz -- --test-threads 1 --nocapture
+
+check-cuda: ## Compile with the feature `cuda`, no GPU needed; fetches 300 MB from PyPI into the user's cache, by hand
+	tests/gpu/check_cuda.sh
 
 accept: ## Take over changed snapshots; needs cargo-insta, by hand
 	cargo insta test --accept

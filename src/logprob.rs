@@ -4,22 +4,42 @@
 //! no second path. A run that starts at the reference has margin 0 and loss ln 2. The log-probs of a completion depend on
 //! its own tokens and its prompt's: not on its neighbours, its place in the batch, the token budget or the number of
 //! threads, to the last bit.
+//!
+//! To the last bit holds of our own kernels, those of the CPU. candle's operations, all there is on a GPU, sum in an order
+//! that depends on the shape of a batch: there both hold up to the rounding of `f32`, and [`kernel`] has another name.
 
-use candle_core::Tensor;
+use candle_core::{DeviceLocation, Tensor};
 
 use crate::batch::GroupBatch;
 use crate::model::{Decoder, Gradients, Keep, ModelError, ScoringDtype, Tape};
-use crate::ops::{self, Rounding, head};
+use crate::ops::{self, Backend, Kernels, Rounding, head};
+
+/// What the names of candle's operations begin with.
+const STOCK: &str = "stock-";
 
 /// Name of the code path below, as this machine runs it: it changes when the last bits of its results do.
-pub fn kernel(dtype: ScoringDtype) -> &'static str {
-    match (dtype, ops::rounding(dtype.precision())) {
+pub fn kernel(backend: &Backend, dtype: ScoringDtype) -> String {
+    if backend.kernels() == Kernels::Stock {
+        let device = match backend.device().location() {
+            DeviceLocation::Cpu => "cpu",
+            DeviceLocation::Cuda { .. } => "cuda",
+            DeviceLocation::Metal { .. } => "metal",
+        };
+        return format!("{STOCK}{dtype}-{device}-1");
+    }
+    let name = match (dtype, ops::rounding(dtype.precision())) {
         (ScoringDtype::F32, Rounding::Twice) => "groups-f32-2",
         (ScoringDtype::F32, _) => "groups-f32-fma-2",
         (ScoringDtype::Bf16, Rounding::Twice) => "groups-bf16-1",
         (ScoringDtype::Bf16, Rounding::Once) => "groups-bf16-fma-1",
         (ScoringDtype::Bf16, Rounding::Pairs) => "groups-bf16-pairs-1",
-    }
+    };
+    name.to_owned()
+}
+
+/// Whether the name of a kernel is that of candle's operations.
+pub(crate) fn is_stock(kernel: &str) -> bool {
+    kernel.starts_with(STOCK)
 }
 
 /// What a scoring pass returns.
@@ -59,7 +79,7 @@ pub fn token_logps(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Sc
     let targets =
         Tensor::from_slice(&batch.scored.targets, n_scored, model.device()).map_err(ModelError::tensor(doing))?;
     let scores =
-        head::forward(&pass.hidden, model.head().1, &targets, model.precision()).map_err(ModelError::tensor(doing))?;
+        head::forward(&pass.hidden, model.head().1, &targets, model.compute()).map_err(ModelError::tensor(doing))?;
     let logps = scores.logps.to_vec1().map_err(ModelError::tensor(doing))?;
     let keep = |tape| Kept { tape, hidden: pass.hidden, targets, log_sums: scores.log_sums };
     Ok(Scored { logps, kept: pass.tape.map(keep) })
@@ -124,7 +144,7 @@ impl Kept {
         let inputs = head::Inputs { hidden: &self.hidden, weight, targets: &self.targets, log_sums: &self.log_sums };
         let mut result = None;
         gradients.update(id, weight, |sum| {
-            let (d_hidden, d_weight) = head::backward_into(sum, &slopes, inputs, model.precision())?;
+            let (d_hidden, d_weight) = head::backward_into(sum, &slopes, inputs, model.compute())?;
             result = Some(d_hidden);
             Ok(d_weight)
         })?;

@@ -4,12 +4,12 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use candle_core::Device;
 use piref::batch::{Group, GroupBatch};
 use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::model::{Decoder, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
+use piref::ops::Backend;
 use piref::table::{MANIFEST, Manifest, ReferenceTable, TokenLogps};
 use piref::train::{Event, StepMetrics};
 use piref::{precompute, train};
@@ -272,7 +272,7 @@ fn a_pair_scores_the_same_in_any_company() {
     let dtypes = [ScoringDtype::F32, ScoringDtype::Bf16];
     for (folder, dtype) in models.iter().flat_map(|folder| dtypes.map(|dtype| (folder, dtype))) {
         let source = ModelSource::resolve(folder.to_str().unwrap()).unwrap();
-        let model = Decoder::load(&source, &Device::Cpu).unwrap().with_dtype(dtype);
+        let model = Decoder::load(&source, &Backend::cpu()).unwrap().with_dtype(dtype);
         let name = format!("{}, {dtype}", folder.display());
         let size = u32::try_from(model.config().vocab_size).unwrap();
         let ids: Vec<u32> = (0..600).map(|i: u32| (i * i * 7 + i * 31) % size).collect();

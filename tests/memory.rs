@@ -3,12 +3,12 @@
 use std::fs;
 use std::num::{NonZeroU64, NonZeroUsize};
 
-use candle_core::Device;
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
 use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::Decoder;
 use piref::model_source::ModelSource;
+use piref::ops::Backend;
 use piref::table::TrainingPair;
 use piref::train::{self, Event, Passes, Plan, Recompute, RecomputePolicy};
 
@@ -20,7 +20,7 @@ fn what_is_made_again_is_the_same_to_the_bit() {
     let folders = fs::read_dir("fixtures/architectures").unwrap().map(|entry| entry.unwrap().path());
     for folder in folders.filter(|path| path.is_dir()).chain(["fixtures/tiny".into()]) {
         let source = ModelSource::resolve(folder.to_str().unwrap()).unwrap();
-        let model = Decoder::load(&source, &Device::Cpu).unwrap();
+        let model = Decoder::load(&source, &Backend::cpu()).unwrap();
         let size = u32::try_from(model.config().vocab_size).unwrap();
         let ids: Vec<u32> = (0..100).map(|i: u32| (i * i * 7 + i * 31) % size).collect();
         let pairs = [(17, 9, 4), (3, 20, 31)].map(|(prompt, chosen, rejected)| TrainingPair {
@@ -75,7 +75,7 @@ fn a_budget_decides_how_much_is_made_again() {
         ..stages::train_plan(&table, &folder.path().join(name))
     };
     let source = ModelSource::resolve("fixtures/tiny").unwrap();
-    let memory = Decoder::load(&source, &Device::Cpu).unwrap().training_memory();
+    let memory = Decoder::load(&source, &Backend::cpu()).unwrap().training_memory();
     let (all, smallest) = (memory.peak(500, 0), memory.peak(500, memory.n_layers));
 
     assert_eq!(notes(&plan("enough", Some(all), RecomputePolicy::Auto)), [] as [&str; 0]);

@@ -6,6 +6,7 @@ use std::path::Path;
 use piref::digest::Digest;
 use piref::logprob;
 use piref::model::ScoringDtype;
+use piref::ops::Backend;
 use piref::table::{Manifest, Provenance, ReferenceTable, part_name, write_part};
 
 use crate::support::Case;
@@ -111,9 +112,10 @@ fn another_kernel_is_said() {
     with_provenance(&case, |provenance| provenance.kernel = "older".into());
     let outcome = case.run(TRAIN).success();
     assert!(
-        outcome
-            .stderr
-            .contains(&format!("computed by kernel `older`, this is `{}`", logprob::kernel(ScoringDtype::F32))),
+        outcome.stderr.contains(&format!(
+            "computed by kernel `older`, this is `{}`",
+            logprob::kernel(&Backend::cpu(), ScoringDtype::F32)
+        )),
         "{outcome}"
     );
     assert!(outcome.stderr.contains("2 pairs of the table scored again"), "{outcome}");

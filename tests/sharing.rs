@@ -5,13 +5,13 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use candle_core::Device;
 use piref::batch::{PairIds, Sharing};
 use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::{Decoder, ScoringDtype};
 use piref::model_source::ModelSource;
+use piref::ops::Backend;
 use piref::precompute::{self, Event, Outcome, Pairs, Plan, Start};
 use piref::table::TrainingPair;
 use piref::train;
@@ -90,7 +90,7 @@ fn what_was_scored_for_a_later_part_survives_an_interruption() {
 
 fn tiny() -> Decoder {
     let source = ModelSource::resolve("fixtures/tiny").unwrap();
-    Decoder::load(&source, &Device::Cpu).unwrap()
+    Decoder::load(&source, &Backend::cpu()).unwrap()
 }
 
 /// Six pairs of two prompts, with completions in common and one pair of two equal ones.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
+use piref::ops::Backend;
 use piref::precompute::Pairs;
 use piref::table::{Finding, Level, MANIFEST, Manifest, ParquetFile, Part, REJECTS, ReferenceTable};
 use piref::verify::{self, Event, ModelCheck, Plan, Summary};
@@ -47,7 +48,7 @@ fn findings(path: &Path) -> Vec<Finding> {
 }
 
 fn model_check(model: &str) -> ModelCheck {
-    ModelCheck { model: model.into(), sample: 8, seed: 42, tolerance: 1e-3, max_tokens: 1024 }
+    ModelCheck { model: model.into(), sample: 8, seed: 42, tolerance: 1e-3, max_tokens: 1024, backend: Backend::cpu() }
 }
 
 #[track_caller]

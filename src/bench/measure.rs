@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use super::{BenchError, Event, Plan, Report, Stage, pairs};
+use super::{BenchError, Event, Plan, Profile, Profiling, Report, Stage, pairs};
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
 use crate::model::{Decoder, Flops, ModelError};
 use crate::model_source::ModelSource;
-use crate::ops::linear;
-use crate::optim::{AdamW, AdamWParams};
+use crate::ops::{Compute, linear};
+use crate::optim::{AdamW, AdamWParams, clip_factor};
 use crate::table::TrainingPair;
 use crate::{memory, precompute, train};
 
@@ -28,7 +28,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     let in_model = |source| BenchError::Model { model: plan.model.clone(), source };
     let source = ModelSource::resolve(&plan.model)?;
     let pairs = pairs::read(plan, &source)?;
-    let mut model = Decoder::load(&source, &Device::Cpu).map_err(in_model)?.with_dtype(plan.dtype);
+    let mut model = Decoder::load(&source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype);
     let n_threads = rayon::current_num_threads();
 
     observe(Event::Product);
@@ -69,8 +69,21 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
         AdamW::new(AdamWParams::default(), model.params()).map_err(ModelError::tensor("starting")).map_err(in_model)?;
     let (seconds, ()) = median(plan, || steps(plan, &mut model, &mut optimizer, &reference)).map_err(in_model)?;
 
+    let train_peak_bytes = memory::peak_bytes();
+    let (precompute_profile, train_step_profile) = if plan.profile == Profiling::On {
+        observe(Event::Profile);
+        let (scored, scoring) = Profile::of(product, || score(plan, &model, &ids));
+        scored.map_err(in_model)?;
+        let one = &reference[..reference.len().min(plan.batch_size.get())];
+        let (stepped, step) = Profile::of(product, || steps(plan, &mut model, &mut optimizer, one));
+        stepped.map_err(in_model)?;
+        (Some(scoring), Some(step))
+    } else {
+        (None, None)
+    };
+
     Ok(Report {
-        kernel: logprob::kernel(plan.dtype).to_owned(),
+        kernel: logprob::kernel(&plan.backend, plan.dtype),
         architecture: model.config().architecture.to_string(),
         n_parameters: model.params().n_parameters(),
         n_threads,
@@ -82,7 +95,9 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
         train: stage(training_flops, seconds),
         scaling,
         precompute_peak_bytes,
-        train_peak_bytes: memory::peak_bytes(),
+        train_peak_bytes,
+        precompute_profile,
+        train_step_profile,
     })
 }
 
@@ -102,12 +117,15 @@ fn median<T>(plan: &Plan, mut work: impl FnMut() -> Result<T, ModelError>) -> Re
 /// Operations a second of a large product: the best of several.
 fn product_rate(plan: &Plan) -> candle_core::Result<f64> {
     let (rows, inputs, outputs) = PRODUCT;
-    let x = Tensor::randn(0_f32, 1.0, (rows, inputs), &Device::Cpu)?;
-    let weight = Tensor::randn(0_f32, 1.0, (outputs, inputs), &Device::Cpu)?;
+    let (device, compute) =
+        (plan.backend.device(), Compute { kernels: plan.backend.kernels(), precision: plan.dtype.precision() });
+    let x = Tensor::randn(0_f32, 1.0, (rows, inputs), device)?;
+    let weight = Tensor::randn(0_f32, 1.0, (outputs, inputs), device)?;
     let mut best = 0.0_f64;
     for _ in 0..=2 * plan.n_repeats.get() {
         let started = Instant::now();
-        linear::forward(&x, &weight, None, plan.dtype.precision())?;
+        linear::forward(&x, &weight, None, compute)?;
+        device.synchronize()?;
         best = best.max(2.0 * (rows * inputs * outputs) as f64 / started.elapsed().as_secs_f64());
     }
     Ok(best)
@@ -127,7 +145,7 @@ fn score(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<Vec<(f64
     Ok(logps.iter().map(|pair| (logprob::sum(&pair.chosen), logprob::sum(&pair.rejected))).collect())
 }
 
-/// Stage two over all pairs: gradient and update of every batch.
+/// Stage two over all pairs: gradient, its norm and update of every batch.
 fn steps(
     plan: &Plan,
     model: &mut Decoder,
@@ -136,9 +154,11 @@ fn steps(
 ) -> Result<(), ModelError> {
     for batch in pairs.chunks(plan.batch_size.get()) {
         let result = train::gradient(model, batch, &plan.objective, plan.passes())?;
-        optimizer
-            .step(model.params(), &result.gradients, LEARNING_RATE, 1.0)
-            .map_err(ModelError::tensor("updating the weights"))?;
+        let updated = result.gradients.norm().and_then(|norm| {
+            let factor = clip_factor(norm, f64::INFINITY);
+            optimizer.step(model.params(), &result.gradients, LEARNING_RATE, factor)
+        });
+        updated.map_err(ModelError::tensor("updating the weights"))?;
     }
-    Ok(())
+    model.device().synchronize().map_err(ModelError::tensor("waiting for the device"))
 }

@@ -2,11 +2,13 @@
 //!
 //! Everything is measured in one process on the same pairs: a large product (the machine's own rate), scoring, and
 //! optimiser steps. Rates count the operations of the task ([`crate::model::Flops`]), so they compare across programs;
-//! the share of the machine's rate says what is left.
+//! the share of the machine's rate says what is left. A profile counts the operations of an op as they are done, those
+//! done again included: its rates say how well an op runs, not how well the task is cut.
 
 mod error;
 mod measure;
 mod pairs;
+mod profile;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -15,13 +17,28 @@ use serde::Serialize;
 
 pub use error::BenchError;
 pub use measure::run;
+pub use profile::{OpTime, Profile};
 
 use crate::batch::Sharing;
 use crate::data::ColumnMap;
 use crate::loss::Objective;
 use crate::model::ScoringDtype;
+use crate::ops::{Backend, Kernels};
 use crate::tokenize::Rules;
 use crate::train::{Passes, Recompute};
+
+/// How to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Times each stage is measured; the median counts.
+    pub n_repeats: NonZeroUsize,
+    /// What pairs of stage one have in common.
+    pub sharing: Sharing,
+    /// Which kernels; `None`: the best of the device.
+    pub kernels: Option<Kernels>,
+    /// Whether the time of every operation is taken as well.
+    pub profile: Profiling,
+}
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -36,6 +53,8 @@ pub struct Plan {
     pub rules: Rules,
     /// Precision of the passes.
     pub dtype: ScoringDtype,
+    /// Where the passes run, and by which kernels.
+    pub backend: Backend,
     /// Pairs, from the first of the data.
     pub limit: NonZeroU64,
     /// Token budget of a pass.
@@ -50,6 +69,17 @@ pub struct Plan {
     pub objective: Objective,
     /// Times each stage is measured; the median counts.
     pub n_repeats: NonZeroUsize,
+    /// Whether to say where the time goes.
+    pub profile: Profiling,
+}
+
+/// Whether each stage is run once more to see where its time goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profiling {
+    /// No.
+    Off,
+    /// Yes.
+    On,
 }
 
 impl Plan {
@@ -69,6 +99,8 @@ pub enum Event {
     Training,
     /// Stage one on one thread.
     OneThread,
+    /// Both stages once more, op by op.
+    Profile,
 }
 
 /// What was measured.
@@ -88,7 +120,7 @@ pub struct Report {
     pub n_tokens: u64,
     /// Tokens that are scored.
     pub n_scored_tokens: u64,
-    /// Rate of a large product in `f32`, in 10⁹ operations a second.
+    /// Rate of a large product by the kernels and in the precision that are measured, in 10⁹ operations a second.
     pub product_gflops: f64,
     /// Scoring all pairs.
     pub precompute: Stage,
@@ -100,6 +132,10 @@ pub struct Report {
     pub precompute_peak_bytes: Option<u64>,
     /// The same until the end of training.
     pub train_peak_bytes: Option<u64>,
+    /// Where the time of one pass over all pairs goes in stage one, if asked for.
+    pub precompute_profile: Option<Profile>,
+    /// Where the time of one optimiser step goes in stage two.
+    pub train_step_profile: Option<Profile>,
 }
 
 /// One stage over all pairs.

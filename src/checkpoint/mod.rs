@@ -257,10 +257,11 @@ impl Checkpoint {
 mod tests {
     use super::*;
     use crate::error::Hint;
+    use crate::ops::Kernels;
     use candle_core::{Device, Tensor};
 
     fn params() -> Params {
-        let mut params = Params::default();
+        let mut params = Params::new(Kernels::Own);
         params.push("w".into(), Tensor::new(&[1_f32, 2.0], &Device::Cpu).unwrap());
         params
     }

@@ -8,8 +8,9 @@ use anyhow::Context;
 
 use super::{OutputFormat, Printer, print_json};
 use crate::batch::Sharing;
-use crate::bench::{self, Event, Report, Stage};
+use crate::bench::{self, Event, OpTime, Options, Profile, Profiling, Report, Stage};
 use crate::model::ScoringDtype;
+use crate::ops::{DeviceName, Kernels};
 use crate::pipeline::{DataSettings, Pipeline, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings, words};
 use crate::train::RecomputePolicy;
 
@@ -33,6 +34,15 @@ pub(crate) struct Args {
     #[arg(long, value_parser = words::<ScoringDtype>())]
     dtype: Option<ScoringDtype>,
 
+    /// Where both passes run: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+    /// with the feature of that name.
+    #[arg(long)]
+    device: Option<DeviceName>,
+
+    /// Kernels to measure: our own, for the CPU, or candle's operations. Default: own on the CPU, stock elsewhere.
+    #[arg(long, value_parser = words::<Kernels>())]
+    kernels: Option<Kernels>,
+
     /// Tokens in one pass.
     #[arg(long, value_name = "TOKENS")]
     max_tokens: Option<NonZeroUsize>,
@@ -53,6 +63,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "3")]
     repeat: NonZeroUsize,
 
+    /// Run each stage once more and say where its time goes, op by op.
+    #[arg(long)]
+    profile: bool,
+
     /// Form of the result on standard output.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     output_format: OutputFormat,
@@ -63,18 +77,26 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         model: Some(args.model),
         data: args.data,
         tokenize: args.tokenize,
-        precompute: PrecomputeSettings { dtype: args.dtype, max_tokens: args.max_tokens, ..Default::default() },
+        precompute: PrecomputeSettings {
+            dtype: args.dtype,
+            device: args.device,
+            max_tokens: args.max_tokens,
+            ..Default::default()
+        },
         train: TrainSettings { batch_size: args.batch_size, recompute: args.recompute, ..Default::default() },
         ..Settings::default()
     };
+    let profile = if args.profile { Profiling::On } else { Profiling::Off };
     let sharing = if args.no_sharing { Sharing::Nothing } else { Sharing::Prompts };
-    let plan = Pipeline::from_flags(&flags)?.bench_plan(args.repeat, sharing).context("cannot measure")?;
+    let options = Options { n_repeats: args.repeat, sharing, kernels: args.kernels, profile };
+    let plan = Pipeline::from_flags(&flags)?.bench_plan(options).context("cannot measure")?;
     let report = bench::run(&plan, &mut |event| {
         printer.note(match event {
             Event::Product => "measuring a large product",
             Event::Scoring => "measuring stage one",
             Event::OneThread => "measuring stage one on one thread",
             Event::Training => "measuring stage two",
+            Event::Profile => "running both stages once more, op by op",
         });
     })
     .with_context(|| format!("cannot measure `{}`", plan.model))?;
@@ -102,7 +124,37 @@ fn print_text(report: &Report, printer: &mut Printer) -> std::io::Result<()> {
     if let Some(scaling) = report.scaling {
         writeln!(out, "stage one on {n_threads} threads: {scaling:.2} times as fast as on one")?;
     }
+    let profiles = [
+        ("stage one, all pairs", &report.precompute_profile),
+        ("stage two, one optimiser step", &report.train_step_profile),
+    ];
+    for (name, profile) in profiles {
+        if let Some(profile) = profile {
+            writeln!(out, "\n{name}: {:.2} s", profile.seconds)?;
+            table(profile).into_iter().try_for_each(|row| writeln!(out, "{row}"))?;
+        }
+    }
     Ok(())
+}
+
+/// The rows of a profile, costliest op first.
+fn table(profile: &Profile) -> Vec<String> {
+    let row = |op: &str, calls: &str, seconds: f64, rate: &str| {
+        let share = 100.0 * seconds / profile.seconds;
+        format!("  {op:<22} {calls:>7} {seconds:>10.4} {share:>6.1} %{rate}")
+    };
+    let rate = |op: &OpTime| match (op.gflops, op.share_of_product) {
+        (Some(gflops), Some(share)) => format!(" {gflops:>9.1} {:>10.0} %", 100.0 * share),
+        _ => String::new(),
+    };
+    let mut ops: Vec<&OpTime> = profile.ops.iter().collect();
+    ops.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let header = format!(
+        "  {:<22} {:>7} {:>10} {:>8} {:>9} {:>12}",
+        "op", "calls", "seconds", "of time", "GFLOP/s", "of product"
+    );
+    let rows = ops.into_iter().map(|op| row(op.op, &op.calls.to_string(), op.seconds, &rate(op)));
+    std::iter::once(header).chain(rows).chain([row("other", "", profile.other_seconds, "")]).collect()
 }
 
 fn line(stage: &Stage) -> String {

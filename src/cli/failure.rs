@@ -13,6 +13,7 @@ use crate::interchange::InterchangeError;
 use crate::io::IoError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
+use crate::ops::DeviceError;
 use crate::pipeline::{FileError, PipelineError};
 use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
@@ -95,6 +96,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
     hint_of::<UsageError>(cause)
         .or_else(|| hint_of::<PipelineError>(cause))
         .or_else(|| hint_of::<FileError>(cause))
+        .or_else(|| hint_of::<DeviceError>(cause))
         .or_else(|| hint_of::<PrecomputeError>(cause))
         .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
@@ -121,7 +123,10 @@ fn is_usage(cause: &(dyn Error + 'static)) -> bool {
         Some(PipelineError::Record { .. } | PipelineError::Internal { .. }) | None => false,
         Some(_) => true,
     };
-    is_settings || cause.is::<UsageError>() || cause.downcast_ref().is_some_and(is_wrong_model)
+    is_settings
+        || cause.is::<UsageError>()
+        || cause.is::<DeviceError>()
+        || cause.downcast_ref().is_some_and(is_wrong_model)
 }
 
 fn is_wrong_model(error: &ModelSourceError) -> bool {

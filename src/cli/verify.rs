@@ -11,6 +11,7 @@ use anyhow::Context;
 use super::progress::{Position, Progress, clock};
 use super::{OutputFormat, Printer, nats};
 use crate::model_source::ModelSource;
+use crate::ops::{Backend, DeviceName};
 use crate::table::{Finding, FindingsWriter};
 use crate::verify::{self, Event, ModelCheck, Plan, Summary};
 
@@ -45,6 +46,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TOKENS", default_value = "2048", requires = "model")]
     max_tokens: NonZeroUsize,
 
+    /// Where the model runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+    /// with the feature of that name.
+    #[arg(long, default_value = "cpu", requires = "model")]
+    device: DeviceName,
+
     /// Data file the table was made from, to compare its digest; repeat for more files.
     #[arg(long, value_name = "FILE")]
     data: Vec<PathBuf>,
@@ -60,12 +66,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let failed = format!("cannot verify `{}`", args.table.display());
+    let backend = Backend::best(args.device.open().with_context(|| failed.clone())?);
     let model = args.model.map(|model| ModelCheck {
         model,
         sample: args.sample,
         seed: args.seed,
         tolerance: args.tolerance,
         max_tokens: args.max_tokens.get(),
+        backend,
     });
     if let Some(check) = &model {
         // Nothing is read for a model that is not there.

@@ -12,7 +12,7 @@ use super::weights::{self, Spec};
 use crate::batch::GroupBatch;
 use crate::model_source::ModelSource;
 use crate::ops::rope::Rotation;
-use crate::ops::{Precision, embedding, norm};
+use crate::ops::{Backend, Compute, Precision, embedding, norm};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const NORM: &str = "model.norm.weight";
@@ -74,15 +74,15 @@ enum Kept {
 }
 
 impl Decoder {
-    /// Loads a model.
+    /// Loads a model; all its passes run on this backend.
     ///
     /// # Errors
     /// If the configuration or a tensor is not one the decoder honours; nothing is guessed.
-    pub fn load(source: &ModelSource, device: &Device) -> Result<Self, ModelError> {
+    pub fn load(source: &ModelSource, backend: &Backend) -> Result<Self, ModelError> {
         let config = weights::config(source)?;
         let specs = specs(&config);
-        let tensors = weights::load(source, &config, &specs, device)?;
-        let mut params = Params::default();
+        let tensors = weights::load(source, &config, &specs, backend.device())?;
+        let mut params = Params::new(backend.kernels());
         for (spec, tensor) in specs.into_iter().zip(tensors) {
             params.push(spec.name, tensor);
         }
@@ -96,7 +96,7 @@ impl Decoder {
         let head = if config.tie_word_embeddings { embedding } else { id(HEAD)? };
         let norm = id(NORM)?;
         let frequencies = config.frequencies();
-        let (device, precision) = (device.clone(), Precision::F32);
+        let (device, precision) = (backend.device().clone(), Precision::F32);
         Ok(Self { config, params, embedding, layers, norm, head, frequencies, device, precision })
     }
 
@@ -106,8 +106,8 @@ impl Decoder {
         Self { precision: dtype.precision(), ..self }
     }
 
-    pub(crate) fn precision(&self) -> Precision {
-        self.precision
+    pub(crate) fn compute(&self) -> Compute {
+        Compute { kernels: self.params.kernels(), precision: self.precision }
     }
 
     /// What it is made of.
@@ -159,7 +159,7 @@ impl Decoder {
             params: &self.params,
             rotation,
             segments: &batch.segments,
-            precision: self.precision,
+            compute: self.compute(),
         }
     }
 
@@ -180,7 +180,7 @@ impl Decoder {
         }
         let scored_rows = Tensor::from_slice(&batch.scored.rows, batch.scored.rows.len(), &self.device)?; // (N)
         let rows = x.index_select(&scored_rows, 0)?; // (N, D)
-        let hidden = norm::forward(&rows, self.params.get(self.norm), self.config.rms_norm_eps)?;
+        let hidden = norm::forward(&rows, self.params.get(self.norm), self.config.rms_norm_eps, ctx.compute.kernels)?;
         let tape = match keep {
             Keep::Nothing => None,
             Keep::Tape { .. } => Some(Tape { ids, rotation, layers, last: x, scored_rows }),
@@ -211,7 +211,8 @@ impl Decoder {
     ) -> CandleResult<()> {
         let ctx = self.context(batch, &tape.rotation);
         let rows = tape.last.index_select(&tape.scored_rows, 0)?; // (N, D)
-        let (d_rows, d_norm) = norm::backward(d_hidden, &rows, self.params.get(self.norm), self.config.rms_norm_eps)?;
+        let (weight, eps, kernels) = (self.params.get(self.norm), self.config.rms_norm_eps, ctx.compute.kernels);
+        let (d_rows, d_norm) = norm::backward(d_hidden, &rows, weight, eps, kernels)?;
         gradients.add(self.norm, d_norm)?;
         let mut dx = tape.last.zeros_like()?.index_add(&tape.scored_rows, &d_rows, 0)?; // (T, D)
         drop(tape.last);
@@ -223,7 +224,7 @@ impl Decoder {
             dx = layer.backward(&ctx, &dx, &tape, gradients)?;
         }
         let table = self.params.get(self.embedding);
-        gradients.update(self.embedding, table, |sum| embedding::backward_into(sum, &dx, &tape.ids))
+        gradients.update(self.embedding, table, |sum| embedding::backward_into(sum, &dx, &tape.ids, kernels))
     }
 }
 

@@ -4,7 +4,8 @@
 //! padding): the count is of the task, so that times of different implementations compare.
 
 use super::config::DecoderConfig;
-use crate::batch::{GroupBatch, Segment};
+use crate::batch::GroupBatch;
+use crate::ops::attention::visible_keys;
 
 /// Operations by where they are done.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -55,19 +56,6 @@ impl std::ops::Add for Flops {
             attention: self.attention + other.attention,
         }
     }
-}
-
-/// Keys that the queries of a batch see in one layer.
-fn visible_keys(segments: &[Segment], window: Option<usize>) -> f64 {
-    let window = window.unwrap_or(usize::MAX);
-    let seen =
-        |first: usize, n: usize| (first..first + n).map(|position| (position + 1).min(window) as f64).sum::<f64>();
-    let of_segment = |segment: &Segment| {
-        let n_prompt = segment.prompt.len();
-        let completions = segment.completions.iter().map(|rows| seen(n_prompt, rows.len()));
-        seen(0, n_prompt) + completions.sum::<f64>()
-    };
-    segments.iter().map(of_segment).sum()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::params::{Gradients, ParamId, Params};
 use super::weights::Spec;
 use crate::ops::attention::Attention;
 use crate::ops::rope::Rotation;
-use crate::ops::{Precision, linear, norm, rope, swiglu};
+use crate::ops::{Compute, linear, norm, rope, swiglu};
 
 /// A linear map of the model.
 #[derive(Debug, Clone, Copy)]
@@ -19,20 +19,19 @@ pub(super) struct Projection {
 impl Projection {
     fn forward(self, ctx: &Context<'_>, x: &Tensor) -> CandleResult<Tensor> {
         let bias = self.bias.map(|bias| ctx.params.get(bias));
-        linear::forward(x, self.weight(ctx), bias, ctx.precision)
+        linear::forward(x, self.weight(ctx), bias, ctx.compute)
     }
 
     fn forward_onto(self, residual: &Tensor, ctx: &Context<'_>, x: &Tensor) -> CandleResult<Tensor> {
         let bias = self.bias.map(|bias| ctx.params.get(bias));
-        linear::forward_onto(residual, x, self.weight(ctx), bias, ctx.precision)
+        linear::forward_onto(residual, x, self.weight(ctx), bias, ctx.compute)
     }
 
     /// Adds the gradients of its parameters.
     fn backward(self, ctx: &Context<'_>, dy: &Tensor, x: &Tensor, gradients: &mut Gradients) -> CandleResult<()> {
-        gradients
-            .update(self.weight, self.weight(ctx), |sum| linear::backward_weight_into(sum, dy, x, ctx.precision))?;
+        gradients.update(self.weight, self.weight(ctx), |sum| linear::backward_weight_into(sum, dy, x, ctx.compute))?;
         match self.bias {
-            Some(bias) => gradients.add(bias, linear::backward_bias(dy)?),
+            Some(bias) => gradients.add(bias, linear::backward_bias(dy, ctx.compute)?),
             None => Ok(()),
         }
     }
@@ -79,12 +78,13 @@ pub(super) struct Context<'a> {
     pub(super) params: &'a Params,
     pub(super) rotation: &'a Rotation,
     pub(super) segments: &'a [crate::batch::Segment],
-    pub(super) precision: Precision,
+    pub(super) compute: Compute,
 }
 
 impl Context<'_> {
     fn attention(&self, window: Option<usize>) -> Attention<'_> {
-        Attention { segments: self.segments, scale: (self.config.head_dim as f64).sqrt().recip(), window }
+        let scale = (self.config.head_dim as f64).sqrt().recip();
+        Attention { segments: self.segments, scale, window, kernels: self.compute.kernels }
     }
 }
 
@@ -151,28 +151,31 @@ impl Layer {
     /// `x` `(T, D)`; returns the same and what a backward needs.
     pub(super) fn forward(&self, ctx: &Context<'_>, x: &Tensor) -> CandleResult<(Tensor, LayerTape)> {
         let (config, params) = (ctx.config, ctx.params);
-        let eps = config.rms_norm_eps;
+        let (eps, kernels) = (config.rms_norm_eps, ctx.compute.kernels);
         let n_rows = x.dim(0)?;
 
-        let normed = norm::forward(x, params.get(self.attention_norm), eps)?;
+        let normed = norm::forward(x, params.get(self.attention_norm), eps, kernels)?;
         let heads = |y: Tensor, n: usize| y.reshape((n_rows, n, config.head_dim));
         let mut q = heads(self.q.forward(ctx, &normed)?, config.n_heads)?; // (T, H, d)
         let mut k = heads(self.k.forward(ctx, &normed)?, config.n_kv_heads)?; // (T, G, d)
         let v = heads(self.v.forward(ctx, &normed)?, config.n_kv_heads)?;
         let mut before_norm = None;
         if let Some((q_norm, k_norm)) = self.qk_norms {
-            let normed = (norm::forward(&q, params.get(q_norm), eps)?, norm::forward(&k, params.get(k_norm), eps)?);
+            let normed = (
+                norm::forward(&q, params.get(q_norm), eps, kernels)?,
+                norm::forward(&k, params.get(k_norm), eps, kernels)?,
+            );
             before_norm = Some((q, k));
             (q, k) = normed;
         }
-        let (q, k) = (rope::forward(&q, ctx.rotation)?, rope::forward(&k, ctx.rotation)?);
+        let (q, k) = (rope::forward(&q, ctx.rotation, kernels)?, rope::forward(&k, ctx.rotation, kernels)?);
         let attended = ctx.attention(self.window).forward(&q, &k, &v)?.flatten_from(1)?; // (T, H·d)
         let middle = self.o.forward_onto(x, ctx, &attended)?; // (T, D)
 
-        let normed = norm::forward(&middle, params.get(self.mlp_norm), eps)?;
+        let normed = norm::forward(&middle, params.get(self.mlp_norm), eps, kernels)?;
         let gate = self.gate.forward(ctx, &normed)?; // (T, F)
         let up = self.up.forward(ctx, &normed)?;
-        let y = self.down.forward_onto(&middle, ctx, &swiglu::forward(&gate, &up)?)?;
+        let y = self.down.forward_onto(&middle, ctx, &swiglu::forward(&gate, &up, kernels)?)?;
         Ok((y, LayerTape { x: x.clone(), before_norm, q, k, v, attended, middle, gate, up }))
     }
 
@@ -198,19 +201,19 @@ impl Layer {
         tape: &LayerTape,
         gradients: &mut Gradients,
     ) -> CandleResult<Tensor> {
-        let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);
-        let activated = swiglu::forward(&tape.gate, &tape.up)?;
+        let (params, eps, kernels) = (ctx.params, ctx.config.rms_norm_eps, ctx.compute.kernels);
+        let activated = swiglu::forward(&tape.gate, &tape.up, kernels)?;
         self.down.backward(ctx, dy, &activated, gradients)?;
         drop(activated);
-        let d_activated = linear::backward_input(&[(dy, self.down.weight(ctx))], ctx.precision)?; // (T, F)
-        let (d_gate, d_up) = swiglu::backward(&d_activated, &tape.gate, &tape.up)?;
-        let normed = norm::forward(&tape.middle, params.get(self.mlp_norm), eps)?;
+        let d_activated = linear::backward_input(&[(dy, self.down.weight(ctx))], ctx.compute)?; // (T, F)
+        let (d_gate, d_up) = swiglu::backward(&d_activated, &tape.gate, &tape.up, kernels)?;
+        let normed = norm::forward(&tape.middle, params.get(self.mlp_norm), eps, kernels)?;
         self.gate.backward(ctx, &d_gate, &normed, gradients)?;
         self.up.backward(ctx, &d_up, &normed, gradients)?;
         let maps = [(&d_gate, self.gate.weight(ctx)), (&d_up, self.up.weight(ctx))];
-        let d_normed = linear::backward_input(&maps, ctx.precision)?; // (T, D)
+        let d_normed = linear::backward_input(&maps, ctx.compute)?; // (T, D)
         let weight = params.get(self.mlp_norm);
-        let (d_middle, d_weight) = norm::backward_onto(dy, &d_normed, &tape.middle, weight, eps)?;
+        let (d_middle, d_weight) = norm::backward_onto(dy, &d_normed, &tape.middle, weight, eps, kernels)?;
         gradients.add(self.mlp_norm, d_weight)?;
         Ok(d_middle)
     }
@@ -222,30 +225,30 @@ impl Layer {
         tape: &LayerTape,
         gradients: &mut Gradients,
     ) -> CandleResult<Tensor> {
-        let (params, eps) = (ctx.params, ctx.config.rms_norm_eps);
+        let (params, eps, kernels) = (ctx.params, ctx.config.rms_norm_eps, ctx.compute.kernels);
         self.o.backward(ctx, d_middle, &tape.attended, gradients)?;
-        let d_attended = linear::backward_input(&[(d_middle, self.o.weight(ctx))], ctx.precision)?;
+        let d_attended = linear::backward_input(&[(d_middle, self.o.weight(ctx))], ctx.compute)?;
         let d_attended = d_attended.reshape(tape.q.shape())?;
         let attention = ctx.attention(self.window).backward(&d_attended, &tape.q, &tape.k, &tape.v)?;
-        let mut dq = rope::backward(&attention.dq, ctx.rotation)?; // (T, H, d)
-        let mut dk = rope::backward(&attention.dk, ctx.rotation)?; // (T, G, d)
+        let mut dq = rope::backward(&attention.dq, ctx.rotation, kernels)?; // (T, H, d)
+        let mut dk = rope::backward(&attention.dk, ctx.rotation, kernels)?; // (T, G, d)
         if let (Some((q_norm, k_norm)), Some((q, k))) = (self.qk_norms, &tape.before_norm) {
             let d_weights;
-            (dq, d_weights) = norm::backward(&dq, q, params.get(q_norm), eps)?;
+            (dq, d_weights) = norm::backward(&dq, q, params.get(q_norm), eps, kernels)?;
             gradients.add(q_norm, d_weights)?;
             let d_weights;
-            (dk, d_weights) = norm::backward(&dk, k, params.get(k_norm), eps)?;
+            (dk, d_weights) = norm::backward(&dk, k, params.get(k_norm), eps, kernels)?;
             gradients.add(k_norm, d_weights)?;
         }
-        let normed = norm::forward(&tape.x, params.get(self.attention_norm), eps)?;
+        let normed = norm::forward(&tape.x, params.get(self.attention_norm), eps, kernels)?;
         let (dq, dk, dv) = (dq.flatten_from(1)?, dk.flatten_from(1)?, attention.dv.flatten_from(1)?);
         let maps = [(self.q, &dq), (self.k, &dk), (self.v, &dv)];
         for (map, dy) in maps {
             map.backward(ctx, dy, &normed, gradients)?;
         }
-        let d_normed = linear::backward_input(&maps.map(|(map, dy)| (dy, map.weight(ctx))), ctx.precision)?; // (T, D)
+        let d_normed = linear::backward_input(&maps.map(|(map, dy)| (dy, map.weight(ctx))), ctx.compute)?; // (T, D)
         let weight = params.get(self.attention_norm);
-        let (dx, d_weight) = norm::backward_onto(d_middle, &d_normed, &tape.x, weight, eps)?;
+        let (dx, d_weight) = norm::backward_onto(d_middle, &d_normed, &tape.x, weight, eps, kernels)?;
         gradients.add(self.attention_norm, d_weight)?;
         Ok(dx)
     }

@@ -72,7 +72,11 @@ mod tests {
         for n in 0..=4 {
             assert_eq!(memory.n_recomputed(1000, memory.peak(1000, n)), n);
         }
-        assert_eq!(memory.n_recomputed(1000, memory.peak(1000, 4) - 1), 4, "what does not fit is made as small as it can be");
+        assert_eq!(
+            memory.n_recomputed(1000, memory.peak(1000, 4) - 1),
+            4,
+            "what does not fit is made as small as it can be"
+        );
         assert_eq!(memory.n_recomputed(1000, u64::MAX), 0);
     }
 }

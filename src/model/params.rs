@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::ops::reduce;
+use crate::ops::{Kernels, reduce};
 
 /// Which parameter: its place in [`Params`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,13 +11,24 @@ pub struct ParamId(usize);
 /// The parameters of a model, in the order of its layers, under their Hugging Face names.
 ///
 /// The order is part of the contract: sums over parameters, checkpoints and logs follow it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Params {
     names: Vec<String>,
     tensors: Vec<Tensor>,
+    kernels: Kernels,
 }
 
 impl Params {
+    /// No parameter yet, of tensors that these kernels work on.
+    pub fn new(kernels: Kernels) -> Self {
+        Self { names: Vec::new(), tensors: Vec::new(), kernels }
+    }
+
+    /// The kernels that work on them, on their gradients and on what an optimiser keeps of them.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
     /// Appends a parameter.
     pub fn push(&mut self, name: String, tensor: Tensor) {
         self.names.push(name);
@@ -66,15 +77,16 @@ impl Params {
 }
 
 /// Gradients of a loss in the parameters, summed over micro-batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gradients {
     slots: Vec<Option<Tensor>>,
+    kernels: Kernels,
 }
 
 impl Gradients {
     /// No gradient for any of `params` yet.
     pub fn new(params: &Params) -> Self {
-        Self { slots: vec![None; params.len()] }
+        Self { slots: vec![None; params.len()], kernels: params.kernels }
     }
 
     /// Adds to the gradient of a parameter.
@@ -107,7 +119,7 @@ impl Gradients {
     pub fn norm(&self) -> Result<f64> {
         let mut sum = 0.0;
         for gradient in self.slots.iter().flatten() {
-            sum += reduce::sum_of_squares(gradient)?;
+            sum += reduce::sum_of_squares(gradient, self.kernels)?;
         }
         Ok(sum.sqrt())
     }

@@ -71,33 +71,36 @@ pub(super) fn load(
                 found: found.to_vec(),
             });
         }
-        let tensor = dequantised(gguf, name, device)?;
+        let tensor = dequantised(gguf, name)?;
         let heads = match (config.architecture, name.rsplit('.').nth(1)) {
             (Architecture::Llama, Some("attn_q")) => Some(config.n_heads),
             (Architecture::Llama, Some("attn_k")) => Some(config.n_kv_heads),
             _ => None,
         };
-        tensors.push(match heads {
-            Some(heads) => half_split(&tensor, heads).map_err(ModelError::tensor("loading weights"))?,
-            None => tensor,
-        });
+        let tensor = match heads {
+            Some(heads) => half_split(&tensor, heads),
+            None => Ok(tensor),
+        };
+        tensors
+            .push(tensor.and_then(|tensor| tensor.to_device(device)).map_err(ModelError::tensor("loading weights"))?);
     }
     Ok(tensors)
 }
 
 /// All numbers of a small tensor.
 pub(super) fn numbers(gguf: &Gguf, name: &str) -> Result<Vec<f32>, ModelError> {
-    let tensor = dequantised(gguf, name, &Device::Cpu)?;
+    let tensor = dequantised(gguf, name)?;
     tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).map_err(ModelError::tensor("loading weights"))
 }
 
-fn dequantised(gguf: &Gguf, name: &str, device: &Device) -> Result<Tensor, ModelError> {
+/// On the CPU, whatever the model runs on: its numbers are the same everywhere.
+fn dequantised(gguf: &Gguf, name: &str) -> Result<Tensor, ModelError> {
     if !gguf.content.tensor_infos.contains_key(name) {
         return Err(ModelError::MissingTensor { path: gguf.path.clone(), name: name.to_owned() });
     }
     let decode = || {
-        let tensor = gguf.content.tensor(&mut Cursor::new(&gguf.map[..]), name, device)?;
-        tensor.dequantize(device)
+        let tensor = gguf.content.tensor(&mut Cursor::new(&gguf.map[..]), name, &Device::Cpu)?;
+        tensor.dequantize(&Device::Cpu)
     };
     guard::catch(decode)
         .unwrap_or_else(|panicked| Err(candle_core::Error::wrap(panicked)))

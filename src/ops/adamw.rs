@@ -1,9 +1,12 @@
-//! The update of AdamW, in place: three passes over memory instead of a tensor for every intermediate.
+//! The update of AdamW, in place: of our own kernels three passes over memory instead of a tensor for every
+//! intermediate.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use super::Kernels;
 use super::cpu::tensors::InPlace;
+use super::profile::{self, Op};
 
 /// The constants of one step; see [`crate::optim::AdamW::step`] for the formula.
 #[derive(Debug, Clone, Copy)]
@@ -25,11 +28,19 @@ pub struct Step {
 }
 
 impl Step {
-    /// Changes `theta` and its moments; all four have the shape of the parameter.
-    ///
-    /// # Not supported
-    /// Devices other than the CPU.
-    pub fn apply(&self, theta: &Tensor, first: &Tensor, second: &Tensor, gradient: &Tensor) -> Result<()> {
+    /// Changes `theta` and its moments; all four have the shape of the parameter, at least one dimension.
+    pub fn apply(
+        &self,
+        theta: &Tensor,
+        first: &Tensor,
+        second: &Tensor,
+        gradient: &Tensor,
+        kernels: Kernels,
+    ) -> Result<()> {
+        let _timer = profile::start(Op::Adamw, || 0.0);
+        if kernels == Kernels::Stock {
+            return self.apply_stock(theta, first, second, gradient);
+        }
         let gradient = gradient.contiguous()?;
         let [factor, first_weight, beta2, second_weight] =
             f32s([self.factor, 1.0 - self.beta1, self.beta2, 1.0 - self.beta2]);
@@ -52,6 +63,19 @@ impl Step {
         first.inplace_op2(&gradient, &InPlace(change_first))?;
         second.inplace_op2(&gradient, &InPlace(change_second))?;
         theta.inplace_op3(first, second, &InPlace(change_theta))
+    }
+
+    /// The same from stock operations, on any device: new tensors, written over the old ones.
+    fn apply_stock(&self, theta: &Tensor, first: &Tensor, second: &Tensor, gradient: &Tensor) -> Result<()> {
+        let gradient = (gradient * self.factor)?;
+        let m = (first + ((&gradient - first)? * (1.0 - self.beta1))?)?;
+        let v = ((second * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
+        let root = ((v.sqrt()? / self.root)? + self.eps)?;
+        let changed = ((theta * self.keep)? - ((&m * self.rate)? / root)?)?;
+        for (old, new) in [(first, m), (second, v), (theta, changed)] {
+            old.slice_set(&new, 0, 0)?;
+        }
+        Ok(())
     }
 }
 

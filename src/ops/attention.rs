@@ -9,8 +9,10 @@ use std::ops::Range;
 
 use candle_core::{D, Device, Result, Tensor};
 
+use super::Kernels;
 use super::cpu::attention as fast;
-use super::cpu::tensors::{Values, filled, path, tensor};
+use super::cpu::tensors::{Values, filled, tensor};
+use super::profile::{self, Op};
 use crate::batch::Segment;
 
 /// What attention needs to know besides its inputs.
@@ -22,6 +24,8 @@ pub struct Attention<'a> {
     pub scale: f64,
     /// Sliding window: a query sees keys fewer than this many positions before it. `None`: all.
     pub window: Option<usize>,
+    /// Which form to take.
+    pub kernels: Kernels,
 }
 
 /// Gradients in queries, keys and values.
@@ -54,7 +58,8 @@ impl Attention<'_> {
     /// # Shapes
     /// `q` `(T, H, d)`, `k` and `v` `(T, G, d)` with `H` a multiple of `G`; returns `(T, H, d)`.
     pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let Some(isa) = path(q) else { return self.forward_stock(q, k, v) };
+        let _timer = profile::start(Op::AttentionForward, || self.flops(q, 2.0));
+        let Some(isa) = self.kernels.isa() else { return self.forward_stock(q, k, v) };
         let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
         let mut out = filled(0.0, q.elem_count());
         let shape = self.shape(&q, &k)?;
@@ -65,7 +70,8 @@ impl Attention<'_> {
 
     /// The gradients for `d_out = ∂loss/∂out`. // (T, H, d)
     pub fn backward(&self, d_out: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Gradients> {
-        let Some(isa) = path(q) else { return self.backward_stock(d_out, q, k, v) };
+        let _timer = profile::start(Op::AttentionBackward, || self.flops(q, 5.0));
+        let Some(isa) = self.kernels.isa() else { return self.backward_stock(d_out, q, k, v) };
         let (d_out, q, k, v) = (d_out.contiguous()?, q.contiguous()?, k.contiguous()?, v.contiguous()?);
         let zeros = |x: &Tensor| filled(0.0, x.elem_count());
         let (mut dq, mut dk, mut dv) = (zeros(&q), zeros(&k), zeros(&v));
@@ -76,6 +82,12 @@ impl Attention<'_> {
         Ok(Gradients { dq: tensor(dq, q.shape())?, dk: tensor(dk, k.shape())?, dv: tensor(dv, v.shape())? })
     }
 
+    /// Operations of `n_products` products over the keys each query sees.
+    fn flops(&self, q: &Tensor, n_products: f64) -> f64 {
+        let width: usize = q.dims().iter().skip(1).product();
+        2.0 * n_products * width as f64 * visible_keys(self.segments, self.window)
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "the scale is a constant of the configuration")]
     fn shape(&self, q: &Tensor, k: &Tensor) -> Result<fast::Shape> {
         let (_, n_heads, width) = q.dims3()?;
@@ -84,7 +96,7 @@ impl Attention<'_> {
     }
 
     /// The same from stock operations, on any device.
-    pub(super) fn forward_stock(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    fn forward_stock(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let (n_heads, n_kv_heads) = (q.dim(1)?, k.dim(1)?);
         let mut rows = Vec::new();
         for segment in self.segments {
@@ -97,7 +109,7 @@ impl Attention<'_> {
         Tensor::cat(&rows, 0)
     }
 
-    pub(super) fn backward_stock(&self, d_out: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Gradients> {
+    fn backward_stock(&self, d_out: &Tensor, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Gradients> {
         let inputs = Inputs { d_out, q, k, v };
         let (mut dq, mut dk, mut dv) = (Vec::new(), Vec::new(), Vec::new());
         for segment in self.segments {
@@ -156,6 +168,19 @@ impl Attention<'_> {
         let scores = scores.reshape((g, stacked / n_queries, n_queries, n_keys))?.broadcast_add(&mask)?;
         candle_nn::ops::softmax_last_dim(&scores)?.reshape((g, stacked, n_keys))
     }
+}
+
+/// Keys that the queries of a batch see, all queries together.
+pub fn visible_keys(segments: &[Segment], window: Option<usize>) -> f64 {
+    let window = window.unwrap_or(usize::MAX);
+    let seen =
+        |first: usize, n: usize| (first..first + n).map(|position| (position + 1).min(window) as f64).sum::<f64>();
+    let of_segment = |segment: &Segment| {
+        let n_prompt = segment.prompt.len();
+        let completions = segment.completions.iter().map(|rows| seen(n_prompt, rows.len()));
+        seen(0, n_prompt) + completions.sum::<f64>()
+    };
+    segments.iter().map(of_segment).sum()
 }
 
 impl Block {

@@ -1,10 +1,13 @@
-//! Every backward against central differences of its forward, in random directions.
+//! Every backward of our own kernels against central differences of its forward, in random directions.
 
 use candle_core::{Device, Result, Tensor};
 use proptest::prelude::*;
 
-use super::{Precision, attention::Attention, embedding, head, linear, norm, rope, swiglu};
+use super::{Compute, Kernels, Precision, attention::Attention, embedding, head, linear, norm, rope, swiglu};
 use crate::batch::{Group, GroupBatch};
+
+const OWN: Kernels = Kernels::Own;
+const COMPUTE: Compute = Compute { kernels: OWN, precision: Precision::F32 };
 
 /// `Σ weights · output`: a scalar whose gradient in the output is `weights`.
 fn dot(a: &Tensor, b: &Tensor) -> f64 {
@@ -41,20 +44,20 @@ fn check(name: &str, x: &Tensor, gradient: &Tensor, f: impl Fn(&Tensor) -> Resul
 #[test]
 fn linear_slopes() {
     let (x, w, b, dy) = (random(1, &[5, 7]), random(2, &[3, 7]), random(3, &[3]), random(4, &[5, 3]));
-    let f = |x: &Tensor, w: &Tensor, b: &Tensor| Ok(dot(&linear::forward(x, w, Some(b), Precision::F32)?, &dy));
-    check("x", &x, &linear::backward_input(&[(&dy, &w)], Precision::F32).unwrap(), |x| f(x, &w, &b));
-    let d_weight = linear::backward_weight_into(&w.zeros_like().unwrap(), &dy, &x, Precision::F32).unwrap();
+    let f = |x: &Tensor, w: &Tensor, b: &Tensor| Ok(dot(&linear::forward(x, w, Some(b), COMPUTE)?, &dy));
+    check("x", &x, &linear::backward_input(&[(&dy, &w)], COMPUTE).unwrap(), |x| f(x, &w, &b));
+    let d_weight = linear::backward_weight_into(&w.zeros_like().unwrap(), &dy, &x, COMPUTE).unwrap();
     check("weight", &w, &d_weight, |w| f(&x, w, &b));
-    check("bias", &b, &linear::backward_bias(&dy).unwrap(), |b| f(&x, &w, b));
+    check("bias", &b, &linear::backward_bias(&dy, COMPUTE).unwrap(), |b| f(&x, &w, b));
 }
 
 #[test]
 fn norm_slopes_over_rows_and_over_heads() {
     for shape in [vec![5, 8], vec![3, 2, 8]] {
         let (x, w, dy) = (random(1, &shape), random(2, &[8]), random(3, &shape));
-        let (dx, dw) = norm::backward(&dy, &x, &w, 1e-5).unwrap();
-        check("x", &x, &dx, |x| Ok(dot(&norm::forward(x, &w, 1e-5)?, &dy)));
-        check("weight", &w, &dw, |w| Ok(dot(&norm::forward(&x, w, 1e-5)?, &dy)));
+        let (dx, dw) = norm::backward(&dy, &x, &w, 1e-5, OWN).unwrap();
+        check("x", &x, &dx, |x| Ok(dot(&norm::forward(x, &w, 1e-5, OWN)?, &dy)));
+        check("weight", &w, &dw, |w| Ok(dot(&norm::forward(&x, w, 1e-5, OWN)?, &dy)));
     }
 }
 
@@ -62,22 +65,22 @@ fn norm_slopes_over_rows_and_over_heads() {
 fn rope_slopes_at_explicit_positions() {
     let rotation = rope::Rotation::new(&[0, 1, 9, 9], &[1.0, 0.1, 0.01], &Device::Cpu).unwrap();
     let (x, dy) = (random(1, &[4, 2, 6]), random(2, &[4, 2, 6]));
-    check("x", &x, &rope::backward(&dy, &rotation).unwrap(), |x| Ok(dot(&rope::forward(x, &rotation)?, &dy)));
+    check("x", &x, &rope::backward(&dy, &rotation, OWN).unwrap(), |x| Ok(dot(&rope::forward(x, &rotation, OWN)?, &dy)));
 }
 
 #[test]
 fn swiglu_slopes() {
     let (gate, up, dy) = (random(1, &[4, 6]), random(2, &[4, 6]), random(3, &[4, 6]));
-    let (d_gate, d_up) = swiglu::backward(&dy, &gate, &up).unwrap();
-    check("gate", &gate, &d_gate, |gate| Ok(dot(&swiglu::forward(gate, &up)?, &dy)));
-    check("up", &up, &d_up, |up| Ok(dot(&swiglu::forward(&gate, up)?, &dy)));
+    let (d_gate, d_up) = swiglu::backward(&dy, &gate, &up, OWN).unwrap();
+    check("gate", &gate, &d_gate, |gate| Ok(dot(&swiglu::forward(gate, &up, OWN)?, &dy)));
+    check("up", &up, &d_up, |up| Ok(dot(&swiglu::forward(&gate, up, OWN)?, &dy)));
 }
 
 #[test]
 fn embedding_slopes_sum_repeated_ids() {
     let (table, dy) = (random(1, &[5, 3]), random(2, &[4, 3]));
     let ids = Tensor::new(&[1_u32, 4, 1, 0], &Device::Cpu).unwrap();
-    let gradient = embedding::backward_into(&table.zeros_like().unwrap(), &dy, &ids).unwrap();
+    let gradient = embedding::backward_into(&table.zeros_like().unwrap(), &dy, &ids, OWN).unwrap();
     check("table", &table, &gradient, |table| Ok(dot(&embedding::forward(table, &ids)?, &dy)));
 }
 
@@ -87,11 +90,10 @@ fn head_slopes_over_more_rows_than_a_round() {
     let (hidden, weight, slopes) = (random(1, &[n, 4]), random(2, &[11, 4]), random(3, &[n]));
     let targets: Vec<u32> = (0..400).map(|row| row * 7 % 11).collect();
     let targets = Tensor::new(targets, &Device::Cpu).unwrap();
-    let f = |hidden: &Tensor, weight: &Tensor| head::forward(hidden, weight, &targets, Precision::F32);
+    let f = |hidden: &Tensor, weight: &Tensor| head::forward(hidden, weight, &targets, COMPUTE);
     let log_sums = f(&hidden, &weight).unwrap().log_sums;
     let inputs = head::Inputs { hidden: &hidden, weight: &weight, targets: &targets, log_sums: &log_sums };
-    let (d_hidden, d_weight) =
-        head::backward_into(&weight.zeros_like().unwrap(), &slopes, inputs, Precision::F32).unwrap();
+    let (d_hidden, d_weight) = head::backward_into(&weight.zeros_like().unwrap(), &slopes, inputs, COMPUTE).unwrap();
     check("hidden", &hidden, &d_hidden, |hidden| Ok(dot(&f(hidden, &weight)?.logps, &slopes)));
     check("weight", &weight, &d_weight, |weight| Ok(dot(&f(&hidden, weight)?.logps, &slopes)));
 }
@@ -106,7 +108,7 @@ fn attention_slopes(lengths: &[(usize, Vec<usize>)], n_heads: usize, n_kv_heads:
         })
         .collect();
     let batch = GroupBatch::new(&groups).unwrap();
-    let attention = Attention { segments: &batch.segments, scale: 0.5, window };
+    let attention = Attention { segments: &batch.segments, scale: 0.5, window, kernels: OWN };
     let n = batch.ids.len();
     let (q, k, v) = (random(1, &[n, n_heads, 4]), random(2, &[n, n_kv_heads, 4]), random(3, &[n, n_kv_heads, 4]));
     let dy = random(4, &[n, n_heads, 4]);
@@ -140,8 +142,9 @@ fn a_completion_does_not_see_its_sibling() {
     let (q, k, v) = (random(1, &[10, 2, 4]), random(2, &[10, 1, 4]), random(3, &[10, 1, 4]));
     let rows = |x: &Tensor| Tensor::cat(&[x.narrow(0, 0, 3).unwrap(), x.narrow(0, 7, 3).unwrap()], 0).unwrap();
 
-    let whole = Attention { segments: &both.segments, scale: 0.5, window: None }.forward(&q, &k, &v).unwrap();
-    let part = Attention { segments: &alone.segments, scale: 0.5, window: None };
+    let whole =
+        Attention { segments: &both.segments, scale: 0.5, window: None, kernels: OWN }.forward(&q, &k, &v).unwrap();
+    let part = Attention { segments: &alone.segments, scale: 0.5, window: None, kernels: OWN };
     let part = part.forward(&rows(&q), &rows(&k), &rows(&v)).unwrap();
     assert_eq!(rows(&whole).to_vec3::<f32>().unwrap(), part.to_vec3::<f32>().unwrap());
 }

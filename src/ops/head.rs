@@ -1,14 +1,16 @@
 //! Language-model head and log-softmax, for scored rows only.
 //!
-//! Logits are made for some rows or some of the vocabulary at a time and never kept: the backward makes them again. On
-//! the CPU their exponentials are summed in `f64`: a vocabulary has some 10⁵ entries, and one after another in `f32` they
-//! cost about 1e-5 nats a token, always in the same direction, so that a long sequence drifts by 1e-3.
+//! Logits are made for some rows or some of the vocabulary at a time and never kept: the backward makes them again. Our own
+//! kernels sum their exponentials in `f64`: a vocabulary has some 10⁵ entries, and one after another in `f32` they cost
+//! about 1e-5 nats a token, always in the same direction, so that a long sequence drifts by 1e-3. The stock form sums in
+//! `f32`, since Metal has no `f64`: a GPU adds as a tree, but candle on the CPU loses those digits.
 
 use candle_core::{D, Result, Tensor};
 
 use super::cpu::head as fast;
-use super::cpu::tensors::{InPlace, Values, path, tensor};
-use super::{Precision, linear};
+use super::cpu::tensors::{InPlace, Values, tensor};
+use super::profile::{self, Op};
+use super::{Compute, Precision, linear};
 
 /// Rows whose logits are in memory at once, in the stock twin.
 const CHUNK: usize = 256;
@@ -24,8 +26,10 @@ pub struct Scores {
 
 /// # Shapes
 /// `hidden` `(N, D)`, `weight` `(V, D)`, `targets` `(N)` of `u32`.
-pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor, precision: Precision) -> Result<Scores> {
-    let Some(isa) = path(hidden) else { return forward_stock(hidden, weight, targets, precision) };
+pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor, compute: Compute) -> Result<Scores> {
+    let _timer = profile::start(Op::HeadForward, || profile::product(hidden, weight));
+    let Compute { kernels, precision } = compute;
+    let Some(isa) = kernels.isa() else { return forward_stock(hidden, weight, targets, precision) };
     let (hidden, weight) = (hidden.contiguous()?, weight.contiguous()?);
     let (n_rows, width) = hidden.dims2()?;
     let targets = targets.to_vec1()?;
@@ -59,9 +63,12 @@ pub fn backward_into(
     d_weight: &Tensor,
     slopes: &Tensor,
     inputs: Inputs<'_>,
-    precision: Precision,
+    compute: Compute,
 ) -> Result<(Tensor, Tensor)> {
-    let Some(isa) = path(inputs.hidden) else { return backward_stock(d_weight, slopes, inputs, precision) };
+    // The logits once more, and the two gradients.
+    let _timer = profile::start(Op::HeadBackward, || 3.0 * profile::product(inputs.hidden, inputs.weight));
+    let Compute { kernels, precision } = compute;
+    let Some(isa) = kernels.isa() else { return backward_stock(d_weight, slopes, inputs, precision) };
     let (hidden, weight) = (inputs.hidden.contiguous()?, inputs.weight.contiguous()?);
     let targets = inputs.targets.to_vec1()?;
     let (slopes, log_sums) = (slopes.to_vec1()?, inputs.log_sums.to_vec1()?);
@@ -77,12 +84,7 @@ pub fn backward_into(
 }
 
 /// The same from stock operations, on any device.
-pub(super) fn forward_stock(
-    hidden: &Tensor,
-    weight: &Tensor,
-    targets: &Tensor,
-    precision: Precision,
-) -> Result<Scores> {
+fn forward_stock(hidden: &Tensor, weight: &Tensor, targets: &Tensor, precision: Precision) -> Result<Scores> {
     let (mut logps, mut log_sums) = (Vec::new(), Vec::new());
     for (start, n) in chunks(hidden.dim(0)?) {
         let logits = linear::forward_stock(&hidden.narrow(0, start, n)?, weight, None, precision)?; // (n, V)
@@ -95,7 +97,7 @@ pub(super) fn forward_stock(
     Ok(Scores { logps: Tensor::cat(&logps, 0)?, log_sums: Tensor::cat(&log_sums, 0)? })
 }
 
-pub(super) fn backward_stock(
+fn backward_stock(
     d_weight: &Tensor,
     slopes: &Tensor,
     Inputs { hidden, weight, targets, log_sums }: Inputs<'_>,
@@ -126,6 +128,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::ops::Kernels;
 
     /// 10⁵ equal logits: `ln Σ exp(x) = x + ln 10⁵`, to the last digit of f32.
     #[test]
@@ -134,7 +137,8 @@ mod tests {
         let (hidden, weight) = (Tensor::ones((2, 1), candle_core::DType::F32, &Device::Cpu), (n as usize, 1));
         let weight = Tensor::full(3.1_f32, weight, &Device::Cpu).unwrap();
         let targets = Tensor::new(&[0, n - 1], &Device::Cpu).unwrap();
-        let scores = forward(&hidden.unwrap(), &weight, &targets, Precision::F32).unwrap();
+        let compute = Compute { kernels: Kernels::Own, precision: Precision::F32 };
+        let scores = forward(&hidden.unwrap(), &weight, &targets, compute).unwrap();
         let want = 3.1_f32 + (n as f32).ln();
         for log_sum in scores.log_sums.to_vec1::<f32>().unwrap() {
             assert!((log_sum - want).abs() <= f32::EPSILON * want, "{log_sum} is not {want}");

@@ -3,19 +3,21 @@
 use candle_core::{Result, Tensor};
 
 use super::cpu::gemm::{Matrix, Update, gemm};
-use super::cpu::tensors::{InPlace, Values, copied, filled, path, tensor};
+use super::cpu::tensors::{InPlace, Values, copied, filled, tensor};
 use super::cpu::{Isa, rows};
-use super::{Precision, rounded};
+use super::profile::{self, Op};
+use super::{Compute, Kernels, Precision, rounded};
 
 /// # Shapes
 /// `x` `(T, in)`, `weight` `(out, in)`, `bias` `(out)`; returns `(T, out)`.
-pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Result<Tensor> {
-    match path(x) {
+pub fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, compute: Compute) -> Result<Tensor> {
+    let _timer = profile::start(Op::LinearForward, || profile::product(x, weight));
+    match compute.kernels.isa() {
         Some(isa) => {
             let out = filled(0.0, x.dim(0)? * weight.dim(0)?);
-            forward_cpu((isa, precision), x, weight, bias, out, Update::Replace)
+            forward_cpu((isa, compute.precision), x, weight, bias, out, Update::Replace)
         }
-        None => forward_stock(x, weight, bias, precision),
+        None => forward_stock(x, weight, bias, compute.precision),
     }
 }
 
@@ -25,21 +27,25 @@ pub fn forward_onto(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    precision: Precision,
+    compute: Compute,
 ) -> Result<Tensor> {
-    match path(x) {
+    let _timer = profile::start(Op::LinearForward, || profile::product(x, weight));
+    match compute.kernels.isa() {
         Some(isa) => {
             let out = copied(&Values::of(&residual.contiguous()?)?);
-            forward_cpu((isa, precision), x, weight, bias, out, Update::Add)
+            forward_cpu((isa, compute.precision), x, weight, bias, out, Update::Add)
         }
-        None => residual + forward_stock(x, weight, bias, precision)?,
+        None => residual + forward_stock(x, weight, bias, compute.precision)?,
     }
 }
 
 /// Gradient in `x`: `Σ dyᵢ·Wᵢ` over the maps that read `x`. // (T, in)
-pub fn backward_input(maps: &[(&Tensor, &Tensor)], precision: Precision) -> Result<Tensor> {
+pub fn backward_input(maps: &[(&Tensor, &Tensor)], compute: Compute) -> Result<Tensor> {
     let [(dy, weight), ..] = maps else { candle_core::bail!("the gradient in an input that no map reads") };
-    match path(dy) {
+    let flops = || maps.iter().map(|(dy, weight)| profile::product(dy, weight)).sum();
+    let _timer = profile::start(Op::LinearBackwardInput, flops);
+    let Compute { kernels, precision } = compute;
+    match kernels.isa() {
         Some(isa) => {
             let shape = (dy.dim(0)?, weight.dim(1)?);
             let mut dx = filled(0.0, shape.0 * shape.1);
@@ -56,8 +62,10 @@ pub fn backward_input(maps: &[(&Tensor, &Tensor)], precision: Precision) -> Resu
 }
 
 /// Adds the gradient in the weight, `dyᵀ·x`, to `d_weight`, in place where that is possible. // (out, in)
-pub fn backward_weight_into(d_weight: &Tensor, dy: &Tensor, x: &Tensor, precision: Precision) -> Result<Tensor> {
-    let Some(isa) = path(dy) else { return d_weight + backward_weight_stock(dy, x, precision)? };
+pub fn backward_weight_into(d_weight: &Tensor, dy: &Tensor, x: &Tensor, compute: Compute) -> Result<Tensor> {
+    let _timer = profile::start(Op::LinearBackwardWeight, || profile::product(x, d_weight));
+    let Compute { kernels, precision } = compute;
+    let Some(isa) = kernels.isa() else { return d_weight + backward_weight_stock(dy, x, precision)? };
     let (dy, x) = (dy.contiguous()?, x.contiguous()?);
     let ((n_rows, n_out), n_in) = (dy.dims2()?, x.dim(1)?);
     let add = |d_weight: &mut [f32], dy: &[f32], x: &[f32]| {
@@ -70,8 +78,9 @@ pub fn backward_weight_into(d_weight: &Tensor, dy: &Tensor, x: &Tensor, precisio
 }
 
 /// Gradient in the bias: `dy` summed over rows. // (out)
-pub fn backward_bias(dy: &Tensor) -> Result<Tensor> {
-    if path(dy).is_none() {
+pub fn backward_bias(dy: &Tensor, compute: Compute) -> Result<Tensor> {
+    let _timer = profile::start(Op::LinearBackwardWeight, || 0.0);
+    if compute.kernels == Kernels::Stock {
         return dy.sum(0);
     }
     let dy = dy.contiguous()?;

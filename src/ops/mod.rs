@@ -2,9 +2,10 @@
 //!
 //! Invariant: no autograd. A backward takes the gradient of the loss in the op's result and returns the gradients in
 //! its inputs, so memory is what a caller keeps, frozen weights cost nothing, and the rounding of both stages is the
-//! same. Each function has two forms: on the CPU kernels of our own, whose rows do not depend on each other to the last
-//! bit; elsewhere, and as the oracle of the tests, candle's stock tensor operations. The fused forwards of candle-nn
-//! without autograd support are welcome in these for that reason.
+//! same. Each function has two forms, and is told which to take ([`Kernels`]): kernels of our own for the CPU, whose rows
+//! do not depend on each other to the last bit; and candle's stock tensor operations, which work on any device and are
+//! the oracle of the tests. The fused forwards of candle-nn without autograd support are welcome in these for that
+//! reason.
 //!
 //! Shapes: **T** rows (tokens), **D** width, **H** query heads, **G** key/value heads, **V** vocabulary, **N** scored
 //! tokens; `f32` throughout, see [`Precision`].
@@ -13,11 +14,14 @@ use candle_core::{DType, Result, Tensor};
 
 pub mod adamw;
 pub mod attention;
+mod backend;
 mod cpu;
+mod device;
 pub mod embedding;
 pub mod head;
 pub mod linear;
 pub mod norm;
+pub mod profile;
 pub mod reduce;
 pub mod rope;
 pub mod swiglu;
@@ -27,17 +31,10 @@ mod finite_differences;
 #[cfg(test)]
 mod twins;
 
-/// What the sides of a product are rounded to before they are multiplied. Sums, and all that is no product of a weight,
-/// are `f32`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// Nothing.
-    F32,
-    /// bf16, eight binary digits, as in torch's autocast.
-    Bf16,
-}
+pub use backend::{Backend, Compute, Kernels, Precision};
+pub use device::{DeviceError, DeviceName};
 
-/// How the kernels of this machine round between the terms of a sum: what can differ between machines.
+/// How our own kernels round between the terms of a sum on this machine: what can differ between machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounding {
     /// After the product and after the sum.
@@ -48,7 +45,7 @@ pub enum Rounding {
     Pairs,
 }
 
-/// How the products of a precision are rounded here.
+/// How our own kernels round the products of a precision here.
 pub fn rounding(precision: Precision) -> Rounding {
     match precision {
         Precision::Bf16 if cpu::pairs::has_instruction() => Rounding::Pairs,

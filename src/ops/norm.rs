@@ -2,16 +2,19 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::cpu::tensors::{Values, filled, path, tensor};
+use super::Kernels;
+use super::cpu::tensors::{Values, filled, tensor};
 use super::cpu::{Isa, rows};
+use super::profile::{self, Op};
 
 /// `x / rms(x) · w`, with `rms(x) = √(mean(x²) + eps)`.
 ///
 /// # Shapes
 /// `x` `(…, D)`, `weight` `(D)`; returns `(…, D)`.
-pub fn forward(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+pub fn forward(x: &Tensor, weight: &Tensor, eps: f64, kernels: Kernels) -> Result<Tensor> {
+    let _timer = profile::start(Op::Norm, || 0.0);
     let x = x.contiguous()?;
-    let Some(isa) = path(&x) else { return forward_stock(&x, weight, eps) };
+    let Some(isa) = kernels.isa() else { return forward_stock(&x, weight, eps) };
     let mut out = filled(0.0, x.elem_count());
     rows::norm(isa, &Values::of(&x)?, &Values::of(weight)?, small(eps), &mut out);
     tensor(out, x.shape())
@@ -20,9 +23,10 @@ pub fn forward(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 /// Gradients in `x` and in the weight.
 ///
 /// With `n = x / rms(x)` and `g = dy · w`: `dx = (g − n · mean(g · n)) / rms(x)`, `dw = Σ_rows dy · n`.
-pub fn backward(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+pub fn backward(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64, kernels: Kernels) -> Result<(Tensor, Tensor)> {
+    let _timer = profile::start(Op::Norm, || 0.0);
     let (dy, x) = (dy.contiguous()?, x.contiguous()?);
-    let Some(isa) = path(&x) else { return backward_stock(&dy, &x, weight, eps) };
+    let Some(isa) = kernels.isa() else { return backward_stock(&dy, &x, weight, eps) };
     let (dx, dw) = backward_cpu(isa, &dy, &x, weight, eps)?;
     Ok((tensor(dx, x.shape())?, tensor(dw, weight.shape())?))
 }
@@ -34,9 +38,11 @@ pub fn backward_onto(
     x: &Tensor,
     weight: &Tensor,
     eps: f64,
+    kernels: Kernels,
 ) -> Result<(Tensor, Tensor)> {
+    let _timer = profile::start(Op::Norm, || 0.0);
     let (dy, x) = (dy.contiguous()?, x.contiguous()?);
-    let Some(isa) = path(&x) else {
+    let Some(isa) = kernels.isa() else {
         let (dx, dw) = backward_stock(&dy, &x, weight, eps)?;
         return Ok(((residual + dx)?, dw));
     };
@@ -58,11 +64,11 @@ fn small(eps: f64) -> f32 {
 }
 
 /// The same from stock operations, on any device.
-pub(super) fn forward_stock(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+fn forward_stock(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     candle_nn::ops::rms_norm(&x.contiguous()?, weight, small(eps))
 }
 
-pub(super) fn backward_stock(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+fn backward_stock(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
     let width = x.dim(D::Minus1)?;
     let inverse_rms = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?; // (…, 1)
     let normed = x.broadcast_mul(&inverse_rms)?;

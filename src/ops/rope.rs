@@ -3,8 +3,10 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use super::Kernels;
 use super::cpu::rows;
-use super::cpu::tensors::{Values, filled, path, tensor};
+use super::cpu::tensors::{Values, filled, tensor};
+use super::profile::{self, Op};
 
 /// Cosines and sines of every row's position.
 #[derive(Debug, Clone)]
@@ -39,24 +41,25 @@ impl Rotation {
 ///
 /// # Shapes
 /// `x` `(T, H, d)`; returns the same.
-pub fn forward(x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-    rotate(x, rotation, Direction::Forth)
+pub fn forward(x: &Tensor, rotation: &Rotation, kernels: Kernels) -> Result<Tensor> {
+    rotate(x, rotation, Direction::Forth, kernels)
 }
 
 /// Gradient in `x`: the rotation by the opposite angle.
-pub fn backward(dy: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-    rotate(dy, rotation, Direction::Back)
+pub fn backward(dy: &Tensor, rotation: &Rotation, kernels: Kernels) -> Result<Tensor> {
+    rotate(dy, rotation, Direction::Back, kernels)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+enum Direction {
     Forth,
     Back,
 }
 
-fn rotate(x: &Tensor, rotation: &Rotation, direction: Direction) -> Result<Tensor> {
+fn rotate(x: &Tensor, rotation: &Rotation, direction: Direction, kernels: Kernels) -> Result<Tensor> {
+    let _timer = profile::start(Op::Rope, || 0.0);
     let x = x.contiguous()?;
-    let Some(isa) = path(&x) else { return rotate_stock(&x, rotation, direction) };
+    let Some(isa) = kernels.isa() else { return rotate_stock(&x, rotation, direction) };
     let mut out = filled(0.0, x.elem_count());
     let sign = if direction == Direction::Forth { 1.0 } else { -1.0 };
     let (cos, sin) = (Values::of(&rotation.cos)?, Values::of(&rotation.sin)?);
@@ -65,7 +68,7 @@ fn rotate(x: &Tensor, rotation: &Rotation, direction: Direction) -> Result<Tenso
 }
 
 /// The same from stock operations, on any device.
-pub(super) fn rotate_stock(x: &Tensor, rotation: &Rotation, direction: Direction) -> Result<Tensor> {
+fn rotate_stock(x: &Tensor, rotation: &Rotation, direction: Direction) -> Result<Tensor> {
     let sin = if direction == Direction::Forth { &rotation.sin } else { &rotation.minus_sin };
     candle_nn::rotary_emb::rope_thd(&x.unsqueeze(0)?.contiguous()?, &rotation.cos, sin)?.squeeze(0)
 }

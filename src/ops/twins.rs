@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use super::attention::Attention;
 use super::cpu::Isa;
 use super::cpu::gemm::{Matrix, Update, gemm};
-use super::{Precision, cpu, head, linear, norm, rope, swiglu};
+use super::{Compute, Kernels, Precision, adamw, cpu, embedding, head, linear, norm, rope, swiglu};
 use crate::batch::{Group, GroupBatch};
+
+const OWN: Kernels = Kernels::Own;
 
 fn random(seed: u64, shape: &[usize]) -> Tensor {
     use rand::{Rng, SeedableRng};
@@ -56,16 +58,16 @@ proptest! {
     fn linear_maps(n_rows in 1..70_usize, n_in in 1..100_usize, n_out in 1..100_usize, precision in precisions()) {
         let (x, w, b) = (random(1, &[n_rows, n_in]), random(2, &[n_out, n_in]), random(3, &[n_out]));
         let (dy, residual, sum) = (random(4, &[n_rows, n_out]), random(5, &[n_rows, n_out]), random(6, &[n_out, n_in]));
-        let stock = linear::forward_stock(&x, &w, Some(&b), precision);
-        agree("forward", &linear::forward(&x, &w, Some(&b), precision).unwrap(), &stock);
-        let onto = linear::forward_onto(&residual, &x, &w, Some(&b), precision).unwrap();
-        agree("forward onto", &onto, &(residual + stock.unwrap()));
+        let [own, stock] = both(precision);
+        let y = linear::forward(&x, &w, Some(&b), own).unwrap();
+        agree("forward", &y, &linear::forward(&x, &w, Some(&b), stock));
+        let onto = linear::forward_onto(&residual, &x, &w, Some(&b), own).unwrap();
+        agree("forward onto", &onto, &linear::forward_onto(&residual, &x, &w, Some(&b), stock));
         let maps = [(&dy, &w), (&dy, &w)];
-        let stock = linear::backward_input_stock(&maps, precision);
-        agree("input", &linear::backward_input(&maps, precision).unwrap(), &stock);
-        let stock = &sum + linear::backward_weight_stock(&dy, &x, precision).unwrap();
-        agree("weight", &linear::backward_weight_into(&sum, &dy, &x, precision).unwrap(), &stock);
-        agree("bias", &linear::backward_bias(&dy).unwrap(), &dy.sum(0));
+        agree("input", &linear::backward_input(&maps, own).unwrap(), &linear::backward_input(&maps, stock));
+        let want = linear::backward_weight_into(&sum, &dy, &x, stock);
+        agree("weight", &linear::backward_weight_into(&sum, &dy, &x, own).unwrap(), &want);
+        agree("bias", &linear::backward_bias(&dy, own).unwrap(), &linear::backward_bias(&dy, stock));
     }
 
     /// Sums over `k` longer than a block, and all ways a matrix can lie in memory.
@@ -104,11 +106,13 @@ proptest! {
     #[test]
     fn norms(n_rows in 1..70_usize, width in 1..70_usize) {
         let (x, w, dy) = (random(1, &[n_rows, width]), random(2, &[width]), random(3, &[n_rows, width]));
-        agree("forward", &norm::forward(&x, &w, 1e-5).unwrap(), &norm::forward_stock(&x, &w, 1e-5));
-        let (dx, dw) = norm::backward(&dy, &x, &w, 1e-5).unwrap();
-        let (dx_stock, dw_stock) = norm::backward_stock(&dy, &x, &w, 1e-5).unwrap();
-        let (onto, _) = norm::backward_onto(&x, &dy, &x, &w, 1e-5).unwrap();
-        agree("onto", &onto, &(&x + &dx_stock));
+        let stock = Kernels::Stock;
+        agree("forward", &norm::forward(&x, &w, 1e-5, OWN).unwrap(), &norm::forward(&x, &w, 1e-5, stock));
+        let (dx, dw) = norm::backward(&dy, &x, &w, 1e-5, OWN).unwrap();
+        let (dx_stock, dw_stock) = norm::backward(&dy, &x, &w, 1e-5, stock).unwrap();
+        let (onto, _) = norm::backward_onto(&x, &dy, &x, &w, 1e-5, OWN).unwrap();
+        let (onto_stock, _) = norm::backward_onto(&x, &dy, &x, &w, 1e-5, stock).unwrap();
+        agree("onto", &onto, &Ok(onto_stock));
         agree("x", &dx, &Ok(dx_stock));
         agree("weight", &dw, &Ok(dw_stock));
     }
@@ -119,15 +123,15 @@ proptest! {
         let frequencies: Vec<f32> = (0..20).map(|i| 0.7_f32.powi(i)).take(half).collect();
         let rotation = rope::Rotation::new(&positions, &frequencies, &Device::Cpu).unwrap();
         let x = random(1, &[n_rows, n_heads, 2 * half]);
-        let stock = |direction| rope::rotate_stock(&x, &rotation, direction);
-        agree("forth", &rope::forward(&x, &rotation).unwrap(), &stock(rope::Direction::Forth));
-        agree("back", &rope::backward(&x, &rotation).unwrap(), &stock(rope::Direction::Back));
+        let stock = Kernels::Stock;
+        agree("forth", &rope::forward(&x, &rotation, OWN).unwrap(), &rope::forward(&x, &rotation, stock));
+        agree("back", &rope::backward(&x, &rotation, OWN).unwrap(), &rope::backward(&x, &rotation, stock));
 
         let gate = (random(2, &[n_rows, half]) * 8.0).unwrap();
         let (up, dy) = (random(3, &[n_rows, half]), random(4, &[n_rows, half]));
-        agree("gate", &swiglu::forward(&gate, &up).unwrap(), &swiglu::forward_stock(&gate, &up));
-        let (d_gate, d_up) = swiglu::backward(&dy, &gate, &up).unwrap();
-        let (d_gate_stock, d_up_stock) = swiglu::backward_stock(&dy, &gate, &up).unwrap();
+        agree("gate", &swiglu::forward(&gate, &up, OWN).unwrap(), &swiglu::forward(&gate, &up, stock));
+        let (d_gate, d_up) = swiglu::backward(&dy, &gate, &up, OWN).unwrap();
+        let (d_gate_stock, d_up_stock) = swiglu::backward(&dy, &gate, &up, stock).unwrap();
         agree("d gate", &d_gate, &Ok(d_gate_stock));
         agree("d up", &d_up, &Ok(d_up_stock));
     }
@@ -145,16 +149,17 @@ proptest! {
         let size = u32::try_from(vocabulary).unwrap();
         let targets: Vec<u32> = targets.into_iter().map(|target| target % size).collect();
         let targets = Tensor::new(targets, &Device::Cpu).unwrap();
-        let stock = head::forward_stock(&hidden, &weight, &targets, precision).unwrap();
-        let fast = head::forward(&hidden, &weight, &targets, precision).unwrap();
+        let [own_compute, stock_compute] = both(precision);
+        let stock = head::forward(&hidden, &weight, &targets, stock_compute).unwrap();
+        let fast = head::forward(&hidden, &weight, &targets, own_compute).unwrap();
         agree("logps", &fast.logps, &Ok(stock.logps));
         agree("log sums", &fast.log_sums, &Ok(stock.log_sums));
         // The gradients of logits are rounded to bf16 too, and the last bit of a logit can move one to its neighbour.
         let tolerance = if precision == Precision::F32 { 2e-5 } else { 2e-3 };
         let log_sums = &fast.log_sums;
         let inputs = head::Inputs { hidden: &hidden, weight: &weight, targets: &targets, log_sums };
-        let (d_hidden_stock, d_weight_stock) = head::backward_stock(&sum, &slopes, inputs, precision).unwrap();
-        let (d_hidden, d_weight) = head::backward_into(&sum, &slopes, inputs, precision).unwrap();
+        let (d_hidden_stock, d_weight_stock) = head::backward_into(&sum, &slopes, inputs, stock_compute).unwrap();
+        let (d_hidden, d_weight) = head::backward_into(&sum, &slopes, inputs, own_compute).unwrap();
         agree_within(tolerance, "hidden", &d_hidden, &Ok(d_hidden_stock));
         agree_within(tolerance, "weight", &d_weight, &Ok(d_weight_stock));
     }
@@ -168,17 +173,51 @@ proptest! {
         window in prop_oneof![Just(None), Just(Some(1)), Just(Some(3)), Just(Some(50))],
     ) {
         let batch = batch(&lengths);
-        let attention = Attention { segments: &batch.segments, scale: 0.3, window };
+        let attention = Attention { segments: &batch.segments, scale: 0.3, window, kernels: OWN };
+        let twin = Attention { kernels: Kernels::Stock, ..attention };
         let n = batch.ids.len();
         let (q, k) = (random(1, &[n, n_heads, width]), random(2, &[n, n_kv_heads, width]));
         let (v, dy) = (random(3, &[n, n_kv_heads, width]), random(4, &[n, n_heads, width]));
-        agree("forward", &attention.forward(&q, &k, &v).unwrap(), &attention.forward_stock(&q, &k, &v));
+        agree("forward", &attention.forward(&q, &k, &v).unwrap(), &twin.forward(&q, &k, &v));
         let fast = attention.backward(&dy, &q, &k, &v).unwrap();
-        let stock = attention.backward_stock(&dy, &q, &k, &v).unwrap();
+        let stock = twin.backward(&dy, &q, &k, &v).unwrap();
         agree("q", &fast.dq, &Ok(stock.dq));
         agree("k", &fast.dk, &Ok(stock.dk));
         agree("v", &fast.dv, &Ok(stock.dv));
     }
+
+    #[test]
+    fn embeddings(n_rows in 1..40_usize, width in 1..20_usize) {
+        let (sum, dy) = (random(1, &[7, width]), random(2, &[n_rows, width]));
+        let ids: Vec<u32> = (0..40).map(|i| i * i % 7).take(n_rows).collect();
+        let ids = Tensor::new(ids, &Device::Cpu).unwrap();
+        // The own kernel adds in place: the twin goes first.
+        let stock = embedding::backward_into(&sum, &dy, &ids, Kernels::Stock);
+        agree("table", &embedding::backward_into(&sum, &dy, &ids, OWN).unwrap(), &stock);
+    }
+
+    /// Both change all three tensors in place, several steps from the same start.
+    #[test]
+    fn updates(n_rows in 1..20_usize, width in 1..20_usize, keep in prop_oneof![Just(1.0), Just(0.9)]) {
+        let shape = [n_rows, width];
+        let start = || [random(1, &shape), (random(2, &shape) * 0.1).unwrap(), random(3, &shape).sqr().unwrap()];
+        let (own, stock) = (start(), start());
+        for seed in 4..7 {
+            let gradient = random(seed, &shape);
+            let step = adamw::Step { factor: 0.7, beta1: 0.9, beta2: 0.99, keep, rate: 1e-2, root: 0.8, eps: 1e-8 };
+            for (tensors, kernels) in [(&own, OWN), (&stock, Kernels::Stock)] {
+                step.apply(&tensors[0], &tensors[1], &tensors[2], &gradient, kernels).unwrap();
+            }
+        }
+        for (name, (own, stock)) in ["theta", "first", "second"].into_iter().zip(own.iter().zip(stock)) {
+            agree(name, own, &Ok(stock));
+        }
+        prop_assert!(numbers(&own[0]) != numbers(&start()[0]), "nothing was changed");
+    }
+}
+
+fn both(precision: Precision) -> [Compute; 2] {
+    [OWN, Kernels::Stock].map(|kernels| Compute { kernels, precision })
 }
 
 fn precisions() -> impl Strategy<Value = Precision> {

@@ -91,7 +91,7 @@ impl AdamW {
                 root: corrections[1].sqrt(),
                 eps,
             };
-            step.apply(theta, &moments.first, &moments.second, gradient)?;
+            step.apply(theta, &moments.first, &moments.second, gradient, params.kernels())?;
         }
         Ok(())
     }

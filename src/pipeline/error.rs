@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::values::ValueError;
 use crate::error::Hint;
 use crate::io::IoError;
+use crate::ops::DeviceError;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,9 @@ pub enum PipelineError {
         /// The name.
         name: String,
     },
+    /// A device that cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
     Record {
@@ -153,6 +157,7 @@ impl Hint for PipelineError {
             Self::ReservedName { .. } => Some("give it another name with `--as`".into()),
             // The error of a file is the next in the chain and gives its own.
             Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,
+            Self::Device(error) => error.hint(),
             Self::Record { source } => source.hint(),
         }
     }

@@ -1,15 +1,15 @@
 //! From settings to the plans of the stages.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use super::Pipeline;
 use super::error::PipelineError;
 use super::settings::{LossSettings, LossType, Optimizer, Settings, TrainSettings};
 use super::values::Name;
-use crate::batch::Sharing;
 use crate::error::nearest;
 use crate::loss::Objective;
+use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
@@ -62,17 +62,20 @@ impl Pipeline {
             reuse: precompute.reuse.clone().unwrap_or_default(),
             rules: self.rules()?,
             dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
+            backend: Backend::best(need(precompute.device, "precompute.device", "--device")?.open()?),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
             start,
         })
     }
 
-    /// The plan of a measurement: both stages with the settings they would have, on the first pairs of the data.
+    /// The plan of a measurement: both stages with the settings they would have, on the first pairs of the data; with
+    /// the best kernels of the device, if none are named.
     ///
     /// # Errors
-    /// If the model or the data is not set, or a data file does not exist.
-    pub fn bench_plan(&self, n_repeats: NonZeroUsize, sharing: Sharing) -> Result<bench::Plan, PipelineError> {
+    /// If the model or the data is not set, if a data file does not exist, or if the device cannot be used, not with
+    /// these kernels.
+    pub fn bench_plan(&self, options: bench::Options) -> Result<bench::Plan, PipelineError> {
         const N_PAIRS: NonZeroU64 = NonZeroU64::MIN.saturating_add(31);
         let Settings { data, precompute, train, .. } = self.settings();
         Ok(bench::Plan {
@@ -81,13 +84,15 @@ impl Pipeline {
             column_map: data.map.clone().unwrap_or_default(),
             rules: self.rules()?,
             dtype: need(precompute.dtype, "precompute.dtype", "--dtype")?,
+            backend: backend(need(precompute.device, "precompute.device", "--device")?, options.kernels)?,
             limit: data.limit.unwrap_or(N_PAIRS),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
-            sharing,
+            sharing: options.sharing,
             recompute: recompute(need(train.recompute, "train.recompute", "--recompute")?),
             batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
             objective: objective(&train.loss)?,
-            n_repeats,
+            n_repeats: options.n_repeats,
+            profile: options.profile,
         })
     }
 
@@ -160,6 +165,7 @@ impl Pipeline {
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
+            backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,
             check_pairs: CHECK_PAIRS,
             check_tolerance: CHECK_TOLERANCE,
@@ -181,6 +187,16 @@ fn recompute(policy: RecomputePolicy) -> Recompute {
     match policy {
         RecomputePolicy::Auto | RecomputePolicy::None => Recompute::None,
         RecomputePolicy::Layer => Recompute::All,
+    }
+}
+
+fn backend(device: DeviceName, kernels: Option<Kernels>) -> Result<Backend, DeviceError> {
+    let opened = device.open()?;
+    match kernels {
+        None => Ok(Backend::best(opened)),
+        Some(Kernels::Stock) => Ok(Backend::stock(opened)),
+        Some(Kernels::Own) if opened.is_cpu() => Ok(Backend::cpu()),
+        Some(Kernels::Own) => Err(DeviceError::OwnKernels { device }),
     }
 }
 

@@ -16,6 +16,7 @@ use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::ColumnMap;
 use crate::loss::{Beta, LabelSmoothing};
 use crate::model::ScoringDtype;
+use crate::ops::DeviceName;
 use crate::optim::ScheduleKind;
 use crate::tokenize::{TemplateDate, TruncationMode};
 use crate::train::RecomputePolicy;
@@ -89,6 +90,12 @@ pub struct PrecomputeSettings {
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
 
+    /// Where the reference runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+    /// with the feature of that name.
+    #[arg(long)]
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceName>,
+
     /// Tokens in one forward pass: a matter of speed and memory, never of the result.
     #[arg(long, value_name = "TOKENS")]
     pub max_tokens: Option<NonZeroUsize>,
@@ -124,6 +131,12 @@ pub struct TrainSettings {
     /// Number format the policy computes in.
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
+
+    /// Where the policy runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+    /// with the feature of that name.
+    #[arg(long)]
+    #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceName>,
 
     /// Highest learning rate of the schedule.
     #[arg(long, value_name = "RATE", value_parser = number::<Positive>)]

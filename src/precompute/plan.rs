@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::data::ColumnMap;
 use crate::model::ScoringDtype;
+use crate::ops::Backend;
 use crate::tokenize::Rules;
 
 /// Whether to keep what an earlier run has scored.
@@ -51,6 +52,8 @@ pub struct Plan {
     pub rules: Rules,
     /// Precision of the forward pass.
     pub dtype: ScoringDtype,
+    /// Where the forward pass runs.
+    pub backend: Backend,
     /// Token budget of a forward pass; changes memory and speed, not the result.
     pub max_tokens: NonZeroUsize,
     /// Pairs per part of the table.

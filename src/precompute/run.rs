@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use candle_core::Device;
-
 use super::error::PrecomputeError;
 use super::fill::{Done, Filler};
 use super::inventory::{Job, check_conditions};
@@ -59,7 +57,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let model = if work.n_scored == 0 {
         None
     } else {
-        Some(Decoder::load(&source, &Device::Cpu).map_err(in_model)?.with_dtype(plan.dtype))
+        Some(Decoder::load(&source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype))
     };
     if let Some(model) = &model {
         let (architecture, n_parameters) = (architecture.to_string(), model.params().n_parameters());
@@ -113,7 +111,7 @@ fn conditions(
             .template_digest()
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
-        kernel: logprob::kernel(plan.dtype).into(),
+        kernel: logprob::kernel(&plan.backend, plan.dtype),
         max_length: plan.rules.limit(),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: EOS_RULE.into(),

@@ -30,7 +30,7 @@ pub(super) fn check(
     if expected != found {
         return Err(TrainError::Tokenizer { table: table.path().to_owned(), expected, found });
     }
-    let kernel = logprob::kernel(plan.dtype);
+    let kernel = logprob::kernel(&plan.backend, plan.dtype);
     if theirs.dtype == plan.dtype.to_string() && theirs.kernel != kernel {
         observe(Event::Note(format!(
             "the table was computed by kernel `{}`, this is `{kernel}`: they round differently",
@@ -53,7 +53,7 @@ pub(super) fn check(
     }
     Ok(match other_dtype {
         Some(_) => Weights::SameIn { dtype: theirs.dtype.clone() },
-        None => Weights::Same { rounding: start_check::rounding(theirs) },
+        None => Weights::Same { rounding: start_check::rounding(theirs, &kernel) },
     })
 }
 

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::logprob;
 use crate::loss::Objective;
 use crate::model::{Digests, ScoringDtype};
+use crate::ops::Backend;
 use crate::optim::{AdamWParams, Schedule};
 use crate::table::reference_folder;
 
@@ -99,6 +100,8 @@ pub struct Plan {
     pub save_steps: Option<NonZeroU64>,
     /// Precision of the forward and backward pass.
     pub dtype: ScoringDtype,
+    /// Where the passes run.
+    pub backend: Backend,
     /// Where to start.
     pub start: Start,
     /// Pairs of the table that are scored again before the first step.
@@ -149,7 +152,7 @@ impl Plan {
             ("order", order),
             ("max_tokens", json!(self.max_tokens)),
             ("dtype", json!(self.dtype)),
-            ("kernel", json!(logprob::kernel(self.dtype))),
+            ("kernel", json!(logprob::kernel(&self.backend, self.dtype))),
         ];
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

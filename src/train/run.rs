@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::Device;
-
 use super::agreement;
 use super::error::TrainError;
 use super::metrics::{METRICS, MetricsFile};
@@ -116,7 +114,7 @@ impl<'a> Job<'a> {
     }
 
     fn load_model(&self) -> Result<Decoder, TrainError> {
-        Decoder::load(&self.inputs.source, &Device::Cpu)
+        Decoder::load(&self.inputs.source, &self.plan.backend)
             .map(|model| model.with_dtype(self.plan.dtype))
             .map_err(|source| TrainError::Model { model: self.plan.model.clone(), source })
     }

@@ -1,6 +1,5 @@
 //! The model a table was made with, and a second scoring of some of its rows.
 
-use candle_core::Device;
 use serde::Serialize;
 
 use super::rows::{Sample, SampledPair};
@@ -9,6 +8,7 @@ use crate::batch::{PairIds, Sharing};
 use crate::logprob;
 use crate::model::{self, Decoder, Digests, ModelError, ScoringDtype};
 use crate::model_source::ModelSource;
+use crate::ops::Backend;
 use crate::precompute::score;
 use crate::table::{Finding, Level, ModelProvenance, PairTokenLogps, Provenance, TemplateProvenance};
 use crate::tokenize::TokenizerFiles;
@@ -29,6 +29,8 @@ pub struct ModelCheck {
     pub tolerance: f64,
     /// Token budget of a forward pass.
     pub max_tokens: usize,
+    /// Where the model runs.
+    pub backend: Backend,
 }
 
 /// What a second scoring found: absolute differences to the table, in nats.
@@ -87,7 +89,7 @@ impl<'a> Found<'a> {
             ));
             ScoringDtype::F32
         });
-        let kernel = logprob::kernel(dtype);
+        let kernel = logprob::kernel(&self.check.backend, dtype);
         if provenance.kernel != kernel {
             report.note(format!(
                 "the table was scored by code path `{}`, this is `{kernel}`: last bits may differ",
@@ -97,8 +99,8 @@ impl<'a> Found<'a> {
         if sample.pairs.is_empty() {
             return Ok(None);
         }
-        let model =
-            Decoder::load(&self.source, &Device::Cpu).map_err(|source| self.in_model(source))?.with_dtype(dtype);
+        let model = Decoder::load(&self.source, &self.check.backend).map_err(|source| self.in_model(source))?;
+        let model = model.with_dtype(dtype);
         let mut deltas = Deltas::default();
         let n_total = sample.pairs.len();
         for chunk in sample.pairs.chunks(CHUNK_PAIRS) {

@@ -190,3 +190,66 @@ fn training_without_a_table_is_sent_to_stage_one() {
     hint: `piref precompute` makes it: stage one comes first
     ");
 }
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_was_not_built_in_is_refused_with_the_way_to_build_it() {
+    let case = Case::new().file("pairs.jsonl", "").pipeline("model = 'm'\n[train]\ndevice = 'cuda:1'\n");
+    let arguments = ["precompute", "--model", "m", "--data", "pairs.jsonl", "--out", "t", "--device", "cuda"];
+    assert_snapshot!(case.run(arguments), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot precompute
+      caused by: this build of piref cannot use device `cuda`: it was built without the feature `cuda`
+
+    hint: build it with `cargo build --release --features cuda`, or leave the device at `cpu`
+    ");
+    assert_snapshot!(case.run(["train", "p.toml"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot train
+      caused by: this build of piref cannot use device `cuda:1`: it was built without the feature `cuda`
+
+    hint: build it with `cargo build --release --features cuda`, or leave the device at `cpu`
+    ");
+    assert_snapshot!(case.run(["verify", "t", "--model", "m", "--device", "cuda"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot verify `t`
+      caused by: this build of piref cannot use device `cuda`: it was built without the feature `cuda`
+
+    hint: build it with `cargo build --release --features cuda`, or leave the device at `cpu`
+    ");
+    assert_snapshot!(case.run(["bench", "--model", "m", "--data", "pairs.jsonl", "--device", "cuda"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot measure
+      caused by: this build of piref cannot use device `cuda`: it was built without the feature `cuda`
+
+    hint: build it with `cargo build --release --features cuda`, or leave the device at `cpu`
+    ");
+}
+
+#[test]
+fn a_device_nobody_knows_is_answered_with_the_known_ones() {
+    let case = Case::new().pipeline("model = 'm'\n[train]\ndevice = 'gpu'\n");
+    assert_snapshot!(case.run(["train", "p.toml"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot load pipeline `p.toml`
+      caused by: line 3: `device` in `[train]`: expected `cpu`, `cuda`, `cuda:N` or `metal`, found `gpu`
+    ");
+    assert_snapshot!(case.run(["train", "p.toml", "--device", "gpu"]), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: invalid value 'gpu' for '--device <DEVICE>': expected `cpu`, `cuda`, `cuda:N` or `metal`, found `gpu`
+
+    For more information, try '--help'.
+    ");
+}

@@ -110,6 +110,10 @@ fn precompute() {
 
               [possible values: f32, bf16]
 
+          --device <DEVICE>
+              Where the reference runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs
+              need a build with the feature of that name [default: cpu]
+
           --max-tokens <TOKENS>
               Tokens in one forward pass: a matter of speed and memory, never of the result [default:
               2048]
@@ -181,6 +185,10 @@ fn train() {
               Number format the policy computes in [default: f32]
 
               [possible values: f32, bf16]
+
+          --device <DEVICE>
+              Where the policy runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a
+              build with the feature of that name [default: cpu]
 
           --learning-rate <RATE>
               Highest learning rate of the schedule [default: 1e-6]

@@ -47,6 +47,12 @@ fn verify() {
 
               [default: 2048]
 
+          --device <DEVICE>
+              Where the model runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a
+              build with the feature of that name
+
+              [default: cpu]
+
           --data <FILE>
               Data file the table was made from, to compare its digest; repeat for more files
 
@@ -350,6 +356,16 @@ fn bench() {
 
               [possible values: f32, bf16]
 
+          --device <DEVICE>
+              Where both passes run: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a
+              build with the feature of that name [default: cpu]
+
+          --kernels <KERNELS>
+              Kernels to measure: our own, for the CPU, or candle's operations. Default: own on the CPU,
+              stock elsewhere
+
+              [possible values: own, stock]
+
           --max-tokens <TOKENS>
               Tokens in one pass [default: 2048]
 
@@ -360,6 +376,9 @@ fn bench() {
               Times each stage is measured; the median counts
 
               [default: 3]
+
+          --profile
+              Run each stage once more and say where its time goes, op by op
 
           --output-format <FORMAT>
               Form of the result on standard output

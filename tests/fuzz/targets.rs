@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use candle_core::Device;
 use piref::data::{self, ColumnMap};
 use piref::model::{self, Decoder};
 use piref::model_source::ModelSource;
+use piref::ops::Backend;
 use piref::pipeline::{Pipeline, Settings};
 use piref::query::Session;
 use piref::table::{Manifest, Provenance, ReferenceTable};
@@ -210,7 +210,7 @@ fn safetensors_seeds() -> Vec<Vec<u8>> {
 fn read_safetensors(folder: &Path, bytes: &[u8]) {
     fs::copy("fixtures/architectures/llama-f16/config.json", folder.join("config.json")).unwrap();
     fs::write(folder.join("model.safetensors"), bytes).unwrap();
-    let _ = Decoder::load(&ModelSource::Folder(folder.to_owned()), &Device::Cpu);
+    let _ = Decoder::load(&ModelSource::Folder(folder.to_owned()), &Backend::cpu());
 }
 
 fn read_safetensors_index(folder: &Path, bytes: &[u8]) {
@@ -221,14 +221,14 @@ fn read_safetensors_index(folder: &Path, bytes: &[u8]) {
         }
     }
     fs::write(folder.join("model.safetensors.index.json"), bytes).unwrap();
-    let _ = Decoder::load(&ModelSource::Folder(folder.to_owned()), &Device::Cpu);
+    let _ = Decoder::load(&ModelSource::Folder(folder.to_owned()), &Backend::cpu());
 }
 
 fn read_gguf(folder: &Path, bytes: &[u8]) {
     let path = folder.join("input.gguf");
     fs::write(&path, bytes).unwrap();
     let source = ModelSource::Gguf(path);
-    let _ = Decoder::load(&source, &Device::Cpu);
+    let _ = Decoder::load(&source, &Backend::cpu());
     if let Ok(files) = TokenizerFiles::load(&source) {
         let _ = files.tokenizer().encode("ab a é </s>", true);
     }

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::Device;
 use piref::batch::{Group, GroupBatch};
 use piref::logprob;
 use piref::model::{Decoder, Keep};
 use piref::model_source::ModelSource;
+use piref::ops::Backend;
 use serde::Deserialize;
 
 use crate::support::{assert_close, golden};
@@ -42,7 +42,7 @@ const TOKEN: f64 = 2e-5;
 
 fn load(name: &str) -> Decoder {
     let source = ModelSource::resolve(&format!("fixtures/architectures/{name}")).unwrap();
-    Decoder::load(&source, &Device::Cpu).unwrap()
+    Decoder::load(&source, &Backend::cpu()).unwrap()
 }
 
 #[test]

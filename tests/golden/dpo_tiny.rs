@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use piref::batch::{Group, GroupBatch};
 use piref::logprob;
 use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::{Decoder, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::ops::reduce::sum_of_squares;
+use piref::ops::{Backend, Kernels};
 use piref::optim::{AdamW, AdamWParams, Schedule, ScheduleKind, clip_factor};
 use piref::table::TrainingPair;
 use piref::train;
@@ -64,7 +65,7 @@ struct Weight {
 const SEQUENCE: f64 = 5e-4;
 
 fn tiny() -> Decoder {
-    Decoder::load(&ModelSource::resolve("fixtures/tiny").unwrap(), &Device::Cpu).unwrap()
+    Decoder::load(&ModelSource::resolve("fixtures/tiny").unwrap(), &Backend::cpu()).unwrap()
 }
 
 fn pair(pair: &Pair) -> TrainingPair<'_> {
@@ -118,7 +119,7 @@ fn bf16_is_near_trl_in_f32() {
     }
     for (id, name, _) in model.params().iter() {
         let (got, want) = (got.gradients.get(id).unwrap(), want.gradients.get(id).unwrap());
-        let norm = |x: &Tensor| sum_of_squares(x).unwrap().sqrt();
+        let norm = |x: &Tensor| sum_of_squares(x, Kernels::Own).unwrap().sqrt();
         let (delta, want) = (norm(&(got - want).unwrap()), norm(want));
         assert!(delta <= 0.05 * want, "`{name}`: a difference of {delta:e} in a gradient of {want:e}");
     }
@@ -145,7 +146,7 @@ fn ten_steps_match_trl() {
 
         assert_eq!(want.grad_norms.len(), model.params().len());
         for (id, name, _) in model.params().iter() {
-            let norm = sum_of_squares(got.gradients.get(id).unwrap()).unwrap().sqrt();
+            let norm = sum_of_squares(got.gradients.get(id).unwrap(), Kernels::Own).unwrap().sqrt();
             let want = want.grad_norms[name];
             assert_close!([norm], [want], abs = 1e-3 * want.max(1e-3), "step {index}, gradient of `{name}`");
         }
@@ -159,7 +160,7 @@ fn ten_steps_match_trl() {
     }
     for (_, name, tensor) in model.params().iter() {
         let want = golden.final_weights[name].norm;
-        let norm = sum_of_squares(tensor).unwrap().sqrt();
+        let norm = sum_of_squares(tensor, Kernels::Own).unwrap().sqrt();
         assert_close!([norm], [want], abs = 1e-4 * want, "weights after ten steps, `{name}`");
     }
 }

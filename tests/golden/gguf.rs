@@ -8,6 +8,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use piref::model::Decoder;
 use piref::model_source::ModelSource;
+use piref::ops::Backend;
 use rand::{Rng, SeedableRng};
 
 /// A width that every block size divides.
@@ -114,7 +115,7 @@ fn every_quantisation_loads_to_its_own_values() {
     for dtype in DTYPES {
         let path = folder.path().join(format!("{dtype:?}.gguf"));
         let want = write(dtype, &path);
-        let model = Decoder::load(&ModelSource::resolve(path.to_str().unwrap()).unwrap(), &Device::Cpu).unwrap();
+        let model = Decoder::load(&ModelSource::resolve(path.to_str().unwrap()).unwrap(), &Backend::cpu()).unwrap();
         assert_eq!(model.params().len(), want.len());
         for (_, name, tensor) in model.params().iter() {
             let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();

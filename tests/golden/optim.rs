@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use piref::model::{Gradients, Params};
+use piref::ops::Kernels;
 use piref::optim::{AdamW, AdamWParams, Schedule, ScheduleKind};
 use serde::Deserialize;
 
@@ -70,8 +71,9 @@ fn schedules_are_those_of_transformers() {
 fn five_steps_of_adamw_are_torchs() {
     let golden: Golden = golden("tiny_optim.json");
     assert!(golden.adamw.cases.len() > 1, "with and without weight decay");
-    for case in golden.adamw.cases {
-        let mut params = Params::default();
+    let all_kernels = [Kernels::Own, Kernels::Stock];
+    for (case, kernels) in golden.adamw.cases.iter().flat_map(|case| all_kernels.map(|kernels| (case, kernels))) {
+        let mut params = Params::new(kernels);
         params.push("model.matrix.weight".into(), Tensor::new(case.start.as_slice(), &Device::Cpu).unwrap());
         let constants = AdamWParams { weight_decay: case.weight_decay, ..AdamWParams::default() };
         let mut optimizer = AdamW::new(constants, &params).unwrap();
@@ -82,9 +84,14 @@ fn five_steps_of_adamw_are_torchs() {
             optimizer.step(&params, &gradients, golden.adamw.learning_rate, 1.0).unwrap();
 
             let moments = &optimizer.moments()[0];
-            assert_close!(numbers(params.get(id)), want.parameter, abs = 2e-7, "step {step}, parameter");
-            assert_close!(numbers(&moments.first), want.exp_avg, abs = 1e-6, "step {step}, first moment");
-            assert_close!(numbers(&moments.second), want.exp_avg_sq, abs = 1e-6, "step {step}, second moment");
+            assert_close!(numbers(params.get(id)), want.parameter, abs = 2e-7, "{kernels:?}, step {step}, parameter");
+            assert_close!(numbers(&moments.first), want.exp_avg, abs = 1e-6, "{kernels:?}, step {step}, first moment");
+            assert_close!(
+                numbers(&moments.second),
+                want.exp_avg_sq,
+                abs = 1e-6,
+                "{kernels:?}, step {step}, second moment"
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ use piref::batch::{Group, GroupBatch};
 use piref::logprob;
 use piref::model::{Decoder, Keep};
 use piref::model_source::ModelSource;
+use piref::ops::Backend;
 
 use crate::support::assert_close;
 
@@ -25,7 +26,7 @@ fn every_token_scores_like_candle_transformers_llama() {
 
     let prompt: Vec<u32> = (0..20).map(|i| 100 + i * 37 % 900).collect();
     let completion: Vec<u32> = (0..30).map(|i| 50 + i * 53 % 1000).collect();
-    let ours = Decoder::load(&ModelSource::resolve(folder).unwrap(), &device).unwrap();
+    let ours = Decoder::load(&ModelSource::resolve(folder).unwrap(), &Backend::cpu()).unwrap();
     let batch = GroupBatch::new(&[Group { prompt: &prompt, completions: vec![&completion, &prompt] }]).unwrap();
     let got = logprob::token_logps(&ours, &batch, Keep::Nothing).unwrap();
 

@@ -10,6 +10,7 @@ use piref::data::ColumnMap;
 use piref::interrupt::Interrupt;
 use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::ScoringDtype;
+use piref::ops::Backend;
 use piref::optim::{AdamWParams, Schedule, ScheduleKind};
 use piref::table::{Manifest, ReferenceTable, part_name, write_part};
 use piref::tokenize::{Rules, TruncationMode};
@@ -35,6 +36,7 @@ pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
             template_date: "2024-07-26".parse().unwrap(),
         },
         dtype: ScoringDtype::F32,
+        backend: Backend::cpu(),
         max_tokens: NonZeroUsize::new(1024).unwrap(),
         rows_per_part: NonZeroUsize::new(16).unwrap(),
         start: precompute::Start::Resume,
@@ -68,6 +70,7 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         logging_steps: NonZeroU64::new(1).unwrap(),
         save_steps: NonZeroU64::new(3),
         dtype: ScoringDtype::F32,
+        backend: Backend::cpu(),
         start: train::Start::Resume,
         check_pairs: 8,
         check_tolerance: 1e-3,

@@ -4,20 +4,13 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 use candle_core::{
-    CpuStorage, DType, Device, Error, InplaceOp2, InplaceOp3, Layout, Result, Shape, Storage, StorageRef, Tensor,
+    CpuStorage, Device, Error, InplaceOp2, InplaceOp3, Layout, Result, Shape, Storage, StorageRef, Tensor,
 };
 
 use rayon::prelude::*;
 
-use super::Isa;
-
 /// Numbers that one thread fills at once.
 const TASK: usize = 1 << 15;
-
-/// The instructions to use for an operation on `x`; none if it is not for this module.
-pub(in crate::ops) fn path(x: &Tensor) -> Option<Isa> {
-    (matches!(x.device(), Device::Cpu) && x.dtype() == DType::F32).then(Isa::best)
-}
 
 /// The numbers of a contiguous `f32` tensor in the memory of the CPU.
 #[derive(Debug)]
