@@ -173,7 +173,7 @@ fn objective(settings: &LossSettings) -> Result<Objective, PipelineError> {
     let beta = need(settings.beta, "train.loss.beta", "--beta")?;
     let label_smoothing = need(settings.label_smoothing, "train.loss.label_smoothing", "--label-smoothing")?;
     match need(settings.loss_type, "train.loss.loss_type", "--loss-type")? {
-        LossType::Sigmoid => Ok(Objective::Sigmoid { beta, label_smoothing }),
+        LossType::Sigmoid => Ok(Objective::sigmoid(beta, label_smoothing)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::error::TrainError;
 use crate::batch::{Group, GroupBatch, pack};
 use crate::logprob;
-use crate::loss::{Objective, PairLogps};
+use crate::loss::{BatchFacts, Objective, PairLogps, PairSums, PairTokens};
 use crate::model::{Decoder, Gradients, Keep, ModelError};
 use crate::table::TrainingPair;
 
@@ -94,9 +94,11 @@ impl<'a> RunningStep<'a> {
         let batch = GroupBatch::new(&self.groups[run.clone()])?;
         let scored = logprob::token_logps(self.model, &batch, Keep::Tape)?;
         let sums = scored.sums(&batch);
+        let facts = BatchFacts::of(self.pairs.iter().map(|pair| pair.chosen_ids.len()));
         let mut slopes = Vec::with_capacity(sums.len());
         for (logps, pair) in pair_logps(&sums).zip(&self.pairs[run]) {
-            let pair_loss = self.objective.loss(logps, reference(pair));
+            let tokens = PairTokens { chosen: pair.chosen_ids.len(), rejected: pair.rejected_ids.len() };
+            let pair_loss = self.objective.loss(&PairSums { policy: logps, reference: reference(pair), tokens }, facts);
             self.loss += weight * pair_loss.value;
             slopes.extend([weight * pair_loss.d_chosen, weight * pair_loss.d_rejected]);
             self.policy.push(logps);

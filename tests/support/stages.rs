@@ -49,10 +49,7 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         reference: None,
         other_reference: train::OtherReference::Refuse,
         out: out.to_owned(),
-        objective: Objective::Sigmoid {
-            beta: Beta::try_from(0.1).unwrap(),
-            label_smoothing: LabelSmoothing::default(),
-        },
+        objective: Objective::sigmoid(Beta::try_from(0.1).unwrap(), LabelSmoothing::default()),
         optimizer: AdamWParams::default(),
         learning_rate: 1e-3,
         schedule: Schedule { kind: ScheduleKind::Cosine, warmup_steps: 1 },
