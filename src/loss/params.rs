@@ -229,7 +229,8 @@ impl LossWeight {
     pub const ONE: Self = Self(1.0);
 
     /// This weight times a factor of the same objective.
-    pub(super) fn times(self, factor: f64) -> Self {
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
         Self(self.0 * factor)
     }
 }

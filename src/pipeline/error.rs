@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::loss_settings::LossSettingsError;
 use super::values::ValueError;
 use crate::error::Hint;
 use crate::io::IoError;
@@ -54,6 +55,12 @@ pub enum PipelineError {
     ReservedName {
         /// The name.
         name: String,
+    },
+    /// Settings of `[train.loss]` that make no objective.
+    #[error(transparent)]
+    Loss {
+        /// Why not.
+        source: LossSettingsError,
     },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
@@ -153,6 +160,7 @@ impl Hint for PipelineError {
             Self::ReservedName { .. } => Some("give it another name with `--as`".into()),
             // The error of a file is the next in the chain and gives its own.
             Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,
+            Self::Loss { source } => source.hint(),
             Self::Record { source } => source.hint(),
         }
     }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Pipeline;
 use super::error::PipelineError;
-use super::settings::{LossSettings, LossType, Optimizer, Settings, TrainSettings};
+use super::settings::{Optimizer, Settings, TrainSettings};
 use super::values::Name;
 use crate::error::nearest;
-use crate::loss::Objective;
 use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
@@ -83,7 +82,7 @@ impl Pipeline {
             limit: data.limit.unwrap_or(N_PAIRS),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
-            objective: objective(&train.loss)?,
+            objective: train.loss.objective()?,
             n_repeats,
         })
     }
@@ -136,7 +135,7 @@ impl Pipeline {
             reference: settings.reference.clone().map(String::from),
             other_reference: if is_other_allowed { OtherReference::Allow } else { OtherReference::Refuse },
             out: self.folder(out, "", "--out")?,
-            objective: objective(&settings.loss)?,
+            objective: settings.loss.objective()?,
             optimizer: optimizer(settings)?,
             learning_rate: need(settings.learning_rate, "train.learning_rate", "--learning-rate")?.get(),
             schedule: Schedule {
@@ -166,14 +165,6 @@ impl Pipeline {
     fn folder(&self, given: Option<&Path>, of_run: &str, flag: &'static str) -> Result<PathBuf, PipelineError> {
         let of_run = self.run_folder().map(|run| if of_run.is_empty() { run.to_owned() } else { run.join(of_run) });
         need(given.map(Path::to_owned).or(of_run), "name", flag)
-    }
-}
-
-fn objective(settings: &LossSettings) -> Result<Objective, PipelineError> {
-    let beta = need(settings.beta, "train.loss.beta", "--beta")?;
-    let label_smoothing = need(settings.label_smoothing, "train.loss.label_smoothing", "--label-smoothing")?;
-    match need(settings.loss_type, "train.loss.loss_type", "--loss-type")? {
-        LossType::Sigmoid => Ok(Objective::sigmoid(beta, label_smoothing)),
     }
 }
 
