@@ -8,6 +8,7 @@ mod hostile;
 mod interruption;
 mod invariance;
 mod kills;
+mod objectives;
 mod pipelines;
 mod provenance;
 mod references;

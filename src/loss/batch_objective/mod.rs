@@ -247,3 +247,6 @@ impl Counted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
