@@ -52,7 +52,7 @@
 //! | [`model`] | the decoder and its weights | an unknown architecture, value or tensor is refused by name |
 //! | [`logprob`] | hidden states to log-probs | the one function both stages call |
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
-//! | [`loss`] | objectives on four numbers a pair | closed-form slopes of the value that is reported |
+//! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
 //! | [`optim`] | AdamW, schedules, clipping | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |

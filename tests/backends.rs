@@ -8,7 +8,6 @@ use candle_core::{Device, Tensor};
 use piref::batch::{Group, GroupBatch};
 use piref::interrupt::Interrupt;
 use piref::logprob;
-use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::{Decoder, Flops, Gradients, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::ops::profile::{self, Counts, Op};
@@ -72,8 +71,7 @@ fn norm(x: &Tensor) -> f64 {
 /// Three steps of eight pairs: what each was, and the weights after them.
 fn three_steps(backend: &Backend, dtype: ScoringDtype, pairs: &[TrainingPair<'_>]) -> (Vec<StepGradient>, Decoder) {
     let model = model(Path::new("fixtures/tiny"), backend, dtype);
-    let objective =
-        Objective::Sigmoid { beta: Beta::try_from(0.1).unwrap(), label_smoothing: LabelSmoothing::default() };
+    let objective = stages::sigmoid();
     let constants = AdamWParams { weight_decay: 0.1, ..AdamWParams::default() };
     let mut optimizer = AdamW::new(constants, model.params()).unwrap();
     let mut steps = Vec::new();

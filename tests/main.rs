@@ -10,6 +10,7 @@ mod interruption;
 mod invariance;
 mod kills;
 mod memory;
+mod objectives;
 mod pipelines;
 mod provenance;
 mod references;

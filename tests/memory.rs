@@ -5,7 +5,6 @@ use std::num::{NonZeroU64, NonZeroUsize};
 
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
-use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::Decoder;
 use piref::model_source::ModelSource;
 use piref::ops::Backend;
@@ -33,8 +32,7 @@ fn what_is_made_again_is_the_same_to_the_bit() {
             ref_rejected_logps: -30.0,
             ref_token_logps: None,
         });
-        let objective =
-            Objective::Sigmoid { beta: Beta::try_from(0.1).unwrap(), label_smoothing: LabelSmoothing::default() };
+        let objective = stages::sigmoid();
         let gradients = |recompute| {
             let passes = Passes { max_tokens: 1000, recompute };
             let step = train::gradient(&model, &pairs, &objective, passes).unwrap();

@@ -8,7 +8,6 @@ use std::path::Path;
 use piref::batch::{PairIds, Sharing};
 use piref::interrupt::Interrupt;
 use piref::logprob;
-use piref::loss::{Beta, LabelSmoothing, Objective};
 use piref::model::{Decoder, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::ops::Backend;
@@ -142,8 +141,7 @@ fn gradients_are_those_of_the_pairs_one_by_one() {
             ref_token_logps: None,
         })
         .collect();
-    let objective =
-        Objective::Sigmoid { beta: Beta::try_from(0.1).unwrap(), label_smoothing: LabelSmoothing::default() };
+    let objective = stages::sigmoid();
     let apart = train::gradient(&model, &pairs, &objective, passes(1)).unwrap();
     let shared = train::gradient(&model, &pairs, &objective, passes(100_000)).unwrap();
     assert_eq!(shared.policy, apart.policy);

@@ -38,7 +38,7 @@ const LAYERS: &[&str] = &[
 
 /// Modules that may use less than everything above them.
 const NARROW: &[(&str, &[&str])] = &[
-    // Arithmetic on four numbers: no files, no tensors.
+    // Arithmetic on log-probs: no files, no tensors.
     ("loss", &["error"]),
     // What was scored, not what scored it.
     ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),

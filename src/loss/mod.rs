@@ -1,105 +1,88 @@
-//! Objectives: value and slopes per pair, closed form, in `f64`; no tensors, no files.
+//! Objectives: value and slopes in closed form, in `f64`; no tensors, no files.
 //!
 //! Invariant: the slopes a run follows are the slopes of the value it reports. The backward pass starts from them, so
 //! no autograd ever sees a softplus.
+//!
+//! # The objectives
+//!
+//! `π`, `ρ`: log-probs under policy and reference, summed over completion tokens; `r = π − ρ`; `m = β·(r_w − r_l)`; a bar
+//! is a mean a token; `s(x) = ln(1 + eˣ)`. *Start* is the value where policy and reference agree, with ε for label
+//! smoothing.
+//!
+//! | [`Term`] | value | start | from |
+//! |---|---|---|---|
+//! | `Sigmoid` | `(1−ε)·s(−m) + ε·s(m)` | ln 2 | DPO, arXiv:2305.18290, eq. 7; cDPO |
+//! | `Robust` | `[(1−ε)·s(−m) − ε·s(m)]/(1−2ε)` | ln 2 | arXiv:2403.00409 |
+//! | `Hinge` | `max(0, 1−m)` | 1 | RSO, arXiv:2309.06657 |
+//! | `Ipo` | `(r̄_w − r̄_l − 1/(2β))²` | 1/(4β²) | arXiv:2310.12036, eq. 17 |
+//! | `IpoSum` | `(r_w − r_l − 1/(2β))²` | 1/(4β²) | the same |
+//! | `ExoPair` | `KL(σ(m) ‖ 1−ε)` of Bernoulli | −ln 2 − ½·ln(ε(1−ε)) | arXiv:2402.00856, eq. 16 |
+//! | `Discopop` | `(1−w)·s(−m) + w·e⁻ᵐ`, `w = σ(m/τ)` | ½·ln 2 + ½ | arXiv:2406.08414, eq. 5 |
+//! | `SigmoidNorm` | `s(−β·(r̄_w − r̄_l))` | ln 2 | Tülu 3, arXiv:2411.15124 |
+//! | `Dpop` | `s(−β·(r_w − r_l − λ·max(0, −r_w)))` | ln 2 | arXiv:2402.13228 |
+//! | `NcaPair` | `s(−βr_w) + ½·s(βr_w) + ½·s(βr_l)` | 2·ln 2 | arXiv:2402.05369 |
+//! | `BcoPair` | `s(−βr_w) + s(βr_l)` | 2·ln 2 | arXiv:2404.04656, without its shift |
+//! | `SppoHard` | `(r_w − 1/(2β))² + (r_l + 1/(2β))²` | 1/(2β²) | arXiv:2405.00675, eq. 4.7 |
+//! | `ApoZero` | `1 − σ(βr_w) + σ(βr_l)` | 1 | arXiv:2408.06266, eq. 7 |
+//! | `ApoDown` | `σ(βr_w) + 1 − σ(m)` | 1 | the same, eq. 8 |
+//! | `Sft` | `−Σπ_w/Σ\|y_w\|`, sums over the batch | NLL | RPO, MPO, CPO, ORPO |
+//! | `PreferredFt` | `−π_w` | NLL | DPO, section 6 |
+//! | `Unlikelihood` | `−π_w + α·π_l` | – | DPO, section 6 |
+//! | `Cpo` | `s(−β·(π_w − π_l))`, with ε | – | arXiv:2401.08417, eq. 3 |
+//! | `Simpo` | `s(γ − β·(π̄_w − π̄_l))`, with ε | – | arXiv:2405.14734 |
+//! | `Alphapo` | the same of `(1 − e^(−απ̄))/α` | – | arXiv:2501.03884 |
+//! | `OddsRatio` | `s(o_l − o_w)`, `o = π̄ − ln(1 − e^π̄)` | – | ORPO, arXiv:2403.07691, eqs. 4, 7 |
+//! | `Slic` | `max(0, δ − π_w + π_l) − λ·π_w` | – | arXiv:2305.10425 |
+//!
+//! Sums of terms make RPO (`Sigmoid` + α·`Sft`), MPO (0.8·`Sigmoid` + 0.2·`BcoPair` + `Sft`), CPO (`Cpo` + α·`Sft`) and ORPO
+//! (λ·`OddsRatio` + `Sft`). A [`Divergence`] replaces `r` in the terms of a score difference; [`Baseline::Uniform`] sets
+//! `ρ = 0`.
+//!
+//! All these need a pair's sums and token counts, and nothing of another pair: [`Objective`]. What needs more, the tokens,
+//! outside scores or the whole optimiser batch, is [`BatchObjective`], which holds an [`Objective`].
+//!
+//! # Range
+//!
+//! Value and slopes are finite wherever log-probs and their differences are below 10⁶ nats, farther than any text is.
+//!
+//! # Rewards
+//!
+//! Metrics report `β·(π − ρ)` whatever the objective is, reference-free ones too, so that runs with different objectives
+//! can be compared. TRL's CPO and ORPO trainers report `β·π` instead.
+//!
+//! # Not supported
+//!
+//! TDPO (arXiv:2404.11999) needs the reference's whole next-token distribution at each position, and a table holds the
+//! log-prob of the token that is there. TPO (arXiv:2405.16681) needs a third completion.
 
-mod dpo;
+mod apart;
+mod batch_objective;
+mod divergence;
+mod likelihood;
+mod margin;
+mod numeric;
+mod objective;
+mod pair;
 mod params;
+mod reference_free;
+mod squared;
+#[cfg(test)]
+mod tests;
 
-use serde::{Deserialize, Serialize};
-
-pub use params::{Beta, LabelSmoothing, LossError};
-
-/// Log-probabilities of the two completions of a pair under one model, in nats, summed over completion tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PairLogps {
-    /// ln π(y_w | x)
-    pub chosen: f64,
-    /// ln π(y_l | x)
-    pub rejected: f64,
-}
-
-/// Loss of one pair and its slopes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PairLoss {
-    /// The loss, in nats for the logistic objectives.
-    pub value: f64,
-    /// ∂loss/∂ln π_θ(y_w | x)
-    pub d_chosen: f64,
-    /// ∂loss/∂ln π_θ(y_l | x)
-    pub d_rejected: f64,
-}
-
-/// What a run minimises.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "loss_type", rename_all = "snake_case")]
-pub enum Objective {
-    /// DPO: `−ln σ(margin)`, with label smoothing cDPO.
-    Sigmoid {
-        /// Strength of the pull towards the reference.
-        beta: Beta,
-        /// Share of labels expected to be wrong.
-        label_smoothing: LabelSmoothing,
-    },
-}
-
-impl Objective {
-    /// Loss of one pair.
-    pub fn loss(&self, policy: PairLogps, reference: PairLogps) -> PairLoss {
-        match *self {
-            Self::Sigmoid { beta, label_smoothing } => dpo::loss(policy, reference, beta, label_smoothing),
-        }
-    }
-
-    /// The β that rewards are reported with.
-    pub fn beta(&self) -> Beta {
-        match *self {
-            Self::Sigmoid { beta, .. } => beta,
-        }
-    }
-}
+pub use batch_objective::{
+    Average, BatchObjective, BatchTerm, Clip, CompletionRule, ObjectiveState, PairInputs, PairScores, PairSlopes,
+    PairTokenLogps, RewardDistance, RunningMean, Scope, Slope, Weighting,
+};
+pub use divergence::Divergence;
+pub use numeric::{log_sigmoid, sigmoid, softplus};
+pub use objective::{Baseline, Objective, Term, Weighted};
+pub use pair::{BatchFacts, PairLogps, PairLoss, PairSums, PairTokens};
+pub use params::{
+    AlphapoAlpha, Beta, CpoAlpha, DiscopopTau, DivergenceAlpha, DpopLambda, DrBeta, ExoSmoothing, LabelSmoothing,
+    LdAlpha, LossError, LossWeight, RewardScale, SimpoGamma, SlicDelta, SlicLambda, UnlikelihoodAlpha,
+};
 
 /// Implicit reward `β·(ln π_θ − ln π_ref)`, in β·nats (eq. 5 without its partition term, which cancels in a pair).
 pub fn reward(beta: Beta, policy_logps: f64, reference_logps: f64) -> f64 {
     beta.get() * (policy_logps - reference_logps)
-}
-
-/// `ln(1 + eˣ)`; finite for every finite input, exact in both tails.
-pub fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-/// `1 / (1 + e⁻ˣ)`, without overflow.
-pub fn sigmoid(x: f64) -> f64 {
-    let e = (-x.abs()).exp();
-    if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn close(got: f64, want: f64) {
-        assert!((got - want).abs() <= 1e-15 * want.abs().max(1e-300), "{got} is not {want}");
-    }
-
-    #[test]
-    fn softplus_at_zero_where_every_run_starts() {
-        close(softplus(0.0), std::f64::consts::LN_2);
-    }
-
-    #[test]
-    fn softplus_keeps_its_digits_in_both_tails() {
-        close(softplus(800.0), 800.0);
-        close(softplus(-40.0), 4.248_354_255_291_589e-18);
-    }
-
-    #[test]
-    fn sigmoid_neither_overflows_nor_loses_its_small_side() {
-        close(sigmoid(0.0), 0.5);
-        close(sigmoid(-800.0), 0.0);
-        close(sigmoid(800.0), 1.0);
-        close(sigmoid(-40.0), 4.248_354_255_291_589e-18);
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::loss_settings::LossSettingsError;
 use super::values::ValueError;
 use crate::error::Hint;
 use crate::io::IoError;
@@ -59,6 +60,12 @@ pub enum PipelineError {
     /// A device that cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// Settings of `[train.loss]` that make no objective.
+    #[error(transparent)]
+    Loss {
+        /// Why not.
+        source: LossSettingsError,
+    },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
     Record {
@@ -158,6 +165,7 @@ impl Hint for PipelineError {
             // The error of a file is the next in the chain and gives its own.
             Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,
             Self::Device(error) => error.hint(),
+            Self::Loss { source } => source.hint(),
             Self::Record { source } => source.hint(),
         }
     }

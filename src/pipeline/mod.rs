@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod import;
 mod known;
+mod loss_settings;
 mod plans;
 mod record;
 mod settings;
@@ -19,11 +20,10 @@ use std::path::{Path, PathBuf};
 
 pub use error::{FileError, PipelineError};
 pub use import::ImportFlags;
+pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError, LossType};
 pub use record::{PLAN_FILE, Stage};
 pub(crate) use settings::words;
-pub use settings::{
-    DataSettings, LossSettings, LossType, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings,
-};
+pub use settings::{DataSettings, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings};
 pub(crate) use values::number;
 pub use values::{Decay, Name, NonNegative, Positive, Share, ValueError};
 

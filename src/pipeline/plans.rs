@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Pipeline;
 use super::error::PipelineError;
-use super::settings::{LossSettings, LossType, Optimizer, Settings, TrainSettings};
+use super::settings::{Optimizer, Settings, TrainSettings};
 use super::values::Name;
 use crate::error::nearest;
-use crate::loss::Objective;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
@@ -90,7 +89,7 @@ impl Pipeline {
             sharing: options.sharing,
             recompute: recompute(need(train.recompute, "train.recompute", "--recompute")?),
             batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
-            objective: objective(&train.loss)?,
+            objective: train.loss.objective()?,
             n_repeats: options.n_repeats,
             profile: options.profile,
         })
@@ -146,7 +145,7 @@ impl Pipeline {
             other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             other_dtype: if is_drift_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             out: self.folder(out, "", "--out")?,
-            objective: objective(&settings.loss)?,
+            objective: settings.loss.objective()?,
             optimizer: optimizer(settings)?,
             learning_rate: need(settings.learning_rate, "train.learning_rate", "--learning-rate")?.get(),
             schedule: Schedule {
@@ -197,14 +196,6 @@ fn backend(device: DeviceName, kernels: Option<Kernels>) -> Result<Backend, Devi
         Some(Kernels::Stock) => Ok(Backend::stock(opened)),
         Some(Kernels::Own) if opened.is_cpu() => Ok(Backend::cpu()),
         Some(Kernels::Own) => Err(DeviceError::OwnKernels { device }),
-    }
-}
-
-fn objective(settings: &LossSettings) -> Result<Objective, PipelineError> {
-    let beta = need(settings.beta, "train.loss.beta", "--beta")?;
-    let label_smoothing = need(settings.label_smoothing, "train.loss.label_smoothing", "--label-smoothing")?;
-    match need(settings.loss_type, "train.loss.loss_type", "--loss-type")? {
-        LossType::Sigmoid => Ok(Objective::Sigmoid { beta, label_smoothing }),
     }
 }
 

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::known;
+use super::loss_settings::LossSettings;
 use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::ColumnMap;
-use crate::loss::{Beta, LabelSmoothing};
 use crate::model::ScoringDtype;
 use crate::ops::DeviceName;
 use crate::optim::ScheduleKind;
@@ -219,31 +219,6 @@ pub struct TrainSettings {
     #[command(flatten)]
     #[serde(default)]
     pub loss: LossSettings,
-}
-
-/// `[train.loss]`: the objective.
-#[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LossSettings {
-    /// Objective; sigmoid is the loss of the DPO paper.
-    #[arg(long, value_name = "NAME", value_parser = words::<LossType>())]
-    pub loss_type: Option<LossType>,
-
-    /// β, the strength of the pull towards the reference: above 0, in 1/nat.
-    #[arg(long, value_name = "BETA", value_parser = number::<Beta>)]
-    pub beta: Option<Beta>,
-
-    /// Share of the labels taken to be flipped, in [0, 0.5).
-    #[arg(long, value_name = "SHARE", value_parser = number::<LabelSmoothing>)]
-    pub label_smoothing: Option<LabelSmoothing>,
-}
-
-/// Name of an objective.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LossType {
-    /// DPO as in the paper; with label smoothing cDPO.
-    Sigmoid,
 }
 
 /// Name of an optimiser.

@@ -4,7 +4,7 @@ use super::error::TrainError;
 use super::passes::{Passes, Recompute};
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
-use crate::loss::{Objective, PairLogps};
+use crate::loss::{BatchFacts, Objective, PairLogps, PairSums, PairTokens};
 use crate::model::{Decoder, Gradients, Keep, ModelError};
 use crate::table::TrainingPair;
 
@@ -89,14 +89,17 @@ impl<'a> RunningStep<'a> {
         let n_recomputed = self.recompute.n_layers(&self.model.training_memory(), batch.ids.len());
         let scored = logprob::token_logps(self.model, &batch, Keep::Tape { n_recomputed })?;
         let sums = scored.sums(&batch);
+        let facts = BatchFacts::of(self.pairs.iter().map(|pair| pair.chosen_ids.len()));
         // Several pairs may have a completion in common: its slope is the sum of theirs.
         let mut slopes = vec![0.0; sums.len()];
         for place in &micro_batch.pairs {
-            let logps = PairLogps { chosen: sums[place.chosen], rejected: sums[place.rejected] };
-            let pair_loss = self.objective.loss(logps, reference(&self.pairs[place.pair]));
+            let pair = &self.pairs[place.pair];
+            let policy = PairLogps { chosen: sums[place.chosen], rejected: sums[place.rejected] };
+            let tokens = PairTokens { chosen: pair.chosen_ids.len(), rejected: pair.rejected_ids.len() };
+            let pair_loss = self.objective.loss(&PairSums { policy, reference: reference(pair), tokens }, facts);
             slopes[place.chosen] += weight * pair_loss.d_chosen;
             slopes[place.rejected] += weight * pair_loss.d_rejected;
-            self.scored[place.pair] = Some((logps, pair_loss.value));
+            self.scored[place.pair] = Some((policy, pair_loss.value));
         }
         scored.backward(self.model, &batch, &slopes, &mut self.gradients)
     }

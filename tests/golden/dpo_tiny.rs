@@ -101,10 +101,7 @@ fn reference_log_probs_match_trl() {
 fn bf16_is_near_trl_in_f32() {
     let golden: Golden = golden("tiny_trl.json");
     let (model, rounded) = (tiny(), tiny().with_dtype(ScoringDtype::Bf16));
-    let objective = Objective::Sigmoid {
-        beta: Beta::try_from(golden.settings.beta).unwrap(),
-        label_smoothing: LabelSmoothing::default(),
-    };
+    let objective = Objective::sigmoid(Beta::try_from(golden.settings.beta).unwrap(), LabelSmoothing::default());
     let pairs: Vec<TrainingPair<'_>> = golden.steps[0].rows.iter().map(|&row| pair(&golden.pairs[row])).collect();
     let want = train::gradient(&model, &pairs, &objective, passes(500)).unwrap();
     let got = train::gradient(&rounded, &pairs, &objective, passes(500)).unwrap();
@@ -130,8 +127,7 @@ fn ten_steps_match_trl() {
     let golden: Golden = golden("tiny_trl.json");
     let model = tiny();
     let settings = &golden.settings;
-    let objective =
-        Objective::Sigmoid { beta: Beta::try_from(settings.beta).unwrap(), label_smoothing: LabelSmoothing::default() };
+    let objective = Objective::sigmoid(Beta::try_from(settings.beta).unwrap(), LabelSmoothing::default());
     let schedule = Schedule { kind: ScheduleKind::Linear, warmup_steps: settings.warmup_steps };
     let mut optimizer = AdamW::new(AdamWParams::default(), model.params()).unwrap();
     assert_eq!(golden.steps.len(), 10);

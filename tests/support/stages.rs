@@ -43,6 +43,11 @@ pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
     }
 }
 
+/// DPO with β 0.1.
+pub(crate) fn sigmoid() -> Objective {
+    Objective::sigmoid(Beta::try_from(0.1).unwrap(), LabelSmoothing::default())
+}
+
 /// Stage two on such a table: six shuffled steps of eight pairs.
 pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
     train::Plan {
@@ -52,10 +57,7 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         other_reference: train::Mismatch::Refuse,
         other_dtype: train::Mismatch::Refuse,
         out: out.to_owned(),
-        objective: Objective::Sigmoid {
-            beta: Beta::try_from(0.1).unwrap(),
-            label_smoothing: LabelSmoothing::default(),
-        },
+        objective: sigmoid(),
         optimizer: AdamWParams::default(),
         learning_rate: 1e-3,
         schedule: Schedule { kind: ScheduleKind::Cosine, warmup_steps: 1 },
