@@ -21,7 +21,7 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sql bench test lint fmt doc ci single smollm2 golden accept fuzz check-cuda clean
+.PHONY: help build demo precompute train sql bench bench-peers test lint fmt doc ci single smollm2 golden accept fuzz check-cuda clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,10 @@ sql: build ## Query the run of PIPELINE: make sql Q="SELECT …"
 
 bench: build ## Speed of both stages on MODEL and DATA
 	$(PIREF) bench --model $(MODEL) --data $(DATA)
+
+# DATA is a list of NAME=FILE here, MODEL a Hugging Face folder, PYTHON one with torch, trl, transformers and datasets.
+bench-peers: build ## Both stages against TRL on the same pairs; by hand, takes an hour
+	$(PYTHON) tests/bench/peers.py --piref $${CARGO_TARGET_DIR:-target}/debug/piref --model $(MODEL) --data $(DATA) $(ARGS)
 
 test: ## Run every test
 	cargo test --locked

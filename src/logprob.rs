@@ -37,6 +37,14 @@ pub fn kernel(backend: &Backend, dtype: ScoringDtype) -> String {
     name.to_owned()
 }
 
+/// What a user should know of a number format on this machine before waiting for it.
+pub fn warning(backend: &Backend, dtype: ScoringDtype) -> Option<&'static str> {
+    let has_instruction = backend.kernels() == Kernels::Own && ops::rounding(dtype.precision()) == Rounding::Pairs;
+    (dtype == ScoringDtype::Bf16 && !has_instruction).then_some(
+        "bf16 has no instruction of its own here (AVX-512 BF16): products are rounded as it would round them and made in f32, no faster than `--dtype f32`",
+    )
+}
+
 /// Whether the name of a kernel is that of candle's operations.
 pub(crate) fn is_stock(kernel: &str) -> bool {
     kernel.starts_with(STOCK)

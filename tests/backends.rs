@@ -194,3 +194,14 @@ fn a_profile_counts_the_products_of_the_task() {
         assert!(counts.iter().all(|count| count.seconds >= 0.0 && (count.calls > 0) == (count.seconds > 0.0)));
     }
 }
+
+/// candle's operations round the sides of products to bf16 and multiply in f32.
+#[test]
+fn a_format_that_saves_no_time_is_said_to() {
+    let warning = |backend: &Backend, dtype| logprob::warning(backend, dtype);
+    let [own, stock] = backends();
+    assert_eq!([&own, &stock].map(|backend| warning(backend, ScoringDtype::F32)), [None, None]);
+    assert!(warning(&stock, ScoringDtype::Bf16).is_some_and(|text| text.contains("no faster than `--dtype f32`")));
+    let has_pairs = logprob::kernel(&own, ScoringDtype::Bf16).contains("pairs");
+    assert_eq!(warning(&own, ScoringDtype::Bf16).is_none(), has_pairs);
+}

@@ -60,6 +60,9 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
         Some(Decoder::load(&source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype))
     };
     if let Some(model) = &model {
+        if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
+            observe(Event::Note(warning.into()));
+        }
         let (architecture, n_parameters) = (architecture.to_string(), model.params().n_parameters());
         observe(Event::ModelLoaded { architecture, n_parameters });
     }

@@ -14,6 +14,7 @@ use super::start_check::{self, Weights};
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::interrupt::Interrupt;
+use crate::logprob;
 use crate::memory;
 use crate::model::{Decoder, Digests};
 use crate::model_source::ModelSource;
@@ -84,6 +85,9 @@ impl<'a> Job<'a> {
             Some(checkpoint) => self.resume(&checkpoint, observe)?,
             None => self.begin(&pairs, State { step: 0, n_tokens: 0, trajectory }, observe)?,
         };
+        if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
+            observe(Event::Note(warning.into()));
+        }
         let passes = Passes::of(plan, &model, &pairs, available, observe)?;
         self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, batches, &pairs, observe)
     }
