@@ -80,7 +80,8 @@ impl<'a> Job<'a> {
         let n_steps = batches.n_steps(plan.length);
         let trajectory = plan.trajectory(&inputs.digests, &inputs.table.digest()?, n_steps);
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
-        let available = memory::available_bytes();
+        // Of the memory of a GPU nothing is known here.
+        let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
         let (model, optimizer, state) = match resumed {
             Some(checkpoint) => self.resume(&checkpoint, observe)?,
             None => self.begin(&pairs, State { step: 0, n_tokens: 0, trajectory }, observe)?,
