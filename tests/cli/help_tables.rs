@@ -372,6 +372,16 @@ fn bench() {
           --batch-size <PAIRS>
               Pairs in one optimiser step [default: 8]
 
+          --recompute <LAYERS>
+              Layers whose intermediate results are made again in the backward of stage two; `auto` is
+              none here [default: auto]
+
+              [possible values: auto, none, layer]
+
+          --no-sharing
+              Let stage one encode a prompt anew for every pair that has it, to measure what sharing
+              saves
+
           --repeat <N>
               Times each stage is measured; the median counts
 
