@@ -146,6 +146,7 @@ fn precompute() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a manual is as long as it is")]
 fn train() {
     assert_snapshot!(Case::new().run(["train", "--help"]), @"
     exit: 0
