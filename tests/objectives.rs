@@ -28,7 +28,7 @@ fn plan(loss: &str, table: &Path, out: &Path) -> train::Plan {
     flags.train.batch_size = NonZeroUsize::new(8);
     flags.train.max_steps = NonZeroU64::new(4);
     flags.train.logging_steps = NonZeroU64::new(1);
-    flags.train.learning_rate = Some(1e-3.try_into().unwrap());
+    flags.train.learning_rate = Some(1e-5.try_into().unwrap());
     flags.train.shuffle = Some(false);
     Pipeline::from_flags(&flags).unwrap().train_plan(Some(table), Some(out), train::Start::Fresh).unwrap()
 }

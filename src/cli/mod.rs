@@ -130,7 +130,8 @@ fn command() -> clap::Command {
 fn with_defaults(command: clap::Command, defaults: &Defaults, sections: &[&[&str]]) -> clap::Command {
     command.mut_args(|argument| {
         // A number below its range is a wrong value, not an unknown flag.
-        let takes_values = argument.get_action().takes_values();
+        let is_switch = argument.get_num_args().is_some_and(|n_values| !n_values.takes_values());
+        let takes_values = argument.get_action().takes_values() && !is_switch;
         let argument = if takes_values { argument.allow_negative_numbers(true) } else { argument };
         let key = argument.get_id().as_str();
         let default = sections.iter().find_map(|section| defaults.of(section, key));

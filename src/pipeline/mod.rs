@@ -11,6 +11,7 @@ mod file;
 mod import;
 mod known;
 mod loss_settings;
+mod loss_type;
 mod plans;
 mod record;
 mod settings;
@@ -20,7 +21,8 @@ use std::path::{Path, PathBuf};
 
 pub use error::{FileError, PipelineError};
 pub use import::ImportFlags;
-pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError, LossType};
+pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError};
+pub use loss_type::LossType;
 pub use record::{PLAN_FILE, Stage};
 pub(crate) use settings::words;
 pub use settings::{DataSettings, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings};

@@ -59,6 +59,34 @@ fn a_wrong_value_of_a_flag_says_what_was_expected() {
 }
 
 #[test]
+fn a_loss_that_no_table_can_serve_is_refused_with_the_reason() {
+    let arguments = ["train", "--model", "m", "--table", "t", "--out", "o", "--loss-type", "tdpo2"];
+    assert_snapshot!(Case::new().run(arguments), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: invalid value 'tdpo2' for '--loss-type <NAME>': `tdpo2` cannot be trained with: it needs the reference's whole next-token distribution at each position, and a table holds the log-prob of the token that is there
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_setting_that_the_loss_does_not_read_is_refused() {
+    let arguments =
+        ["train", "--model", "m", "--table", "t", "--out", "o", "--loss-type", "ipo", "--label-smoothing", "0.1"];
+    assert_snapshot!(Case::new().run(arguments), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot train
+      caused by: `label_smoothing` is set, and loss type `ipo` does not read it
+
+    hint: it is a setting of sigmoid, robust, exo_pair, cpo, simpo, alphapo
+    ");
+}
+
+#[test]
 fn a_wrong_word_lists_the_right_ones() {
     assert_snapshot!(Case::new().run(["train", "p.toml", "--lr-scheduler-type", "cosin"]), @"
     exit: 2

@@ -150,6 +150,7 @@ fn precompute() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a manual is as long as it is")]
 fn train() {
     assert_snapshot!(Case::new().run(["train", "--help"]), @"
     exit: 0
@@ -244,15 +245,59 @@ fn train() {
               Optimiser steps from one checkpoint to the next; 0 for none but the last [default: 500]
 
           --loss-type <NAME>
-              Objective; sigmoid is the loss of the DPO paper [default: sigmoid]
+              Objective; sigmoid is the loss of the DPO paper. Repeated (in a file: a list), it is a sum
+              of several, e.g. sigmoid and sft [default: sigmoid]
 
-              [possible values: sigmoid]
+              [possible values: sigmoid, hinge, ipo, ipo_sum, exo_pair, nca_pair, robust, bco_pair,
+              sppo_hard, apo_zero, apo_down, discopop, sft, sigmoid_norm, dpop, simpo, cpo, orpo,
+              alphapo, slic, preferred_ft, unlikelihood]
+
+          --loss-weights <WEIGHT,…>
+              Weights of several objectives, in their order, e.g. `0.8,0.2,1`. Default: 1 each
 
           --beta <BETA>
               β, the strength of the pull towards the reference: above 0, in 1/nat [default: 0.1]
 
           --label-smoothing <SHARE>
-              Share of the labels taken to be flipped, in [0, 0.5) [default: 0.0]
+              Share of the labels taken to be flipped, in [0, 0.5). Read by sigmoid, robust, exo_pair,
+              cpo, simpo and alphapo [default: 0.0]
+
+          --f-divergence-type <NAME>
+              Divergence that holds the policy to the reference, for the objectives of a difference of
+              rewards [default: reverse_kl]
+
+              [possible values: reverse_kl, forward_kl, js_divergence, alpha_divergence]
+
+          --f-alpha-divergence-coef <ALPHA>
+              α of the α-divergence [default: 0.5]
+
+          --reference-free
+              Take every completion as equally likely under the reference, for the objectives of a
+              difference of rewards [default: false]
+
+          --discopop-tau <TAU>
+              τ of discopop, in (0, 1] [default: 0.05]
+
+          --dpop-lambda <LAMBDA>
+              λ of dpop: how much a loss of likelihood of the chosen completion counts [default: 50.0]
+
+          --simpo-gamma <GAMMA>
+              γ of simpo and alphapo: the margin aimed at [default: 0.5]
+
+          --alphapo-alpha <ALPHA>
+              α of alphapo, the curvature of its reward; 0 is simpo [default: 0.25]
+
+          --cpo-alpha <WEIGHT>
+              Weight of the likelihood term of cpo [default: 1.0]
+
+          --slic-delta <NATS>
+              δ of slic: the gap of log-probs aimed at, in nats [default: 1.0]
+
+          --slic-lambda <WEIGHT>
+              Weight of the likelihood term of slic [default: 0.1]
+
+          --unlikelihood-alpha <WEIGHT>
+              Weight of the rejected completion in unlikelihood, in [0, 1] [default: 1.0]
 
           --allow-other-reference
               Train although the table's reference is another model than the policy starts from: on from

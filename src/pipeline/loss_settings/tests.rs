@@ -1,4 +1,4 @@
-use super::super::{Pipeline, Settings};
+use super::super::{Pipeline, Settings, known};
 use super::*;
 use crate::train::Start;
 
