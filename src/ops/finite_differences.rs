@@ -58,6 +58,9 @@ fn norm_slopes_over_rows_and_over_heads() {
         let (dx, dw) = norm::backward(&dy, &x, &w, 1e-5, OWN).unwrap();
         check("x", &x, &dx, |x| Ok(dot(&norm::forward(x, &w, 1e-5, OWN)?, &dy)));
         check("weight", &w, &dw, |w| Ok(dot(&norm::forward(&x, w, 1e-5, OWN)?, &dy)));
+        let alone = norm::backward_input(&dy, &x, &w, 1e-5, OWN).unwrap();
+        let bits = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(bits(&alone), bits(&dx), "the gradient in x alone has other bits");
     }
 }
 
@@ -96,6 +99,9 @@ fn head_slopes_over_more_rows_than_a_round() {
     let (d_hidden, d_weight) = head::backward_into(&weight.zeros_like().unwrap(), &slopes, inputs, COMPUTE).unwrap();
     check("hidden", &hidden, &d_hidden, |hidden| Ok(dot(&f(hidden, &weight)?.logps, &slopes)));
     check("weight", &weight, &d_weight, |weight| Ok(dot(&f(&hidden, weight)?.logps, &slopes)));
+    let alone = head::backward_input(&slopes, inputs, COMPUTE).unwrap();
+    let bits = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(bits(&alone), bits(&d_hidden), "the gradient in the hidden states alone has other bits");
 }
 
 fn attention_slopes(lengths: &[(usize, Vec<usize>)], n_heads: usize, n_kv_heads: usize, window: Option<usize>) {

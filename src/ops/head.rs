@@ -83,6 +83,24 @@ pub fn backward_into(
     Ok((tensor(d_hidden.into_inner(), hidden.shape())?, d_weight.clone()))
 }
 
+/// The gradient in `hidden` alone, for a frozen weight: the bits of [`backward_into`]. // (N, D)
+///
+/// # Shapes
+/// `slopes` `(N)`.
+pub fn backward_input(slopes: &Tensor, inputs: Inputs<'_>, compute: Compute) -> Result<Tensor> {
+    // The logits once more, and the gradient.
+    let _timer = profile::start(Op::HeadBackward, || 2.0 * profile::product(inputs.hidden, inputs.weight));
+    let Compute { kernels, precision } = compute;
+    let Some(isa) = kernels.isa() else { return backward_input_stock(slopes, inputs, precision) };
+    let (hidden, weight) = (inputs.hidden.contiguous()?, inputs.weight.contiguous()?);
+    let targets = inputs.targets.to_vec1()?;
+    let (slopes, log_sums) = (slopes.to_vec1()?, inputs.log_sums.to_vec1()?);
+    let (shape, width) = (hidden.shape().clone(), hidden.dim(1)?);
+    let (hidden, weight) = (Values::of(&hidden)?, Values::of(&weight)?);
+    let inputs = fast::Inputs { hidden: &hidden, weight: &weight, targets: &targets, width };
+    tensor(fast::backward_input(isa, precision, &inputs, &slopes, &log_sums), shape)
+}
+
 /// The same from stock operations, on any device.
 fn forward_stock(hidden: &Tensor, weight: &Tensor, targets: &Tensor, precision: Precision) -> Result<Scores> {
     let (mut logps, mut log_sums) = (Vec::new(), Vec::new());
@@ -100,23 +118,43 @@ fn forward_stock(hidden: &Tensor, weight: &Tensor, targets: &Tensor, precision: 
 fn backward_stock(
     d_weight: &Tensor,
     slopes: &Tensor,
-    Inputs { hidden, weight, targets, log_sums }: Inputs<'_>,
+    inputs: Inputs<'_>,
     precision: Precision,
 ) -> Result<(Tensor, Tensor)> {
     let mut d_hidden = Vec::new();
     let mut sum = d_weight.clone();
-    for (start, n) in chunks(hidden.dim(0)?) {
-        let rows = hidden.narrow(0, start, n)?;
-        let column = |x: &Tensor| x.narrow(0, start, n)?.unsqueeze(1); // (n, 1)
-        let slopes = column(slopes)?;
-        let logits = linear::forward_stock(&rows, weight, None, precision)?; // (n, V)
-        let softmax = logits.broadcast_sub(&column(log_sums)?)?.exp()?;
-        let d_logits = softmax.broadcast_mul(&slopes.neg()?)?;
-        d_logits.scatter_add_set(&column(targets)?, &slopes, 1)?;
-        d_hidden.push(linear::backward_input_stock(&[(&d_logits, weight)], precision)?);
+    for (start, n) in chunks(inputs.hidden.dim(0)?) {
+        let d_logits = d_logits_stock(slopes, inputs, (start, n), precision)?; // (n, V)
+        d_hidden.push(linear::backward_input_stock(&[(&d_logits, inputs.weight)], precision)?);
+        let rows = inputs.hidden.narrow(0, start, n)?;
         sum = (sum + linear::backward_weight_stock(&d_logits, &rows, precision)?)?;
     }
     Ok((Tensor::cat(&d_hidden, 0)?, sum))
+}
+
+fn backward_input_stock(slopes: &Tensor, inputs: Inputs<'_>, precision: Precision) -> Result<Tensor> {
+    let mut d_hidden = Vec::new();
+    for chunk in chunks(inputs.hidden.dim(0)?) {
+        let d_logits = d_logits_stock(slopes, inputs, chunk, precision)?; // (n, V)
+        d_hidden.push(linear::backward_input_stock(&[(&d_logits, inputs.weight)], precision)?);
+    }
+    Tensor::cat(&d_hidden, 0)
+}
+
+/// The gradient in the logits of `n` rows from `start` on. // (n, V)
+fn d_logits_stock(
+    slopes: &Tensor,
+    Inputs { hidden, weight, targets, log_sums }: Inputs<'_>,
+    (start, n): (usize, usize),
+    precision: Precision,
+) -> Result<Tensor> {
+    let column = |x: &Tensor| x.narrow(0, start, n)?.unsqueeze(1); // (n, 1)
+    let slopes = column(slopes)?;
+    let logits = linear::forward_stock(&hidden.narrow(0, start, n)?, weight, None, precision)?;
+    let softmax = logits.broadcast_sub(&column(log_sums)?)?.exp()?;
+    let d_logits = softmax.broadcast_mul(&slopes.neg()?)?;
+    d_logits.scatter_add_set(&column(targets)?, &slopes, 1)?;
+    Ok(d_logits)
 }
 
 fn chunks(n_rows: usize) -> impl Iterator<Item = (usize, usize)> {

@@ -39,6 +39,22 @@ pub fn forward_onto(
     }
 }
 
+/// `y + x·Wᵀ`, in the memory of `y` where that is possible: nobody else may read `y`. // (T, out)
+pub fn forward_into(y: Tensor, x: &Tensor, weight: &Tensor, compute: Compute) -> Result<Tensor> {
+    let _timer = profile::start(Op::LinearForward, || profile::product(x, weight));
+    let Compute { kernels, precision } = compute;
+    let Some(isa) = kernels.isa() else { return y + forward_stock(x, weight, None, precision)? };
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let ((n_rows, n_in), n_out) = (x.dims2()?, weight.dim(0)?);
+    let add = |y: &mut [f32], x: &[f32], weight: &[f32]| {
+        let (x, weight) = (Matrix::new(x, n_rows, n_in), Matrix::new(weight, n_out, n_in));
+        gemm(isa, precision, x, weight.transposed(), y, Update::Add);
+        Ok(())
+    };
+    y.inplace_op3(&x, &weight, &InPlace(add))?;
+    Ok(y)
+}
+
 /// Gradient in `x`: `Σ dyᵢ·Wᵢ` over the maps that read `x`. // (T, in)
 pub fn backward_input(maps: &[(&Tensor, &Tensor)], compute: Compute) -> Result<Tensor> {
     let [(dy, weight), ..] = maps else { candle_core::bail!("the gradient in an input that no map reads") };

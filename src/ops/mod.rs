@@ -17,6 +17,7 @@ pub mod attention;
 mod backend;
 mod cpu;
 mod device;
+pub mod dropout;
 pub mod embedding;
 pub mod head;
 pub mod linear;

@@ -51,6 +51,37 @@ pub fn backward_onto(
     Ok((tensor(dx, x.shape())?, tensor(dw, weight.shape())?))
 }
 
+/// The gradient in `x` alone, for a frozen weight: the bits of [`backward`].
+pub fn backward_input(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64, kernels: Kernels) -> Result<Tensor> {
+    let _timer = profile::start(Op::Norm, || 0.0);
+    let (dy, x) = (dy.contiguous()?, x.contiguous()?);
+    let Some(isa) = kernels.isa() else { return backward_input_stock(&dy, &x, weight, eps) };
+    tensor(backward_input_cpu(isa, &dy, &x, weight, eps)?, x.shape())
+}
+
+/// The same for an `x` that also reaches the loss past the norm: the bits of [`backward_onto`].
+pub fn backward_input_onto(
+    residual: &Tensor,
+    dy: &Tensor,
+    x: &Tensor,
+    weight: &Tensor,
+    eps: f64,
+    kernels: Kernels,
+) -> Result<Tensor> {
+    let _timer = profile::start(Op::Norm, || 0.0);
+    let (dy, x) = (dy.contiguous()?, x.contiguous()?);
+    let Some(isa) = kernels.isa() else { return residual + backward_input_stock(&dy, &x, weight, eps)? };
+    let mut dx = backward_input_cpu(isa, &dy, &x, weight, eps)?;
+    rows::add(&Values::of(&residual.contiguous()?)?, &mut dx);
+    tensor(dx, x.shape())
+}
+
+fn backward_input_cpu(isa: Isa, dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<Vec<f32>> {
+    let mut dx = filled(0.0, x.elem_count());
+    rows::norm_backward_input(isa, &Values::of(dy)?, &Values::of(x)?, &Values::of(weight)?, small(eps), &mut dx);
+    Ok(dx)
+}
+
 fn backward_cpu(isa: Isa, dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Vec<f32>, Vec<f32>)> {
     let (mut dx, mut dw) = (filled(0.0, x.elem_count()), filled(0.0, weight.elem_count()));
     let (dy, x, weight) = (Values::of(dy)?, Values::of(x)?, Values::of(weight)?);
@@ -69,12 +100,19 @@ fn forward_stock(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 }
 
 fn backward_stock(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
-    let width = x.dim(D::Minus1)?;
-    let inverse_rms = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?; // (…, 1)
+    let normed = x.broadcast_mul(&inverse_rms_stock(x, eps)?)?;
+    let dw = (dy * normed)?.reshape(((), x.dim(D::Minus1)?))?.sum(0)?; // (D)
+    Ok((backward_input_stock(dy, x, weight, eps)?, dw))
+}
+
+fn backward_input_stock(dy: &Tensor, x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let inverse_rms = inverse_rms_stock(x, eps)?; // (…, 1)
     let normed = x.broadcast_mul(&inverse_rms)?;
     let scaled = dy.broadcast_mul(weight)?;
     let projection = (&scaled * &normed)?.mean_keepdim(D::Minus1)?; // (…, 1)
-    let dx = (scaled - normed.broadcast_mul(&projection)?)?.broadcast_mul(&inverse_rms)?;
-    let dw = (dy * normed)?.reshape(((), width))?.sum(0)?; // (D)
-    Ok((dx, dw))
+    (scaled - normed.broadcast_mul(&projection)?)?.broadcast_mul(&inverse_rms)
+}
+
+fn inverse_rms_stock(x: &Tensor, eps: f64) -> Result<Tensor> {
+    (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()
 }

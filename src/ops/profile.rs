@@ -34,6 +34,8 @@ pub enum Op {
     Swiglu,
     /// Token embedding, forward and backward.
     Embedding,
+    /// Dropout, forward and backward.
+    Dropout,
     /// Updates of parameters.
     Adamw,
     /// Norm of the gradient.
@@ -60,9 +62,10 @@ thread_local! {
 
 impl Op {
     /// All of them, in the order of a pass.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Embedding,
         Self::Norm,
+        Self::Dropout,
         Self::LinearForward,
         Self::Rope,
         Self::AttentionForward,
@@ -90,6 +93,7 @@ impl Op {
             Self::Rope => "rope",
             Self::Swiglu => "swiglu",
             Self::Embedding => "embedding",
+            Self::Dropout => "dropout",
             Self::Adamw => "adamw",
             Self::GradientNorm => "gradient norm",
         }

@@ -63,6 +63,9 @@ proptest! {
         agree("forward", &y, &linear::forward(&x, &w, Some(&b), stock));
         let onto = linear::forward_onto(&residual, &x, &w, Some(&b), own).unwrap();
         agree("forward onto", &onto, &linear::forward_onto(&residual, &x, &w, Some(&b), stock));
+        // In place: the sum it is added to is its own.
+        let into = |compute| linear::forward_into(residual.copy().unwrap(), &x, &w, compute);
+        agree("forward into", &into(own).unwrap(), &into(stock));
         let maps = [(&dy, &w), (&dy, &w)];
         agree("input", &linear::backward_input(&maps, own).unwrap(), &linear::backward_input(&maps, stock));
         let want = linear::backward_weight_into(&sum, &dy, &x, stock);
@@ -113,6 +116,11 @@ proptest! {
         let (onto, _) = norm::backward_onto(&x, &dy, &x, &w, 1e-5, OWN).unwrap();
         let (onto_stock, _) = norm::backward_onto(&x, &dy, &x, &w, 1e-5, stock).unwrap();
         agree("onto", &onto, &Ok(onto_stock));
+        let input = |kernels| norm::backward_input(&dy, &x, &w, 1e-5, kernels);
+        agree("x alone", &input(OWN).unwrap(), &input(stock));
+        let input_onto = |kernels| norm::backward_input_onto(&x, &dy, &x, &w, 1e-5, kernels);
+        agree("x alone, onto", &input_onto(OWN).unwrap(), &input_onto(stock));
+        prop_assert!(numbers(&input_onto(OWN).unwrap()) == numbers(&onto), "other bits without the weight");
         agree("x", &dx, &Ok(dx_stock));
         agree("weight", &dw, &Ok(dw_stock));
     }
@@ -160,6 +168,9 @@ proptest! {
         let inputs = head::Inputs { hidden: &hidden, weight: &weight, targets: &targets, log_sums };
         let (d_hidden_stock, d_weight_stock) = head::backward_into(&sum, &slopes, inputs, stock_compute).unwrap();
         let (d_hidden, d_weight) = head::backward_into(&sum, &slopes, inputs, own_compute).unwrap();
+        let alone = head::backward_input(&slopes, inputs, own_compute).unwrap();
+        agree_within(tolerance, "hidden alone", &alone, &head::backward_input(&slopes, inputs, stock_compute));
+        prop_assert!(numbers(&alone) == numbers(&d_hidden), "other bits without the weight");
         agree_within(tolerance, "hidden", &d_hidden, &Ok(d_hidden_stock));
         agree_within(tolerance, "weight", &d_weight, &Ok(d_weight_stock));
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gemm::{Left, Matrix, Right, Update, multiply};
+use super::gemm::{Left, Matrix, Update, multiply};
 use super::math::{exp, max, sum_of_exp};
 use super::pairs::Pair;
 use super::tile::Element;
@@ -139,8 +139,9 @@ fn backward_of<T: Element>(
     let width = inputs.width;
     let mut d_hidden = vec![0.0; inputs.n_rows() * width];
     let n_run = inputs.vocabulary().div_ceil(RUNS).next_multiple_of(BLOCK);
-    for round in runs(0..inputs.n_rows(), ROUND_ROWS) {
-        let round = Round::<T>::new(isa, inputs, round, slopes, log_sums);
+    for rows in runs(0..inputs.n_rows(), ROUND_ROWS) {
+        let right = T::right(isa, inputs.hidden(&rows));
+        let round = Round::<T>::new(isa, inputs, rows, slopes, log_sums);
         let parts: Vec<Vec<f32>> = d_weight
             .par_chunks_mut(n_run * width)
             .enumerate()
@@ -149,15 +150,49 @@ fn backward_of<T: Element>(
                 let first = run * n_run;
                 let blocks = runs(first..first + d_weight.len() / width, BLOCK);
                 for (block, d_weight) in blocks.into_iter().zip(d_weight.chunks_mut(BLOCK * width)) {
-                    round.block(isa, inputs.block(&block), block.start, d_weight, &mut part);
+                    let d_logits = round.block(isa, inputs.block(&block), block.start, &mut part);
+                    let d_logits = Matrix::new(&d_logits, round.targets.len(), block.len());
+                    multiply(isa, &T::left(isa, d_logits.transposed()), &right, d_weight, Update::Add);
                 }
                 part
             })
             .collect();
-        let d_hidden = &mut d_hidden[round.rows.start * width..round.rows.end * width];
-        for part in parts {
-            rows::add(&part, d_hidden);
-        }
+        round.add_parts(&parts, width, &mut d_hidden);
+    }
+    d_hidden
+}
+
+/// Gradients in the hidden states alone, for a frozen weight: the bits of [`backward`]. // (N, D)
+pub(in crate::ops) fn backward_input(
+    isa: Isa,
+    precision: Precision,
+    inputs: &Inputs<'_>,
+    slopes: &[f32],
+    log_sums: &[f32],
+) -> Vec<f32> {
+    match precision {
+        Precision::F32 => backward_input_of::<f32>(isa, inputs, slopes, log_sums),
+        Precision::Bf16 => backward_input_of::<Pair>(isa, inputs, slopes, log_sums),
+    }
+}
+
+fn backward_input_of<T: Element>(isa: Isa, inputs: &Inputs<'_>, slopes: &[f32], log_sums: &[f32]) -> Vec<f32> {
+    let width = inputs.width;
+    let mut d_hidden = vec![0.0; inputs.n_rows() * width];
+    let n_run = inputs.vocabulary().div_ceil(RUNS).next_multiple_of(BLOCK);
+    for rows in runs(0..inputs.n_rows(), ROUND_ROWS) {
+        let round = Round::<T>::new(isa, inputs, rows, slopes, log_sums);
+        let parts: Vec<Vec<f32>> = runs(0..inputs.vocabulary(), n_run)
+            .into_par_iter()
+            .map(|run| {
+                let mut part = vec![0.0; round.targets.len() * width];
+                for block in runs(run, BLOCK) {
+                    round.block(isa, inputs.block(&block), block.start, &mut part);
+                }
+                part
+            })
+            .collect();
+        round.add_parts(&parts, width, &mut d_hidden);
     }
     d_hidden
 }
@@ -166,7 +201,6 @@ fn backward_of<T: Element>(
 struct Round<'a, T> {
     rows: Range<usize>,
     left: Left<T>,
-    right: Right<T>,
     targets: &'a [u32],
     slopes: &'a [f32],
     log_sums: &'a [f32],
@@ -174,10 +208,8 @@ struct Round<'a, T> {
 
 impl<'a, T: Element> Round<'a, T> {
     fn new(isa: Isa, inputs: &Inputs<'a>, rows: Range<usize>, slopes: &'a [f32], log_sums: &'a [f32]) -> Self {
-        let hidden = inputs.hidden(&rows);
         Self {
-            left: T::left(isa, hidden),
-            right: T::right(isa, hidden),
+            left: T::left(isa, inputs.hidden(&rows)),
             targets: &inputs.targets[rows.clone()],
             slopes: &slopes[rows.clone()],
             log_sums: &log_sums[rows.clone()],
@@ -185,10 +217,10 @@ impl<'a, T: Element> Round<'a, T> {
         }
     }
 
-    /// The part of a block of the weight, whose first row is `first`: adds to its gradient and to that of the rows.
-    fn block(&self, isa: Isa, weight: Matrix<'_>, first: usize, d_weight: &mut [f32], d_hidden: &mut [f32]) {
-        let n_rows = self.targets.len();
-        let n_block = d_weight.len() / (d_hidden.len() / n_rows);
+    /// The part of a block of the weight, whose first row is `first`: adds to the gradient of the rows, returns the one
+    /// in the logits. // (rows, block)
+    fn block(&self, isa: Isa, weight: Matrix<'_>, first: usize, d_hidden: &mut [f32]) -> Vec<f32> {
+        let (n_rows, n_block) = (self.targets.len(), weight.n_rows());
         let mut d_logits = vec![0.0; n_rows * n_block];
         multiply(isa, &self.left, &T::right(isa, weight.transposed()), &mut d_logits, Update::Replace);
         let rows = self.targets.iter().zip(self.slopes).zip(self.log_sums);
@@ -198,9 +230,17 @@ impl<'a, T: Element> Round<'a, T> {
                 *logit += slope;
             }
         }
-        let d_logits = Matrix::new(&d_logits, n_rows, n_block);
-        multiply(isa, &T::left(isa, d_logits), &T::right(isa, weight), d_hidden, Update::Add);
-        multiply(isa, &T::left(isa, d_logits.transposed()), &self.right, d_weight, Update::Add);
+        let left = T::left(isa, Matrix::new(&d_logits, n_rows, n_block));
+        multiply(isa, &left, &T::right(isa, weight), d_hidden, Update::Add);
+        d_logits
+    }
+
+    /// Adds what each run of blocks has found of the rows to theirs, in the order of the runs.
+    fn add_parts(&self, parts: &[Vec<f32>], width: usize, d_hidden: &mut [f32]) {
+        let d_hidden = &mut d_hidden[self.rows.start * width..self.rows.end * width];
+        for part in parts {
+            rows::add(part, d_hidden);
+        }
     }
 }
 

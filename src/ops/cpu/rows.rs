@@ -68,14 +68,47 @@ fn norm_backward_rows(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut 
     let rows = dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(dx.chunks_exact_mut(width));
     for ((dy, x), dx) in rows {
         let scale = inverse_rms(x, eps);
-        for ((dx, &dy), &weight) in dx.iter_mut().zip(dy).zip(weight) {
-            *dx = dy * weight;
-        }
-        let projection = sum_of(dx, x, |g, x| g * x) * scale * scale / width as f32;
-        for ((dx, &x), (d_weight, &dy)) in dx.iter_mut().zip(x).zip(d_weight.iter_mut().zip(dy)) {
-            *dx = (*dx - x * projection) * scale;
+        norm_backward_row(dy, x, weight, scale, dx);
+        for ((d_weight, &dy), &x) in d_weight.iter_mut().zip(dy).zip(x) {
             *d_weight += dy * x * scale;
         }
+    }
+}
+
+/// The gradient of [`norm`] in `x` alone: the bits of [`norm_backward`].
+pub(in crate::ops) fn norm_backward_input(
+    isa: Isa,
+    dy: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    dx: &mut [f32],
+) {
+    let task = TASK_ROWS * weight.len();
+    let tasks = dx.par_chunks_mut(task).zip(x.par_chunks(task)).zip(dy.par_chunks(task));
+    tasks.for_each(|((dx, x), dy)| {
+        dispatch!(isa, norm_backward_input_rows(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32]));
+    });
+}
+
+#[inline(always)]
+fn norm_backward_input_rows(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32]) {
+    let width = weight.len();
+    let rows = dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(dx.chunks_exact_mut(width));
+    for ((dy, x), dx) in rows {
+        norm_backward_row(dy, x, weight, inverse_rms(x, eps), dx);
+    }
+}
+
+/// `scale` is the inverse rms of the row.
+#[inline(always)]
+fn norm_backward_row(dy: &[f32], x: &[f32], weight: &[f32], scale: f32, dx: &mut [f32]) {
+    for ((dx, &dy), &weight) in dx.iter_mut().zip(dy).zip(weight) {
+        *dx = dy * weight;
+    }
+    let projection = sum_of(dx, x, |g, x| g * x) * scale * scale / weight.len() as f32;
+    for (dx, &x) in dx.iter_mut().zip(x) {
+        *dx = (*dx - x * projection) * scale;
     }
 }
 
