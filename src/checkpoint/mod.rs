@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! checkpoints/step-40/
-//!   weights.safetensors      parameters, f32, Hugging Face names
+//!   weights.safetensors      trained parameters, f32, Hugging Face names; of frozen ones the trajectory has digests
 //!   moments.safetensors      first.<name>, second.<name>
 //!   state.json               step, tokens seen, what the run was told (its trajectory), digests of the other two
 //! ```
@@ -107,8 +107,8 @@ pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<PathBuf, Checkpoin
     let path = folder.join(format!("step-{}", state.step));
     io::write_dir(&path, |path| {
         let (weights, moments, state_path) = (path.join(WEIGHTS), path.join(MOMENTS), path.join(STATE));
-        write_safetensors(&weights, params.iter().map(|(_, name, tensor)| (name.to_owned(), tensor)), [])?;
-        let named = params.iter().zip(optimizer.moments()).flat_map(|((_, name, _), moments)| {
+        write_safetensors(&weights, params.trained().map(|(_, name, tensor)| (name.to_owned(), tensor)), [])?;
+        let named = params.trained().zip(optimizer.moments()).flat_map(|((_, name, _), moments)| {
             [(format!("first.{name}"), &moments.first), (format!("second.{name}"), &moments.second)]
         });
         write_safetensors(&moments, named, [])?;
@@ -231,16 +231,15 @@ impl Checkpoint {
         }
     }
 
-    /// Puts the weights into `params` and returns the optimiser as it was.
+    /// Puts the weights into the trained ones of `params` and returns the optimiser as it was.
     ///
     /// # Errors
     /// If a file is not the one that was saved; `params` is as it was then.
     pub fn load(&self, params: &mut Params, constants: AdamWParams) -> Result<AdamW, CheckpointError> {
         let weights = TensorFile::open(self.path.join(WEIGHTS), self.record.weights_digest)?;
         let moments = TensorFile::open(self.path.join(MOMENTS), self.record.moments_digest)?;
-        let mut restored = Vec::with_capacity(params.len());
-        let mut all_moments = Vec::with_capacity(params.len());
-        for (_, name, tensor) in params.iter() {
+        let (mut restored, mut all_moments) = (Vec::new(), Vec::new());
+        for (_, name, tensor) in params.trained() {
             let device = tensor.device();
             restored.push(weights.tensor(name, tensor.dims(), device)?);
             all_moments.push(Moments {
@@ -248,7 +247,7 @@ impl Checkpoint {
                 second: moments.tensor(&format!("second.{name}"), tensor.dims(), device)?,
             });
         }
-        params.replace(restored);
+        params.replace_trained(restored);
         Ok(AdamW::resume(constants, self.record.state.step, all_moments))
     }
 }
@@ -290,6 +289,36 @@ mod tests {
         save_at(folder.path(), 10, Occasion::Planned);
         assert_eq!(names(folder.path()), ["step-10", "step-2"]);
         assert_eq!(newest(folder.path()).unwrap().unwrap().state().step, 10);
+    }
+
+    #[test]
+    fn frozen_parameters_are_not_in_a_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let frozen = || {
+            let mut params = params();
+            params.freeze();
+            params.push("a".into(), Tensor::new(&[3_f32], &Device::Cpu).unwrap());
+            params
+        };
+        let params = frozen();
+        let optimizer = AdamW::new(AdamWParams::default(), &params).unwrap();
+        assert_eq!(optimizer.moments().len(), 1);
+        let state = State { step: 1, n_tokens: 0, trajectory: serde_json::Map::new() };
+        let snapshot =
+            Snapshot { params: &params, optimizer: &optimizer, state: &state, occasion: Occasion::Planned };
+        let path = save(folder.path(), &snapshot).unwrap();
+        let bytes = io::read(&path.join(WEIGHTS)).unwrap();
+        let names: Vec<String> =
+            safetensors::SafeTensors::deserialize(&bytes).unwrap().iter().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(names, ["a"]);
+
+        let mut other = frozen();
+        let [w, a] = ["w", "a"].map(|name| other.id(name).unwrap());
+        other.replace_trained(vec![Tensor::new(&[9_f32], &Device::Cpu).unwrap()]);
+        newest(folder.path()).unwrap().unwrap().load(&mut other, AdamWParams::default()).unwrap();
+        assert_eq!(other.get(w).to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+        assert_eq!(other.get(a).to_vec1::<f32>().unwrap(), [3.0]);
+        assert!(!other.is_trained(w) && other.is_trained(a));
     }
 
     /// Any byte of any file: the checkpoint is refused by name, with the way out.

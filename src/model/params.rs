@@ -10,18 +10,20 @@ pub struct ParamId(usize);
 
 /// The parameters of a model, in the order of its layers, under their Hugging Face names.
 ///
-/// The order is part of the contract: sums over parameters, checkpoints and logs follow it.
+/// The order is part of the contract: sums over parameters, checkpoints and logs follow it. Frozen parameters come first:
+/// they have no gradient, no moments and no place in a checkpoint.
 #[derive(Debug)]
 pub struct Params {
     names: Vec<String>,
     tensors: Vec<Tensor>,
+    n_frozen: usize,
     kernels: Kernels,
 }
 
 impl Params {
     /// No parameter yet, of tensors that these kernels work on.
     pub fn new(kernels: Kernels) -> Self {
-        Self { names: Vec::new(), tensors: Vec::new(), kernels }
+        Self { names: Vec::new(), tensors: Vec::new(), n_frozen: 0, kernels }
     }
 
     /// The kernels that work on them, on their gradients and on what an optimiser keeps of them.
@@ -29,7 +31,7 @@ impl Params {
         self.kernels
     }
 
-    /// Appends a parameter.
+    /// Appends a parameter, which is trained.
     pub fn push(&mut self, name: String, tensor: Tensor) {
         self.names.push(name);
         self.tensors.push(tensor);
@@ -54,10 +56,38 @@ impl Params {
             .map(|(index, (name, tensor))| (ParamId(index), &**name, tensor))
     }
 
-    /// Puts other tensors in the place of all parameters, in their order.
-    pub(crate) fn replace(&mut self, tensors: Vec<Tensor>) {
-        debug_assert_eq!(tensors.len(), self.names.len());
-        self.tensors = tensors;
+    /// Freezes all parameters there are; those that are appended later are trained.
+    pub(crate) fn freeze(&mut self) {
+        self.n_frozen = self.names.len();
+    }
+
+    /// Forgets the trained parameters and trains the frozen ones.
+    pub(super) fn only_frozen(&mut self) {
+        self.names.truncate(self.n_frozen);
+        self.tensors.truncate(self.n_frozen);
+        self.n_frozen = 0;
+    }
+
+    /// Whether a parameter is changed by training. A backward computes no gradient in one that is not.
+    pub fn is_trained(&self, id: ParamId) -> bool {
+        id.0 >= self.n_frozen
+    }
+
+    /// The trained parameters in order.
+    pub fn trained(&self) -> impl Iterator<Item = (ParamId, &str, &Tensor)> {
+        self.iter().skip(self.n_frozen)
+    }
+
+    /// Puts another tensor in the place of a parameter.
+    pub(super) fn set(&mut self, id: ParamId, tensor: Tensor) {
+        self.tensors[id.0] = tensor;
+    }
+
+    /// Puts other tensors in the place of all trained parameters, in their order.
+    pub(crate) fn replace_trained(&mut self, tensors: Vec<Tensor>) {
+        debug_assert_eq!(tensors.len(), self.names.len() - self.n_frozen);
+        self.tensors.truncate(self.n_frozen);
+        self.tensors.extend(tensors);
     }
 
     /// How many tensors there are.
@@ -73,6 +103,11 @@ impl Params {
     /// How many numbers they hold.
     pub fn n_parameters(&self) -> usize {
         self.tensors.iter().map(Tensor::elem_count).sum()
+    }
+
+    /// How many of these numbers are trained.
+    pub fn n_trained(&self) -> usize {
+        self.trained().map(|(_, _, tensor)| tensor.elem_count()).sum()
     }
 }
 

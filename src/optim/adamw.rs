@@ -34,7 +34,7 @@ pub struct Moments {
     pub second: Tensor,
 }
 
-/// The optimiser: its constants, the number of steps made, and the moments of every parameter in order.
+/// The optimiser: its constants, the number of steps made, and the moments of every trained parameter in order.
 #[derive(Debug)]
 pub struct AdamW {
     constants: AdamWParams,
@@ -46,11 +46,11 @@ impl AdamW {
     /// An optimiser that has made no step.
     pub fn new(constants: AdamWParams, params: &Params) -> Result<Self> {
         let zeros = |tensor: &Tensor| Ok(Moments { first: tensor.zeros_like()?, second: tensor.zeros_like()? });
-        let moments = params.iter().map(|(_, _, tensor)| zeros(tensor)).collect::<Result<_>>()?;
+        let moments = params.trained().map(|(_, _, tensor)| zeros(tensor)).collect::<Result<_>>()?;
         Ok(Self { constants, n_steps: 0, moments })
     }
 
-    /// An optimiser as a checkpoint left it; `moments` in the order of the parameters.
+    /// An optimiser as a checkpoint left it; `moments` in the order of the trained parameters.
     pub fn resume(constants: AdamWParams, n_steps: u64, moments: Vec<Moments>) -> Self {
         Self { constants, n_steps, moments }
     }
@@ -60,12 +60,12 @@ impl AdamW {
         self.n_steps
     }
 
-    /// The moments, in the order of the parameters.
+    /// The moments, in the order of the trained parameters.
     pub fn moments(&self) -> &[Moments] {
         &self.moments
     }
 
-    /// Changes the parameters in place: one step against `gradients`, each first multiplied by `factor` (clipping).
+    /// Changes the trained parameters in place: one step against `gradients`, each first multiplied by `factor` (clipping).
     ///
     /// With `g` the gradient and `t` the step, from 1:
     ///
@@ -80,7 +80,7 @@ impl AdamW {
         self.n_steps += 1;
         let AdamWParams { beta1, beta2, eps, weight_decay } = self.constants;
         let corrections = [beta1, beta2].map(|beta| 1.0 - beta.powf(self.n_steps as f64));
-        for ((id, name, theta), moments) in params.iter().zip(&self.moments) {
+        for ((id, name, theta), moments) in params.trained().zip(&self.moments) {
             let Some(gradient) = gradients.get(id) else { continue };
             let step = adamw::Step {
                 factor,
@@ -112,7 +112,12 @@ mod tests {
 
     #[test]
     fn biases_and_norms_do_not_decay() {
-        for name in ["model.embed_tokens.weight", "lm_head.weight", "model.layers.0.mlp.up_proj.weight"] {
+        for name in [
+            "model.embed_tokens.weight",
+            "lm_head.weight",
+            "model.layers.0.mlp.up_proj.weight",
+            "model.layers.0.mlp.up_proj.lora_A.weight",
+        ] {
             assert!(decays(name), "{name}");
         }
         for name in [
