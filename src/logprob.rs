@@ -102,7 +102,7 @@ impl Scored {
         batch.scored.sequences.iter().map(|tokens| sum(&self.logps[tokens.clone()])).collect()
     }
 
-    /// Adds the gradients of a loss in all parameters.
+    /// Adds the gradients of a loss in all trained parameters.
     ///
     /// `slopes` holds ∂loss/∂(log-prob of the sequence) of each completion, in the order of `batch.scored.sequences`;
     /// a sequence's log-prob is a plain sum, so each of its tokens has the same slope.
@@ -130,7 +130,7 @@ pub fn sum(token_logps: &[f32]) -> f64 {
 }
 
 impl Kept {
-    /// Adds the gradient of the head, returns the one in the hidden states. // (N, D)
+    /// Adds the gradient of the head if it is trained, returns the one in the hidden states. // (N, D)
     #[expect(clippy::cast_possible_truncation, reason = "the tensors of a backward pass are f32")]
     fn backward_head(
         &self,
@@ -150,6 +150,9 @@ impl Kept {
         let slopes = Tensor::from_vec(per_token, n_scored, model.device())?; // (N)
         let (id, weight) = model.head();
         let inputs = head::Inputs { hidden: &self.hidden, weight, targets: &self.targets, log_sums: &self.log_sums };
+        if !model.params().is_trained(id) {
+            return head::backward_input(&slopes, inputs, model.compute());
+        }
         let mut result = None;
         gradients.update(id, weight, |sum| {
             let (d_hidden, d_weight) = head::backward_into(sum, &slopes, inputs, model.compute())?;

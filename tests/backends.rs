@@ -10,6 +10,7 @@ use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::model::{Decoder, Flops, Gradients, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
+use piref::ops::dropout::Dropout;
 use piref::ops::profile::{self, Counts, Op};
 use piref::ops::reduce::sum_of_squares;
 use piref::ops::{Backend, Kernels};
@@ -180,8 +181,8 @@ fn a_profile_counts_the_products_of_the_task() {
             let count = |op: &Op| counts[Op::ALL.iter().position(|at| at == op).unwrap()];
             ops.iter().map(|op| count(op).flops).collect()
         };
-        let (scored, counts) =
-            profile::count(|| logprob::token_logps(&model, &batch, Keep::Tape { n_recomputed: 0 }).unwrap());
+        let keep = Keep::Tape { n_recomputed: 0, dropout: Dropout::Off };
+        let (scored, counts) = profile::count(|| logprob::token_logps(&model, &batch, keep).unwrap());
         let forward = [Op::LinearForward, Op::HeadForward, Op::AttentionForward];
         assert_eq!(flops(&counts, &forward), [want.linear, want.head, want.attention], "{:?}", backend.kernels());
 

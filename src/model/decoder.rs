@@ -6,11 +6,13 @@ use super::ScoringDtype;
 use super::config::DecoderConfig;
 use super::error::ModelError;
 use super::layer::{self, Context, Layer, LayerTape};
+use super::lora::{Adapter, Lora};
 use super::memory::TrainingMemory;
 use super::params::{Gradients, ParamId, Params};
 use super::weights::{self, Spec};
 use crate::batch::GroupBatch;
 use crate::model_source::ModelSource;
+use crate::ops::dropout::Dropout;
 use crate::ops::rope::Rotation;
 use crate::ops::{Backend, Compute, Precision, embedding, norm};
 
@@ -30,6 +32,7 @@ pub struct Decoder {
     norm: ParamId,
     head: ParamId,
     frequencies: Vec<f32>,
+    lora: Option<Lora>,
     device: Device,
     precision: Precision,
 }
@@ -43,6 +46,8 @@ pub enum Keep {
     Tape {
         /// How many; the result does not depend on it, to the last bit.
         n_recomputed: usize,
+        /// Of the input of an adapter; without one, or at a share of 0, nothing is dropped.
+        dropout: Dropout,
     },
 }
 
@@ -60,6 +65,7 @@ pub struct Pass {
 pub struct Tape {
     ids: Tensor, // (T)
     rotation: Rotation,
+    dropout: Dropout,
     layers: Vec<Kept>,
     last: Tensor,        // (T, D)
     scored_rows: Tensor, // (N)
@@ -97,7 +103,39 @@ impl Decoder {
         let norm = id(NORM)?;
         let frequencies = config.frequencies();
         let (device, precision) = (backend.device().clone(), Precision::F32);
-        Ok(Self { config, params, embedding, layers, norm, head, frequencies, device, precision })
+        Ok(Self { config, params, embedding, layers, norm, head, frequencies, lora: None, device, precision })
+    }
+
+    /// The same model with its weights frozen and an adapter of it beside them, which is trained.
+    #[must_use]
+    pub fn with_adapter(mut self, adapter: Adapter) -> Self {
+        self.params.freeze();
+        for (name, tensor) in adapter.tensors {
+            self.params.push(name, tensor);
+        }
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            layer.attach(index, |name| self.params.id(name));
+        }
+        self.lora = Some(adapter.lora);
+        self
+    }
+
+    /// The same model with its adapter added to its weights, `W + s·B·A` in `f32`; as it is if it has none.
+    ///
+    /// # Errors
+    /// Only if a tensor operation fails.
+    pub fn merged(mut self) -> Result<Self, ModelError> {
+        let Some(lora) = self.lora.take() else { return Ok(self) };
+        for layer in &mut self.layers {
+            layer.merge(&mut self.params, lora.scaling()).map_err(ModelError::tensor("merging an adapter"))?;
+        }
+        self.params.only_frozen();
+        Ok(self)
+    }
+
+    /// What its adapter is like, if it has one.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
     }
 
     /// The same model, computing in another precision; its weights stay `f32`.
@@ -117,7 +155,7 @@ impl Decoder {
 
     /// What a training step of it holds in memory.
     pub fn training_memory(&self) -> TrainingMemory {
-        TrainingMemory::of(&self.config, self.params.n_parameters())
+        TrainingMemory::of(&self.config, &self.params)
     }
 
     /// Its weights.
@@ -153,20 +191,30 @@ impl Decoder {
         self.run_forward(batch, keep).map_err(ModelError::tensor(FORWARD))
     }
 
-    fn context<'a>(&'a self, batch: &'a GroupBatch, rotation: &'a Rotation) -> Context<'a> {
+    fn context<'a>(&'a self, batch: &'a GroupBatch, rotation: &'a Rotation, dropout: Dropout) -> Context<'a> {
+        let rate = self.lora.as_ref().map_or(0.0, |lora| lora.dropout);
         Context {
             config: &self.config,
             params: &self.params,
             rotation,
             segments: &batch.segments,
             compute: self.compute(),
+            scaling: self.lora.as_ref().map_or(0.0, Lora::scaling),
+            dropout: match dropout {
+                Dropout::On(stream) if rate > 0.0 => Some((rate, stream)),
+                Dropout::On(_) | Dropout::Off => None,
+            },
         }
     }
 
     fn run_forward(&self, batch: &GroupBatch, keep: Keep) -> CandleResult<Pass> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?; // (T)
         let rotation = Rotation::new(&batch.positions, &self.frequencies, &self.device)?;
-        let ctx = self.context(batch, &rotation);
+        let dropout = match keep {
+            Keep::Nothing => Dropout::Off,
+            Keep::Tape { dropout, .. } => dropout,
+        };
+        let ctx = self.context(batch, &rotation, dropout);
         let mut x = embedding::forward(self.params.get(self.embedding), &ids)?; // (T, D)
         let mut layers = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -174,7 +222,7 @@ impl Decoder {
             let x = std::mem::replace(&mut x, y);
             match keep {
                 Keep::Nothing => {}
-                Keep::Tape { n_recomputed } if index < n_recomputed => layers.push(Kept::Input(x)),
+                Keep::Tape { n_recomputed, .. } if index < n_recomputed => layers.push(Kept::Input(x)),
                 Keep::Tape { .. } => layers.push(Kept::Tape(tape)),
             }
         }
@@ -183,12 +231,13 @@ impl Decoder {
         let hidden = norm::forward(&rows, self.params.get(self.norm), self.config.rms_norm_eps, ctx.compute.kernels)?;
         let tape = match keep {
             Keep::Nothing => None,
-            Keep::Tape { .. } => Some(Tape { ids, rotation, layers, last: x, scored_rows }),
+            Keep::Tape { .. } => Some(Tape { ids, rotation, dropout, layers, last: x, scored_rows }),
         };
         Ok(Pass { hidden, tape })
     }
 
-    /// Adds the gradients of all parameters but the head's, for the gradient in the hidden states of the scored rows.
+    /// Adds the gradients of all trained parameters but the head's, for the gradient in the hidden states of the scored
+    /// rows.
     ///
     /// # Shapes
     /// `d_hidden` `(N, D)`.
@@ -209,11 +258,9 @@ impl Decoder {
         d_hidden: &Tensor,
         gradients: &mut Gradients,
     ) -> CandleResult<()> {
-        let ctx = self.context(batch, &tape.rotation);
+        let ctx = self.context(batch, &tape.rotation, tape.dropout);
         let rows = tape.last.index_select(&tape.scored_rows, 0)?; // (N, D)
-        let (weight, eps, kernels) = (self.params.get(self.norm), self.config.rms_norm_eps, ctx.compute.kernels);
-        let (d_rows, d_norm) = norm::backward(d_hidden, &rows, weight, eps, kernels)?;
-        gradients.add(self.norm, d_norm)?;
+        let d_rows = ctx.norm_backward(d_hidden, &rows, self.norm, gradients)?;
         let mut dx = tape.last.zeros_like()?.index_add(&tape.scored_rows, &d_rows, 0)?; // (T, D)
         drop(tape.last);
         for (layer, kept) in self.layers.iter().zip(tape.layers).rev() {
@@ -223,7 +270,10 @@ impl Decoder {
             };
             dx = layer.backward(&ctx, &dx, &tape, gradients)?;
         }
-        let table = self.params.get(self.embedding);
+        if !self.params.is_trained(self.embedding) {
+            return Ok(());
+        }
+        let (table, kernels) = (self.params.get(self.embedding), ctx.compute.kernels);
         gradients.update(self.embedding, table, |sum| embedding::backward_into(sum, &dx, &tape.ids, kernels))
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::batch::BatchError;
+use crate::digest::Digest;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::model_source::ModelSourceError;
@@ -113,6 +114,26 @@ pub enum ModelError {
         /// In the file.
         found: String,
     },
+    /// An adapter for something that is no linear map of a layer.
+    #[error("`{found}` is no linear map of a layer of this model: expected `{known}`, or the end of a longer name")]
+    TargetModule {
+        /// As given.
+        found: String,
+        /// Names of the maps.
+        known: String,
+    },
+    /// An adapter that was trained over another model.
+    #[error("the adapter of `{}` belongs to other {what}: expected `{expected}`, found `{found}`", path.display())]
+    OtherBase {
+        /// What says so.
+        path: PathBuf,
+        /// Weights or configuration.
+        what: &'static str,
+        /// Digest of those it was trained over.
+        expected: Digest,
+        /// Digest of those of the model.
+        found: Digest,
+    },
     /// A token id the embedding has no row for.
     #[error("token id {id} is outside of the model's vocabulary of {vocab_size}")]
     TokenOutOfRange {
@@ -168,6 +189,8 @@ impl Hint for ModelError {
             Self::UnknownTensor { .. } => {
                 Some("the weights belong to another architecture or configuration than `config.json` says".into())
             }
+            Self::TargetModule { .. } => Some("`all-linear` stands for all of them".into()),
+            Self::OtherBase { .. } => Some("name the model the adapter was trained over with `--model`".into()),
             Self::Source(error) => error.hint(),
             Self::Io(error) => error.hint(),
             _ => None,

@@ -16,6 +16,8 @@ pub struct Flops {
     pub head: f64,
     /// Attention scores and weighted values.
     pub attention: f64,
+    /// Adapters beside the linear maps.
+    pub adapter: f64,
 }
 
 impl Flops {
@@ -30,19 +32,38 @@ impl Flops {
             linear: 2.0 * layer * n_layers * batch.ids.len() as f64,
             head: 2.0 * width * config.vocab_size as f64 * batch.scored.targets.len() as f64,
             attention: 4.0 * heads * visible,
+            adapter: 0.0,
         }
+    }
+
+    /// The same with an adapter of so many numbers: `2·numbers` a row.
+    #[must_use]
+    pub fn with_adapter(self, n_parameters: usize, batch: &GroupBatch) -> Self {
+        Self { adapter: 2.0 * n_parameters as f64 * batch.ids.len() as f64, ..self }
     }
 
     /// One forward and backward pass with all weights trained: a product has two in its backward; the five of attention
     /// count 2.5 times its two.
     #[must_use]
     pub fn training(self) -> Self {
-        Self { linear: 3.0 * self.linear, head: 3.0 * self.head, attention: 3.5 * self.attention }
+        Self {
+            linear: 3.0 * self.linear,
+            head: 3.0 * self.head,
+            attention: 3.5 * self.attention,
+            adapter: 3.0 * self.adapter,
+        }
+    }
+
+    /// The same with the weights frozen and the adapter trained: a product with a frozen weight has one in its
+    /// backward.
+    #[must_use]
+    pub fn training_adapter(self) -> Self {
+        Self { linear: 2.0 * self.linear, head: 2.0 * self.head, ..self.training() }
     }
 
     /// All of them.
     pub fn total(self) -> f64 {
-        self.linear + self.head + self.attention
+        self.linear + self.head + self.attention + self.adapter
     }
 }
 
@@ -54,6 +75,7 @@ impl std::ops::Add for Flops {
             linear: self.linear + other.linear,
             head: self.head + other.head,
             attention: self.attention + other.attention,
+            adapter: self.adapter + other.adapter,
         }
     }
 }

@@ -3,9 +3,11 @@
 use candle_core::{Result as CandleResult, Tensor};
 
 use super::config::DecoderConfig;
+use super::lora;
 use super::params::{Gradients, ParamId, Params};
 use super::weights::Spec;
 use crate::ops::attention::Attention;
+use crate::ops::dropout::{self, Stream};
 use crate::ops::rope::Rotation;
 use crate::ops::{Compute, linear, norm, rope, swiglu};
 
@@ -14,31 +16,128 @@ use crate::ops::{Compute, linear, norm, rope, swiglu};
 pub(super) struct Projection {
     weight: ParamId,
     bias: Option<ParamId>,
+    adapter: Option<LowRank>,
+}
+
+/// The adapter of a linear map: `s·B·A`, of which nothing of the size of the map is ever made.
+#[derive(Debug, Clone, Copy)]
+struct LowRank {
+    a: ParamId, // (r, in)
+    b: ParamId, // (out, r)
+    /// Where its dropout is drawn, within a pass.
+    place: u64,
+}
+
+/// A linear map in its backward: what the gradient in its input is made of.
+struct Backward<'a> {
+    map: Projection,
+    dy: &'a Tensor, // (T, out)
+    /// The gradient in what `A` makes, where there is an adapter. // (T, r)
+    d_low: Option<Tensor>,
 }
 
 impl Projection {
     fn forward(self, ctx: &Context<'_>, x: &Tensor) -> CandleResult<Tensor> {
         let bias = self.bias.map(|bias| ctx.params.get(bias));
-        linear::forward(x, self.weight(ctx), bias, ctx.compute)
+        let y = linear::forward(x, self.weight(ctx), bias, ctx.compute)?;
+        self.adapted(ctx, x, y)
     }
 
     fn forward_onto(self, residual: &Tensor, ctx: &Context<'_>, x: &Tensor) -> CandleResult<Tensor> {
         let bias = self.bias.map(|bias| ctx.params.get(bias));
-        linear::forward_onto(residual, x, self.weight(ctx), bias, ctx.compute)
+        let y = linear::forward_onto(residual, x, self.weight(ctx), bias, ctx.compute)?;
+        self.adapted(ctx, x, y)
     }
 
-    /// Adds the gradients of its parameters.
-    fn backward(self, ctx: &Context<'_>, dy: &Tensor, x: &Tensor, gradients: &mut Gradients) -> CandleResult<()> {
-        gradients.update(self.weight, self.weight(ctx), |sum| linear::backward_weight_into(sum, dy, x, ctx.compute))?;
-        match self.bias {
-            Some(bias) => gradients.add(bias, linear::backward_bias(dy, ctx.compute)?),
-            None => Ok(()),
+    /// Adds to `y` what the adapter makes of `x`.
+    fn adapted(self, ctx: &Context<'_>, x: &Tensor, y: Tensor) -> CandleResult<Tensor> {
+        let Some(adapter) = self.adapter else { return Ok(y) };
+        let low = adapter.low(ctx, &adapter.dropped(ctx, x)?)?; // (T, r)
+        linear::forward_into(y, &low, ctx.params.get(adapter.b), ctx.compute)
+    }
+
+    /// Adds the gradients of its trained parameters.
+    fn backward<'a>(
+        self,
+        ctx: &Context<'_>,
+        dy: &'a Tensor,
+        x: &Tensor,
+        gradients: &mut Gradients,
+    ) -> CandleResult<Backward<'a>> {
+        let weight = self.weight(ctx);
+        if ctx.params.is_trained(self.weight) {
+            gradients.update(self.weight, weight, |sum| linear::backward_weight_into(sum, dy, x, ctx.compute))?;
         }
+        if let Some(bias) = self.bias.filter(|bias| ctx.params.is_trained(*bias)) {
+            gradients.add(bias, linear::backward_bias(dy, ctx.compute)?)?;
+        }
+        let d_low = self.adapter.map(|adapter| adapter.backward(ctx, dy, x, gradients)).transpose()?;
+        Ok(Backward { map: self, dy, d_low })
+    }
+
+    /// Adds its adapter to its weight and forgets it.
+    fn merge(&mut self, params: &mut Params, scaling: f64) -> CandleResult<()> {
+        let Some(adapter) = self.adapter.take() else { return Ok(()) };
+        let product = params.get(adapter.b).matmul(params.get(adapter.a))?; // (out, in)
+        let merged = (params.get(self.weight) + (product * scaling)?)?;
+        params.set(self.weight, merged);
+        Ok(())
     }
 
     fn weight<'a>(self, ctx: &Context<'a>) -> &'a Tensor {
         ctx.params.get(self.weight)
     }
+}
+
+impl LowRank {
+    /// `x` as `A` reads it: dropout is on this input alone.
+    fn dropped(self, ctx: &Context<'_>, x: &Tensor) -> CandleResult<Tensor> {
+        match ctx.dropout {
+            Some((rate, stream)) => dropout::apply(x, rate, stream.at(self.place), ctx.compute.kernels),
+            None => Ok(x.clone()),
+        }
+    }
+
+    /// `s·x·Aᵀ`: the scaling goes where the fewest numbers are. // (T, r)
+    fn low(self, ctx: &Context<'_>, dropped: &Tensor) -> CandleResult<Tensor> {
+        linear::forward(dropped, ctx.params.get(self.a), None, ctx.compute)? * ctx.scaling
+    }
+
+    /// Adds the gradients in `A` and `B`, returns the one in `x·Aᵀ`. // (T, r)
+    fn backward(
+        self,
+        ctx: &Context<'_>,
+        dy: &Tensor,
+        x: &Tensor,
+        gradients: &mut Gradients,
+    ) -> CandleResult<Tensor> {
+        let (a, b) = (ctx.params.get(self.a), ctx.params.get(self.b));
+        let dropped = self.dropped(ctx, x)?;
+        let low = self.low(ctx, &dropped)?;
+        gradients.update(self.b, b, |sum| linear::backward_weight_into(sum, dy, &low, ctx.compute))?;
+        let d_low = (linear::backward_input(&[(dy, b)], ctx.compute)? * ctx.scaling)?;
+        // As its transpose: a product is shared among threads by the rows of its result, and `A` has few.
+        let zeros = a.t()?.zeros_like()?;
+        let d_a = linear::backward_weight_into(&zeros, &dropped, &d_low, ctx.compute)?; // (in, r)
+        gradients.add(self.a, d_a.t()?.contiguous()?)?;
+        Ok(d_low)
+    }
+}
+
+/// Gradient in the input of maps that read the same, through their weights and their adapters. // (T, in)
+fn input_gradient(ctx: &Context<'_>, maps: &[Backward<'_>]) -> CandleResult<Tensor> {
+    let mut terms: Vec<(&Tensor, &Tensor)> = maps.iter().map(|map| (map.dy, map.map.weight(ctx))).collect();
+    let low = maps.iter().filter_map(|map| Some((map.map.adapter?, map.d_low.as_ref()?)));
+    if ctx.dropout.is_none() {
+        terms.extend(low.map(|(adapter, d_low)| (d_low, ctx.params.get(adapter.a))));
+        return linear::backward_input(&terms, ctx.compute);
+    }
+    let mut dx = linear::backward_input(&terms, ctx.compute)?;
+    for (adapter, d_low) in low {
+        let d_dropped = linear::backward_input(&[(d_low, ctx.params.get(adapter.a))], ctx.compute)?;
+        dx = (dx + adapter.dropped(ctx, &d_dropped)?)?;
+    }
+    Ok(dx)
 }
 
 /// The parameters of a layer.
@@ -79,9 +178,48 @@ pub(super) struct Context<'a> {
     pub(super) rotation: &'a Rotation,
     pub(super) segments: &'a [crate::batch::Segment],
     pub(super) compute: Compute,
+    /// What adapters are multiplied with.
+    pub(super) scaling: f64,
+    /// Share and draws of the dropout before adapters, where there is one.
+    pub(super) dropout: Option<(f64, Stream)>,
 }
 
 impl Context<'_> {
+    /// Adds the gradient in the weight of a norm, if it is trained; returns the one in its input.
+    pub(super) fn norm_backward(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        weight: ParamId,
+        gradients: &mut Gradients,
+    ) -> CandleResult<Tensor> {
+        let (tensor, eps, kernels) = (self.params.get(weight), self.config.rms_norm_eps, self.compute.kernels);
+        if !self.params.is_trained(weight) {
+            return norm::backward_input(dy, x, tensor, eps, kernels);
+        }
+        let (dx, d_weight) = norm::backward(dy, x, tensor, eps, kernels)?;
+        gradients.add(weight, d_weight)?;
+        Ok(dx)
+    }
+
+    /// The same for an input that also reaches the loss past the norm.
+    fn norm_backward_onto(
+        &self,
+        residual: &Tensor,
+        dy: &Tensor,
+        x: &Tensor,
+        weight: ParamId,
+        gradients: &mut Gradients,
+    ) -> CandleResult<Tensor> {
+        let (tensor, eps, kernels) = (self.params.get(weight), self.config.rms_norm_eps, self.compute.kernels);
+        if !self.params.is_trained(weight) {
+            return norm::backward_input_onto(residual, dy, x, tensor, eps, kernels);
+        }
+        let (dx, d_weight) = norm::backward_onto(residual, dy, x, tensor, eps, kernels)?;
+        gradients.add(weight, d_weight)?;
+        Ok(dx)
+    }
+
     fn attention(&self, window: Option<usize>) -> Attention<'_> {
         let scale = (self.config.head_dim as f64).sqrt().recip();
         Attention { segments: self.segments, scale, window, kernels: self.compute.kernels }
@@ -128,7 +266,7 @@ impl Layer {
         let id = |part: &str| id(&format!("model.layers.{index}.{part}"));
         let projection = |part: &str, has_bias: bool| {
             let bias = if has_bias { Some(id(&format!("{part}.bias"))?) } else { None };
-            Ok(Projection { weight: id(&format!("{part}.weight"))?, bias })
+            Ok(Projection { weight: id(&format!("{part}.weight"))?, bias, adapter: None })
         };
         let qk_norms =
             if config.qk_norm { Some((id("self_attn.q_norm.weight")?, id("self_attn.k_norm.weight")?)) } else { None };
@@ -145,6 +283,35 @@ impl Layer {
             down: projection("mlp.down_proj", config.mlp_bias)?,
             window: config.windows[index],
         })
+    }
+
+    /// Gives the maps of layer `index` the adapters whose parameters `id` knows.
+    pub(super) fn attach(&mut self, index: usize, id: impl Fn(&str) -> Option<ParamId>) {
+        let projections = self.projections();
+        let n_projections = projections.len();
+        for (at, (part, projection)) in projections.into_iter().enumerate() {
+            let [a, b] = lora::parameters(&format!("model.layers.{index}.{part}"));
+            let place = (index * n_projections + at) as u64;
+            projection.adapter = id(&a).zip(id(&b)).map(|(a, b)| LowRank { a, b, place });
+        }
+    }
+
+    /// Adds the adapters of its maps to their weights and forgets them.
+    pub(super) fn merge(&mut self, params: &mut Params, scaling: f64) -> CandleResult<()> {
+        self.projections().into_iter().try_for_each(|(_, projection)| projection.merge(params, scaling))
+    }
+
+    /// Its linear maps by name, in the order of a pass.
+    fn projections(&mut self) -> [(&'static str, &mut Projection); 7] {
+        [
+            ("self_attn.q_proj", &mut self.q),
+            ("self_attn.k_proj", &mut self.k),
+            ("self_attn.v_proj", &mut self.v),
+            ("self_attn.o_proj", &mut self.o),
+            ("mlp.gate_proj", &mut self.gate),
+            ("mlp.up_proj", &mut self.up),
+            ("mlp.down_proj", &mut self.down),
+        ]
     }
 
     /// # Shapes
@@ -179,7 +346,7 @@ impl Layer {
         Ok((y, LayerTape { x: x.clone(), before_norm, q, k, v, attended, middle, gate, up }))
     }
 
-    /// Adds the gradients of the layer's parameters, returns the one in its input.
+    /// Adds the gradients of the layer's trained parameters, returns the one in its input.
     ///
     /// # Shapes
     /// `dy` `(T, D)`; returns the same.
@@ -203,19 +370,17 @@ impl Layer {
     ) -> CandleResult<Tensor> {
         let (params, eps, kernels) = (ctx.params, ctx.config.rms_norm_eps, ctx.compute.kernels);
         let activated = swiglu::forward(&tape.gate, &tape.up, kernels)?;
-        self.down.backward(ctx, dy, &activated, gradients)?;
+        let down = self.down.backward(ctx, dy, &activated, gradients)?;
         drop(activated);
-        let d_activated = linear::backward_input(&[(dy, self.down.weight(ctx))], ctx.compute)?; // (T, F)
+        let d_activated = input_gradient(ctx, &[down])?; // (T, F)
         let (d_gate, d_up) = swiglu::backward(&d_activated, &tape.gate, &tape.up, kernels)?;
         let normed = norm::forward(&tape.middle, params.get(self.mlp_norm), eps, kernels)?;
-        self.gate.backward(ctx, &d_gate, &normed, gradients)?;
-        self.up.backward(ctx, &d_up, &normed, gradients)?;
-        let maps = [(&d_gate, self.gate.weight(ctx)), (&d_up, self.up.weight(ctx))];
-        let d_normed = linear::backward_input(&maps, ctx.compute)?; // (T, D)
-        let weight = params.get(self.mlp_norm);
-        let (d_middle, d_weight) = norm::backward_onto(dy, &d_normed, &tape.middle, weight, eps, kernels)?;
-        gradients.add(self.mlp_norm, d_weight)?;
-        Ok(d_middle)
+        let maps = [
+            self.gate.backward(ctx, &d_gate, &normed, gradients)?,
+            self.up.backward(ctx, &d_up, &normed, gradients)?,
+        ];
+        let d_normed = input_gradient(ctx, &maps)?; // (T, D)
+        ctx.norm_backward_onto(dy, &d_normed, &tape.middle, self.mlp_norm, gradients)
     }
 
     fn backward_attention(
@@ -226,30 +391,23 @@ impl Layer {
         gradients: &mut Gradients,
     ) -> CandleResult<Tensor> {
         let (params, eps, kernels) = (ctx.params, ctx.config.rms_norm_eps, ctx.compute.kernels);
-        self.o.backward(ctx, d_middle, &tape.attended, gradients)?;
-        let d_attended = linear::backward_input(&[(d_middle, self.o.weight(ctx))], ctx.compute)?;
-        let d_attended = d_attended.reshape(tape.q.shape())?;
+        let o = self.o.backward(ctx, d_middle, &tape.attended, gradients)?;
+        let d_attended = input_gradient(ctx, &[o])?.reshape(tape.q.shape())?;
         let attention = ctx.attention(self.window).backward(&d_attended, &tape.q, &tape.k, &tape.v)?;
         let mut dq = rope::backward(&attention.dq, ctx.rotation, kernels)?; // (T, H, d)
         let mut dk = rope::backward(&attention.dk, ctx.rotation, kernels)?; // (T, G, d)
         if let (Some((q_norm, k_norm)), Some((q, k))) = (self.qk_norms, &tape.before_norm) {
-            let d_weights;
-            (dq, d_weights) = norm::backward(&dq, q, params.get(q_norm), eps, kernels)?;
-            gradients.add(q_norm, d_weights)?;
-            let d_weights;
-            (dk, d_weights) = norm::backward(&dk, k, params.get(k_norm), eps, kernels)?;
-            gradients.add(k_norm, d_weights)?;
+            dq = ctx.norm_backward(&dq, q, q_norm, gradients)?;
+            dk = ctx.norm_backward(&dk, k, k_norm, gradients)?;
         }
         let normed = norm::forward(&tape.x, params.get(self.attention_norm), eps, kernels)?;
         let (dq, dk, dv) = (dq.flatten_from(1)?, dk.flatten_from(1)?, attention.dv.flatten_from(1)?);
-        let maps = [(self.q, &dq), (self.k, &dk), (self.v, &dv)];
-        for (map, dy) in maps {
-            map.backward(ctx, dy, &normed, gradients)?;
-        }
-        let d_normed = linear::backward_input(&maps.map(|(map, dy)| (dy, map.weight(ctx))), ctx.compute)?; // (T, D)
-        let weight = params.get(self.attention_norm);
-        let (dx, d_weight) = norm::backward_onto(d_middle, &d_normed, &tape.x, weight, eps, kernels)?;
-        gradients.add(self.attention_norm, d_weight)?;
-        Ok(dx)
+        let maps = [
+            self.q.backward(ctx, &dq, &normed, gradients)?,
+            self.k.backward(ctx, &dk, &normed, gradients)?,
+            self.v.backward(ctx, &dv, &normed, gradients)?,
+        ];
+        let d_normed = input_gradient(ctx, &maps)?; // (T, D)
+        ctx.norm_backward_onto(d_middle, &d_normed, &tape.x, self.attention_norm, gradients)
     }
 }

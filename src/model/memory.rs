@@ -1,6 +1,7 @@
 //! Memory of a training step, from the shapes of a model.
 
 use super::config::DecoderConfig;
+use super::params::Params;
 
 const BYTES: u64 = size_of::<f32>() as u64;
 
@@ -12,7 +13,7 @@ const REST: u64 = 192 << 20;
 pub struct TrainingMemory {
     /// Layers of the model.
     pub n_layers: usize,
-    /// Weights, their gradients and two moments.
+    /// Weights, and of the trained ones gradients and two moments.
     state: u64,
     /// A row's share of what one layer keeps for its backward.
     tape_row: u64,
@@ -23,20 +24,22 @@ pub struct TrainingMemory {
 }
 
 impl TrainingMemory {
-    /// Of a model of this many numbers.
-    pub fn of(config: &DecoderConfig, n_parameters: usize) -> Self {
+    /// Of a model with these parameters. What an adapter makes is as wide as its rank, for one map at a time, and not
+    /// counted. Its dropout is, as a dropped input of the widest map and the gradient in it.
+    pub(super) fn of(config: &DecoderConfig, params: &Params) -> Self {
         let (width, inner) = (config.hidden_size as u64, config.intermediate_size as u64);
         let (heads, kv_heads) = (config.n_heads as u64, config.n_kv_heads as u64);
         let (queries, keys) = (heads * config.head_dim as u64, kv_heads * config.head_dim as u64);
         let before_norm = if config.qk_norm { queries + keys } else { 0 };
+        let dropped = if params.n_trained() < params.n_parameters() { 2 * inner.max(width) } else { 0 };
         Self {
             n_layers: config.n_layers(),
-            state: 4 * n_parameters as u64 * BYTES,
+            state: (params.n_parameters() + 3 * params.n_trained()) as u64 * BYTES,
             tape_row: (before_norm + 2 * queries + 2 * keys + width + 2 * inner) * BYTES,
             input_row: width * BYTES,
             // The backward of the MLP: activated, its gradient, those of gate and up, and as much again packed; the
             // tape of one layer, made again; hidden states of the head and their gradients.
-            working_row: (8 * inner + 8 * width + before_norm + 2 * queries + 2 * keys + 2 * inner) * BYTES,
+            working_row: (8 * inner + dropped + 8 * width + before_norm + 2 * queries + 2 * keys + 2 * inner) * BYTES,
         }
     }
 

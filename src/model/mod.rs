@@ -1,11 +1,12 @@
 //! One trainable decoder, configured: Llama, Mistral, Qwen2 and Qwen3 checkpoints from safetensors or GGUF.
 //!
 //! Invariant: what is loaded is what the checkpoint says. An architecture, a configuration value or a tensor that the
-//! decoder would not honour is refused by name, never guessed or ignored.
+//! decoder would not honour is refused by name, never guessed or ignored; so is a part of an adapter.
 //!
 //! Absent on purpose: generation (candle-transformers has it), padding and masks (see [`crate::batch`]), autograd
 //! (see [`crate::ops`]).
 
+mod adapter_folder;
 mod config;
 mod config_gguf;
 mod config_hf;
@@ -14,18 +15,21 @@ mod error;
 mod export;
 mod flops;
 mod layer;
+mod lora;
 mod memory;
 mod params;
 mod weights;
 mod weights_gguf;
 mod weights_safetensors;
 
+pub use adapter_folder::{adapter_base, adapter_config, adapter_digest, export_adapter, is_adapter};
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
 pub use export::export;
 pub(crate) use export::write_safetensors;
 pub use flops::Flops;
+pub use lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
 pub use memory::TrainingMemory;
 pub use params::{Gradients, ParamId, Params};
 pub use weights::{Digests, architecture, vocab_size};

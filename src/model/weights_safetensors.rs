@@ -65,45 +65,75 @@ pub(super) fn load(
     specs: &[Spec],
     device: &Device,
 ) -> Result<Vec<Tensor>, ModelError> {
-    let slots: HashMap<&str, usize> = specs.iter().enumerate().map(|(slot, spec)| (spec.name.as_str(), slot)).collect();
-    let mut tensors: Vec<Option<Tensor>> = vec![None; specs.len()];
+    let mut slots = Slots::new(specs, "");
     for path in files(folder)? {
-        let map = io::map(&path)?;
-        let file =
-            SafeTensors::deserialize(&map).map_err(|source| ModelError::Safetensors { path: path.clone(), source })?;
+        slots.fill(&path, config, device)?;
+    }
+    slots.finish(folder)
+}
+
+/// Tensors that are asked for, and those that were found.
+pub(super) struct Slots<'a> {
+    specs: &'a [Spec],
+    by_name: HashMap<&'a str, usize>,
+    prefix: &'static str,
+    tensors: Vec<Option<Tensor>>,
+}
+
+impl<'a> Slots<'a> {
+    /// Nothing found yet; files have `prefix` before the names of `specs`.
+    pub(super) fn new(specs: &'a [Spec], prefix: &'static str) -> Self {
+        let by_name = specs.iter().enumerate().map(|(slot, spec)| (spec.name.as_str(), slot)).collect();
+        Self { specs, by_name, prefix, tensors: vec![None; specs.len()] }
+    }
+
+    /// Loads the tensors of a file, as `f32`.
+    ///
+    /// # Errors
+    /// If one has another shape or type than is asked for, was found before, or is not asked for.
+    pub(super) fn fill(&mut self, path: &Path, config: &DecoderConfig, device: &Device) -> Result<(), ModelError> {
+        let map = io::map(path)?;
+        let file = SafeTensors::deserialize(&map)
+            .map_err(|source| ModelError::Safetensors { path: path.to_owned(), source })?;
         for (name, view) in file.iter() {
-            let Some(&slot) = slots.get(name) else {
+            let known = name.strip_prefix(self.prefix).and_then(|name| self.by_name.get(name).copied());
+            let Some(slot) = known else {
                 if is_derived(name, config) {
                     continue;
                 }
                 return Err(ModelError::UnknownTensor {
-                    path,
+                    path: path.to_owned(),
                     name: name.to_owned(),
                     architecture: config.architecture.to_string(),
                 });
             };
-            let spec = &specs[slot];
+            let (path, name, spec) = (path.to_owned(), name.to_owned(), &self.specs[slot]);
             if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-                let found = format!("{:?}", view.dtype());
-                return Err(ModelError::TensorDtype { path, name: name.to_owned(), found });
+                return Err(ModelError::TensorDtype { path, name, found: format!("{:?}", view.dtype()) });
             }
             if view.shape() != spec.shape {
-                return Err(ModelError::TensorShape {
-                    path,
-                    name: name.to_owned(),
-                    expected: spec.shape.clone(),
-                    found: view.shape().to_vec(),
-                });
+                let (expected, found) = (spec.shape.clone(), view.shape().to_vec());
+                return Err(ModelError::TensorShape { path, name, expected, found });
             }
-            if tensors[slot].is_some() {
-                return Err(ModelError::TensorTwice { path, name: name.to_owned() });
+            if self.tensors[slot].is_some() {
+                return Err(ModelError::TensorTwice { path, name });
             }
             let tensor = view.load(device).and_then(|tensor| tensor.to_dtype(DType::F32));
-            tensors[slot] = Some(tensor.map_err(ModelError::tensor("loading weights"))?);
+            self.tensors[slot] = Some(tensor.map_err(ModelError::tensor("loading weights"))?);
         }
+        Ok(())
     }
-    let missing = |spec: &Spec| ModelError::MissingTensor { path: folder.to_owned(), name: spec.name.clone() };
-    tensors.into_iter().zip(specs).map(|(tensor, spec)| tensor.ok_or_else(|| missing(spec))).collect()
+
+    /// All tensors, in the order they are asked for; `path` is what an error names.
+    ///
+    /// # Errors
+    /// If one was not found.
+    pub(super) fn finish(self, path: &Path) -> Result<Vec<Tensor>, ModelError> {
+        let Self { specs, prefix, tensors, .. } = self;
+        let name = |spec: &Spec| format!("{prefix}{}", spec.name);
+        let missing = |spec: &Spec| ModelError::MissingTensor { path: path.to_owned(), name: name(spec) };
+        tensors.into_iter().zip(specs).map(|(tensor, spec)| tensor.ok_or_else(|| missing(spec))).collect()
+    }
 }
 
 /// Tensors some checkpoints carry although they follow from others.

@@ -30,6 +30,17 @@ pub enum Dropout {
     On(Stream),
 }
 
+impl Dropout {
+    /// The draws of a place within those of this one.
+    #[must_use]
+    pub fn at(self, place: u64) -> Self {
+        match self {
+            Self::Off => Self::Off,
+            Self::On(stream) => Self::On(stream.at(place)),
+        }
+    }
+}
+
 impl Stream {
     /// The draws of a seed.
     pub fn new(seed: u64) -> Self {

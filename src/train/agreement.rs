@@ -3,6 +3,7 @@
 use super::error::TrainError;
 use super::plan::{Event, Mismatch, Plan};
 use super::start_check::{self, Weights};
+use crate::digest::Digest;
 use crate::logprob;
 use crate::model::Digests;
 use crate::table::{Difference, ReferenceTable};
@@ -12,7 +13,8 @@ use crate::tokenize::TokenizerFiles;
 ///
 /// Ids of another tokenizer are other words to the policy, so that is refused in any case. Other weights, another
 /// configuration or chat template is refused unless the plan allows it: the reference is then another than where the
-/// policy starts, which is what training on from a checkpoint means. Another number format is refused unless the plan
+/// policy starts, which is what training on from a checkpoint means; so it is where the policy starts from an
+/// `adapter`, since no table is scored with one. Another number format is refused unless the plan
 /// allows that: the policy is then some rounding away from its reference before it has learnt anything. Another kernel
 /// rounds differently and no more: it is said, and bounded by the sample.
 ///
@@ -22,6 +24,7 @@ pub(super) fn check(
     plan: &Plan,
     table: &ReferenceTable,
     digests: &Digests,
+    adapter: Option<&Digest>,
     tokenizer: &TokenizerFiles,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Weights, TrainError> {
@@ -37,7 +40,9 @@ pub(super) fn check(
             theirs.kernel
         )));
     }
-    let other_model = first_difference(model_fields(table, digests, tokenizer));
+    let mut fields = model_fields(table, digests, tokenizer);
+    fields.extend(adapter.map(|digest| ("adapter", "none".into(), digest.to_string())));
+    let other_model = first_difference(fields);
     let other_dtype = first_difference(vec![("dtype", theirs.dtype.clone(), plan.dtype.to_string())]);
     for (difference, rule) in [(&other_model, plan.other_reference), (&other_dtype, plan.other_dtype)] {
         if let Some(difference) = difference.clone().filter(|_| rule == Mismatch::Refuse) {

@@ -98,6 +98,24 @@ pub enum TrainError {
         /// Pairs in the table.
         n_pairs: usize,
     },
+    /// A folder to be merged that holds no adapter.
+    #[error("no adapter in `{}`: expected `adapter_config.json` in it or in its `policy`", path.display())]
+    NoAdapter {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// An adapter that does not say which model it belongs to.
+    #[error("the adapter in `{}` does not name its base model", path.display())]
+    NoBase {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Something is where a model is to be written.
+    #[error("`{}` is there already: expected a new folder", path.display())]
+    Taken {
+        /// As given.
+        path: PathBuf,
+    },
     /// A number that is none.
     #[error("step {step}: {what} is {found}; pairs of the step: {pair_ids}")]
     NotFinite {
@@ -173,6 +191,9 @@ impl Hint for TrainError {
                 Some("the table is stale or was made by another version: run `piref precompute --fresh`".into())
             }
             Self::NotOurs { .. } => Some("name a new or empty folder with `--out`".into()),
+            Self::NoAdapter { .. } => Some("a run with `--lora-r` ends with one; other policies are whole".into()),
+            Self::NoBase { .. } => Some("name it with `--model`".into()),
+            Self::Taken { .. } => Some("name another folder with `--out`, or delete this one".into()),
             Self::Tokenizer { .. } => {
                 Some("run `piref precompute` with this model, or train the model the table was made with".into())
             }
@@ -205,6 +226,9 @@ fn other_reference(difference: &Difference) -> String {
                  policy is from its reference before the first step",
                 difference.expected
             );
+        }
+        "adapter" => {
+            "merge the adapter (`piref export --merge`), score the pairs with that model and train a new adapter of it"
         }
         "chat_template.digest" => "give the model the chat template the table was rendered with",
         _ => "name the model of the table with `--model`, or score the pairs with this one (`piref precompute`)",

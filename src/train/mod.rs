@@ -4,10 +4,12 @@
 //! here takes two models. What the policy says of itself is held against what the table says of its reference, field
 //! by field, and before the first step a seeded sample of the table is scored with the policy: a table of another model
 //! is refused unless the plan allows it, and one whose numbers are not those of the policy is refused where they must be.
-//! Pairs are read from disk as they are needed: memory does not grow with the table.
+//! Pairs are read from disk as they are needed: memory does not grow with the table. Of a model with an adapter only the
+//! adapter is trained: the weights have neither gradients nor moments.
 
 mod agreement;
 mod error;
+mod merge;
 mod metrics;
 mod order;
 mod passes;
@@ -19,8 +21,9 @@ mod step;
 mod trainer;
 
 pub use error::TrainError;
+pub use merge::{MergePlan, MergeSummary, merge};
 pub use metrics::{METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
-pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary};
+pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary, Trained};
 pub use run::run;
 pub use step::{StepGradient, gradient};

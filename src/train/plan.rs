@@ -11,7 +11,7 @@ use super::passes::RecomputePolicy;
 use crate::digest::Digest;
 use crate::logprob;
 use crate::loss::Objective;
-use crate::model::{Digests, ScoringDtype};
+use crate::model::{Digests, Lora, ScoringDtype};
 use crate::ops::Backend;
 use crate::optim::{AdamWParams, Schedule};
 use crate::table::reference_folder;
@@ -55,11 +55,29 @@ pub enum Mismatch {
     Allow,
 }
 
+/// What of the model a run trains.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trained {
+    /// All weights.
+    Weights,
+    /// A new adapter: the policy starts where the model is. The weights stay as they are.
+    NewAdapter(Lora),
+    /// The adapter of a folder, on from where it stands. The weights stay as they are.
+    Adapter {
+        /// The folder, one of PEFT's.
+        path: PathBuf,
+        /// Dropout of this run, whatever the folder says of an earlier one.
+        dropout: f64,
+    },
+}
+
 /// A training run, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The model the policy starts from: folder, `.gguf` file or cached name.
     pub model: String,
+    /// What of it is trained.
+    pub trained: Trained,
     /// The log-prob table.
     pub table: PathBuf,
     /// The further reference of the table to train against, by name; `None` for the table's own.
@@ -132,7 +150,14 @@ impl Plan {
     }
 
     /// Everything in the plan that decides the course of the run: two runs with equal trajectories are equal to the bit.
-    pub(super) fn trajectory(&self, model: &Digests, table: &Digest, n_steps: u64) -> Map<String, Value> {
+    /// `adapter` is the digest of the one the run goes on from.
+    pub(super) fn trajectory(
+        &self,
+        model: &Digests,
+        adapter: Option<&Digest>,
+        table: &Digest,
+        n_steps: u64,
+    ) -> Map<String, Value> {
         let order = match self.order {
             Order::Table => json!("table"),
             Order::Shuffled { seed } => json!({ "shuffled": seed }),
@@ -154,7 +179,15 @@ impl Plan {
             ("dtype", json!(self.dtype)),
             ("kernel", json!(logprob::kernel(&self.backend, self.dtype))),
         ];
-        entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        // The start of an adapter and its dropout are drawn.
+        let of_adapter = match &self.trained {
+            Trained::Weights => Vec::new(),
+            Trained::NewAdapter(lora) => vec![("lora", json!(lora)), ("seed", json!(self.seed))],
+            Trained::Adapter { dropout, .. } => {
+                vec![("adapter_digest", json!(adapter)), ("lora_dropout", json!(dropout)), ("seed", json!(self.seed))]
+            }
+        };
+        entries.into_iter().chain(of_adapter).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 
@@ -230,6 +263,6 @@ pub struct Summary {
     pub seconds: f64,
     /// The metrics file.
     pub metrics: PathBuf,
-    /// The trained policy: a Hugging Face folder.
+    /// The trained policy: a Hugging Face folder, or the adapter as one of PEFT.
     pub policy: PathBuf,
 }

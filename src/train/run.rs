@@ -6,17 +6,18 @@ use std::time::Instant;
 use super::agreement;
 use super::error::TrainError;
 use super::metrics::{METRICS, MetricsFile};
-use super::order::Batches;
+use super::order::{Batches, rng};
 use super::passes::Passes;
-use super::plan::{Event, Interruption, Outcome, Plan, Summary};
+use super::plan::{Event, Interruption, Outcome, Plan, Summary, Trained};
 use super::run_folder::RunFolder;
 use super::start_check::{self, Weights};
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
+use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::logprob;
 use crate::memory;
-use crate::model::{Decoder, Digests};
+use crate::model::{Adapter, Decoder, Digests, adapter_digest};
 use crate::model_source::ModelSource;
 use crate::optim::AdamW;
 use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
@@ -40,6 +41,8 @@ struct Inputs {
     table: ReferenceTable,
     source: ModelSource,
     digests: Digests,
+    /// Of the adapter the policy starts from, if it starts from one.
+    adapter: Option<Digest>,
     tokenizer: TokenizerFiles,
     weights: Weights,
 }
@@ -51,11 +54,16 @@ impl Inputs {
             Some(name) => ReferenceTable::open_reference(&plan.table, name)?,
         };
         let source = ModelSource::resolve(&plan.model)?;
-        let digests = Digests::of(&source).map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
+        let in_model = |source| TrainError::Model { model: plan.model.clone(), source };
+        let digests = Digests::of(&source).map_err(in_model)?;
+        let adapter = match &plan.trained {
+            Trained::Adapter { path, .. } => Some(adapter_digest(path).map_err(in_model)?),
+            Trained::Weights | Trained::NewAdapter(_) => None,
+        };
         let tokenizer = TokenizerFiles::load(&source)?;
-        let weights = agreement::check(plan, &table, &digests, &tokenizer, observe)?;
+        let weights = agreement::check(plan, &table, &digests, adapter.as_ref(), &tokenizer, observe)?;
         table.check_digests()?;
-        Ok(Self { table, source, digests, tokenizer, weights })
+        Ok(Self { table, source, digests, adapter, tokenizer, weights })
     }
 }
 
@@ -78,7 +86,8 @@ impl<'a> Job<'a> {
         let n_pairs = u32::try_from(pairs.len()).map_err(|_| TrainError::TooManyPairs { n_pairs: pairs.len() })?;
         let batches = Batches::new(plan.order, n_pairs, plan.batch_size.get());
         let n_steps = batches.n_steps(plan.length);
-        let trajectory = plan.trajectory(&inputs.digests, &inputs.table.digest()?, n_steps);
+        let table_digest = inputs.table.digest()?;
+        let trajectory = plan.trajectory(&inputs.digests, inputs.adapter.as_ref(), &table_digest, n_steps);
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
         // Of the memory of a GPU nothing is known here.
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
@@ -86,6 +95,10 @@ impl<'a> Job<'a> {
             Some(checkpoint) => self.resume(&checkpoint, observe)?,
             None => self.begin(&pairs, State { step: 0, n_tokens: 0, trajectory }, observe)?,
         };
+        if model.lora().is_some() {
+            let (n_trained, n) = (model.params().n_trained(), model.params().n_parameters());
+            observe(Event::Note(format!("{n_trained} of {n} numbers are trained, those of the adapter")));
+        }
         if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
             observe(Event::Note(warning.into()));
         }
@@ -119,9 +132,20 @@ impl<'a> Job<'a> {
     }
 
     fn load_model(&self) -> Result<Decoder, TrainError> {
-        Decoder::load(&self.inputs.source, &self.plan.backend)
-            .map(|model| model.with_dtype(self.plan.dtype))
-            .map_err(|source| TrainError::Model { model: self.plan.model.clone(), source })
+        let Self { plan, inputs, .. } = *self;
+        let in_model = |source| TrainError::Model { model: plan.model.clone(), source };
+        let model = Decoder::load(&inputs.source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype);
+        let adapter = match &plan.trained {
+            Trained::Weights => return Ok(model),
+            Trained::NewAdapter(lora) => {
+                Adapter::new(lora, model.config(), model.device(), |name| rng(plan.seed, &format!("start of {name}")))
+            }
+            Trained::Adapter { path, dropout } => {
+                let adapter = Adapter::read(path, model.config(), &inputs.digests, model.device());
+                adapter.map(|adapter| adapter.with_dropout(*dropout))
+            }
+        };
+        Ok(model.with_adapter(adapter.map_err(in_model)?))
     }
 
     fn train(
@@ -159,7 +183,8 @@ impl<'a> Job<'a> {
             first.get_or_insert_with(|| metrics.clone());
             last = Some(metrics);
         }
-        let policy = self.folder.save_policy(&trainer.model, &self.inputs.source, &self.inputs.tokenizer)?;
+        let Inputs { source, digests, tokenizer, .. } = self.inputs;
+        let policy = self.folder.save_policy(&trainer.model, source, digests, tokenizer)?;
         observe(Event::Saved { path: &policy });
         Ok(Outcome::Finished(Box::new(Summary {
             n_steps,

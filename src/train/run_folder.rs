@@ -12,7 +12,7 @@ use super::metrics::METRICS;
 use super::plan::{Event, Plan, Start};
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, Lock};
-use crate::model::{Decoder, ModelError, export};
+use crate::model::{Decoder, Digests, ModelError, export, export_adapter};
 use crate::model_source::ModelSource;
 use crate::tokenize::TokenizerFiles;
 
@@ -65,17 +65,23 @@ impl<'a> RunFolder<'a> {
         Ok(Some(newest))
     }
 
-    /// Writes the trained policy as a Hugging Face folder: all of it under its name, or none.
+    /// Writes the trained policy as a Hugging Face folder, or its adapter as one of PEFT: all of it under its name, or
+    /// none.
     pub(super) fn save_policy(
         &self,
         model: &Decoder,
         source: &ModelSource,
+        digests: &Digests,
         tokenizer: &TokenizerFiles,
     ) -> Result<PathBuf, TrainError> {
         let policy = self.plan.policy();
         io::write_dir(&policy, |folder| {
             let in_model = |source: ModelError| TrainError::Model { model: self.plan.model.clone(), source };
-            export(model, source, folder).map_err(in_model)?;
+            let written = match model.lora() {
+                None => export(model, source, folder),
+                Some(_) => export_adapter(model, &self.plan.model, digests, folder),
+            };
+            written.map_err(in_model)?;
             Ok::<_, TrainError>(tokenizer.save(source, folder)?)
         })?;
         Ok(policy)

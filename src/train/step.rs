@@ -6,6 +6,7 @@ use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
 use crate::loss::{BatchFacts, Objective, PairLogps, PairSums, PairTokens};
 use crate::model::{Decoder, Gradients, Keep, ModelError};
+use crate::ops::dropout::Dropout;
 use crate::table::TrainingPair;
 
 /// What the pairs of a step amount to, with the gradient of their mean loss.
@@ -31,7 +32,7 @@ pub(super) fn reference(pair: &TrainingPair<'_>) -> PairLogps {
     PairLogps { chosen: pair.ref_chosen_logps, rejected: pair.ref_rejected_logps }
 }
 
-/// Runs the pairs of one step in micro-batches.
+/// Runs the pairs of one step in micro-batches, without dropout.
 ///
 /// The slopes are those of the mean over all pairs of the step, so that cutting it differently changes nothing but the
 /// rounding of sums.
@@ -57,7 +58,9 @@ pub(super) struct RunningStep<'a> {
     pairs: &'a [TrainingPair<'a>],
     objective: &'a Objective,
     recompute: Recompute,
+    dropout: Dropout,
     left: std::vec::IntoIter<MicroBatch<'a>>,
+    n_run: u64,
     gradients: Gradients,
     /// Policy log-probs and losses of the pairs that were run.
     scored: Vec<Option<(PairLogps, f64)>>,
@@ -73,7 +76,13 @@ impl<'a> RunningStep<'a> {
         let ids: Vec<PairIds<'_>> = pairs.iter().map(ids).collect();
         let left = micro_batches(&ids, passes.max_tokens, Sharing::Prompts).into_iter();
         let (gradients, scored) = (Gradients::new(model.params()), vec![None; pairs.len()]);
-        Self { model, pairs, objective, recompute: passes.recompute, left, gradients, scored }
+        let (recompute, dropout) = (passes.recompute, Dropout::Off);
+        Self { model, pairs, objective, recompute, dropout, left, n_run: 0, gradients, scored }
+    }
+
+    /// The same with dropout before an adapter, drawn anew for each micro-batch.
+    pub(super) fn with_dropout(self, dropout: Dropout) -> Self {
+        Self { dropout, ..self }
     }
 
     /// Whether all micro-batches were run.
@@ -87,7 +96,9 @@ impl<'a> RunningStep<'a> {
         let weight = 1.0 / self.pairs.len() as f64;
         let batch = micro_batch.lay_out()?;
         let n_recomputed = self.recompute.n_layers(&self.model.training_memory(), batch.ids.len());
-        let scored = logprob::token_logps(self.model, &batch, Keep::Tape { n_recomputed })?;
+        let dropout = self.dropout.at(self.n_run);
+        self.n_run += 1;
+        let scored = logprob::token_logps(self.model, &batch, Keep::Tape { n_recomputed, dropout })?;
         let sums = scored.sums(&batch);
         let facts = BatchFacts::of(self.pairs.iter().map(|pair| pair.chosen_ids.len()));
         // Several pairs may have a completion in common: its slope is the sum of theirs.

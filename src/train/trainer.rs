@@ -11,6 +11,7 @@ use crate::checkpoint::{Occasion, Snapshot, State};
 use crate::interrupt::Interrupt;
 use crate::loss::{self, Objective};
 use crate::model::Decoder;
+use crate::ops::dropout::{Dropout, Stream};
 use crate::optim::{AdamW, clip_factor};
 use crate::table::TrainingPair;
 
@@ -37,7 +38,9 @@ impl Trainer<'_> {
         let plan = self.plan;
         let step = self.state.step + 1;
         let failed = |source| TrainError::Update { step, source };
-        let mut running = RunningStep::new(&self.model, pairs, &plan.objective, self.passes);
+        let dropout = Dropout::On(Stream::new(plan.seed).at(step));
+        let mut running =
+            RunningStep::new(&self.model, pairs, &plan.objective, self.passes).with_dropout(dropout);
         while !running.is_done() {
             if interrupt.is_set() {
                 return Ok(None);

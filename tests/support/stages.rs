@@ -52,6 +52,7 @@ pub(crate) fn sigmoid() -> Objective {
 pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
     train::Plan {
         model: "fixtures/tiny".into(),
+        trained: train::Trained::Weights,
         table: table.to_owned(),
         reference: None,
         other_reference: train::Mismatch::Refuse,
