@@ -124,7 +124,9 @@ fn command() -> clap::Command {
         .mut_subcommand("bench", |command| {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"], &["train"]])
         })
-        .mut_subcommand("train", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
+        .mut_subcommand("train", |command| {
+            with_defaults(command, &defaults, &[&["train"], &["train", "loss"], &["train", "lora"]])
+        })
 }
 
 fn with_defaults(command: clap::Command, defaults: &Defaults, sections: &[&[&str]]) -> clap::Command {

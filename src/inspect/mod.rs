@@ -17,10 +17,11 @@ use serde::Serialize;
 
 pub use error::InspectError;
 pub use model::{ModelInfo, TensorInfo};
-pub use run::{CheckpointInfo, MetricsInfo, RunInfo};
+pub use run::{AdapterInfo, CheckpointInfo, MetricsInfo, RunInfo};
 pub use table::{ColumnInfo, FileInfo, PartInfo, TableInfo};
 
 use crate::io::IoError;
+use crate::model::is_adapter;
 use crate::model_source::ModelSource;
 use crate::table::schema::{findings, reference, rejects};
 use crate::table::{self as tables, MANIFEST, ParquetInput};
@@ -43,6 +44,8 @@ pub enum Inspected {
     Model(Box<ModelInfo>),
     /// A checkpoint of a training run.
     Checkpoint(CheckpointInfo),
+    /// An adapter, which goes with a base model.
+    Adapter(AdapterInfo),
 }
 
 /// Says what is at `path`.
@@ -63,6 +66,9 @@ fn inspect_folder(path: &Path) -> Result<Inspected, InspectError> {
     let has = |name: &str| path.join(name).exists();
     if has("config.json") {
         return Ok(Inspected::Model(Box::new(model::info(&ModelSource::Folder(path.to_owned()))?)));
+    }
+    if is_adapter(path) {
+        return Ok(Inspected::Adapter(run::adapter(path)?));
     }
     if table::is_table(path)? {
         return Ok(Inspected::Table(table::table(path)?));

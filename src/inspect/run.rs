@@ -9,7 +9,9 @@ use super::model::{self, ModelInfo};
 use super::table::{self, TableInfo};
 use super::{InspectError, existing, size};
 use crate::checkpoint::Checkpoint;
+use crate::digest::Digest;
 use crate::io;
+use crate::model::{Lora, adapter_base, adapter_config, adapter_digest, is_adapter};
 use crate::model_source::ModelSource;
 use crate::table::schema::metrics;
 use crate::train::METRICS;
@@ -27,8 +29,25 @@ pub struct RunInfo {
     pub metrics: Option<MetricsInfo>,
     /// Its checkpoints, by step.
     pub checkpoints: Vec<CheckpointInfo>,
-    /// The trained policy.
+    /// The trained policy, where it is a whole model.
     pub policy: Option<Box<ModelInfo>>,
+    /// The trained policy, where it is an adapter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterInfo>,
+}
+
+/// An adapter: a folder of PEFT.
+#[derive(Debug, Serialize)]
+pub struct AdapterInfo {
+    /// The folder.
+    pub path: PathBuf,
+    /// The base model, by the name it was trained under.
+    pub base: Option<String>,
+    /// What it is like.
+    #[serde(flatten)]
+    pub lora: Lora,
+    /// Digest of configuration and tensors.
+    pub digest: Digest,
 }
 
 /// A metrics file.
@@ -62,7 +81,11 @@ pub struct CheckpointInfo {
 pub(super) fn run(path: &Path) -> Result<RunInfo, InspectError> {
     let folder = |name: &str| Some(path.join(name)).filter(|folder| folder.is_dir());
     let metrics = Some(path.join(METRICS)).filter(|file| file.is_file());
-    let policy = folder("policy").map(|policy| model::info(&ModelSource::Folder(policy))).transpose()?;
+    let (adapter, policy) = match folder("policy") {
+        Some(folder) if is_adapter(&folder) => (Some(adapter(&folder)?), None),
+        Some(folder) => (None, Some(model::info(&ModelSource::Folder(folder))?)),
+        None => (None, None),
+    };
     let checkpoints = match folder("train/checkpoints") {
         None => Vec::new(),
         Some(folder) => {
@@ -77,9 +100,19 @@ pub(super) fn run(path: &Path) -> Result<RunInfo, InspectError> {
         metrics: metrics.map(|file| steps(&file)).transpose()?,
         checkpoints,
         policy: policy.map(Box::new),
+        adapter,
     };
     info.checkpoints.sort_by_key(|checkpoint| checkpoint.step);
     Ok(info)
+}
+
+pub(super) fn adapter(path: &Path) -> Result<AdapterInfo, InspectError> {
+    Ok(AdapterInfo {
+        path: path.to_owned(),
+        base: adapter_base(path)?,
+        lora: adapter_config(path)?,
+        digest: adapter_digest(path)?,
+    })
 }
 
 pub(super) fn checkpoint(path: &Path) -> Result<CheckpointInfo, InspectError> {

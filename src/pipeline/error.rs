@@ -66,6 +66,14 @@ pub enum PipelineError {
         /// Why not.
         source: LossSettingsError,
     },
+    /// A setting of `[train.lora]` that nothing reads.
+    #[error("`train.lora.{setting}` is set, and {reason}")]
+    Lora {
+        /// The setting.
+        setting: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
     Record {
@@ -163,7 +171,7 @@ impl Hint for PipelineError {
             Self::NoRun { pipeline, .. } => Some(format!("run `piref precompute {}` first", pipeline.display())),
             Self::ReservedName { .. } => Some("give it another name with `--as`".into()),
             // The error of a file is the next in the chain and gives its own.
-            Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } => None,
+            Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } | Self::Lora { .. } => None,
             Self::Device(error) => error.hint(),
             Self::Loss { source } => source.hint(),
             Self::Record { source } => source.hint(),

@@ -22,6 +22,12 @@ pub(super) fn defaults() -> Result<Settings, PipelineError> {
     default_table()?.try_into().map_err(internal)
 }
 
+/// The defaults of a run that trains an adapter, where they are others.
+pub(super) fn adapter_defaults() -> Result<Settings, PipelineError> {
+    let table: Table = include_str!("defaults_adapter.toml").parse().map_err(internal)?;
+    table.try_into().map_err(internal)
+}
+
 /// The defaults, as written.
 pub(super) fn default_table() -> Result<Table, PipelineError> {
     include_str!("defaults.toml").parse().map_err(internal)

@@ -2,7 +2,8 @@
 //!
 //! Invariant: what leaves this module is a [`precompute::Plan`](crate::precompute::Plan) or a
 //! [`train::Plan`](crate::train::Plan); nobody below sees a setting, a key or a default. Three layers lie over each
-//! other, key by key: `defaults.toml` (the only place a default is written), the pipeline file, the flags.
+//! other, key by key: `defaults.toml` (with `defaults_adapter.toml` the only place a default is written), the pipeline
+//! file, the flags.
 //!
 //! Paths in a pipeline file are relative to the folder the command runs in, like those of flags.
 
@@ -10,6 +11,7 @@ mod error;
 mod file;
 mod import;
 mod known;
+mod lora_settings;
 mod loss_settings;
 mod loss_type;
 mod plans;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{FileError, PipelineError};
 pub use import::ImportFlags;
+pub use lora_settings::{LoraSettings, TargetModule};
 pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError};
 pub use loss_type::LossType;
 pub use record::{PLAN_FILE, Stage};
@@ -60,13 +63,13 @@ impl Pipeline {
         };
         let run = Path::new(RUNS).join(name.as_str());
         file.name = Some(name);
-        let settings = file::defaults()?.under(&file)?.under(flags)?;
+        let settings = over_defaults(&[&file, flags])?;
         Ok(Self { settings, run: Some(run) })
     }
 
     /// Settings from flags alone.
     pub fn from_flags(flags: &Settings) -> Result<Self, PipelineError> {
-        Ok(Self { settings: file::defaults()?.under(flags)?, run: None })
+        Ok(Self { settings: over_defaults(&[flags])?, run: None })
     }
 
     /// The run's folder, `runs/<name>`; none without a pipeline file.
@@ -78,6 +81,18 @@ impl Pipeline {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// Layers of settings over the defaults, later ones over earlier ones.
+fn over_defaults(layers: &[&Settings]) -> Result<Settings, PipelineError> {
+    let mut settings = file::defaults()?;
+    if layers.iter().any(|layer| layer.train.lora.is_on()) {
+        settings = settings.under(&file::adapter_defaults()?)?;
+    }
+    for layer in layers {
+        settings = settings.under(layer)?;
+    }
+    Ok(settings)
 }
 
 /// The defaults, as the help shows them.
@@ -100,6 +115,11 @@ impl Defaults {
             toml::Value::String(word) => Some(word.clone()),
             // `{:?}` writes 0.000001 as 1e-6.
             toml::Value::Float(number) => Some(format!("{number:?}")),
+            // As a flag has a list.
+            toml::Value::Array(words) => {
+                let words: Option<Vec<&str>> = words.iter().map(toml::Value::as_str).collect();
+                words.map(|words| words.join(","))
+            }
             toml::Value::Table(_) => None,
             value => Some(value.to_string()),
         }

@@ -140,6 +140,7 @@ impl Pipeline {
         let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
         Ok(train::Plan {
             model: self.model()?,
+            trained: settings.lora.trained()?,
             table: self.folder(table, REFERENCE, "--table")?,
             reference: settings.reference.clone().map(String::from),
             other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },

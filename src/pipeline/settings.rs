@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::known;
+use super::lora_settings::LoraSettings;
 use super::loss_settings::LossSettings;
 use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::ColumnMap;
@@ -138,7 +139,7 @@ pub struct TrainSettings {
     #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceName>,
 
-    /// Highest learning rate of the schedule.
+    /// Highest learning rate of the schedule. With an adapter the default is 1e-5.
     #[arg(long, value_name = "RATE", value_parser = number::<Positive>)]
     pub learning_rate: Option<Positive>,
 
@@ -219,6 +220,11 @@ pub struct TrainSettings {
     #[command(flatten)]
     #[serde(default)]
     pub loss: LossSettings,
+
+    /// The adapter.
+    #[command(flatten)]
+    #[serde(default)]
+    pub lora: LoraSettings,
 }
 
 /// Name of an optimiser.

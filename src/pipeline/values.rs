@@ -15,7 +15,7 @@ pub struct ValueError {
 }
 
 impl ValueError {
-    fn new(expected: impl Display, found: impl Display) -> Self {
+    pub(super) fn new(expected: impl Display, found: impl Display) -> Self {
         Self { expected: expected.to_string(), found: found.to_string() }
     }
 }
