@@ -9,6 +9,7 @@ mod hostile;
 mod interruption;
 mod invariance;
 mod kills;
+mod lora;
 mod memory;
 mod objectives;
 mod pipelines;
