@@ -3,6 +3,7 @@
 mod architectures;
 mod dpo_tiny;
 mod gguf;
+mod lora;
 mod losses;
 mod optim;
 mod oracle;
