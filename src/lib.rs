@@ -49,7 +49,7 @@
 //! | [`tokenize`] | templates, boundary, truncation, token store | the ids are those TRL would train on |
 //! | [`batch`] | groups with a shared prompt | no padding, no token twice |
 //! | [`ops`] | differentiable kernels | no autograd, each backward is written out and tested; of our own kernels, a row does not depend on its neighbours |
-//! | [`model`] | the decoder and its weights | an unknown architecture, value or tensor is refused by name |
+//! | [`model`] | the decoder, its weights, adapters | an unknown architecture, value or tensor is refused by name |
 //! | [`logprob`] | hidden states to log-probs | the one function both stages call |
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
 //! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |

@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use candle_core::Tensor;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use super::{BenchError, Event, Plan, Profile, Profiling, Report, Stage, pairs};
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
-use crate::model::{Decoder, Flops, ModelError};
+use crate::model::{Adapter, Decoder, Flops, ModelError};
 use crate::model_source::ModelSource;
 use crate::ops::{Compute, linear};
 use crate::optim::{AdamW, AdamWParams, clip_factor};
@@ -28,7 +30,8 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     let in_model = |source| BenchError::Model { model: plan.model.clone(), source };
     let source = ModelSource::resolve(&plan.model)?;
     let pairs = pairs::read(plan, &source)?;
-    let mut model = Decoder::load(&source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype);
+    let model = Decoder::load(&source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype);
+    let n_parameters = model.params().n_parameters();
     let n_threads = rayon::current_num_threads();
 
     observe(Event::Product);
@@ -59,10 +62,22 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
         None
     };
 
+    let precompute_profile = if plan.profile == Profiling::On {
+        observe(Event::Profile);
+        let (scored, scoring) = Profile::of(product, || score(plan, &model, &ids));
+        scored.map_err(in_model)?;
+        Some(scoring)
+    } else {
+        None
+    };
+
     observe(Event::Training);
+    let mut model = with_adapter(plan, model).map_err(in_model)?;
     let in_steps = ids.chunks(plan.batch_size.get());
     let in_steps = in_steps.flat_map(|step| micro_batches(step, plan.max_tokens.get(), Sharing::Prompts));
-    let training_flops = counted(&model, &in_steps.collect::<Vec<_>>()).map_err(in_model)?.training();
+    let training_flops = counted(&model, &in_steps.collect::<Vec<_>>()).map_err(in_model)?;
+    let training_flops =
+        if model.lora().is_some() { training_flops.training_adapter() } else { training_flops.training() };
     let reference: Vec<TrainingPair<'_>> =
         pairs.iter().zip(&logps).map(|(pair, logps)| pairs::training_pair(pair, logps)).collect();
     let mut optimizer =
@@ -70,22 +85,21 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     let (seconds, ()) = median(plan, || steps(plan, &mut model, &mut optimizer, &reference)).map_err(in_model)?;
 
     let train_peak_bytes = memory::peak_bytes();
-    let (precompute_profile, train_step_profile) = if plan.profile == Profiling::On {
+    let train_step_profile = if plan.profile == Profiling::On {
         observe(Event::Profile);
-        let (scored, scoring) = Profile::of(product, || score(plan, &model, &ids));
-        scored.map_err(in_model)?;
         let one = &reference[..reference.len().min(plan.batch_size.get())];
         let (stepped, step) = Profile::of(product, || steps(plan, &mut model, &mut optimizer, one));
         stepped.map_err(in_model)?;
-        (Some(scoring), Some(step))
+        Some(step)
     } else {
-        (None, None)
+        None
     };
 
     Ok(Report {
         kernel: logprob::kernel(&plan.backend, plan.dtype),
         architecture: model.config().architecture.to_string(),
-        n_parameters: model.params().n_parameters(),
+        n_parameters,
+        n_trained: model.params().n_trained(),
         n_threads,
         n_pairs: pairs.len(),
         n_tokens: pairs.iter().map(pairs::n_tokens).sum::<usize>() as u64,
@@ -134,9 +148,19 @@ fn product_rate(plan: &Plan) -> candle_core::Result<f64> {
 fn counted(model: &Decoder, batches: &[MicroBatch<'_>]) -> Result<Flops, ModelError> {
     let mut flops = Flops::default();
     for batch in batches {
-        flops = flops + Flops::forward(model.config(), &batch.lay_out()?);
+        let batch = batch.lay_out()?;
+        let of_batch = Flops::forward(model.config(), &batch);
+        let n_adapter = if model.lora().is_some() { model.params().n_trained() } else { 0 };
+        flops = flops + of_batch.with_adapter(n_adapter, &batch);
     }
     Ok(flops)
+}
+
+/// The model with the adapter of the plan, whose numbers are of no matter here.
+fn with_adapter(plan: &Plan, model: Decoder) -> Result<Decoder, ModelError> {
+    let Some(lora) = &plan.lora else { return Ok(model) };
+    let adapter = Adapter::new(lora, model.config(), model.device(), |_| ChaCha8Rng::seed_from_u64(0))?;
+    Ok(model.with_adapter(adapter))
 }
 
 /// Stage one over all pairs: the summed log-probs of both completions of each.

@@ -22,7 +22,7 @@ pub use profile::{OpTime, Profile};
 use crate::batch::Sharing;
 use crate::data::ColumnMap;
 use crate::loss::Objective;
-use crate::model::ScoringDtype;
+use crate::model::{Lora, ScoringDtype};
 use crate::ops::{Backend, Kernels};
 use crate::tokenize::Rules;
 use crate::train::{Passes, Recompute};
@@ -65,6 +65,8 @@ pub struct Plan {
     pub batch_size: NonZeroUsize,
     /// What the backward of stage two makes again.
     pub recompute: Recompute,
+    /// The adapter that stage two trains; `None`: all weights.
+    pub lora: Option<Lora>,
     /// What the steps minimise.
     pub objective: Objective,
     /// Times each stage is measured; the median counts.
@@ -99,7 +101,7 @@ pub enum Event {
     Training,
     /// Stage one on one thread.
     OneThread,
-    /// Both stages once more, op by op.
+    /// A stage once more, op by op.
     Profile,
 }
 
@@ -112,6 +114,8 @@ pub struct Report {
     pub architecture: String,
     /// Numbers in its weights.
     pub n_parameters: usize,
+    /// Numbers that stage two trains.
+    pub n_trained: usize,
     /// Threads at work.
     pub n_threads: usize,
     /// Pairs measured.

@@ -11,7 +11,9 @@ use crate::batch::Sharing;
 use crate::bench::{self, Event, OpTime, Options, Profile, Profiling, Report, Stage};
 use crate::model::ScoringDtype;
 use crate::ops::{DeviceName, Kernels};
-use crate::pipeline::{DataSettings, Pipeline, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings, words};
+use crate::pipeline::{
+    DataSettings, LoraSettings, Pipeline, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings, words,
+};
 use crate::train::RecomputePolicy;
 
 /// Measure how fast both stages run on this machine, and against what it can do.
@@ -55,6 +57,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LAYERS", value_parser = words::<RecomputePolicy>())]
     recompute: Option<RecomputePolicy>,
 
+    /// Rank of a LoRA adapter on all linear maps that stage two trains while the weights stay as they are. Default: the
+    /// weights are trained.
+    #[arg(long, value_name = "RANK")]
+    lora_r: Option<NonZeroUsize>,
+
     /// Let stage one encode a prompt anew for every pair that has it, to measure what sharing saves.
     #[arg(long)]
     no_sharing: bool,
@@ -83,7 +90,12 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
             max_tokens: args.max_tokens,
             ..Default::default()
         },
-        train: TrainSettings { batch_size: args.batch_size, recompute: args.recompute, ..Default::default() },
+        train: TrainSettings {
+            batch_size: args.batch_size,
+            recompute: args.recompute,
+            lora: LoraSettings { r: args.lora_r, ..Default::default() },
+            ..Default::default()
+        },
         ..Settings::default()
     };
     let profile = if args.profile { Profiling::On } else { Profiling::Off };
@@ -96,7 +108,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
             Event::Scoring => "measuring stage one",
             Event::OneThread => "measuring stage one on one thread",
             Event::Training => "measuring stage two",
-            Event::Profile => "running both stages once more, op by op",
+            Event::Profile => "running the stage once more, op by op",
         });
     })
     .with_context(|| format!("cannot measure `{}`", plan.model))?;
@@ -111,6 +123,9 @@ fn print_text(report: &Report, printer: &mut Printer) -> std::io::Result<()> {
     let mut out = printer.data();
     let Report { architecture, n_parameters, n_threads, kernel, .. } = report;
     writeln!(out, "{architecture}, {n_parameters} parameters, {n_threads} threads, kernel {kernel}")?;
+    if report.n_trained != *n_parameters {
+        writeln!(out, "stage two trains an adapter of {} parameters", report.n_trained)?;
+    }
     let Report { n_pairs, n_tokens, n_scored_tokens, .. } = report;
     writeln!(out, "{n_pairs} pairs, {n_tokens} tokens, {n_scored_tokens} of them scored")?;
     writeln!(out, "large product: {:.1} GFLOP/s", report.product_gflops)?;

@@ -13,7 +13,7 @@ use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
 use crate::tokenize::Rules;
-use crate::train::{Mismatch, Recompute, RecomputePolicy};
+use crate::train::{Mismatch, Recompute, RecomputePolicy, Trained};
 use crate::{bench, io, train};
 
 /// The log-prob table in a run folder.
@@ -88,6 +88,10 @@ impl Pipeline {
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             sharing: options.sharing,
             recompute: recompute(need(train.recompute, "train.recompute", "--recompute")?),
+            lora: match train.lora.trained()? {
+                Trained::NewAdapter(lora) => Some(lora),
+                Trained::Weights | Trained::Adapter { .. } => None,
+            },
             batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
             objective: train.loss.objective()?,
             n_repeats: options.n_repeats,

@@ -281,3 +281,34 @@ fn a_device_nobody_knows_is_answered_with_the_known_ones() {
     For more information, try '--help'.
     ");
 }
+
+#[test]
+fn a_setting_of_an_adapter_without_a_rank_is_refused() {
+    let flags = ["--model", "m", "--table", "t", "--out", "o"];
+    assert_snapshot!(Case::new().run(["train"].into_iter().chain(flags).chain(["--lora-alpha", "8"])), @"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot train
+      caused by: `train.lora.alpha` is set, and without `r` no adapter is trained
+    ");
+    let wrong = ["--lora-r", "4", "--lora-target-modules", "q_proj,lm_head"];
+    let outcome = Case::new().run(["train"].into_iter().chain(flags).chain(wrong));
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.contains("expected `all-linear` or one of `q_proj`"), "{outcome}");
+    assert!(outcome.stderr.contains("found `lm_head`"), "{outcome}");
+}
+
+#[test]
+fn a_folder_without_an_adapter_cannot_be_merged() {
+    let case = Case::new().file("run/plan.toml", "");
+    assert_snapshot!(case.run(["export", "run", "--merge", "--out", "merged"]), @"
+    exit: 1
+    stdout:
+    stderr:
+    error: cannot merge `run`
+      caused by: no adapter in `run`: expected `adapter_config.json` in it or in its `policy`
+
+    hint: a run with `--lora-r` ends with one; other policies are whole
+    ");
+}
