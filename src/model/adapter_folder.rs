@@ -4,7 +4,7 @@
 //! adapter over other weights computes nonsense without an error. A folder of PEFT has no such file and is taken as it is.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
@@ -135,7 +135,7 @@ fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
     Ok(io::write(path, format!("{value:#}\n").as_bytes())?)
 }
 
-fn keys(folder: &Path) -> Result<(std::path::PathBuf, Map<String, Value>), ModelError> {
+fn keys(folder: &Path) -> Result<(PathBuf, Map<String, Value>), ModelError> {
     let path = folder.join(CONFIG);
     let text = io::read_text_up_to(&path, io::SETTINGS_BYTES)?;
     match serde_json::from_str(&text) {

@@ -2,7 +2,7 @@
 
     make bench-peers PYTHON=VENV/bin/python MODEL=HF_FOLDER DATA="hh=FILE ultrafeedback=FILE"
 
-PYTHON is one with torch, trl, transformers and datasets; piref needs none of them. The two take turns, and who begins
+PYTHON is one with torch, trl, transformers and datasets (peft for `--lora-r`); piref needs none of them. The two take turns, and who begins
 alternates; each round starts both programs anew. What counts:
 
   precompute   TRL: its reference pass, without loading the model. piref: loading the model, scoring, writing the table.
@@ -36,6 +36,7 @@ def main():
     parser.add_argument("--steps", type=int, help="optimiser steps; default: all pairs once; 0: none")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--lora-r", type=int, default=0, help="rank of an adapter on all linear maps; 0: all weights")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path, help="every figure of every round")
@@ -57,7 +58,7 @@ def main():
                     if args.json:
                         args.json.write_text(json.dumps(rounds, indent=1) + "\n")
     print(f"{machine()}, {args.threads} threads; {versions(args, rounds)}; {args.model}, {args.pairs} pairs, "
-          f"max_length {args.max_length}, medians of {args.rounds} rounds\n")
+          f"{f'LoRA of rank {args.lora_r}, ' if args.lora_r else ''}max_length {args.max_length}, medians of {args.rounds} rounds\n")
     for line in table(rounds):
         print(line)
 
@@ -87,6 +88,7 @@ def as_pair(row):
 def run_trl(args, pairs, dtype, _):
     command = [sys.executable, HERE / "trl_worker.py", args.model, pairs, "--steps", args.steps, "--dtype", dtype]
     command += ["--batch-size", args.batch_size, "--max-length", args.max_length, "--threads", args.threads]
+    command += ["--lora-r", args.lora_r]
     output, peak = run(command)
     return "trl", {**json.loads(output.splitlines()[-1]), "peak_bytes": peak}
 
@@ -100,10 +102,11 @@ def run_piref(args, pairs, dtype, folder):
     found = {"pairs": summary["n_pairs"], "precompute_seconds": summary["scoring_seconds"]}
     if args.steps == 0:
         return "piref", {**found, "step_seconds": [], "losses": [], "peak_bytes": first_peak}
+    adapter = ["--lora-r", args.lora_r] if args.lora_r else []
     _, second_peak = run(
         [args.piref, "train", "--table", table, "--out", out, "--max-steps", args.steps, "--no-shuffle",
          "--batch-size", args.batch_size, "--beta", 0.1, "--learning-rate", 1e-6, "--lr-scheduler-type", "constant",
-         *common])
+         *adapter, *common])
     steps = [json.loads(line) for line in (out / "train/metrics.jsonl").read_text().splitlines()]
     return "piref", {
         **found,

@@ -17,6 +17,7 @@ parser.add_argument("--batch-size", type=int, required=True, help="pairs of an o
 parser.add_argument("--max-length", type=int, required=True)
 parser.add_argument("--threads", type=int, required=True)
 parser.add_argument("--dtype", choices=["f32", "bf16"], required=True)
+parser.add_argument("--lora-r", type=int, default=0, help="rank of an adapter on all linear maps; 0: all weights")
 args = parser.parse_args()
 
 os.environ["TQDM_DISABLE"] = "1"
@@ -57,6 +58,14 @@ class Timed(trl.DPOTrainer):
         return result
 
 
+def adapter(rank):
+    if rank == 0:
+        return None
+    import peft
+
+    return peft.LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
+
+
 clock = Clock()
 with open(args.pairs) as lines:
     pairs = datasets.Dataset.from_list([json.loads(line) for line in lines])
@@ -88,6 +97,7 @@ with tempfile.TemporaryDirectory() as folder:
         train_dataset=pairs,
         processing_class=transformers.AutoTokenizer.from_pretrained(args.model),
         callbacks=[clock],
+        peft_config=adapter(args.lora_r),
     )
     if args.steps > 0:
         trainer.train()
