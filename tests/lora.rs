@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use piref::batch::{Group, GroupBatch};
 use piref::error::Hint;
+use piref::inspect::{Inspected, inspect};
 use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::model::{
@@ -230,6 +231,17 @@ fn merged_weights_score_as_the_adapter_does() {
 }
 
 #[test]
+fn a_rank_wider_than_the_model_is_refused() {
+    let model = base(Path::new("fixtures/tiny"), &Backend::cpu());
+    for r in [161, usize::MAX] {
+        let lora = Lora { r: NonZeroUsize::new(r).unwrap(), ..lora(0.0) };
+        let error = Adapter::new(&lora, model.config(), model.device(), rng).unwrap_err();
+        let want = format!("an adapter of rank {r} is wider than the model: expected at most 160");
+        assert_eq!(error.to_string(), want);
+    }
+}
+
+#[test]
 fn a_folder_gives_back_the_adapter_and_refuses_other_weights() {
     let folder = Path::new("fixtures/tiny");
     let digests = Digests::of(&source(folder)).unwrap();
@@ -319,6 +331,11 @@ fn a_run_starts_at_the_reference_learns_and_leaves_an_adapter() {
     let size = |path: PathBuf| fs::metadata(path).unwrap().len();
     let checkpoint = plan.out.join("train/checkpoints/step-6");
     assert!(3 * size(checkpoint.join("weights.safetensors")) < size("fixtures/tiny/model.safetensors".into()));
+
+    let Inspected::Run(run) = inspect(&plan.out).unwrap() else { panic!("a run is a run") };
+    assert!(run.policy.is_none());
+    assert_eq!(run.adapter.unwrap().base.as_deref(), Some("fixtures/tiny"));
+    assert!(matches!(inspect(&policy).unwrap(), Inspected::Adapter(adapter) if adapter.lora.alpha == 8.0));
 
     let out = folder.path().join("merged");
     let merging = MergePlan { adapter: plan.out.clone(), model: None, out: out.clone() };

@@ -1,7 +1,8 @@
 //! An adapter as a folder of PEFT: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! Beside them stands `piref.json`, with the digests of the weights the adapter belongs to: PEFT keeps only a name, and an
-//! adapter over other weights computes nonsense without an error. A folder of PEFT has no such file and is taken as it is.
+//! Beside them stands `piref.json`, with the digests of the weights the adapter belongs to: PEFT keeps only a name, and
+//! an adapter over other weights computes nonsense without an error. A folder of PEFT has no such file and is taken as
+//! it is.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "task_type",
 ];
 
-/// Starts of an adapter that leave the base model's weights as they are; others change them when PEFT loads the adapter.
+/// Starts of an adapter that leave the weights of the base model as they are; others change them when PEFT loads it.
 const STARTS: &[&str] = &["eva", "gaussian", "orthogonal"];
 
 /// `piref.json`.
@@ -230,8 +231,8 @@ fn is_off(value: &Value) -> bool {
 mod tests {
     use super::*;
 
-    /// As `LoraConfig(r=4, lora_alpha=8, target_modules=["v_proj", "q_proj"]).save_pretrained` of PEFT writes it, but for
-    /// keys that are `null`.
+    /// As `LoraConfig(r=4, lora_alpha=8, target_modules=["v_proj", "q_proj"]).save_pretrained` of PEFT writes it, but
+    /// for most keys that are `null`.
     fn peft() -> Map<String, Value> {
         let keys = json!({
             "alpha_pattern": {}, "auto_mapping": null, "base_model_name_or_path": "base", "bias": "none",

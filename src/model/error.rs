@@ -122,6 +122,14 @@ pub enum ModelError {
         /// Names of the maps.
         known: String,
     },
+    /// An adapter that is wider than what it is added to.
+    #[error("an adapter of rank {found} is wider than the model: expected at most {limit}")]
+    Rank {
+        /// As given.
+        found: usize,
+        /// Width of the widest linear map.
+        limit: usize,
+    },
     /// An adapter that was trained over another model.
     #[error("the adapter of `{}` belongs to other {what}: expected `{expected}`, found `{found}`", path.display())]
     OtherBase {

@@ -123,6 +123,18 @@ mod tests {
         assert_eq!(found.training().linear, 3.0 * found.linear);
     }
 
+    /// By hand: rank 16 beside the seven maps of 30 layers is 4 884 480 numbers.
+    #[test]
+    fn an_adapter_adds_its_products_and_spares_the_gradients_of_the_weights() {
+        let ids = [1; 3];
+        let batch = GroupBatch::new(&[Group { prompt: &ids, completions: vec![&ids[..2], &ids[..1]] }]).unwrap();
+        let forward = Flops::forward(&smollm2_135m(), &batch).with_adapter(4_884_480, &batch);
+        assert_eq!(forward.adapter, 2.0 * 4_884_480.0 * 4.0);
+        let step = forward.training_adapter();
+        assert_eq!((step.linear, step.head), (2.0 * forward.linear, 2.0 * forward.head));
+        assert_eq!((step.attention, step.adapter), (3.5 * forward.attention, 3.0 * forward.adapter));
+    }
+
     #[test]
     fn a_window_hides_keys() {
         let config = DecoderConfig { windows: vec![Some(2)], ..smollm2_135m() };

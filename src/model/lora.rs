@@ -1,4 +1,4 @@
-//! LoRA (Hu et al. 2021, arXiv:2106.09685, eq. 3): `W·x + s·B·A·x`, where `W` stays as it is and `A` and `B` are trained.
+//! LoRA (Hu et al. 2021, arXiv:2106.09685, eq. 3): `W·x + s·B·A·x`, where `W` is frozen, `A` and `B` are trained.
 //!
 //! Names, shapes and the start are PEFT's, so an adapter of ours is one of its own and the other way round.
 
@@ -57,7 +57,7 @@ impl Lora {
     /// Name and shape of every matrix of an adapter, in the order of the layers.
     ///
     /// # Errors
-    /// If a target is no linear map of a layer of the model.
+    /// If a target is no linear map of a layer of the model, or the rank is larger than any of those is wide.
     pub(super) fn specs(&self, config: &DecoderConfig) -> Result<Vec<Spec>, ModelError> {
         let maps: Vec<(String, [usize; 2])> =
             (0..config.n_layers()).flat_map(|index| layer::specs(config, index)).filter_map(linear_map).collect();
@@ -66,6 +66,10 @@ impl Lora {
             return Err(ModelError::TargetModule { found: found.clone(), known: LORA_MODULES.join("`, `") });
         }
         let r = self.r.get();
+        let limit = maps.iter().flat_map(|(_, shape)| *shape).max().unwrap_or_default();
+        if r > limit {
+            return Err(ModelError::Rank { found: r, limit });
+        }
         let adapted = maps.into_iter().filter(|(module, _)| self.has_target(module));
         Ok(adapted
             .flat_map(|(module, [output, input])| {
@@ -81,7 +85,7 @@ impl Adapter {
     /// does by default), `B` is 0. `rng` makes the generator of a parameter.
     ///
     /// # Errors
-    /// If a target is no linear map of a layer of the model.
+    /// If a target is no linear map of a layer of the model, or the rank is larger than any of those is wide.
     pub fn new<R: Rng>(
         lora: &Lora,
         config: &DecoderConfig,

@@ -1,7 +1,7 @@
 //! Dropout (Srivastava et al. 2014, JMLR 15): each number is 0 with a probability, the others grow by `1/(1 − rate)`.
 //!
-//! Nothing is kept for a backward: the draws are a function of where they are made ([`Stream`]), so the same call is made
-//! again on the gradient, and a pass that is run again drops the same numbers, on any machine and by any thread.
+//! Nothing is kept for a backward: the draws are a function of where they are made ([`Stream`]), so the same call is
+//! made again on the gradient, and a pass that is run again drops the same numbers, on any machine and by any thread.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -16,8 +16,8 @@ const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Numbers of one task.
 const TASK: usize = 1 << 14;
 
-/// Draws at one place of a run. SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195): its n-th output is a
-/// function of the seed and n alone, so any of them can be made at any time.
+/// Draws at one place of a run. SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195): its n-th output is
+/// a function of the seed and n alone, so any of them can be made at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream(u64);
 

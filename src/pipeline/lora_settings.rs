@@ -1,5 +1,5 @@
-//! `[train.lora]`: an adapter that is trained in place of the weights. A setting that nothing reads is refused, unless it
-//! has its default.
+//! `[train.lora]`: an adapter that is trained in place of the weights. A setting that nothing reads is refused, unless
+//! it has its default.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -172,8 +172,8 @@ mod tests {
             ("adapter = 'a'\nr = 4", "`train.lora.r` is set, and the adapter to go on from has its own"),
             (
                 "r = 4\ntarget_modules = ['lm_head']",
-                "line 3: `target_modules` in `[train.lora]`: expected `all-linear` or one of `q_proj`, `k_proj`, `v_proj`, \
-                 `o_proj`, `gate_proj`, `up_proj`, `down_proj`, found `lm_head`",
+                "line 3: `target_modules` in `[train.lora]`: expected `all-linear` or one of `q_proj`, `k_proj`, \
+                 `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`, found `lm_head`",
             ),
             ("r = 4\ndropout = 1.0", "line 3: `dropout` in `[train.lora]`: expected a number in [0, 1), found `1`"),
         ] {
