@@ -71,6 +71,7 @@ targets! {
     tokenizer: Json, 40, tokenizer_seeds(), read_tokenizer;
     tokenizer_config: Json, 60, config_seeds(), read_tokenizer_config;
     model_config: Json, 400, model_configs(), read_model_config;
+    adapter_config: Json, 400, adapter_configs(), read_adapter_config;
     safetensors: Binary, 300, safetensors_seeds(), read_safetensors;
     safetensors_index: Json, 200, seeds::whole(&["architectures/llama-bf16-sharded/model.safetensors.index.json"]),
         read_safetensors_index;
@@ -199,6 +200,24 @@ fn model_configs() -> Vec<Vec<u8>> {
 fn read_model_config(folder: &Path, bytes: &[u8]) {
     fs::write(folder.join("config.json"), bytes).unwrap();
     let _ = model::architecture(&ModelSource::Folder(folder.to_owned()));
+}
+
+fn adapter_configs() -> Vec<Vec<u8>> {
+    let keys = |targets: Value| {
+        json!({
+            "alpha_pattern": {}, "base_model_name_or_path": "base", "bias": "none", "init_lora_weights": true,
+            "lora_alpha": 8, "lora_dropout": 0.05, "modules_to_save": null, "peft_type": "LORA", "r": 4,
+            "target_modules": targets, "task_type": "CAUSAL_LM", "use_dora": false, "use_rslora": false,
+        })
+    };
+    let all = [json!(["q_proj", "layers.0.mlp.up_proj"]), json!("all-linear")];
+    all.map(|targets| keys(targets).to_string().into_bytes()).to_vec()
+}
+
+fn read_adapter_config(folder: &Path, bytes: &[u8]) {
+    fs::write(folder.join("adapter_config.json"), bytes).unwrap();
+    let _ = model::adapter_base(folder);
+    let _ = model::adapter_config(folder);
 }
 
 fn safetensors_seeds() -> Vec<Vec<u8>> {
