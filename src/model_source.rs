@@ -79,6 +79,11 @@ impl Hint for ModelSourceError {
             Self::GgufHeader { .. } | Self::Gguf { .. } => {
                 Some("the file is damaged or cut short: fetch it again".into())
             }
+            Self::NoConfig { path } if path.join("adapter_config.json").is_file() => Some(
+                "the folder holds an adapter: `piref export --merge` makes a model of it, `piref train --adapter` goes on \
+                 from it"
+                    .into(),
+            ),
             Self::NoConfig { .. } => None,
         }
     }
@@ -166,7 +171,10 @@ mod tests {
     fn a_folder_without_config_and_a_stray_file_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
-        assert!(matches!(ModelSource::resolve(path), Err(ModelSourceError::NoConfig { .. })));
+        let error = ModelSource::resolve(path).unwrap_err();
+        assert!(matches!(error, ModelSourceError::NoConfig { .. }) && error.hint().is_none());
+        io::write(&folder.path().join("adapter_config.json"), b"{}").unwrap();
+        assert!(ModelSource::resolve(path).unwrap_err().hint().unwrap().contains("`piref export --merge`"));
         let file = folder.path().join("weights.bin");
         io::write(&file, b"x").unwrap();
         assert!(matches!(ModelSource::resolve(file.to_str().unwrap()), Err(ModelSourceError::NotGguf { .. })));

@@ -126,6 +126,22 @@ fn flags_win_over_the_file_key_by_key() {
 }
 
 #[test]
+fn an_adapter_has_a_learning_rate_of_its_own_under_what_is_given() {
+    let plan = |words: &[&str]| {
+        let settings = Settings { model: Some("m".into()), ..flags(words) };
+        let pipeline = Pipeline::from_flags(&settings).unwrap();
+        pipeline.train_plan(Some(Path::new("t")), Some(Path::new("o")), train::Start::Resume).unwrap()
+    };
+    assert_eq!(plan(&[]).learning_rate, 1e-6);
+    assert_eq!(plan(&["--lora-r", "8"]).learning_rate, 1e-5);
+    assert_eq!(plan(&["--lora-r", "8", "--learning-rate", "3e-4"]).learning_rate, 3e-4);
+    assert_eq!(plan(&["--adapter", "a"]).learning_rate, 1e-5);
+    let words = ["--lora-r", "8", "--use-rslora", "--lora-target-modules", "q_proj,v_proj"];
+    let train::Trained::NewAdapter(lora) = plan(&words).trained else { panic!("no adapter") };
+    assert!(lora.use_rslora && lora.target_modules == ["q_proj", "v_proj"]);
+}
+
+#[test]
 fn flags_alone_record_only_their_own_stage() {
     let folder = tempfile::tempdir().unwrap();
     let alone = Pipeline { run: None, ..pipeline("model = 'm'") };
