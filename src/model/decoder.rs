@@ -106,9 +106,13 @@ impl Decoder {
         Ok(Self { config, params, embedding, layers, norm, head, frequencies, lora: None, device, precision })
     }
 
-    /// The same model with its weights frozen and an adapter of it beside them, which is trained.
+    /// The same model with its weights frozen and an adapter of it beside them, which is trained; one that it had is
+    /// gone.
     #[must_use]
     pub fn with_adapter(mut self, adapter: Adapter) -> Self {
+        if self.lora.is_some() {
+            self.params.only_frozen();
+        }
         self.params.freeze();
         for (name, tensor) in adapter.tensors {
             self.params.push(name, tensor);
