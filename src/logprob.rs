@@ -39,9 +39,10 @@ pub fn kernel(backend: &Backend, dtype: ScoringDtype) -> String {
 
 /// What a user should know of a number format on this machine before waiting for it.
 pub fn warning(backend: &Backend, dtype: ScoringDtype) -> Option<&'static str> {
-    let has_instruction = backend.kernels() == Kernels::Own && ops::rounding(dtype.precision()) == Rounding::Pairs;
-    (dtype == ScoringDtype::Bf16 && !has_instruction).then_some(
-        "bf16 has no instruction of its own here (AVX-512 BF16): products are rounded as it would round them and made in f32, no faster than `--dtype f32`",
+    let is_fast = backend.kernels() == Kernels::Own && ops::rounding(dtype.precision()) == Rounding::Pairs;
+    (dtype == ScoringDtype::Bf16 && !is_fast).then_some(
+        "products in bf16 are rounded and then made in f32 here, no faster than `--dtype f32`: they are faster only on a CPU \
+         with AVX-512 BF16",
     )
 }
 

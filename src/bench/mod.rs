@@ -116,7 +116,7 @@ pub struct Report {
     pub n_threads: usize,
     /// Pairs measured.
     pub n_pairs: usize,
-    /// Tokens in them, each prompt counted once.
+    /// Tokens in them, each prompt counted once a pair.
     pub n_tokens: u64,
     /// Tokens that are scored.
     pub n_scored_tokens: u64,
@@ -145,7 +145,7 @@ pub struct Stage {
     pub seconds: f64,
     /// Pairs a second.
     pub pairs_per_second: f64,
-    /// Tokens a second, each prompt counted once.
+    /// Tokens a second, each prompt counted once a pair.
     pub tokens_per_second: f64,
     /// Counted operations, in 10⁹.
     pub gflop: f64,

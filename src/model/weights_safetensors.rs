@@ -100,6 +100,7 @@ pub(super) fn load(
             }
             let tensor = view.load(device).and_then(|tensor| tensor.to_dtype(DType::F32));
             tensors[slot] = Some(tensor.map_err(ModelError::tensor("loading weights"))?);
+            io::forget(&map);
         }
     }
     let missing = |spec: &Spec| ModelError::MissingTensor { path: folder.to_owned(), name: spec.name.clone() };

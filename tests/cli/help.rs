@@ -238,6 +238,15 @@ fn train() {
               Tokens in one forward and backward pass: a matter of speed and memory, never of the result
               [default: 2048]
 
+          --recompute <LAYERS>
+              Layers whose intermediate results are made again in the backward: a matter of speed and
+              memory, never of the result [default: auto]
+
+              [possible values: auto, none, layer]
+
+          --memory-budget <SIZE>
+              Most memory a step may take, e.g. `6GB`. Default: what is free
+
           --logging-steps <STEPS>
               Optimiser steps from one line of metrics to the next [default: 10]
 
@@ -303,6 +312,10 @@ fn train() {
               Train although the table's reference is another model than the policy starts from: on from
               an earlier policy, or against another model's log-probs. The tokenizer has to be the
               table's in any case
+
+          --allow-dtype-drift
+              Train although the table was scored in another number format than the policy computes in
+              (`--dtype`); how far the two are apart is said
 
           --no-shuffle
               Take the pairs in the order of the table
