@@ -30,8 +30,8 @@ pub fn kernel(backend: &Backend, dtype: ScoringDtype) -> String {
     let name = match (dtype, ops::rounding(dtype.precision())) {
         (ScoringDtype::F32, Rounding::Twice) => "groups-f32-2",
         (ScoringDtype::F32, _) => "groups-f32-fma-2",
-        (ScoringDtype::Bf16, Rounding::Twice) => "groups-bf16-1",
-        (ScoringDtype::Bf16, Rounding::Once) => "groups-bf16-fma-1",
+        (ScoringDtype::Bf16, Rounding::Twice) => "groups-bf16-2",
+        (ScoringDtype::Bf16, Rounding::Once) => "groups-bf16-fma-2",
         (ScoringDtype::Bf16, Rounding::Pairs) => "groups-bf16-pairs-1",
     };
     name.to_owned()

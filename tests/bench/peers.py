@@ -52,6 +52,9 @@ def main():
                 for index in range(args.rounds):
                     engines = [run_trl, run_piref] if index % 2 == 0 else [run_piref, run_trl]
                     found = dict(engine(args, pairs, dtype, folder) for engine in engines)
+                    if found["trl"]["pairs"] != found["piref"]["pairs"]:
+                        sys.exit(f"TRL takes {found['trl']['pairs']} pairs of {name}, piref {found['piref']['pairs']}: "
+                                 "a larger --max-length leaves room for every answer")
                     rounds.append({"data": name, "dtype": dtype, "batch_size": args.batch_size, **found})
                     note(rounds[-1])
                     if args.json:

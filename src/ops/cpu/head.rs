@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gemm::{Left, Matrix, Right, Update, multiply};
+use super::gemm::{Format, Left, Matrix, Right, Update, multiply};
 use super::math::{exp, max, sum_of_exp};
 use super::pairs::Pair;
 use super::tile::Element;
+use super::widened::Widened;
 use super::{Isa, dispatch, rows};
 use crate::ops::Precision;
 
@@ -66,9 +67,10 @@ impl<'a> Inputs<'a> {
 
 /// Log-prob of the target and `ln Σ exp(logit)` of every row. // (N), (N)
 pub(in crate::ops) fn forward(isa: Isa, precision: Precision, inputs: &Inputs<'_>) -> (Vec<f32>, Vec<f32>) {
-    match precision {
-        Precision::F32 => forward_of::<f32>(isa, inputs),
-        Precision::Bf16 => forward_of::<Pair>(isa, inputs),
+    match Format::of(isa, precision) {
+        Format::Plain => forward_of::<f32>(isa, inputs),
+        Format::Pairs => forward_of::<Pair>(isa, inputs),
+        Format::Widened => forward_of::<Widened>(isa, inputs),
     }
 }
 
@@ -123,9 +125,10 @@ pub(in crate::ops) fn backward(
     log_sums: &[f32],
     d_weight: &mut [f32],
 ) -> Vec<f32> {
-    match precision {
-        Precision::F32 => backward_of::<f32>(isa, inputs, slopes, log_sums, d_weight),
-        Precision::Bf16 => backward_of::<Pair>(isa, inputs, slopes, log_sums, d_weight),
+    match Format::of(isa, precision) {
+        Format::Plain => backward_of::<f32>(isa, inputs, slopes, log_sums, d_weight),
+        Format::Pairs => backward_of::<Pair>(isa, inputs, slopes, log_sums, d_weight),
+        Format::Widened => backward_of::<Widened>(isa, inputs, slopes, log_sums, d_weight),
     }
 }
 
