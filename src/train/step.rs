@@ -3,7 +3,7 @@
 use super::error::TrainError;
 use super::passes::{Passes, Recompute};
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
-use crate::logprob;
+use crate::logprob::{self, Slopes};
 use crate::loss::{BatchFacts, Objective, PairLogps, PairSums, PairTokens};
 use crate::model::{Decoder, Gradients, Keep, ModelError};
 use crate::table::TrainingPair;
@@ -91,14 +91,14 @@ impl<'a> RunningStep<'a> {
         let sums = scored.sums(&batch);
         let facts = BatchFacts::of(self.pairs.iter().map(|pair| pair.chosen_ids.len()));
         // Several pairs may have a completion in common: its slope is the sum of theirs.
-        let mut slopes = vec![0.0; sums.len()];
+        let mut slopes = Slopes::none(&batch);
         for place in &micro_batch.pairs {
             let pair = &self.pairs[place.pair];
             let policy = PairLogps { chosen: sums[place.chosen], rejected: sums[place.rejected] };
             let tokens = PairTokens { chosen: pair.chosen_ids.len(), rejected: pair.rejected_ids.len() };
             let pair_loss = self.objective.loss(&PairSums { policy, reference: reference(pair), tokens }, facts);
-            slopes[place.chosen] += weight * pair_loss.d_chosen;
-            slopes[place.rejected] += weight * pair_loss.d_rejected;
+            slopes.add(place.chosen, |_| weight * pair_loss.d_chosen);
+            slopes.add(place.rejected, |_| weight * pair_loss.d_rejected);
             self.scored[place.pair] = Some((policy, pair_loss.value));
         }
         scored.backward(self.model, &batch, &slopes, &mut self.gradients)
