@@ -70,7 +70,7 @@ mod squared;
 mod tests;
 
 pub use batch_objective::{
-    Average, BatchObjective, BatchTerm, Clip, CompletionRule, ObjectiveState, PairInputs, PairScores, PairSlopes,
+    Average, BatchObjective, BatchTerm, Clip, CompletionRule, Needs, ObjectiveState, PairInputs, PairScores, PairSlopes,
     PairTokenLogps, RewardDistance, RunningMean, Scope, Slope, Weighting,
 };
 pub use divergence::Divergence;
