@@ -15,6 +15,7 @@ use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::interrupt::Interrupt;
 use crate::logprob;
+use crate::loss::ObjectiveState;
 use crate::memory;
 use crate::model::{Decoder, Digests};
 use crate::model_source::ModelSource;
@@ -84,7 +85,10 @@ impl<'a> Job<'a> {
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
         let (model, optimizer, state) = match resumed {
             Some(checkpoint) => self.resume(&checkpoint, observe)?,
-            None => self.begin(&pairs, State { step: 0, n_tokens: 0, trajectory }, observe)?,
+            None => {
+                let state = State { step: 0, n_tokens: 0, objective: ObjectiveState::default(), trajectory };
+                self.begin(&pairs, state, observe)?
+            }
         };
         if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
             observe(Event::Note(warning.into()));

@@ -341,12 +341,12 @@ fn a_weighted_sum_of_what_is_of_no_one_pair_is_refused() {
 
 #[test]
 fn what_an_objective_needs_is_what_it_asks_for() {
-    let alpha = 0.5.try_into().unwrap();
     let none = Needs { tokens: false, collisions: false, scores: false };
-    for objective in [sigmoid().into(), dr_dpo(1.0), with(BatchTerm::BcoShifted)] {
+    for objective in [BatchObjective::from(sigmoid()), dr_dpo(1.0), with(BatchTerm::BcoShifted)] {
         assert_eq!(objective.needs(), none, "{objective:?}");
     }
-    let by_length = BatchObjective::new(sigmoid()).with_completion(CompletionRule::LdDpo { alpha });
+    let ld = CompletionRule::LdDpo { alpha: 0.5.try_into().unwrap() };
+    let by_length = BatchObjective::new(sigmoid()).with_completion(ld);
     assert_eq!(by_length.needs(), Needs { tokens: true, ..none });
     let weighted = |weighting| BatchObjective::new(sigmoid()).with_weighting(weighting).unwrap();
     assert_eq!(weighted(Weighting::Wpo).needs(), Needs { collisions: true, ..none });
