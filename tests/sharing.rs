@@ -139,6 +139,7 @@ fn gradients_are_those_of_the_pairs_one_by_one() {
             ref_chosen_logps: logprob::sum(&logps.chosen) - off,
             ref_rejected_logps: logprob::sum(&logps.rejected),
             ref_token_logps: None,
+            scores: None,
         })
         .collect();
     let objective = stages::sigmoid();

@@ -44,6 +44,7 @@ pub(super) fn training_pair<'a>(pair: &'a TokenizedPair, logps: &(f64, f64)) -> 
         ref_chosen_logps: logps.0,
         ref_rejected_logps: logps.1,
         ref_token_logps: None,
+        scores: None,
     }
 }
 

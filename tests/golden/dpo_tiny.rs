@@ -78,6 +78,7 @@ fn pair(pair: &Pair) -> TrainingPair<'_> {
         ref_chosen_logps: pair.ref_chosen_logps,
         ref_rejected_logps: pair.ref_rejected_logps,
         ref_token_logps: None,
+        scores: None,
     }
 }
 
