@@ -18,7 +18,7 @@ mod start_check;
 mod step;
 mod trainer;
 
-pub use error::TrainError;
+pub use error::{StepError, TrainError};
 pub use metrics::{METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
 pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary};

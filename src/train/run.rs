@@ -72,7 +72,7 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn run(&self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
         let Self { plan, inputs, .. } = *self;
-        let pairs = inputs.table.load_pairs(TokenLogps::Skip, &plan.train_folder())?;
+        let pairs = self.load_pairs()?;
         if pairs.is_empty() {
             return Err(TrainError::EmptyTable { path: inputs.table.path().to_owned() });
         }
@@ -95,6 +95,19 @@ impl<'a> Job<'a> {
         }
         let passes = Passes::of(plan, &model, &pairs, available, observe)?;
         self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, batches, &pairs, observe)
+    }
+
+    /// The pairs of the table, with what the objective needs of them.
+    fn load_pairs(&self) -> Result<TrainingPairs, TrainError> {
+        let Self { plan, inputs, .. } = *self;
+        let needs = plan.objective.needs();
+        let token_logps = if needs.tokens { TokenLogps::Load } else { TokenLogps::Skip };
+        let folder = plan.train_folder();
+        Ok(match &plan.score_columns {
+            Some(columns) if needs.scores => inputs.table.load_pairs_with_scores(token_logps, columns, &folder)?,
+            None if needs.scores => return Err(TrainError::NoScores),
+            _ => inputs.table.load_pairs(token_logps, &folder)?,
+        })
     }
 
     /// The model as a checkpoint has it.
