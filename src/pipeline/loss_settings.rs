@@ -121,7 +121,7 @@ pub struct LossSettings {
     pub humanline: Option<bool>,
 
     /// Least log-ratio of a token under humanline, in nats: at most 0.
-    #[arg(long, value_name = "NATS", allow_negative_numbers = true, value_parser = number::<f64>)]
+    #[arg(long, value_name = "NATS", value_parser = number::<f64>)]
     pub log_epsilon_p: Option<f64>,
 
     /// Greatest log-ratio of a token under humanline, in nats: at least 0.

@@ -63,7 +63,7 @@ fn losses_of_more_than_sums_are_what_their_words_say() {
     assert_eq!(batch_terms("loss_type = 'bco_pair'\nbco_shift = true"), [(1.0, BatchTerm::BcoShifted)]);
     assert_eq!(terms("loss_type = 'bco_pair'"), [(1.0, Term::BcoPair)]);
     let rpo = format!("loss_type = 'rpo_bwd_kl'\ngt_reward_scale = 0.5\n{SCORES}");
-    let (distance, scale) = (RewardDistance::BackwardKl, 0.5.try_into().unwrap());
+    let (distance, scale) = (RewardDistance::BackwardKl, RewardScale::try_from(0.5).unwrap());
     assert_eq!(batch_terms(&rpo), [(1.0, BatchTerm::RewardAware { distance, scale })]);
 
     let plain = || BatchObjective::new(Objective::sigmoid(Beta::try_from(0.1).unwrap(), LabelSmoothing::default()));
