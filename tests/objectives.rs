@@ -91,8 +91,13 @@ fn at_the_reference(plan: &train::Plan, folder: &Path) -> f64 {
 /// The value at the reference of those that have one whatever the text is, at β = 0.1.
 fn start(loss_type: LossType) -> Option<f64> {
     match loss_type {
-        LossType::Sigmoid | LossType::Robust | LossType::SigmoidNorm | LossType::Dpop => Some(LN_2),
-        LossType::Aot | LossType::AotUnpaired | LossType::DrDpo => Some(LN_2),
+        LossType::Sigmoid
+        | LossType::Robust
+        | LossType::SigmoidNorm
+        | LossType::Dpop
+        | LossType::Aot
+        | LossType::AotUnpaired
+        | LossType::DrDpo => Some(LN_2),
         LossType::Hinge | LossType::ApoZero | LossType::ApoDown => Some(1.0),
         LossType::Ipo | LossType::IpoSum => Some(25.0),
         LossType::ExoPair => Some(-LN_2 - 0.5 * (1e-3_f64 * (1.0 - 1e-3)).ln()),

@@ -161,8 +161,8 @@ impl From<BatchTerm> for Part {
 /// Parts of an objective with their weights.
 type Parts = Vec<(f64, Part)>;
 
-fn one(part: impl Into<Part>) -> Result<Parts, PipelineError> {
-    Ok(vec![(1.0, part.into())])
+fn one(part: impl Into<Part>) -> Parts {
+    vec![(1.0, part.into())]
 }
 
 impl LossSettings {
@@ -212,7 +212,7 @@ impl LossSettings {
     fn parts(&self, loss_type: LossType, beta: Beta) -> Result<Parts, PipelineError> {
         let label_smoothing = need(self.label_smoothing, "train.loss.label_smoothing", "--label-smoothing")?;
         let gamma = need(self.simpo_gamma, "train.loss.simpo_gamma", "--simpo-gamma")?;
-        match loss_type {
+        Ok(match loss_type {
             // What sets the last two apart is no term: an average, and a weighting.
             LossType::Sigmoid | LossType::DrDpo | LossType::Wpo => one(Term::Sigmoid { label_smoothing }),
             LossType::Hinge => one(Term::Hinge),
@@ -241,10 +241,10 @@ impl LossSettings {
             LossType::Simpo => one(Term::Simpo { gamma, label_smoothing }),
             LossType::Cpo => {
                 let alpha = need(self.cpo_alpha, "train.loss.cpo_alpha", "--cpo-alpha")?.get();
-                Ok(vec![(1.0, Term::Cpo { label_smoothing }.into()), (alpha, Term::Sft.into())])
+                vec![(1.0, Term::Cpo { label_smoothing }.into()), (alpha, Term::Sft.into())]
             }
             // The odds ratio has no β of its own, so TRL calls its weight β.
-            LossType::Orpo => Ok(vec![(1.0, Term::Sft.into()), (beta.get(), Term::OddsRatio.into())]),
+            LossType::Orpo => vec![(1.0, Term::Sft.into()), (beta.get(), Term::OddsRatio.into())],
             LossType::Alphapo => {
                 let alpha = need(self.alphapo_alpha, "train.loss.alphapo_alpha", "--alphapo-alpha")?;
                 one(Term::Alphapo { alpha, gamma, label_smoothing })
@@ -259,15 +259,15 @@ impl LossSettings {
             }),
             LossType::Aot => one(BatchTerm::Aot { label_smoothing }),
             LossType::AotUnpaired => one(BatchTerm::AotUnpaired { label_smoothing }),
-            LossType::RpoSq => self.reward_aware(RewardDistance::Squared),
-            LossType::RpoBwdKl => self.reward_aware(RewardDistance::BackwardKl),
-            LossType::RpoFwdKl => self.reward_aware(RewardDistance::ForwardKl),
-        }
+            LossType::RpoSq => self.reward_aware(RewardDistance::Squared)?,
+            LossType::RpoBwdKl => self.reward_aware(RewardDistance::BackwardKl)?,
+            LossType::RpoFwdKl => self.reward_aware(RewardDistance::ForwardKl)?,
+        })
     }
 
     fn reward_aware(&self, distance: RewardDistance) -> Result<Parts, PipelineError> {
         let scale = need(self.gt_reward_scale, "train.loss.gt_reward_scale", "--gt-reward-scale")?;
-        one(BatchTerm::RewardAware { distance, scale })
+        Ok(one(BatchTerm::RewardAware { distance, scale }))
     }
 
     fn completion(&self) -> Result<CompletionRule, PipelineError> {
