@@ -21,7 +21,7 @@ pub use profile::{OpTime, Profile};
 
 use crate::batch::Sharing;
 use crate::data::ColumnMap;
-use crate::loss::Objective;
+use crate::loss::BatchObjective;
 use crate::model::ScoringDtype;
 use crate::ops::{Backend, Kernels};
 use crate::tokenize::Rules;
@@ -66,7 +66,7 @@ pub struct Plan {
     /// What the backward of stage two makes again.
     pub recompute: Recompute,
     /// What the steps minimise.
-    pub objective: Objective,
+    pub objective: BatchObjective,
     /// Times each stage is measured; the median counts.
     pub n_repeats: NonZeroUsize,
     /// Whether to say where the time goes.
