@@ -29,13 +29,6 @@ impl Digest {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// Digest of a large memory-mapped file, over all cores.
-    pub fn of_large(bytes: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_rayon(bytes);
-        Self(*hasher.finalize().as_bytes())
-    }
-
     /// Digest of all that `reader` gives, over all cores, and how many bytes that was. Memory does not grow with it.
     pub fn of_reader(reader: &mut impl Read) -> io::Result<(Self, u64)> {
         let mut hasher = blake3::Hasher::new();
@@ -149,12 +142,6 @@ mod tests {
         let digest = Digest::of(b"piref");
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert!("9f2c".parse::<Digest>().is_err());
-    }
-
-    #[test]
-    fn parallel_digest_is_the_same_digest() {
-        let bytes = vec![7_u8; 1 << 20];
-        assert_eq!(Digest::of(&bytes), Digest::of_large(&bytes));
     }
 
     #[test]

@@ -166,6 +166,19 @@ pub fn map_file(file: &File, path: &Path) -> Result<Mmap, IoError> {
     map.map_err(|source| IoError::new("map", path, source))
 }
 
+/// Lets the system take back what it holds in memory of a map: what is looked at again is read again.
+#[cfg_attr(not(unix), expect(unused_variables, reason = "the system decides by itself"))]
+pub fn forget(map: &Mmap) {
+    #[cfg(unix)]
+    {
+        #[expect(unsafe_code, reason = "weights are copied out of a map once, and should not be in memory twice")]
+        // SAFETY: the map is read-only and of a file, so the pages that are dropped come back with the same bytes.
+        let advised = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        // Where the system will not, memory is all that is lost.
+        drop(advised);
+    }
+}
+
 /// Creates a folder and its parents, durably.
 pub fn create_dir(path: &Path) -> Result<(), IoError> {
     if path.is_dir() {

@@ -8,11 +8,13 @@
 //! To the last bit holds of our own kernels, those of the CPU. candle's operations, all there is on a GPU, sum in an order
 //! that depends on the shape of a batch: there both hold up to the rounding of `f32`, and [`kernel`] has another name.
 
+use std::ops::Range;
+
 use candle_core::{DeviceLocation, Tensor};
 
 use crate::batch::GroupBatch;
 use crate::model::{Decoder, Gradients, Keep, ModelError, ScoringDtype, Tape};
-use crate::ops::{self, Backend, Kernels, Rounding, head};
+use crate::ops::{self, Backend, Compute, Kernels, Rounding, head};
 
 /// What the names of candle's operations begin with.
 const STOCK: &str = "stock-";
@@ -30,8 +32,8 @@ pub fn kernel(backend: &Backend, dtype: ScoringDtype) -> String {
     let name = match (dtype, ops::rounding(dtype.precision())) {
         (ScoringDtype::F32, Rounding::Twice) => "groups-f32-2",
         (ScoringDtype::F32, _) => "groups-f32-fma-2",
-        (ScoringDtype::Bf16, Rounding::Twice) => "groups-bf16-1",
-        (ScoringDtype::Bf16, Rounding::Once) => "groups-bf16-fma-1",
+        (ScoringDtype::Bf16, Rounding::Twice) => "groups-bf16-2",
+        (ScoringDtype::Bf16, Rounding::Once) => "groups-bf16-fma-2",
         (ScoringDtype::Bf16, Rounding::Pairs) => "groups-bf16-pairs-1",
     };
     name.to_owned()
@@ -39,9 +41,10 @@ pub fn kernel(backend: &Backend, dtype: ScoringDtype) -> String {
 
 /// What a user should know of a number format on this machine before waiting for it.
 pub fn warning(backend: &Backend, dtype: ScoringDtype) -> Option<&'static str> {
-    let has_instruction = backend.kernels() == Kernels::Own && ops::rounding(dtype.precision()) == Rounding::Pairs;
-    (dtype == ScoringDtype::Bf16 && !has_instruction).then_some(
-        "bf16 has no instruction of its own here (AVX-512 BF16): products are rounded as it would round them and made in f32, no faster than `--dtype f32`",
+    let is_fast = backend.kernels() == Kernels::Own && ops::rounding(dtype.precision()) == Rounding::Pairs;
+    (dtype == ScoringDtype::Bf16 && !is_fast).then_some(
+        "products in bf16 are rounded and then made in f32 here, no faster than `--dtype f32`: they are faster only on a CPU \
+         with AVX-512 BF16",
     )
 }
 
@@ -55,6 +58,8 @@ pub(crate) fn is_stock(kernel: &str) -> bool {
 pub struct Scored {
     /// Log-probability of every scored token, in nats, in the order of `batch.scored`. // (N)
     pub logps: Vec<f32>,
+    /// `ln Σ_v π(v)²` where each of them was predicted, if it was asked for. // (N)
+    pub collisions: Option<Vec<f32>>,
     kept: Option<Kept>,
 }
 
@@ -78,19 +83,35 @@ struct Kept {
 /// # Errors
 /// If a token id is outside of the vocabulary.
 pub fn token_logps(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Scored, ModelError> {
+    score(model, batch, keep, head::forward)
+}
+
+/// The same, with the collisions; the log-probs are the same to the bit.
+///
+/// # Errors
+/// If a token id is outside of the vocabulary.
+pub fn token_logps_with_collisions(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Scored, ModelError> {
+    score(model, batch, keep, head::forward_with_collisions)
+}
+
+/// A forward of the head, of hidden states, weight and targets.
+type Head = fn(&Tensor, &Tensor, &Tensor, Compute) -> candle_core::Result<head::Scores>;
+
+fn score(model: &Decoder, batch: &GroupBatch, keep: Keep, head: Head) -> Result<Scored, ModelError> {
     if batch.scored.targets.is_empty() {
-        return Ok(Scored { logps: Vec::new(), kept: None });
+        return Ok(Scored { logps: Vec::new(), collisions: None, kept: None });
     }
     let pass = model.forward(batch, keep)?;
     let doing = "scoring tokens";
     let n_scored = batch.scored.targets.len();
     let targets =
         Tensor::from_slice(&batch.scored.targets, n_scored, model.device()).map_err(ModelError::tensor(doing))?;
-    let scores =
-        head::forward(&pass.hidden, model.head().1, &targets, model.compute()).map_err(ModelError::tensor(doing))?;
+    let scores = head(&pass.hidden, model.head().1, &targets, model.compute()).map_err(ModelError::tensor(doing))?;
     let logps = scores.logps.to_vec1().map_err(ModelError::tensor(doing))?;
+    let collisions = scores.collisions.as_ref().map(Tensor::to_vec1::<f32>).transpose();
+    let collisions = collisions.map_err(ModelError::tensor(doing))?;
     let keep = |tape| Kept { tape, hidden: pass.hidden, targets, log_sums: scores.log_sums };
-    Ok(Scored { logps, kept: pass.tape.map(keep) })
+    Ok(Scored { logps, collisions, kept: pass.tape.map(keep) })
 }
 
 impl Scored {
@@ -104,23 +125,42 @@ impl Scored {
 
     /// Adds the gradients of a loss in all trained parameters.
     ///
-    /// `slopes` holds ∂loss/∂(log-prob of the sequence) of each completion, in the order of `batch.scored.sequences`;
-    /// a sequence's log-prob is a plain sum, so each of its tokens has the same slope.
-    ///
     /// # Errors
     /// If the pass was made with [`Keep::Nothing`] nothing is added; otherwise only if a tensor operation fails.
     pub fn backward(
         self,
         model: &Decoder,
         batch: &GroupBatch,
-        slopes: &[f64],
+        slopes: &Slopes,
         gradients: &mut Gradients,
     ) -> Result<(), ModelError> {
         let Some(kept) = self.kept else { return Ok(()) };
-        let d_hidden = kept
-            .backward_head(model, batch, slopes, gradients)
-            .map_err(ModelError::tensor("running the head backward"))?;
+        let d_hidden =
+            kept.backward_head(model, slopes, gradients).map_err(ModelError::tensor("running the head backward"))?;
         model.backward(batch, kept.tape, &d_hidden, gradients)
+    }
+}
+
+/// ∂loss/∂(log-prob) of every scored token of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slopes {
+    /// Those of the batch.
+    sequences: Vec<Range<usize>>,
+    tokens: Vec<f64>, // (N)
+}
+
+impl Slopes {
+    /// All 0.
+    pub fn none(batch: &GroupBatch) -> Self {
+        Self { sequences: batch.scored.sequences.clone(), tokens: vec![0.0; batch.scored.targets.len()] }
+    }
+
+    /// Adds the slopes of a loss in the tokens of a sequence, an entry of `batch.scored.sequences`; its first token is
+    /// token 0. A loss in the sum of a sequence has the same slope in each of its tokens.
+    pub fn add(&mut self, sequence: usize, slope: impl Fn(usize) -> f64) {
+        for (token, sum) in self.tokens[self.sequences[sequence].clone()].iter_mut().enumerate() {
+            *sum += slope(token);
+        }
     }
 }
 
@@ -135,19 +175,12 @@ impl Kept {
     fn backward_head(
         &self,
         model: &Decoder,
-        batch: &GroupBatch,
-        slopes: &[f64],
+        slopes: &Slopes,
         gradients: &mut Gradients,
     ) -> candle_core::Result<Tensor> {
-        let per_token: Vec<f32> = batch
-            .scored
-            .sequences
-            .iter()
-            .zip(slopes)
-            .flat_map(|(tokens, &slope)| std::iter::repeat_n(slope as f32, tokens.len()))
-            .collect();
-        let n_scored = per_token.len();
-        let slopes = Tensor::from_vec(per_token, n_scored, model.device())?; // (N)
+        let slopes: Vec<f32> = slopes.tokens.iter().map(|&slope| slope as f32).collect();
+        let n_scored = slopes.len();
+        let slopes = Tensor::from_vec(slopes, n_scored, model.device())?; // (N)
         let (id, weight) = model.head();
         let inputs = head::Inputs { hidden: &self.hidden, weight, targets: &self.targets, log_sums: &self.log_sums };
         if !model.params().is_trained(id) {
@@ -160,5 +193,22 @@ impl Kept {
             Ok(d_weight)
         })?;
         result.map_or_else(|| self.hidden.zeros_like(), Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Group;
+
+    #[test]
+    fn slopes_of_several_losses_add_up_token_by_token() {
+        let group = Group { prompt: &[1], completions: vec![&[2, 3], &[4, 5, 6]] };
+        let batch = GroupBatch::new(&[group]).unwrap();
+        let mut slopes = Slopes::none(&batch);
+        slopes.add(1, |_| 0.5);
+        slopes.add(0, |token| [2.0, 3.0][token]);
+        slopes.add(1, |token| token as f64);
+        assert_eq!(slopes.tokens, [2.0, 3.0, 0.5, 1.5, 2.5]);
     }
 }

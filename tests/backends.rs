@@ -187,7 +187,11 @@ fn a_profile_counts_the_products_of_the_task() {
         assert_eq!(flops(&counts, &forward), [want.linear, want.head, want.attention], "{:?}", backend.kernels());
 
         let mut gradients = Gradients::new(model.params());
-        let backward = || scored.backward(&model, &batch, &[1.0, -1.0, 0.5, 2.0], &mut gradients).unwrap();
+        let mut slopes = logprob::Slopes::none(&batch);
+        for (sequence, slope) in [1.0, -1.0, 0.5, 2.0].into_iter().enumerate() {
+            slopes.add(sequence, |_| slope);
+        }
+        let backward = || scored.backward(&model, &batch, &slopes, &mut gradients).unwrap();
         let ((), counts) = profile::count(backward);
         let backward = [Op::LinearBackwardInput, Op::LinearBackwardWeight, Op::HeadBackward, Op::AttentionBackward];
         let want = [want.linear, want.linear, 3.0 * want.head, 2.5 * want.attention];

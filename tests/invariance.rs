@@ -126,35 +126,38 @@ fn a_run_that_is_asked_to_stop_before_its_first_step_has_made_none() {
     assert_eq!(stages::train(&plan).n_resumed, 0);
 }
 
-/// Between two micro-batches the step is given up: what is saved is the step before it.
+/// Between two passes the step is given up: what is saved is the step before it, and what the objective remembers of it.
 #[test]
 fn a_step_that_is_given_up_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("table");
     stages::precompute(&stages::precompute_plan(&table));
-    let mut straight = stages::train_plan(&table, &folder.path().join("straight"));
-    straight.max_tokens = NonZeroUsize::new(64).unwrap();
-    stages::train(&straight);
-    let plan = train::Plan { out: folder.path().join("run"), ..straight.clone() };
+    for (name, objective) in [("of pairs", stages::sigmoid()), ("of the batch", stages::bco_shifted())] {
+        let mut straight = stages::train_plan(&table, &folder.path().join(format!("straight, {name}")));
+        straight.max_tokens = NonZeroUsize::new(64).unwrap();
+        straight.objective = objective;
+        stages::train(&straight);
+        let plan = train::Plan { out: folder.path().join(name), ..straight.clone() };
 
-    let interrupt = Interrupt::default();
-    let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            // Some moment of the run, which is another each time: the result may not depend on it.
-            while !plan.out.join(train::METRICS).exists() {
-                std::thread::yield_now();
-            }
-            interrupt.set();
+        let interrupt = Interrupt::default();
+        let outcome = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Some moment of the run, which is another each time: the result may not depend on it.
+                while !plan.out.join(train::METRICS).exists() {
+                    std::thread::yield_now();
+                }
+                interrupt.set();
+            });
+            train::run(&plan, &interrupt, &mut |_| {}).unwrap()
         });
-        train::run(&plan, &interrupt, &mut |_| {}).unwrap()
-    });
-    if let train::Outcome::Interrupted(at) = outcome {
-        assert!(at.step < 6);
-        assert_eq!(metrics(&plan.out).len() as u64, at.step);
-        stages::train(&plan);
+        if let train::Outcome::Interrupted(at) = outcome {
+            assert!(at.step < 6);
+            assert_eq!(metrics(&plan.out).len() as u64, at.step);
+            stages::train(&plan);
+        }
+        assert_eq!(metrics(&straight.out), metrics(&plan.out));
+        assert!(timeless(&straight.out) == timeless(&plan.out), "the runs differ: {:?}", names(&plan.out));
     }
-    assert_eq!(metrics(&straight.out), metrics(&plan.out));
-    assert!(timeless(&straight.out) == timeless(&plan.out), "the runs differ: {:?}", names(&plan.out));
 }
 
 /// As kills in the midst of a replacement leave it: the policy gone or half there, a checkpoint half written.

@@ -31,6 +31,7 @@ fn what_is_made_again_is_the_same_to_the_bit() {
             ref_chosen_logps: -40.0,
             ref_rejected_logps: -30.0,
             ref_token_logps: None,
+            scores: None,
         });
         let objective = stages::sigmoid();
         let gradients = |recompute| {

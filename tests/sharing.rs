@@ -8,11 +8,15 @@ use std::path::Path;
 use piref::batch::{PairIds, Sharing};
 use piref::interrupt::Interrupt;
 use piref::logprob;
+use piref::loss::{
+    Average, BatchObjective, BatchTerm, Beta, Clip, CompletionRule, DrBeta, LabelSmoothing, LdAlpha, LossWeight,
+    Objective, RewardDistance, RewardScale, Scope, Term, Weighting,
+};
 use piref::model::{Decoder, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::ops::Backend;
 use piref::precompute::{self, Event, Outcome, Pairs, Plan, Start};
-use piref::table::TrainingPair;
+use piref::table::{OutsideScores, PairTokenLogps, TokenLogpsPair, TrainingPair};
 use piref::train;
 
 use crate::support::assert_close;
@@ -118,7 +122,34 @@ fn log_probs_are_equal_to_the_bit_shared_or_not() {
     }
 }
 
-/// A completion of several pairs has the sum of their slopes.
+/// One of every kind: of sums, of tokens, of outside scores, weighted, of the whole batch.
+fn objectives() -> Vec<BatchObjective> {
+    let beta = Beta::try_from(0.1).unwrap();
+    let label_smoothing = LabelSmoothing::try_from(0.1).unwrap();
+    let with = |term| BatchObjective::new(Objective::sum(beta, [])).with_term(LossWeight::ONE, term).unwrap();
+    let plain = stages::sigmoid;
+    let ld = CompletionRule::LdDpo { alpha: LdAlpha::try_from(0.25).unwrap() };
+    let humanline = CompletionRule::Humanline { clip: Clip::new(-0.5, 0.5).unwrap() };
+    let robust = Average::DrDpo { beta: DrBeta::try_from(0.5).unwrap() };
+    let (distance, scale) = (RewardDistance::Squared, RewardScale::try_from(0.5).unwrap());
+    let sum = Objective::sum(beta, [(LossWeight::ONE, Term::NcaPair), (LossWeight::ONE, Term::Sft)]);
+    vec![
+        plain(),
+        sum.into(),
+        plain().with_completion(ld),
+        plain().with_completion(humanline),
+        plain().with_weighting(Weighting::Wpo).unwrap(),
+        with(BatchTerm::RewardAware { distance, scale }),
+        with(BatchTerm::Aot { label_smoothing }),
+        with(BatchTerm::AotUnpaired { label_smoothing }),
+        with(BatchTerm::BcoShifted),
+        plain().with_average(robust),
+        plain().with_completion(ld).with_average(robust).with_weighting(Weighting::Wpo).unwrap(),
+    ]
+}
+
+/// A completion of several pairs has the sum of their slopes, and what is known of the whole batch only does not depend on
+/// how it is cut.
 #[test]
 fn gradients_are_those_of_the_pairs_one_by_one() {
     let model = tiny();
@@ -126,34 +157,83 @@ fn gradients_are_those_of_the_pairs_one_by_one() {
     let pairs = pairs(&ids);
     let scored = precompute::score(&model, &pairs, 1, Sharing::Nothing, |_| {}).unwrap();
     // A reference some nats off, so that the slopes of the pairs differ.
+    let moved =
+        |logps: &[f32], by: f32| -> Vec<f32> { logps.iter().map(|logp| logp - by / logps.len() as f32).collect() };
+    let reference: Vec<PairTokenLogps> = scored
+        .iter()
+        .zip([0.0, 3.0, -9.0, 1.0, 5.0, 20.0])
+        .map(|(logps, off)| PairTokenLogps { chosen: moved(&logps.chosen, off), rejected: moved(&logps.rejected, 1.0) })
+        .collect();
     let pairs: Vec<TrainingPair<'_>> = pairs
         .iter()
-        .zip(&scored)
-        .zip([0.0, 3.0, -9.0, 1.0, 5.0, 20.0])
-        .map(|((pair, logps), off)| TrainingPair {
+        .zip(&reference)
+        .zip([2.0, -1.0, 0.0, 4.0, 1.0, 3.0])
+        .map(|((pair, logps), score)| TrainingPair {
             pair_id: "",
             tokens_id: "",
             prompt_ids: pair.prompt,
             chosen_ids: pair.chosen,
             rejected_ids: pair.rejected,
-            ref_chosen_logps: logprob::sum(&logps.chosen) - off,
+            ref_chosen_logps: logprob::sum(&logps.chosen),
             ref_rejected_logps: logprob::sum(&logps.rejected),
-            ref_token_logps: None,
+            ref_token_logps: Some(TokenLogpsPair { chosen: &logps.chosen, rejected: &logps.rejected }),
+            scores: Some(OutsideScores { chosen: score, rejected: 0.5 }),
         })
         .collect();
-    let objective = stages::sigmoid();
-    let apart = train::gradient(&model, &pairs, &objective, passes(1)).unwrap();
-    let shared = train::gradient(&model, &pairs, &objective, passes(100_000)).unwrap();
-    assert_eq!(shared.policy, apart.policy);
-    assert_eq!(shared.loss, apart.loss);
+    let objectives = objectives();
+    assert_eq!(objectives.iter().filter(|objective| objective.scope() == Scope::Batch).count(), 5);
+    for objective in &objectives {
+        let apart = train::gradient(&model, &pairs, objective, passes(1)).unwrap();
+        for max_tokens in [100, 100_000] {
+            let shared = train::gradient(&model, &pairs, objective, passes(max_tokens)).unwrap();
+            assert_eq!((&shared.policy, shared.state), (&apart.policy, apart.state), "{objective:?}");
+            assert_eq!(shared.loss.to_bits(), apart.loss.to_bits(), "{objective:?}");
+            for (id, name, _) in model.params().iter() {
+                let values = |gradients: &train::StepGradient| {
+                    let gradient = gradients.gradients.get(id).unwrap().flatten_all().unwrap();
+                    gradient.to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect::<Vec<_>>()
+                };
+                let (shared, apart) = (values(&shared), values(&apart));
+                let norm = apart.iter().map(|g| g * g).sum::<f64>().sqrt();
+                assert!(norm > 0.0, "{objective:?}, {name}");
+                assert_close!(shared, apart, abs = 1e-4 * norm, "{objective:?}, {max_tokens} tokens, {name}");
+            }
+        }
+    }
+}
+
+/// With α = 0 a loss of tokens is the loss of completions cut to the shorter of the two: the slopes have to be of the
+/// tokens they are said to be of.
+#[test]
+fn slopes_of_tokens_reach_their_tokens() {
+    let model = tiny();
+    let ids = ids(&model);
+    let (prompt, chosen, rejected) = (&ids[..31], &ids[40..60], &ids[50..54]);
+    let (ours, theirs) = (vec![-4.0_f32; chosen.len()], vec![-4.25_f32; rejected.len()]);
+    let pair = |n_chosen: usize| TrainingPair {
+        pair_id: "",
+        tokens_id: "",
+        prompt_ids: prompt,
+        chosen_ids: &chosen[..n_chosen],
+        rejected_ids: rejected,
+        ref_chosen_logps: logprob::sum(&ours[..n_chosen]),
+        ref_rejected_logps: logprob::sum(&theirs),
+        ref_token_logps: Some(TokenLogpsPair { chosen: &ours[..n_chosen], rejected: &theirs }),
+        scores: None,
+    };
+    let ld = CompletionRule::LdDpo { alpha: LdAlpha::try_from(0.0).unwrap() };
+    let by_length = stages::sigmoid().with_completion(ld);
+    let got = train::gradient(&model, &[pair(chosen.len())], &by_length, passes(1000)).unwrap();
+    let want = train::gradient(&model, &[pair(rejected.len())], &stages::sigmoid(), passes(1000)).unwrap();
+    assert_close!([got.loss], [want.loss], abs = 1e-12, "loss");
     for (id, name, _) in model.params().iter() {
-        let values = |gradients: &train::StepGradient| {
-            let gradient = gradients.gradients.get(id).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            gradient.into_iter().map(f64::from).collect::<Vec<_>>()
+        let values = |step: &train::StepGradient| {
+            let gradient = step.gradients.get(id).unwrap().flatten_all().unwrap();
+            gradient.to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect::<Vec<_>>()
         };
-        let (shared, apart) = (values(&shared), values(&apart));
-        let norm = apart.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let (got, want) = (values(&got), values(&want));
+        let norm = want.iter().map(|g| g * g).sum::<f64>().sqrt();
         assert!(norm > 0.0, "{name}");
-        assert_close!(shared, apart, abs = 1e-4 * norm, "{name}");
+        assert_close!(got, want, abs = 1e-4 * norm, "{name}");
     }
 }

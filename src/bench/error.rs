@@ -2,6 +2,7 @@
 
 use crate::data::DataError;
 use crate::error::Hint;
+use crate::loss::LossError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
 use crate::tokenize::TokenizeError;
@@ -24,6 +25,13 @@ pub enum BenchError {
         /// Why.
         #[source]
         source: ModelError,
+    },
+    /// The objective cannot be evaluated on the pairs.
+    #[error("cannot evaluate the objective")]
+    Loss {
+        /// Why not.
+        #[source]
+        source: LossError,
     },
     /// A pool of one thread could not be made.
     #[error("cannot start a thread")]
@@ -48,6 +56,10 @@ impl Hint for BenchError {
         match self {
             Self::NoPairs { .. } => Some("`piref precompute` on the same data says what is wrong with each row".into()),
             Self::Model { source, .. } => source.hint(),
+            Self::Loss { source: LossError::Missing { .. } } => {
+                Some("a measurement reads no columns but those of the pairs: measure another objective".into())
+            }
+            Self::Loss { source } => source.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Data(error) => error.hint(),

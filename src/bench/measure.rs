@@ -13,8 +13,9 @@ use crate::model::{Adapter, Decoder, Flops, ModelError};
 use crate::model_source::ModelSource;
 use crate::ops::{Compute, linear};
 use crate::optim::{AdamW, AdamWParams, clip_factor};
-use crate::table::TrainingPair;
-use crate::{memory, precompute, train};
+use crate::table::{PairTokenLogps, TrainingPair};
+use crate::train::{self, StepError};
+use crate::{memory, precompute};
 
 /// Learning rate of the measured steps: small, so that the numbers stay those of the model.
 const LEARNING_RATE: f64 = 1e-7;
@@ -28,6 +29,10 @@ const PRODUCT: (usize, usize, usize) = (2048, 1024, 4096);
 /// If the model or the data cannot be read, or hold nothing to measure.
 pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchError> {
     let in_model = |source| BenchError::Model { model: plan.model.clone(), source };
+    let in_step = |error: StepError| match error {
+        StepError::Model(source) => in_model(source),
+        StepError::Loss(source) => BenchError::Loss { source },
+    };
     let source = ModelSource::resolve(&plan.model)?;
     let pairs = pairs::read(plan, &source)?;
     let model = Decoder::load(&source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype);
@@ -82,14 +87,14 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
         pairs.iter().zip(&logps).map(|(pair, logps)| pairs::training_pair(pair, logps)).collect();
     let mut optimizer =
         AdamW::new(AdamWParams::default(), model.params()).map_err(ModelError::tensor("starting")).map_err(in_model)?;
-    let (seconds, ()) = median(plan, || steps(plan, &mut model, &mut optimizer, &reference)).map_err(in_model)?;
+    let (seconds, ()) = median(plan, || steps(plan, &mut model, &mut optimizer, &reference)).map_err(in_step)?;
 
     let train_peak_bytes = memory::peak_bytes();
     let train_step_profile = if plan.profile == Profiling::On {
         observe(Event::Profile);
         let one = &reference[..reference.len().min(plan.batch_size.get())];
         let (stepped, step) = Profile::of(product, || steps(plan, &mut model, &mut optimizer, one));
-        stepped.map_err(in_model)?;
+        stepped.map_err(in_step)?;
         Some(step)
     } else {
         None
@@ -116,7 +121,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
 }
 
 /// Median time of some work after one run that warms up, and what it returned last.
-fn median<T>(plan: &Plan, mut work: impl FnMut() -> Result<T, ModelError>) -> Result<(f64, T), ModelError> {
+fn median<T, E>(plan: &Plan, mut work: impl FnMut() -> Result<T, E>) -> Result<(f64, T), E> {
     let mut last = work()?;
     let mut seconds = Vec::with_capacity(plan.n_repeats.get());
     for _ in 0..plan.n_repeats.get() {
@@ -163,19 +168,13 @@ fn with_adapter(plan: &Plan, model: Decoder) -> Result<Decoder, ModelError> {
     Ok(model.with_adapter(adapter))
 }
 
-/// Stage one over all pairs: the summed log-probs of both completions of each.
-fn score(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<Vec<(f64, f64)>, ModelError> {
-    let logps = precompute::score(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {})?;
-    Ok(logps.iter().map(|pair| (logprob::sum(&pair.chosen), logprob::sum(&pair.rejected))).collect())
+/// Stage one over all pairs.
+fn score(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<Vec<PairTokenLogps>, ModelError> {
+    precompute::score(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {})
 }
 
 /// Stage two over all pairs: gradient, its norm and update of every batch.
-fn steps(
-    plan: &Plan,
-    model: &mut Decoder,
-    optimizer: &mut AdamW,
-    pairs: &[TrainingPair<'_>],
-) -> Result<(), ModelError> {
+fn steps(plan: &Plan, model: &mut Decoder, optimizer: &mut AdamW, pairs: &[TrainingPair<'_>]) -> Result<(), StepError> {
     for batch in pairs.chunks(plan.batch_size.get()) {
         let result = train::gradient(model, batch, &plan.objective, plan.passes())?;
         let updated = result.gradients.norm().and_then(|norm| {
@@ -184,5 +183,6 @@ fn steps(
         });
         updated.map_err(ModelError::tensor("updating the weights"))?;
     }
-    model.device().synchronize().map_err(ModelError::tensor("waiting for the device"))
+    model.device().synchronize().map_err(ModelError::tensor("waiting for the device"))?;
+    Ok(())
 }

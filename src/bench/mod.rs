@@ -21,7 +21,7 @@ pub use profile::{OpTime, Profile};
 
 use crate::batch::Sharing;
 use crate::data::ColumnMap;
-use crate::loss::Objective;
+use crate::loss::BatchObjective;
 use crate::model::{Lora, ScoringDtype};
 use crate::ops::{Backend, Kernels};
 use crate::tokenize::Rules;
@@ -68,7 +68,7 @@ pub struct Plan {
     /// The adapter that stage two trains; `None`: all weights.
     pub lora: Option<Lora>,
     /// What the steps minimise.
-    pub objective: Objective,
+    pub objective: BatchObjective,
     /// Times each stage is measured; the median counts.
     pub n_repeats: NonZeroUsize,
     /// Whether to say where the time goes.
@@ -120,7 +120,7 @@ pub struct Report {
     pub n_threads: usize,
     /// Pairs measured.
     pub n_pairs: usize,
-    /// Tokens in them, each prompt counted once.
+    /// Tokens in them, each prompt counted once a pair.
     pub n_tokens: u64,
     /// Tokens that are scored.
     pub n_scored_tokens: u64,
@@ -149,7 +149,7 @@ pub struct Stage {
     pub seconds: f64,
     /// Pairs a second.
     pub pairs_per_second: f64,
-    /// Tokens a second, each prompt counted once.
+    /// Tokens a second, each prompt counted once a pair.
     pub tokens_per_second: f64,
     /// Counted operations, in 10⁹.
     pub gflop: f64,

@@ -3,8 +3,9 @@
 use super::{BenchError, Plan};
 use crate::batch::PairIds;
 use crate::data::{self, Row};
+use crate::logprob;
 use crate::model_source::ModelSource;
-use crate::table::TrainingPair;
+use crate::table::{PairTokenLogps, TokenLogpsPair, TrainingPair};
 use crate::tokenize::{PairTokenizer, TokenizedPair};
 
 /// The first pairs of the data that can be scored.
@@ -34,16 +35,17 @@ pub(super) fn ids(pair: &TokenizedPair) -> PairIds<'_> {
 }
 
 /// A pair as stage two reads it, with the log-probs that stage one gave.
-pub(super) fn training_pair<'a>(pair: &'a TokenizedPair, logps: &(f64, f64)) -> TrainingPair<'a> {
+pub(super) fn training_pair<'a>(pair: &'a TokenizedPair, logps: &'a PairTokenLogps) -> TrainingPair<'a> {
     TrainingPair {
         pair_id: "",
         tokens_id: "",
         prompt_ids: &pair.prompt_ids,
         chosen_ids: &pair.chosen_ids,
         rejected_ids: &pair.rejected_ids,
-        ref_chosen_logps: logps.0,
-        ref_rejected_logps: logps.1,
-        ref_token_logps: None,
+        ref_chosen_logps: logprob::sum(&logps.chosen),
+        ref_rejected_logps: logprob::sum(&logps.rejected),
+        ref_token_logps: Some(TokenLogpsPair { chosen: &logps.chosen, rejected: &logps.rejected }),
+        scores: None,
     }
 }
 

@@ -7,7 +7,8 @@
 //! checkpoints/step-40/
 //!   weights.safetensors      trained parameters, f32, Hugging Face names; of frozen ones the trajectory has digests
 //!   moments.safetensors      first.<name>, second.<name>
-//!   state.json               step, tokens seen, what the run was told (its trajectory), digests of the other two
+//!   state.json               step, tokens seen, what the objective remembers, what the run was told (its
+//!                            trajectory), digests of the other two
 //! ```
 
 mod error;
@@ -21,6 +22,7 @@ pub use error::CheckpointError;
 
 use crate::digest::Digest;
 use crate::io;
+use crate::loss::ObjectiveState;
 use crate::model::{Params, write_safetensors};
 use crate::optim::{AdamW, AdamWParams, Moments};
 use tensor_file::TensorFile;
@@ -36,6 +38,9 @@ pub struct State {
     pub step: u64,
     /// Tokens seen, as `num_tokens` of the metrics counts them.
     pub n_tokens: u64,
+    /// What the objective remembers; not written where that is nothing.
+    #[serde(default, skip_serializing_if = "ObjectiveState::is_new")]
+    pub objective: ObjectiveState,
     /// Everything that decides the course of the run, by name.
     pub trajectory: serde_json::Map<String, serde_json::Value>,
 }
@@ -117,8 +122,8 @@ pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<PathBuf, Checkpoin
             crate_version: env!("CARGO_PKG_VERSION").into(),
             occasion,
             state: state.clone(),
-            weights_digest: Digest::of_large(&io::map(&weights)?),
-            moments_digest: Digest::of_large(&io::map(&moments)?),
+            weights_digest: io::digest(&weights)?.0,
+            moments_digest: io::digest(&moments)?.0,
         };
         let digest = record.digest().map_err(in_state)?;
         let text = serde_json::to_vec_pretty(&Sealed { record, digest }).map_err(in_state)?;
@@ -256,6 +261,7 @@ impl Checkpoint {
 mod tests {
     use super::*;
     use crate::error::Hint;
+    use crate::loss::RunningMean;
     use crate::ops::Kernels;
     use candle_core::{Device, Tensor};
 
@@ -265,9 +271,13 @@ mod tests {
         params
     }
 
+    fn state(step: u64, objective: ObjectiveState) -> State {
+        State { step, n_tokens: 10 * step, objective, trajectory: serde_json::Map::new() }
+    }
+
     fn save_at(folder: &Path, step: u64, occasion: Occasion) -> PathBuf {
         let optimizer = AdamW::new(AdamWParams::default(), &params()).unwrap();
-        let state = State { step, n_tokens: 10 * step, trajectory: serde_json::Map::new() };
+        let state = state(step, ObjectiveState::default());
         let snapshot = Snapshot { params: &params(), optimizer: &optimizer, state: &state, occasion };
         save(folder, &snapshot).unwrap()
     }
@@ -303,7 +313,7 @@ mod tests {
         let params = frozen();
         let optimizer = AdamW::new(AdamWParams::default(), &params).unwrap();
         assert_eq!(optimizer.moments().len(), 1);
-        let state = State { step: 1, n_tokens: 0, trajectory: serde_json::Map::new() };
+        let state = state(1, ObjectiveState::default());
         let snapshot =
             Snapshot { params: &params, optimizer: &optimizer, state: &state, occasion: Occasion::Planned };
         let path = save(folder.path(), &snapshot).unwrap();
@@ -319,6 +329,25 @@ mod tests {
         assert_eq!(other.get(w).to_vec1::<f32>().unwrap(), [1.0, 2.0]);
         assert_eq!(other.get(a).to_vec1::<f32>().unwrap(), [3.0]);
         assert!(!other.is_trained(w) && other.is_trained(a));
+    }
+
+    #[test]
+    fn what_an_objective_remembers_survives_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let optimizer = AdamW::new(AdamWParams::default(), &params()).unwrap();
+        let objective = |mean, n_batches| ObjectiveState { bco_shift: RunningMean { mean, n_batches } };
+        for (step, objective) in
+            [(1, objective(0.1 + 0.2, 3)), (2, objective(-1e-300 / 3.0, 7)), (3, objective(0.0, 0))]
+        {
+            let state = state(step, objective);
+            let snapshot =
+                Snapshot { params: &params(), optimizer: &optimizer, state: &state, occasion: Occasion::Planned };
+            let path = save(folder.path(), &snapshot).unwrap();
+            assert_eq!(Checkpoint::open(&path).unwrap().state(), &state);
+            // A checkpoint without a memory is what it was before objectives had one.
+            let text = io::read_text(&path.join(STATE)).unwrap();
+            assert_eq!(text.contains("bco_shift"), !objective.is_new(), "{text}");
+        }
     }
 
     /// Any byte of any file: the checkpoint is refused by name, with the way out.

@@ -19,14 +19,15 @@ pub(super) struct TensorFile {
 impl TensorFile {
     /// Maps a file that had this digest when it was saved.
     pub(super) fn open(path: PathBuf, expected: Digest) -> Result<Self, CheckpointError> {
-        let map = io::map(&path).map_err(CheckpointError::read)?;
-        match Digest::of_large(&map) {
-            found if found == expected => Ok(Self { path, map }),
-            found => Err(CheckpointError::Digest { path, expected, found }),
+        let (found, _) = io::digest(&path).map_err(CheckpointError::read)?;
+        if found != expected {
+            return Err(CheckpointError::Digest { path, expected, found });
         }
+        let map = io::map(&path).map_err(CheckpointError::read)?;
+        Ok(Self { path, map })
     }
 
-    /// One tensor, of the shape the model has.
+    /// One tensor, of the shape the model has. Pages of the file do not stay in memory.
     pub(super) fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor, CheckpointError> {
         let damaged = |source| CheckpointError::Damaged { path: self.path.clone(), source };
         let file = SafeTensors::deserialize(&self.map).map_err(damaged)?;
@@ -39,6 +40,8 @@ impl TensorFile {
                 found: view.shape().to_vec(),
             });
         }
-        view.load(device).map_err(|source| CheckpointError::Tensor { path: self.path.clone(), source })
+        let tensor = view.load(device);
+        io::forget(&self.map);
+        tensor.map_err(|source| CheckpointError::Tensor { path: self.path.clone(), source })
     }
 }

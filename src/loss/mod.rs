@@ -70,8 +70,8 @@ mod squared;
 mod tests;
 
 pub use batch_objective::{
-    Average, BatchObjective, BatchTerm, Clip, CompletionRule, ObjectiveState, PairInputs, PairScores, PairSlopes,
-    PairTokenLogps, RewardDistance, RunningMean, Scope, Slope, Weighting,
+    Average, BatchObjective, BatchTerm, Clip, CompletionRule, Needs, ObjectiveState, PairInputs, PairScores,
+    PairSlopes, PairTokenLogps, RewardDistance, RunningMean, Scope, Slope, Weighting,
 };
 pub use divergence::Divergence;
 pub use numeric::{log_sigmoid, sigmoid, softplus};

@@ -7,7 +7,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::cpu::head as fast;
+use super::cpu::head::{self as fast, Collisions};
 use super::cpu::tensors::{InPlace, Values, tensor};
 use super::profile::{self, Op};
 use super::{Compute, Precision, linear};
@@ -22,21 +22,45 @@ pub struct Scores {
     pub logps: Tensor,
     /// `ln Σ exp(hidden·Wᵀ)` of every row. // (N)
     pub log_sums: Tensor,
+    /// `ln Σ_v softmax(hidden·Wᵀ)[v]²` of every row: how likely two draws are the same token; if asked for. // (N)
+    pub collisions: Option<Tensor>,
 }
 
 /// # Shapes
 /// `hidden` `(N, D)`, `weight` `(V, D)`, `targets` `(N)` of `u32`.
 pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor, compute: Compute) -> Result<Scores> {
+    run_forward(hidden, weight, targets, compute, Collisions::Skip)
+}
+
+/// The same, with the collisions: for twice the sums over the logits. No other bit differs.
+pub fn forward_with_collisions(hidden: &Tensor, weight: &Tensor, targets: &Tensor, compute: Compute) -> Result<Scores> {
+    run_forward(hidden, weight, targets, compute, Collisions::Make)
+}
+
+fn run_forward(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tensor,
+    compute: Compute,
+    collisions: Collisions,
+) -> Result<Scores> {
     let _timer = profile::start(Op::HeadForward, || profile::product(hidden, weight));
     let Compute { kernels, precision } = compute;
-    let Some(isa) = kernels.isa() else { return forward_stock(hidden, weight, targets, precision) };
+    let Some(isa) = kernels.isa() else { return forward_stock(hidden, weight, targets, precision, collisions) };
     let (hidden, weight) = (hidden.contiguous()?, weight.contiguous()?);
     let (n_rows, width) = hidden.dims2()?;
     let targets = targets.to_vec1()?;
     let (hidden, weight) = (Values::of(&hidden)?, Values::of(&weight)?);
     let inputs = fast::Inputs { hidden: &hidden, weight: &weight, targets: &targets, width };
-    let (logps, log_sums) = fast::forward(isa, precision, &inputs);
-    Ok(Scores { logps: tensor(logps, n_rows)?, log_sums: tensor(log_sums, n_rows)? })
+    let fast::Scores { logps, log_sums, collisions: found } = fast::forward(isa, precision, &inputs, collisions);
+    Ok(Scores {
+        logps: tensor(logps, n_rows)?,
+        log_sums: tensor(log_sums, n_rows)?,
+        collisions: match collisions {
+            Collisions::Skip => None,
+            Collisions::Make => Some(tensor(found, n_rows)?),
+        },
+    })
 }
 
 /// What a backward reads.
@@ -102,17 +126,36 @@ pub fn backward_input(slopes: &Tensor, inputs: Inputs<'_>, compute: Compute) -> 
 }
 
 /// The same from stock operations, on any device.
-fn forward_stock(hidden: &Tensor, weight: &Tensor, targets: &Tensor, precision: Precision) -> Result<Scores> {
-    let (mut logps, mut log_sums) = (Vec::new(), Vec::new());
+fn forward_stock(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tensor,
+    precision: Precision,
+    collisions: Collisions,
+) -> Result<Scores> {
+    let (mut logps, mut log_sums, mut found) = (Vec::new(), Vec::new(), Vec::new());
     for (start, n) in chunks(hidden.dim(0)?) {
         let logits = linear::forward_stock(&hidden.narrow(0, start, n)?, weight, None, precision)?; // (n, V)
         let target = logits.gather(&targets.narrow(0, start, n)?.unsqueeze(1)?, 1)?.squeeze(1)?; // (n)
         let max = logits.max_keepdim(D::Minus1)?;
-        let log_sum = (logits.broadcast_sub(&max)?.exp()?.sum_keepdim(D::Minus1)?.log()? + max)?.squeeze(1)?; // (n)
+        let powers = logits.broadcast_sub(&max)?.exp()?; // (n, V)
+        let log_power = powers.sum_keepdim(D::Minus1)?.log()?; // (n, 1)
+        if collisions == Collisions::Make {
+            let log_squares = powers.sqr()?.sum_keepdim(D::Minus1)?.log()?; // (n, 1)
+            found.push((log_squares - (&log_power * 2.0)?)?.squeeze(1)?);
+        }
+        let log_sum = (log_power + max)?.squeeze(1)?; // (n)
         logps.push((target - &log_sum)?);
         log_sums.push(log_sum);
     }
-    Ok(Scores { logps: Tensor::cat(&logps, 0)?, log_sums: Tensor::cat(&log_sums, 0)? })
+    Ok(Scores {
+        logps: Tensor::cat(&logps, 0)?,
+        log_sums: Tensor::cat(&log_sums, 0)?,
+        collisions: match collisions {
+            Collisions::Skip => None,
+            Collisions::Make => Some(Tensor::cat(&found, 0)?),
+        },
+    })
 }
 
 fn backward_stock(

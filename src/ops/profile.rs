@@ -1,6 +1,6 @@
 //! Where the time of a pass goes: calls, seconds and counted operations of each op, while a thread asks for them.
 //!
-//! Every public function of an op starts a [`Timer`] at its top; where nobody asks, that is a look at a variable of the
+//! Every public function of an op starts a timer at its top; where nobody asks, that is a look at a variable of the
 //! thread. Ops do not call each other's public functions, so no time is counted twice. On a GPU an op only puts its work
 //! into a queue, and the times say how long that takes, or how long it waits for a result.
 

@@ -1,6 +1,8 @@
 //! `[train.loss]`: which objective, and the settings of it. A setting that the chosen objective does not read is refused,
 //! unless it has its default.
 
+mod check;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::PipelineError;
@@ -9,11 +11,14 @@ use super::loss_type::{LossType, LossTypeParser, one_or_more};
 use super::plans::need;
 use super::settings::words;
 use super::values::number;
-use crate::error::Hint;
 use crate::loss::{
-    AlphapoAlpha, Baseline, Beta, CpoAlpha, DiscopopTau, Divergence, DivergenceAlpha, DpopLambda, ExoSmoothing,
-    LabelSmoothing, LossError, LossWeight, Objective, SimpoGamma, SlicDelta, SlicLambda, Term, UnlikelihoodAlpha,
+    AlphapoAlpha, Average, Baseline, BatchObjective, BatchTerm, Beta, Clip, CompletionRule, CpoAlpha, DiscopopTau,
+    Divergence, DivergenceAlpha, DpopLambda, DrBeta, ExoSmoothing, LabelSmoothing, LdAlpha, LossError, LossWeight,
+    Objective, RewardDistance, RewardScale, SimpoGamma, SlicDelta, SlicLambda, Term, UnlikelihoodAlpha, Weighting,
 };
+use crate::table::ScoreColumns;
+
+pub use check::LossSettingsError;
 
 /// `[train.loss]`: the objective.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
@@ -33,7 +38,8 @@ pub struct LossSettings {
     #[arg(long, value_name = "BETA", value_parser = number::<Beta>)]
     pub beta: Option<Beta>,
 
-    /// Share of the labels taken to be flipped, in [0, 0.5). Read by sigmoid, robust, exo_pair, cpo, simpo and alphapo.
+    /// Share of the labels taken to be flipped, in [0, 0.5). Read by sigmoid, robust, exo_pair, cpo, simpo, alphapo, aot,
+    /// aot_unpaired, dr_dpo and wpo.
     #[arg(long, value_name = "SHARE", value_parser = number::<LabelSmoothing>)]
     pub label_smoothing: Option<LabelSmoothing>,
 
@@ -80,6 +86,47 @@ pub struct LossSettings {
     /// Weight of the rejected completion in unlikelihood, in [0, 1].
     #[arg(long, value_name = "WEIGHT", value_parser = number::<UnlikelihoodAlpha>)]
     pub unlikelihood_alpha: Option<UnlikelihoodAlpha>,
+
+    /// β′ of dr_dpo, above 0: the smaller, the less a pair of great loss counts.
+    #[arg(long, value_name = "BETA", value_parser = number::<DrBeta>)]
+    pub dr_beta: Option<DrBeta>,
+
+    /// Shift the rewards of bco_pair by their running mean.
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    pub bco_shift: Option<bool>,
+
+    /// η of rpo_sq, rpo_bwd_kl and rpo_fwd_kl: nats of margin per unit of score.
+    #[arg(long, value_name = "SCALE", value_parser = number::<RewardScale>)]
+    pub gt_reward_scale: Option<RewardScale>,
+
+    /// Column of the table with the scores of the preferred answers, for rpo_sq, rpo_bwd_kl and rpo_fwd_kl.
+    #[arg(long, value_name = "COLUMN")]
+    pub chosen_score_column: Option<String>,
+
+    /// Column of the table with the scores of the other answers.
+    #[arg(long, value_name = "COLUMN")]
+    pub rejected_score_column: Option<String>,
+
+    /// α of LD-DPO, in [0, 1]: how much the tokens of an answer count that lie beyond the length of the shorter one.
+    /// Default: as much as the others.
+    #[arg(long, value_name = "ALPHA", value_parser = number::<LdAlpha>)]
+    pub ld_alpha: Option<LdAlpha>,
+
+    /// Weight each pair by how likely the policy is to write it (WPO).
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    pub use_weighting: Option<bool>,
+
+    /// Clip the log-ratio of policy and reference of every token (humanline).
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    pub humanline: Option<bool>,
+
+    /// Least log-ratio of a token under humanline, in nats: at most 0.
+    #[arg(long, value_name = "NATS", value_parser = number::<f64>)]
+    pub log_epsilon_p: Option<f64>,
+
+    /// Greatest log-ratio of a token under humanline, in nats: at least 0.
+    #[arg(long, value_name = "NATS", value_parser = number::<f64>)]
+    pub log_epsilon_r: Option<f64>,
 }
 
 /// Name of a divergence, as TRL has it.
@@ -93,110 +140,93 @@ pub enum DivergenceName {
     AlphaDivergence,
 }
 
-/// Loss types that are functions of a difference of scores, and `sft`, which no divergence touches.
-const OF_DIFFERENCE: &[LossType] = &[
-    LossType::Sigmoid,
-    LossType::SigmoidNorm,
-    LossType::Hinge,
-    LossType::Ipo,
-    LossType::IpoSum,
-    LossType::ExoPair,
-    LossType::Robust,
-    LossType::Discopop,
-    LossType::Sft,
-];
-
-/// Settings that make no objective.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LossSettingsError {
-    /// A setting that none of the chosen losses reads.
-    #[error("`{setting}` is set, and loss type `{loss_types}` does not read it")]
-    NotRead {
-        /// The setting.
-        setting: &'static str,
-        /// What was chosen.
-        loss_types: String,
-        /// Whose setting it is.
-        readers: String,
-    },
-    /// A setting that one of the chosen losses cannot have.
-    #[error("`{setting}` cannot be combined with loss type `{loss_type}`")]
-    NotWith {
-        /// The setting.
-        setting: &'static str,
-        /// The loss.
-        loss_type: &'static str,
-    },
-    /// A setting without the one it belongs to.
-    #[error("`{setting}` is set, and it is read only with {with}")]
-    Without {
-        /// The setting.
-        setting: &'static str,
-        /// What it needs.
-        with: &'static str,
-    },
-    /// Another number of weights than of losses.
-    #[error("expected {expected} of `loss_weights`, one a loss type, found {found}")]
-    Weights {
-        /// Loss types.
-        expected: usize,
-        /// Weights.
-        found: usize,
-    },
-    /// A value that the chosen loss cannot have.
-    #[error(transparent)]
-    Value(LossError),
+/// A part of an objective: of a pair's sums, or of more.
+enum Part {
+    OfSums(Term),
+    OfBatch(BatchTerm),
 }
 
-impl Hint for LossSettingsError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotRead { readers, .. } => Some(format!("it is a setting of {readers}")),
-            Self::NotWith { .. } => Some(format!("it can be combined with {}", names(OF_DIFFERENCE))),
-            Self::Without { .. } | Self::Weights { .. } => None,
-            Self::Value(error) => error.hint(),
-        }
+impl From<Term> for Part {
+    fn from(term: Term) -> Self {
+        Self::OfSums(term)
     }
+}
+
+impl From<BatchTerm> for Part {
+    fn from(term: BatchTerm) -> Self {
+        Self::OfBatch(term)
+    }
+}
+
+/// Parts of an objective with their weights.
+type Parts = Vec<(f64, Part)>;
+
+fn one(part: impl Into<Part>) -> Parts {
+    vec![(1.0, part.into())]
 }
 
 impl LossSettings {
     /// The objective these settings, with the defaults in them, describe.
-    pub(super) fn objective(&self) -> Result<Objective, PipelineError> {
+    pub(super) fn objective(&self) -> Result<BatchObjective, PipelineError> {
         let loss_types = need(self.loss_type.as_deref(), "train.loss.loss_type", "--loss-type")?;
-        let wrap = |source| PipelineError::Loss { source };
-        self.check(loss_types, &file::defaults()?.train.loss).map_err(wrap)?;
+        self.check(loss_types, &file::defaults()?.train.loss).map_err(|source| PipelineError::Loss { source })?;
         let beta = need(self.beta, "train.loss.beta", "--beta")?;
-        let mut terms = Vec::new();
+        let (mut of_sums, mut of_batch) = (Vec::new(), Vec::new());
         for (at, loss_type) in loss_types.iter().enumerate() {
             let weight = self.loss_weights.as_ref().and_then(|weights| weights.get(at).copied());
-            for (factor, term) in self.terms(*loss_type, beta)? {
-                terms.push((weight.unwrap_or(LossWeight::ONE).times(factor), term));
+            let weight = weight.unwrap_or(LossWeight::ONE);
+            for (factor, part) in self.parts(*loss_type, beta)? {
+                match part {
+                    Part::OfSums(term) => of_sums.push((weight.times(factor), term)),
+                    Part::OfBatch(term) => of_batch.push((weight.times(factor), term)),
+                }
             }
         }
         let is_free = need(self.reference_free, "train.loss.reference_free", "--reference-free")?;
         let baseline = if is_free { Baseline::Uniform } else { Baseline::Reference };
-        Ok(Objective::sum(beta, terms).with_divergence(self.divergence()?).with_baseline(baseline))
+        let of_sums = Objective::sum(beta, of_sums).with_divergence(self.divergence()?).with_baseline(baseline);
+        let mut objective = BatchObjective::new(of_sums)
+            .with_completion(self.completion()?)
+            .with_average(self.average(loss_types)?)
+            .with_weighting(self.weighting(loss_types)?)
+            .map_err(value)?;
+        for (weight, term) in of_batch {
+            objective = objective.with_term(weight, term).map_err(value)?;
+        }
+        Ok(objective)
+    }
+
+    /// Where the outside scores are, for an objective that needs them.
+    pub(super) fn score_columns(&self, objective: &BatchObjective) -> Result<Option<ScoreColumns>, PipelineError> {
+        if !objective.needs().scores {
+            return Ok(None);
+        }
+        let (chosen, rejected) = (self.chosen_score_column.clone(), self.rejected_score_column.clone());
+        Ok(Some(ScoreColumns {
+            chosen: need(chosen, "train.loss.chosen_score_column", "--chosen-score-column")?,
+            rejected: need(rejected, "train.loss.rejected_score_column", "--rejected-score-column")?,
+        }))
     }
 
     /// What a loss type stands for: terms with their weights.
-    fn terms(&self, loss_type: LossType, beta: Beta) -> Result<Vec<(f64, Term)>, PipelineError> {
+    fn parts(&self, loss_type: LossType, beta: Beta) -> Result<Parts, PipelineError> {
         let label_smoothing = need(self.label_smoothing, "train.loss.label_smoothing", "--label-smoothing")?;
         let gamma = need(self.simpo_gamma, "train.loss.simpo_gamma", "--simpo-gamma")?;
-        let one = |term| Ok(vec![(1.0, term)]);
-        match loss_type {
-            LossType::Sigmoid => one(Term::Sigmoid { label_smoothing }),
+        Ok(match loss_type {
+            // What sets the last two apart is no term: an average, and a weighting.
+            LossType::Sigmoid | LossType::DrDpo | LossType::Wpo => one(Term::Sigmoid { label_smoothing }),
             LossType::Hinge => one(Term::Hinge),
             LossType::Ipo => one(Term::Ipo),
             LossType::IpoSum => one(Term::IpoSum),
             LossType::ExoPair => {
-                let label_smoothing = ExoSmoothing::try_from(label_smoothing.get())
-                    .map_err(|error| PipelineError::Loss { source: LossSettingsError::Value(error) })?;
-                one(Term::ExoPair { label_smoothing })
+                one(Term::ExoPair { label_smoothing: ExoSmoothing::try_from(label_smoothing.get()).map_err(value)? })
             }
             LossType::NcaPair => one(Term::NcaPair),
             LossType::Robust => one(Term::Robust { label_smoothing }),
-            LossType::BcoPair => one(Term::BcoPair),
+            LossType::BcoPair => {
+                let is_shifted = need(self.bco_shift, "train.loss.bco_shift", "--bco-shift")?;
+                if is_shifted { one(BatchTerm::BcoShifted) } else { one(Term::BcoPair) }
+            }
             LossType::SppoHard => one(Term::SppoHard),
             LossType::ApoZero => one(Term::ApoZero),
             LossType::ApoDown => one(Term::ApoDown),
@@ -211,10 +241,10 @@ impl LossSettings {
             LossType::Simpo => one(Term::Simpo { gamma, label_smoothing }),
             LossType::Cpo => {
                 let alpha = need(self.cpo_alpha, "train.loss.cpo_alpha", "--cpo-alpha")?.get();
-                Ok(vec![(1.0, Term::Cpo { label_smoothing }), (alpha, Term::Sft)])
+                vec![(1.0, Term::Cpo { label_smoothing }.into()), (alpha, Term::Sft.into())]
             }
             // The odds ratio has no β of its own, so TRL calls its weight β.
-            LossType::Orpo => Ok(vec![(1.0, Term::Sft), (beta.get(), Term::OddsRatio)]),
+            LossType::Orpo => vec![(1.0, Term::Sft.into()), (beta.get(), Term::OddsRatio.into())],
             LossType::Alphapo => {
                 let alpha = need(self.alphapo_alpha, "train.loss.alphapo_alpha", "--alphapo-alpha")?;
                 one(Term::Alphapo { alpha, gamma, label_smoothing })
@@ -227,7 +257,44 @@ impl LossSettings {
             LossType::Unlikelihood => one(Term::Unlikelihood {
                 alpha: need(self.unlikelihood_alpha, "train.loss.unlikelihood_alpha", "--unlikelihood-alpha")?,
             }),
+            LossType::Aot => one(BatchTerm::Aot { label_smoothing }),
+            LossType::AotUnpaired => one(BatchTerm::AotUnpaired { label_smoothing }),
+            LossType::RpoSq => self.reward_aware(RewardDistance::Squared)?,
+            LossType::RpoBwdKl => self.reward_aware(RewardDistance::BackwardKl)?,
+            LossType::RpoFwdKl => self.reward_aware(RewardDistance::ForwardKl)?,
+        })
+    }
+
+    fn reward_aware(&self, distance: RewardDistance) -> Result<Parts, PipelineError> {
+        let scale = need(self.gt_reward_scale, "train.loss.gt_reward_scale", "--gt-reward-scale")?;
+        Ok(one(BatchTerm::RewardAware { distance, scale }))
+    }
+
+    fn completion(&self) -> Result<CompletionRule, PipelineError> {
+        if need(self.humanline, "train.loss.humanline", "--humanline")? {
+            let low = need(self.log_epsilon_p, "train.loss.log_epsilon_p", "--log-epsilon-p")?;
+            let high = need(self.log_epsilon_r, "train.loss.log_epsilon_r", "--log-epsilon-r")?;
+            return Ok(CompletionRule::Humanline { clip: Clip::new(low, high).map_err(value)? });
         }
+        Ok(self.ld_alpha.map_or(CompletionRule::Sum, |alpha| CompletionRule::LdDpo { alpha }))
+    }
+
+    fn average(&self, loss_types: &[LossType]) -> Result<Average, PipelineError> {
+        if !loss_types.contains(&LossType::DrDpo) {
+            return Ok(Average::Mean);
+        }
+        Ok(Average::DrDpo { beta: need(self.dr_beta, "train.loss.dr_beta", "--dr-beta")? })
+    }
+
+    fn weighting(&self, loss_types: &[LossType]) -> Result<Weighting, PipelineError> {
+        let is_weighted = need(self.use_weighting, "train.loss.use_weighting", "--use-weighting")?;
+        Ok(if is_weighted {
+            Weighting::Wpo
+        } else if loss_types.contains(&LossType::Wpo) {
+            Weighting::WpoMean
+        } else {
+            Weighting::None
+        })
     }
 
     fn divergence(&self) -> Result<Divergence, PipelineError> {
@@ -242,62 +309,10 @@ impl LossSettings {
             )?),
         })
     }
-
-    /// Refuses what would be ignored.
-    fn check(&self, loss_types: &[LossType], defaults: &Self) -> Result<(), LossSettingsError> {
-        for (setting, is_changed, readers) in self.readers(defaults) {
-            if is_changed && !loss_types.iter().any(|loss_type| readers.contains(loss_type)) {
-                let (loss_types, readers) = (names(loss_types), names(readers));
-                return Err(LossSettingsError::NotRead { setting, loss_types, readers });
-            }
-        }
-        if let Some(weights) = &self.loss_weights
-            && weights.len() != loss_types.len()
-        {
-            return Err(LossSettingsError::Weights { expected: loss_types.len(), found: weights.len() });
-        }
-        let has_divergence = self.f_divergence_type != Some(DivergenceName::ReverseKl);
-        let is_free = self.reference_free == Some(true);
-        for (setting, is_set) in [("f_divergence_type", has_divergence), ("reference_free", is_free)] {
-            if is_set && let Some(other) = loss_types.iter().find(|loss_type| !OF_DIFFERENCE.contains(loss_type)) {
-                return Err(LossSettingsError::NotWith { setting, loss_type: other.name() });
-            }
-        }
-        if has_divergence && is_free {
-            let with = "`f_divergence_type = \"reverse_kl\"`: a divergence is from a reference";
-            return Err(LossSettingsError::Without { setting: "reference_free", with });
-        }
-        let is_alpha = self.f_divergence_type == Some(DivergenceName::AlphaDivergence);
-        if self.f_alpha_divergence_coef != defaults.f_alpha_divergence_coef && !is_alpha {
-            let with = "`f_divergence_type = \"alpha_divergence\"`";
-            return Err(LossSettingsError::Without { setting: "f_alpha_divergence_coef", with });
-        }
-        Ok(())
-    }
-
-    /// The settings that only some loss types read: whether each differs from its default, and who reads it.
-    fn readers(&self, defaults: &Self) -> [(&'static str, bool, &'static [LossType]); 9] {
-        use LossType::{Alphapo, Cpo, Discopop, Dpop, ExoPair, Robust, Sigmoid, Simpo, Slic, Unlikelihood};
-        [
-            (
-                "label_smoothing",
-                self.label_smoothing != defaults.label_smoothing,
-                &[Sigmoid, Robust, ExoPair, Cpo, Simpo, Alphapo],
-            ),
-            ("discopop_tau", self.discopop_tau != defaults.discopop_tau, &[Discopop]),
-            ("dpop_lambda", self.dpop_lambda != defaults.dpop_lambda, &[Dpop]),
-            ("simpo_gamma", self.simpo_gamma != defaults.simpo_gamma, &[Simpo, Alphapo]),
-            ("alphapo_alpha", self.alphapo_alpha != defaults.alphapo_alpha, &[Alphapo]),
-            ("cpo_alpha", self.cpo_alpha != defaults.cpo_alpha, &[Cpo]),
-            ("slic_delta", self.slic_delta != defaults.slic_delta, &[Slic]),
-            ("slic_lambda", self.slic_lambda != defaults.slic_lambda, &[Slic]),
-            ("unlikelihood_alpha", self.unlikelihood_alpha != defaults.unlikelihood_alpha, &[Unlikelihood]),
-        ]
-    }
 }
 
-fn names(loss_types: &[LossType]) -> String {
-    loss_types.iter().map(|loss_type| loss_type.name()).collect::<Vec<_>>().join(", ")
+fn value(error: LossError) -> PipelineError {
+    PipelineError::Loss { source: LossSettingsError::Value(error) }
 }
 
 #[cfg(test)]

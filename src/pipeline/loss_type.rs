@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::known;
 use super::settings::words;
 
-/// Name of an objective. TRL's, where TRL has it.
+/// Name of an objective. TRL's, where TRL has it; `wpo` is Open Instruct's, `rpo_…` are NeMo-Aligner's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is explained in the table of the module `loss`")]
@@ -33,6 +33,13 @@ pub enum LossType {
     Slic,
     PreferredFt,
     Unlikelihood,
+    Aot,
+    AotUnpaired,
+    DrDpo,
+    Wpo,
+    RpoSq,
+    RpoBwdKl,
+    RpoFwdKl,
 }
 
 /// Known names that no run can have, and why.
@@ -46,11 +53,6 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["kto", "kto_pair", "apo_zero_unpaired"],
         "it is of single answers or of mismatched pairs, and a table has pairs",
     ),
-    (
-        &["aot", "aot_unpaired", "dr_dpo"],
-        "it sees all pairs of an optimiser step at once, and `piref train` evaluates a micro-batch at a time",
-    ),
-    (&["rpo_sq", "rpo_bwd_kl", "rpo_fwd_kl"], "it needs scores of both answers, and `piref train` reads none"),
 ];
 
 impl LossType {

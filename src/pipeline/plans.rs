@@ -142,6 +142,7 @@ impl Pipeline {
             need(settings.allow_other_reference, "train.allow_other_reference", "--allow-other-reference")?;
         let is_drift_allowed = need(settings.allow_dtype_drift, "train.allow_dtype_drift", "--allow-dtype-drift")?;
         let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
+        let objective = settings.loss.objective()?;
         Ok(train::Plan {
             model: self.model()?,
             trained: settings.lora.trained()?,
@@ -150,7 +151,8 @@ impl Pipeline {
             other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             other_dtype: if is_drift_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             out: self.folder(out, "", "--out")?,
-            objective: settings.loss.objective()?,
+            score_columns: settings.loss.score_columns(&objective)?,
+            objective,
             optimizer: optimizer(settings)?,
             learning_rate: need(settings.learning_rate, "train.learning_rate", "--learning-rate")?.get(),
             schedule: Schedule {

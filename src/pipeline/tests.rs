@@ -122,7 +122,8 @@ fn flags_win_over_the_file_key_by_key() {
     assert_eq!((plan.seed, plan.schedule.warmup_steps, plan.schedule.kind), (9, 3, ScheduleKind::Cosine));
     assert_eq!(plan.order, Order::Shuffled { seed: 9 });
     let number = |number: f64| crate::loss::LabelSmoothing::try_from(number).unwrap();
-    assert_eq!(plan.objective, crate::loss::Objective::sigmoid(0.2.try_into().unwrap(), number(0.1)));
+    let want = crate::loss::Objective::sigmoid(0.2.try_into().unwrap(), number(0.1));
+    assert_eq!(plan.objective, want.into());
 }
 
 #[test]

@@ -39,10 +39,10 @@ impl<'a> Pending<'a> {
         Ok(())
     }
 
-    /// Writes down that the last of `parts` is finished: it holds the pairs of `rows`.
+    /// Writes down that `part`, one of `parts`, is finished: it holds the pairs of `rows`.
     pub(super) fn finish<'p>(
         &mut self,
-        parts: impl DoubleEndedIterator<Item = &'p Part> + Clone,
+        parts: impl IntoIterator<Item = &'p Part>,
         part: &Part,
         rows: Range<usize>,
         known: &mut Known,

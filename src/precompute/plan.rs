@@ -82,7 +82,7 @@ pub enum Event<'a> {
         n_pairs: u64,
         /// Rows that are none.
         n_rejected: u64,
-        /// Tokens in them, each prompt counted once.
+        /// Tokens in them, each prompt counted once a pair.
         n_tokens: u64,
     },
     /// Parts of an earlier run are kept.
@@ -108,7 +108,7 @@ pub enum Event<'a> {
         n_pairs: u64,
         /// Pairs this run has to score.
         n_total: u64,
-        /// Tokens of the pairs so far, each prompt counted once.
+        /// Tokens of the pairs so far, each prompt counted once a pair.
         n_tokens: u64,
         /// Tokens of all pairs to score.
         n_total_tokens: u64,
@@ -144,7 +144,7 @@ pub struct Summary {
     pub n_reused: u64,
     /// Pairs of the same tokens as another one that this run has scored.
     pub n_repeated: u64,
-    /// Tokens scored by this run, each prompt counted once.
+    /// Tokens scored by this run, each prompt counted once a pair.
     pub n_tokens: u64,
     /// Wall time, in seconds.
     pub seconds: f64,

@@ -99,6 +99,20 @@ pub enum TableError {
         /// The column.
         column: &'static str,
     },
+    /// A score that is none.
+    #[error("`{}`, row {row}, pair `{pair_id}`: expected a finite number in score column `{column}`, found {found}", path.display())]
+    Score {
+        /// The part.
+        path: PathBuf,
+        /// 0-based row in the part.
+        row: usize,
+        /// Pair of that row.
+        pair_id: String,
+        /// Column with the scores.
+        column: String,
+        /// The value, or `null`.
+        found: String,
+    },
     /// A further reference that a table does not have.
     #[error("table `{}` has no reference `{name}`", path.display())]
     NoReference {
@@ -332,6 +346,11 @@ impl Hint for TableError {
             Self::NoTokenLogps { .. } => Some(
                 "losses that cut or clamp a completion (LD-DPO, humanline) need them: `piref precompute` writes them, \
                  an imported table has only sums"
+                    .into(),
+            ),
+            Self::Score { .. } => Some(
+                "an objective of outside scores needs both of every pair: score those that have none, or take them out \
+                 of the data"
                     .into(),
             ),
             Self::NoReference { known, .. } if known.is_empty() => Some(

@@ -1,5 +1,5 @@
 //! What stage one has done since it began, on disk before anything depends on it: parts with their digests, and the
-//! log-probs of pairs whose part is not finished yet.
+//! log-probs of pairs, most of whose parts are not finished yet.
 //!
 //! ```text
 //! 3f0c…  {"begin": {provenance}}

@@ -9,6 +9,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Float32Type, Float64Type, Schema, SchemaRef, UInt32Type};
 
 use crate::spool::{Spool, SpoolWriter};
+use crate::table::outside_scores::{self, OutsideScores, ScoreColumns};
 use crate::table::schema::{Column, reference};
 use crate::table::{ReferenceTable, TableError, check};
 
@@ -21,6 +22,9 @@ const KEPT: [&str; 7] =
 
 /// What is kept as well with [`TokenLogps::Load`].
 const TERMS: [&str; 2] = ["ref_chosen_token_logps", "ref_rejected_token_logps"];
+
+/// Names of the scores in the spool, whatever the table calls them.
+const SCORES: [&str; 2] = ["chosen_score", "rejected_score"];
 
 /// What is read only to check the rest.
 const CHECKED: [&str; 3] = ["prompt_tokens", "chosen_tokens", "rejected_tokens"];
@@ -60,6 +64,8 @@ pub struct TrainingPair<'a> {
     pub ref_rejected_logps: f64,
     /// Terms of the two sums, if they were loaded.
     pub ref_token_logps: Option<TokenLogpsPair<'a>>,
+    /// Scores by somebody else, if they were loaded.
+    pub scores: Option<OutsideScores>,
 }
 
 /// Log-probs of the tokens of a pair, in nats.
@@ -79,12 +85,35 @@ impl ReferenceTable {
     /// If a part cannot be decoded, at the first row that breaks the invariant of [`TrainingPairs`] or lacks the token
     /// log-probs asked for, or if the disk refuses.
     pub fn load_pairs(&self, token_logps: TokenLogps, folder: &Path) -> Result<TrainingPairs, TableError> {
+        self.load(token_logps, None, folder)
+    }
+
+    /// The same, with the scores in two columns of the source.
+    ///
+    /// # Errors
+    /// As [`load_pairs`](Self::load_pairs), or if there is no such column, or at the first row of it without a number.
+    pub fn load_pairs_with_scores(
+        &self,
+        token_logps: TokenLogps,
+        scores: &ScoreColumns,
+        folder: &Path,
+    ) -> Result<TrainingPairs, TableError> {
+        self.load(token_logps, Some(scores), folder)
+    }
+
+    fn load(
+        &self,
+        token_logps: TokenLogps,
+        scores: Option<&ScoreColumns>,
+        folder: &Path,
+    ) -> Result<TrainingPairs, TableError> {
         let mut kept = KEPT.to_vec();
         if token_logps == TokenLogps::Load {
             kept.extend(TERMS);
         }
-        let read = [kept.as_slice(), &CHECKED].concat();
-        let mut pairs = PairSpool::create(folder, &kept)?;
+        let score_columns: Vec<&str> = scores.iter().flat_map(|names| [&*names.chosen, &*names.rejected]).collect();
+        let read = [kept.as_slice(), &CHECKED, score_columns.as_slice()].concat();
+        let mut pairs = PairSpool::create(folder, &kept, &SCORES[..score_columns.len()])?;
         for item in self.part_batches(&read)? {
             let (place, batch) = item?;
             check::rows(&place.path, place.first_row, &batch)?;
@@ -94,7 +123,8 @@ impl ReferenceTable {
                     return Err(TableError::NoTokenLogps { path: place.path, row: place.first_row + row, column });
                 }
             }
-            pairs.push(&batch)?;
+            let scores = score_columns.iter().map(|column| outside_scores::read(&place, &batch, column));
+            pairs.push(&batch, &scores.collect::<Result<Vec<_>, _>>()?)?;
         }
         pairs.finish()
     }
@@ -108,19 +138,23 @@ struct PairSpool {
 }
 
 impl PairSpool {
-    fn create(folder: &Path, columns: &[&'static str]) -> Result<Self, TableError> {
+    fn create(folder: &Path, columns: &[&'static str], scores: &[&'static str]) -> Result<Self, TableError> {
         let fields = columns.iter().map(|name| Ok(Field::new(*name, contract(name)?.data_type.arrow(), false)));
-        let schema = Arc::new(Schema::new(fields.collect::<Result<Vec<_>, TableError>>()?));
+        let scores = scores.iter().map(|name| Ok(Field::new(*name, DataType::Float64, false)));
+        let fields = fields.chain(scores).collect::<Result<Vec<_>, TableError>>()?;
+        let schema = Arc::new(Schema::new(fields));
         let writer = SpoolWriter::create(folder, Arc::clone(&schema))?;
         Ok(Self { schema, writer, pending: Vec::new() })
     }
 
-    fn push(&mut self, batch: &RecordBatch) -> Result<(), TableError> {
-        let columns = self.schema.fields().iter().map(|field| {
+    fn push(&mut self, batch: &RecordBatch, scores: &[ArrayRef]) -> Result<(), TableError> {
+        let of_contract = self.schema.fields().len() - scores.len();
+        let columns = self.schema.fields().iter().take(of_contract).map(|field| {
             let column = batch.column_by_name(field.name()).ok_or_else(|| unchecked(field.name()))?;
             as_contract(column, field)
         });
-        let columns = columns.collect::<Result<Vec<_>, TableError>>()?;
+        let mut columns = columns.collect::<Result<Vec<_>, TableError>>()?;
+        columns.extend_from_slice(scores);
         self.pending.push(RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(internal)?);
         let n_bytes: usize = self.pending.iter().map(RecordBatch::get_array_memory_size).sum();
         if n_bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
@@ -176,6 +210,7 @@ struct Chunk {
     ref_chosen_logps: ScalarBuffer<f64>,
     ref_rejected_logps: ScalarBuffer<f64>,
     ref_token_logps: Option<(Lists<f32>, Lists<f32>)>,
+    scores: Option<(ScalarBuffer<f64>, ScalarBuffer<f64>)>,
 }
 
 impl Chunk {
@@ -196,6 +231,10 @@ impl Chunk {
                     Lists::new::<Float32Type>(batch, "ref_rejected_token_logps")?,
                 )),
             },
+            scores: match batch.column_by_name(SCORES[0]) {
+                None => None,
+                Some(_) => Some((numbers(batch, SCORES[0])?, numbers(batch, SCORES[1])?)),
+            },
         })
     }
 
@@ -212,6 +251,10 @@ impl Chunk {
                 .ref_token_logps
                 .as_ref()
                 .map(|(chosen, rejected)| TokenLogpsPair { chosen: chosen.get(row), rejected: rejected.get(row) }),
+            scores: self
+                .scores
+                .as_ref()
+                .map(|(chosen, rejected)| OutsideScores { chosen: chosen[row], rejected: rejected[row] }),
         }
     }
 }
@@ -275,7 +318,7 @@ fn internal(error: impl std::fmt::Display) -> TableError {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::new_null_array;
+    use arrow::array::{Float64Array, new_null_array};
 
     use super::*;
     use crate::error::Hint;
@@ -285,9 +328,9 @@ mod tests {
     #[test]
     fn small_parts_become_few_batches_and_rows_stay_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = PairSpool::create(folder.path(), &KEPT).unwrap();
+        let mut spool = PairSpool::create(folder.path(), &KEPT, &[]).unwrap();
         for row in 0..40 {
-            spool.push(&batch(row..row + 1)).unwrap();
+            spool.push(&batch(row..row + 1), &[]).unwrap();
         }
         let pairs = spool.finish().unwrap();
         assert_eq!((pairs.len(), pairs.0.batches().len()), (40, 1));
@@ -314,5 +357,39 @@ mod tests {
             "{error}"
         );
         assert!(error.hint().unwrap().contains("humanline"));
+    }
+
+    #[test]
+    fn scores_are_a_number_of_every_pair_or_an_error_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part-00000.parquet");
+        let load = |chosen: &str, rejected: &str| {
+            let columns = ScoreColumns { chosen: chosen.into(), rejected: rejected.into() };
+            ReferenceTable::open(&path).unwrap().load_pairs_with_scores(TokenLogps::Skip, &columns, folder.path())
+        };
+        write_part(&path, &batch(0..3), &provenance()).unwrap();
+        // A column of doubles, and one of integers that is read anyway.
+        let pairs = load("score_chosen", "chosen_tokens").unwrap();
+        let scores: Vec<_> = pairs.iter().map(|pair| pair.scores.unwrap()).collect();
+        let want = [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)];
+        assert_eq!(scores, want.map(|(chosen, rejected)| OutsideScores { chosen, rejected }));
+
+        let error = load("score_chosen", "score_rejcted").unwrap_err();
+        assert!(error.to_string().ends_with("has no column `score_rejcted`"), "{error}");
+        let error = load("source", "score_chosen").unwrap_err();
+        let want = "expected column `source` of type Float64 or Int64, found Utf8";
+        assert!(error.to_string().ends_with(want), "{error}");
+
+        let at = batch(0..3).schema().index_of("score_chosen").unwrap();
+        for (bad, found) in [(None, "null"), (Some(f64::NAN), "NaN")] {
+            let mut columns = batch(0..3).columns().to_vec();
+            columns[at] = Arc::new(Float64Array::from(vec![Some(1.0), bad, Some(3.0)]));
+            write_part(&path, &RecordBatch::try_new(batch(0..3).schema(), columns).unwrap(), &provenance()).unwrap();
+            let error = load("score_chosen", "chosen_tokens").unwrap_err();
+            let want =
+                format!("row 1, pair `pair-1`: expected a finite number in score column `score_chosen`, found {found}");
+            assert!(error.to_string().ends_with(&want), "{error}");
+            assert!(error.hint().unwrap().contains("needs both of every pair"));
+        }
     }
 }

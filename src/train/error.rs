@@ -7,6 +7,7 @@ use crate::checkpoint::CheckpointError;
 use crate::digest::Digest;
 use crate::error::Hint;
 use crate::io::IoError;
+use crate::loss::LossError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
 use crate::table::{Difference, TableError};
@@ -172,6 +173,18 @@ pub enum TrainError {
     /// A file of the run.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The objective cannot be evaluated on the pairs of a step.
+    #[error("step {step}: cannot evaluate the objective")]
+    Objective {
+        /// The step, from 1.
+        step: u64,
+        /// Why not.
+        #[source]
+        source: LossError,
+    },
+    /// The objective needs outside scores, and the plan names no columns of them.
+    #[error("the objective needs outside scores of every pair, and no columns of them are named")]
+    NoScores,
     /// The update failed.
     #[error("step {step}: cannot update the parameters")]
     Update {
@@ -181,6 +194,27 @@ pub enum TrainError {
         #[source]
         source: candle_core::Error,
     },
+}
+
+/// Why a step has no gradient.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The objective.
+    #[error(transparent)]
+    Loss(#[from] LossError),
+}
+
+impl Hint for StepError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Model(error) => error.hint(),
+            Self::Loss(error) => error.hint(),
+        }
+    }
 }
 
 impl Hint for TrainError {
@@ -208,6 +242,8 @@ impl Hint for TrainError {
                 Some("go on with the version of piref that wrote it, or start again with `--fresh`".into())
             }
             Self::Metrics { .. } | Self::Update { .. } | Self::TooManyPairs { .. } => None,
+            Self::NoScores => Some("`--chosen-score-column` and `--rejected-score-column` name them".into()),
+            Self::Objective { source, .. } => source.hint(),
             Self::Model { source, .. } => source.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),

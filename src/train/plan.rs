@@ -10,11 +10,11 @@ use super::metrics::StepMetrics;
 use super::passes::RecomputePolicy;
 use crate::digest::Digest;
 use crate::logprob;
-use crate::loss::Objective;
+use crate::loss::BatchObjective;
 use crate::model::{Digests, Lora, ScoringDtype};
 use crate::ops::Backend;
 use crate::optim::{AdamWParams, Schedule};
-use crate::table::reference_folder;
+use crate::table::{ScoreColumns, reference_folder};
 
 /// In which order pairs are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,9 @@ pub struct Plan {
     /// The run folder: `train/metrics.jsonl`, `train/checkpoints/`, `policy/` go there.
     pub out: PathBuf,
     /// What is minimised.
-    pub objective: Objective,
+    pub objective: BatchObjective,
+    /// Where the outside scores are, for an objective that needs them.
+    pub score_columns: Option<ScoreColumns>,
     /// Constants of the optimiser.
     pub optimizer: AdamWParams,
     /// Learning rate before the schedule.
@@ -187,7 +189,9 @@ impl Plan {
                 vec![("adapter_digest", json!(adapter)), ("lora_dropout", json!(dropout)), ("seed", json!(self.seed))]
             }
         };
-        entries.into_iter().chain(of_adapter).map(|(key, value)| (key.to_owned(), value)).collect()
+        // Not named where there are none, so that runs of earlier versions go on.
+        let scores = self.score_columns.as_ref().map(|columns| ("score_columns", json!(columns)));
+        entries.into_iter().chain(scores).chain(of_adapter).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 

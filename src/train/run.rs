@@ -16,6 +16,7 @@ use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::logprob;
+use crate::loss::ObjectiveState;
 use crate::memory;
 use crate::model::{Adapter, Decoder, Digests, adapter_digest};
 use crate::model_source::ModelSource;
@@ -79,7 +80,7 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn run(&self, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
         let Self { plan, inputs, .. } = *self;
-        let pairs = inputs.table.load_pairs(TokenLogps::Skip, &plan.train_folder())?;
+        let pairs = self.load_pairs()?;
         if pairs.is_empty() {
             return Err(TrainError::EmptyTable { path: inputs.table.path().to_owned() });
         }
@@ -91,9 +92,11 @@ impl<'a> Job<'a> {
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
         // Of the memory of a GPU nothing is known here.
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
-        let (model, optimizer, state) = match resumed {
-            Some(checkpoint) => self.resume(&checkpoint, observe)?,
-            None => self.begin(&pairs, State { step: 0, n_tokens: 0, trajectory }, observe)?,
+        let (model, optimizer, state) = if let Some(checkpoint) = resumed {
+            self.resume(&checkpoint, observe)?
+        } else {
+            let state = State { step: 0, n_tokens: 0, objective: ObjectiveState::default(), trajectory };
+            self.begin(&pairs, state, observe)?
         };
         if model.lora().is_some() {
             let (n_trained, n) = (model.params().n_trained(), model.params().n_parameters());
@@ -104,6 +107,19 @@ impl<'a> Job<'a> {
         }
         let passes = Passes::of(plan, &model, &pairs, available, observe)?;
         self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, batches, &pairs, observe)
+    }
+
+    /// The pairs of the table, with what the objective needs of them.
+    fn load_pairs(&self) -> Result<TrainingPairs, TrainError> {
+        let Self { plan, inputs, .. } = *self;
+        let needs = plan.objective.needs();
+        let token_logps = if needs.tokens { TokenLogps::Load } else { TokenLogps::Skip };
+        let folder = plan.train_folder();
+        Ok(match &plan.score_columns {
+            Some(columns) if needs.scores => inputs.table.load_pairs_with_scores(token_logps, columns, &folder)?,
+            None if needs.scores => return Err(TrainError::NoScores),
+            _ => inputs.table.load_pairs(token_logps, &folder)?,
+        })
     }
 
     /// The model as a checkpoint has it.

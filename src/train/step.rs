@@ -1,13 +1,21 @@
 //! One optimiser step up to its gradient: micro-batches, losses, slopes.
+//!
+//! An objective of pairs is known as soon as they are scored, so a micro-batch is run forward and backward at once. One of
+//! the whole batch is known when all pairs are scored: the micro-batches are then run forward twice, first for their
+//! log-probs and again for the tape of the backward. The one that is scored last is run once, since its tape can wait for
+//! the slopes; a step of one micro-batch costs the same under every objective.
 
-use super::error::TrainError;
+use super::error::{StepError, TrainError};
 use super::passes::{Passes, Recompute};
-use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
-use crate::logprob;
-use crate::loss::{BatchFacts, Objective, PairLogps, PairSums, PairTokens};
+use crate::batch::{GroupBatch, MicroBatch, PairIds, PairPlace, Sharing, micro_batches};
+use crate::logprob::{self, Scored, Slopes};
+use crate::loss::{
+    BatchFacts, BatchObjective, ObjectiveState, PairInputs, PairLogps, PairScores, PairSlopes, PairSums,
+    PairTokenLogps, PairTokens, Scope,
+};
 use crate::model::{Decoder, Gradients, Keep, ModelError};
 use crate::ops::dropout::Dropout;
-use crate::table::TrainingPair;
+use crate::table::{self, TrainingPair};
 
 /// What the pairs of a step amount to, with the gradient of their mean loss.
 #[derive(Debug)]
@@ -20,6 +28,16 @@ pub struct StepGradient {
     pub policy: Vec<PairLogps>,
     /// Tokens of the step, each prompt counted once per completion.
     pub n_tokens: u64,
+    /// What the objective remembers after the step.
+    pub state: ObjectiveState,
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Aim<'a> {
+    pub(super) objective: &'a BatchObjective,
+    /// What it remembers of the steps before.
+    pub(super) state: ObjectiveState,
 }
 
 /// The token ids of a pair.
@@ -32,52 +50,73 @@ pub(super) fn reference(pair: &TrainingPair<'_>) -> PairLogps {
     PairLogps { chosen: pair.ref_chosen_logps, rejected: pair.ref_rejected_logps }
 }
 
-/// Runs the pairs of one step in micro-batches, without dropout.
+/// Runs the pairs of a first step, before which the objective has seen nothing, in micro-batches and without dropout.
 ///
 /// The slopes are those of the mean over all pairs of the step, so that cutting it differently changes nothing but the
 /// rounding of sums.
 ///
 /// # Errors
-/// If a token id is outside of the vocabulary.
+/// If a token id is outside of the vocabulary, or a pair lacks what the objective needs of it.
 pub fn gradient(
     model: &Decoder,
     pairs: &[TrainingPair<'_>],
-    objective: &Objective,
+    objective: &BatchObjective,
     passes: Passes,
-) -> Result<StepGradient, ModelError> {
-    let mut step = RunningStep::new(model, pairs, objective, passes);
+) -> Result<StepGradient, StepError> {
+    let mut step = RunningStep::new(model, pairs, Aim { objective, state: ObjectiveState::default() }, passes);
     while !step.is_done() {
         step.run_next()?;
     }
     Ok(step.finish())
 }
 
-/// A step between two of its micro-batches.
+/// A step between two of its passes.
 pub(super) struct RunningStep<'a> {
     model: &'a Decoder,
     pairs: &'a [TrainingPair<'a>],
-    objective: &'a Objective,
+    aim: Aim<'a>,
+    facts: BatchFacts,
     recompute: Recompute,
     dropout: Dropout,
-    left: std::vec::IntoIter<MicroBatch<'a>>,
-    n_run: u64,
+    /// What is left to score before the losses are known, with its place among the micro-batches of the step.
+    to_score: std::vec::IntoIter<(u64, MicroBatch<'a>)>,
+    /// What is left to run backward, likewise.
+    to_run: std::vec::IntoIter<(u64, MicroBatch<'a>)>,
     gradients: Gradients,
-    /// Policy log-probs and losses of the pairs that were run.
-    scored: Vec<Option<(PairLogps, f64)>>,
+    /// The pairs that were scored.
+    policy: Vec<Option<PolicyScores>>,
+    /// The pairs whose loss is known.
+    losses: Vec<Option<PairSlopes>>,
 }
 
 impl<'a> RunningStep<'a> {
-    pub(super) fn new(
-        model: &'a Decoder,
-        pairs: &'a [TrainingPair<'a>],
-        objective: &'a Objective,
-        passes: Passes,
-    ) -> Self {
+    pub(super) fn new(model: &'a Decoder, pairs: &'a [TrainingPair<'a>], aim: Aim<'a>, passes: Passes) -> Self {
         let ids: Vec<PairIds<'_>> = pairs.iter().map(ids).collect();
-        let left = micro_batches(&ids, passes.max_tokens, Sharing::Prompts).into_iter();
-        let (gradients, scored) = (Gradients::new(model.params()), vec![None; pairs.len()]);
-        let (recompute, dropout) = (passes.recompute, Dropout::Off);
-        Self { model, pairs, objective, recompute, dropout, left, n_run: 0, gradients, scored }
+        let micro_batches = micro_batches(&ids, passes.max_tokens, Sharing::Prompts);
+        let mut to_run: Vec<_> = (0..).zip(micro_batches).collect();
+        let to_score = match aim.objective.scope() {
+            Scope::Pair => Vec::new(),
+            Scope::Batch => {
+                // What is scored last is run first, in the same pass.
+                let n_others = to_run.len().saturating_sub(1);
+                let others = to_run[..n_others].to_vec();
+                to_run.rotate_left(n_others);
+                others
+            }
+        };
+        Self {
+            model,
+            pairs,
+            aim,
+            facts: BatchFacts::of(pairs.iter().map(|pair| pair.chosen_ids.len())),
+            recompute: passes.recompute,
+            dropout: Dropout::Off,
+            to_score: to_score.into_iter(),
+            to_run: to_run.into_iter(),
+            gradients: Gradients::new(model.params()),
+            policy: pairs.iter().map(|_| None).collect(),
+            losses: pairs.iter().map(|_| None).collect(),
+        }
     }
 
     /// The same with dropout before an adapter, drawn anew for each micro-batch.
@@ -87,32 +126,85 @@ impl<'a> RunningStep<'a> {
 
     /// Whether all micro-batches were run.
     pub(super) fn is_done(&self) -> bool {
-        self.left.as_slice().is_empty()
+        self.to_run.as_slice().is_empty()
     }
 
-    /// Runs the next micro-batch, if one is left.
-    pub(super) fn run_next(&mut self) -> Result<(), ModelError> {
-        let Some(micro_batch) = self.left.next() else { return Ok(()) };
-        let weight = 1.0 / self.pairs.len() as f64;
-        let batch = micro_batch.lay_out()?;
-        let n_recomputed = self.recompute.n_layers(&self.model.training_memory(), batch.ids.len());
-        let dropout = self.dropout.at(self.n_run);
-        self.n_run += 1;
-        let scored = logprob::token_logps(self.model, &batch, Keep::Tape { n_recomputed, dropout })?;
-        let sums = scored.sums(&batch);
-        let facts = BatchFacts::of(self.pairs.iter().map(|pair| pair.chosen_ids.len()));
-        // Several pairs may have a completion in common: its slope is the sum of theirs.
-        let mut slopes = vec![0.0; sums.len()];
-        for place in &micro_batch.pairs {
-            let pair = &self.pairs[place.pair];
-            let policy = PairLogps { chosen: sums[place.chosen], rejected: sums[place.rejected] };
-            let tokens = PairTokens { chosen: pair.chosen_ids.len(), rejected: pair.rejected_ids.len() };
-            let pair_loss = self.objective.loss(&PairSums { policy, reference: reference(pair), tokens }, facts);
-            slopes[place.chosen] += weight * pair_loss.d_chosen;
-            slopes[place.rejected] += weight * pair_loss.d_rejected;
-            self.scored[place.pair] = Some((policy, pair_loss.value));
+    /// Makes the next pass, if one is left.
+    pub(super) fn run_next(&mut self) -> Result<(), StepError> {
+        if let Some((index, micro_batch)) = self.to_score.next() {
+            let batch = micro_batch.lay_out().map_err(ModelError::from)?;
+            let keep = match self.dropout {
+                Dropout::Off => Keep::Nothing,
+                // Of all layers the input alone, and not for long: the draws have to be those of the backward to come.
+                Dropout::On(_) => Keep::Tape { n_recomputed: usize::MAX, dropout: self.dropout.at(index) },
+            };
+            self.score(&micro_batch, &batch, keep)?;
+            return Ok(());
         }
-        scored.backward(self.model, &batch, &slopes, &mut self.gradients)
+        let Some((index, micro_batch)) = self.to_run.next() else { return Ok(()) };
+        let batch = micro_batch.lay_out().map_err(ModelError::from)?;
+        let n_recomputed = self.recompute.n_layers(&self.model.training_memory(), batch.ids.len());
+        let keep = Keep::Tape { n_recomputed, dropout: self.dropout.at(index) };
+        let is_scored = micro_batch.pairs.iter().all(|place| self.policy[place.pair].is_some());
+        let scored = if is_scored {
+            logprob::token_logps(self.model, &batch, keep)?
+        } else {
+            let scored = self.score(&micro_batch, &batch, keep)?;
+            self.evaluate()?;
+            scored
+        };
+        let slopes = self.slopes(&micro_batch, &batch);
+        scored.backward(self.model, &batch, &slopes, &mut self.gradients)?;
+        Ok(())
+    }
+
+    /// Runs a micro-batch forward and puts aside what the policy says of its pairs.
+    fn score(&mut self, micro_batch: &MicroBatch<'_>, batch: &GroupBatch, keep: Keep) -> Result<Scored, ModelError> {
+        let needs = self.aim.objective.needs();
+        let scored = if needs.collisions {
+            logprob::token_logps_with_collisions(self.model, batch, keep)?
+        } else {
+            logprob::token_logps(self.model, batch, keep)?
+        };
+        for place in &micro_batch.pairs {
+            self.policy[place.pair] = Some(PolicyScores {
+                logps: sums(&scored.logps, batch, place),
+                tokens: needs.tokens.then(|| tokens(&scored.logps, batch, place)),
+                collisions: scored.collisions.as_deref().map(|found| sums(found, batch, place)),
+            });
+        }
+        Ok(scored)
+    }
+
+    /// Losses of all pairs that were scored and have none yet: those of one micro-batch, or of the whole step.
+    fn evaluate(&mut self) -> Result<(), StepError> {
+        let mut places = Vec::new();
+        let mut inputs = Vec::new();
+        for (at, policy) in self.policy.iter().enumerate() {
+            if let (Some(policy), None) = (policy, &self.losses[at]) {
+                places.push(at);
+                inputs.push(policy.inputs(&self.pairs[at]));
+            }
+        }
+        let losses = self.aim.objective.losses(&inputs, self.facts, &mut self.aim.state)?;
+        for (at, loss) in places.into_iter().zip(losses) {
+            self.losses[at] = Some(loss);
+        }
+        Ok(())
+    }
+
+    /// Slopes of the mean loss in the tokens of a micro-batch. Several pairs may have a completion in common: its slopes
+    /// are the sums of theirs.
+    fn slopes(&self, micro_batch: &MicroBatch<'_>, batch: &GroupBatch) -> Slopes {
+        let weight = 1.0 / self.pairs.len() as f64;
+        let mut slopes = Slopes::none(batch);
+        for place in &micro_batch.pairs {
+            if let Some(loss) = &self.losses[place.pair] {
+                slopes.add(place.chosen, |token| weight * loss.chosen.at(token));
+                slopes.add(place.rejected, |token| weight * loss.rejected.at(token));
+            }
+        }
+        slopes
     }
 
     /// What the micro-batches that were run amount to.
@@ -120,14 +212,49 @@ impl<'a> RunningStep<'a> {
         let n_tokens =
             self.pairs.iter().map(|pair| 2 * pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len());
         let weight = 1.0 / self.pairs.len() as f64;
-        let scored = || self.scored.iter().flatten();
         StepGradient {
-            loss: scored().map(|(_, loss)| weight * loss).sum(),
-            policy: scored().map(|(logps, _)| *logps).collect(),
+            loss: self.losses.iter().flatten().map(|loss| weight * loss.value).sum(),
+            policy: self.policy.iter().flatten().map(|policy| policy.logps).collect(),
             gradients: self.gradients,
             n_tokens: n_tokens.sum::<usize>() as u64,
+            state: self.aim.state,
         }
     }
+}
+
+/// What the policy says of a pair.
+#[derive(Debug)]
+struct PolicyScores {
+    logps: PairLogps,
+    tokens: Option<table::PairTokenLogps>,
+    collisions: Option<PairLogps>,
+}
+
+impl PolicyScores {
+    /// The pair as an objective sees it.
+    fn inputs<'b>(&'b self, pair: &TrainingPair<'b>) -> PairInputs<'b> {
+        let tokens = PairTokens { chosen: pair.chosen_ids.len(), rejected: pair.rejected_ids.len() };
+        let of_tokens = |chosen: &'b [f32], rejected: &'b [f32]| PairTokenLogps { chosen, rejected };
+        PairInputs {
+            sums: PairSums { policy: self.logps, reference: reference(pair), tokens },
+            policy_tokens: self.tokens.as_ref().map(|logps| of_tokens(&logps.chosen, &logps.rejected)),
+            reference_tokens: pair.ref_token_logps.map(|logps| of_tokens(logps.chosen, logps.rejected)),
+            collisions: self.collisions,
+            scores: pair.scores.map(|scores| PairScores { chosen: scores.chosen, rejected: scores.rejected }),
+        }
+    }
+}
+
+/// Sums of what each token of a pair has.
+fn sums(tokens: &[f32], batch: &GroupBatch, place: &PairPlace) -> PairLogps {
+    let sum = |sequence: usize| logprob::sum(&tokens[batch.scored.sequences[sequence].clone()]);
+    PairLogps { chosen: sum(place.chosen), rejected: sum(place.rejected) }
+}
+
+/// Log-probs of the tokens of a pair.
+fn tokens(logps: &[f32], batch: &GroupBatch, place: &PairPlace) -> table::PairTokenLogps {
+    let completion = |sequence: usize| logps[batch.scored.sequences[sequence].clone()].to_vec();
+    table::PairTokenLogps { chosen: completion(place.chosen), rejected: completion(place.rejected) }
 }
 
 impl StepGradient {

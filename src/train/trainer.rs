@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::error::TrainError;
+use super::error::{StepError, TrainError};
 use super::metrics::StepMetrics;
 use super::passes::Passes;
 use super::plan::Plan;
-use super::step::{RunningStep, StepGradient};
+use super::step::{Aim, RunningStep, StepGradient};
 use crate::checkpoint::{Occasion, Snapshot, State};
 use crate::interrupt::Interrupt;
-use crate::loss::{self, Objective};
+use crate::loss::{self, BatchObjective};
 use crate::model::Decoder;
 use crate::ops::dropout::{Dropout, Stream};
 use crate::optim::{AdamW, clip_factor};
@@ -26,8 +26,8 @@ pub(super) struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    /// Gradient, clipping, update; `epoch` is where the step ends. Interrupted between two micro-batches, the step is
-    /// given up: the run stands where it stood.
+    /// Gradient, clipping, update; `epoch` is where the step ends. Interrupted between two passes, the step is given up:
+    /// the run stands where it stood.
     pub(super) fn step(
         &mut self,
         pairs: &[TrainingPair<'_>],
@@ -38,14 +38,20 @@ impl Trainer<'_> {
         let plan = self.plan;
         let step = self.state.step + 1;
         let failed = |source| TrainError::Update { step, source };
-        let dropout = Dropout::On(Stream::new(plan.seed).at(step));
-        let mut running =
-            RunningStep::new(&self.model, pairs, &plan.objective, self.passes).with_dropout(dropout);
+        let aim = Aim { objective: &plan.objective, state: self.state.objective };
+        let dropout = match self.model.lora() {
+            Some(lora) if lora.dropout > 0.0 => Dropout::On(Stream::new(plan.seed).at(step)),
+            _ => Dropout::Off,
+        };
+        let mut running = RunningStep::new(&self.model, pairs, aim, self.passes).with_dropout(dropout);
         while !running.is_done() {
             if interrupt.is_set() {
                 return Ok(None);
             }
-            running.run_next().map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
+            running.run_next().map_err(|error| match error {
+                StepError::Model(source) => TrainError::Model { model: plan.model.clone(), source },
+                StepError::Loss(source) => TrainError::Objective { step, source },
+            })?;
         }
         let result = running.finish();
         let grad_norm = result.gradients.norm().map_err(failed)?;
@@ -56,6 +62,7 @@ impl Trainer<'_> {
 
         self.state.step = step;
         self.state.n_tokens += result.n_tokens;
+        self.state.objective = result.state;
         let means = Means::of(&result, pairs, &plan.objective);
         let step_seconds = started.elapsed().as_secs_f64();
         Ok(Some(StepMetrics {
@@ -96,7 +103,7 @@ struct Means {
 }
 
 impl Means {
-    fn of(result: &StepGradient, pairs: &[TrainingPair<'_>], objective: &Objective) -> Self {
+    fn of(result: &StepGradient, pairs: &[TrainingPair<'_>], objective: &BatchObjective) -> Self {
         let weight = 1.0 / pairs.len() as f64;
         let share = |holds: bool| if holds { weight } else { 0.0 };
         let mut means = Self::default();

@@ -14,6 +14,7 @@ Figures are medians over rounds; the ratio is the median of the ratios of the ro
 
 import argparse
 import gzip
+import itertools
 import json
 import os
 import platform
@@ -48,11 +49,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, path in (entry.split("=", 1) for entry in args.data):
             pairs = Path(folder) / f"{name}.jsonl"
-            pairs.write_text("".join(json.dumps(row) + "\n" for row in read_pairs(path, args.pairs)))
+            rows = read_pairs(path, args.pairs, 3 * args.max_length)
+            pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
             for dtype in args.dtype:
                 for index in range(args.rounds):
                     engines = [run_trl, run_piref] if index % 2 == 0 else [run_piref, run_trl]
                     found = dict(engine(args, pairs, dtype, folder) for engine in engines)
+                    if found["trl"]["pairs"] != found["piref"]["pairs"]:
+                        sys.exit(f"TRL takes {found['trl']['pairs']} pairs of {name}, piref {found['piref']['pairs']}: "
+                                 "a larger --max-length leaves room for every answer")
                     rounds.append({"data": name, "dtype": dtype, "batch_size": args.batch_size, **found})
                     note(rounds[-1])
                     if args.json:
@@ -63,11 +68,16 @@ def main():
         print(line)
 
 
-def read_pairs(path, limit):
-    """The first pairs of a file as prompt, chosen and rejected: strings, or lists of messages."""
+def read_pairs(path, limit, max_characters):
+    """The first pairs of a file as prompt, chosen and rejected: strings, or lists of messages.
+
+    Prompts of so many characters are left out: they may fill max_length alone, and the two do not agree on what then.
+    """
     opened = gzip.open(path, "rt") if path.endswith(".gz") else open(path)
     with opened as lines:
-        return [as_pair(json.loads(line)) for line, _ in zip(lines, range(limit))]
+        pairs = (as_pair(json.loads(line)) for line in lines)
+        fitting = (pair for pair in pairs if len(json.dumps(pair["prompt"])) < max_characters)
+        return list(itertools.islice(fitting, limit))
 
 
 def as_pair(row):

@@ -238,6 +238,15 @@ fn train() {
               Tokens in one forward and backward pass: a matter of speed and memory, never of the result
               [default: 2048]
 
+          --recompute <LAYERS>
+              Layers whose intermediate results are made again in the backward: a matter of speed and
+              memory, never of the result [default: auto]
+
+              [possible values: auto, none, layer]
+
+          --memory-budget <SIZE>
+              Most memory a step may take, e.g. `6GB`. Default: what is free
+
           --logging-steps <STEPS>
               Optimiser steps from one line of metrics to the next [default: 10]
 
@@ -250,7 +259,8 @@ fn train() {
 
               [possible values: sigmoid, hinge, ipo, ipo_sum, exo_pair, nca_pair, robust, bco_pair,
               sppo_hard, apo_zero, apo_down, discopop, sft, sigmoid_norm, dpop, simpo, cpo, orpo,
-              alphapo, slic, preferred_ft, unlikelihood]
+              alphapo, slic, preferred_ft, unlikelihood, aot, aot_unpaired, dr_dpo, wpo, rpo_sq,
+              rpo_bwd_kl, rpo_fwd_kl]
 
           --loss-weights <WEIGHT,…>
               Weights of several objectives, in their order, e.g. `0.8,0.2,1`. Default: 1 each
@@ -260,7 +270,7 @@ fn train() {
 
           --label-smoothing <SHARE>
               Share of the labels taken to be flipped, in [0, 0.5). Read by sigmoid, robust, exo_pair,
-              cpo, simpo and alphapo [default: 0.0]
+              cpo, simpo, alphapo, aot, aot_unpaired, dr_dpo and wpo [default: 0.0]
 
           --f-divergence-type <NAME>
               Divergence that holds the policy to the reference, for the objectives of a difference of
@@ -299,10 +309,46 @@ fn train() {
           --unlikelihood-alpha <WEIGHT>
               Weight of the rejected completion in unlikelihood, in [0, 1] [default: 1.0]
 
+          --dr-beta <BETA>
+              β′ of dr_dpo, above 0: the smaller, the less a pair of great loss counts [default: 1.0]
+
+          --bco-shift
+              Shift the rewards of bco_pair by their running mean [default: false]
+
+          --gt-reward-scale <SCALE>
+              η of rpo_sq, rpo_bwd_kl and rpo_fwd_kl: nats of margin per unit of score [default: 1.0]
+
+          --chosen-score-column <COLUMN>
+              Column of the table with the scores of the preferred answers, for rpo_sq, rpo_bwd_kl and
+              rpo_fwd_kl
+
+          --rejected-score-column <COLUMN>
+              Column of the table with the scores of the other answers
+
+          --ld-alpha <ALPHA>
+              α of LD-DPO, in [0, 1]: how much the tokens of an answer count that lie beyond the length
+              of the shorter one. Default: as much as the others
+
+          --use-weighting
+              Weight each pair by how likely the policy is to write it (WPO) [default: false]
+
+          --humanline
+              Clip the log-ratio of policy and reference of every token (humanline) [default: false]
+
+          --log-epsilon-p <NATS>
+              Least log-ratio of a token under humanline, in nats: at most 0 [default: -1.0]
+
+          --log-epsilon-r <NATS>
+              Greatest log-ratio of a token under humanline, in nats: at least 0 [default: 1.5]
+
           --allow-other-reference
               Train although the table's reference is another model than the policy starts from: on from
               an earlier policy, or against another model's log-probs. The tokenizer has to be the
               table's in any case
+
+          --allow-dtype-drift
+              Train although the table was scored in another number format than the policy computes in
+              (`--dtype`); how far the two are apart is said
 
           --no-shuffle
               Take the pairs in the order of the table

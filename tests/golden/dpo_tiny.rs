@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use piref::batch::{Group, GroupBatch};
 use piref::logprob;
-use piref::loss::{Beta, LabelSmoothing, Objective};
+use piref::loss::{BatchObjective, Beta, LabelSmoothing, Objective};
 use piref::model::{Decoder, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::ops::reduce::sum_of_squares;
@@ -78,7 +78,12 @@ fn pair(pair: &Pair) -> TrainingPair<'_> {
         ref_chosen_logps: pair.ref_chosen_logps,
         ref_rejected_logps: pair.ref_rejected_logps,
         ref_token_logps: None,
+        scores: None,
     }
+}
+
+fn sigmoid(beta: f64) -> BatchObjective {
+    Objective::sigmoid(Beta::try_from(beta).unwrap(), LabelSmoothing::default()).into()
 }
 
 #[test]
@@ -101,7 +106,7 @@ fn reference_log_probs_match_trl() {
 fn bf16_is_near_trl_in_f32() {
     let golden: Golden = golden("tiny_trl.json");
     let (model, rounded) = (tiny(), tiny().with_dtype(ScoringDtype::Bf16));
-    let objective = Objective::sigmoid(Beta::try_from(golden.settings.beta).unwrap(), LabelSmoothing::default());
+    let objective = sigmoid(golden.settings.beta);
     let pairs: Vec<TrainingPair<'_>> = golden.steps[0].rows.iter().map(|&row| pair(&golden.pairs[row])).collect();
     let want = train::gradient(&model, &pairs, &objective, passes(500)).unwrap();
     let got = train::gradient(&rounded, &pairs, &objective, passes(500)).unwrap();
@@ -127,7 +132,7 @@ fn ten_steps_match_trl() {
     let golden: Golden = golden("tiny_trl.json");
     let model = tiny();
     let settings = &golden.settings;
-    let objective = Objective::sigmoid(Beta::try_from(settings.beta).unwrap(), LabelSmoothing::default());
+    let objective = sigmoid(settings.beta);
     let schedule = Schedule { kind: ScheduleKind::Linear, warmup_steps: settings.warmup_steps };
     let mut optimizer = AdamW::new(AdamWParams::default(), model.params()).unwrap();
     assert_eq!(golden.steps.len(), 10);

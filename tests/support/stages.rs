@@ -8,7 +8,7 @@ use arrow::array::{AsArray, Float64Array, RecordBatch, new_null_array};
 use arrow::datatypes::Float64Type;
 use piref::data::ColumnMap;
 use piref::interrupt::Interrupt;
-use piref::loss::{Beta, LabelSmoothing, Objective};
+use piref::loss::{BatchObjective, BatchTerm, Beta, LabelSmoothing, LossWeight, Objective};
 use piref::model::ScoringDtype;
 use piref::ops::Backend;
 use piref::optim::{AdamWParams, Schedule, ScheduleKind};
@@ -44,8 +44,14 @@ pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
 }
 
 /// DPO with β 0.1.
-pub(crate) fn sigmoid() -> Objective {
-    Objective::sigmoid(Beta::try_from(0.1).unwrap(), LabelSmoothing::default())
+pub(crate) fn sigmoid() -> BatchObjective {
+    Objective::sigmoid(Beta::try_from(0.1).unwrap(), LabelSmoothing::default()).into()
+}
+
+/// BCO with its running mean: of the whole batch, and with a memory.
+pub(crate) fn bco_shifted() -> BatchObjective {
+    let nothing = BatchObjective::new(Objective::sum(Beta::try_from(0.1).unwrap(), []));
+    nothing.with_term(LossWeight::ONE, BatchTerm::BcoShifted).unwrap()
 }
 
 /// Stage two on such a table: six shuffled steps of eight pairs.
@@ -59,6 +65,7 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         other_dtype: train::Mismatch::Refuse,
         out: out.to_owned(),
         objective: sigmoid(),
+        score_columns: None,
         optimizer: AdamWParams::default(),
         learning_rate: 1e-3,
         schedule: Schedule { kind: ScheduleKind::Cosine, warmup_steps: 1 },

@@ -6,10 +6,11 @@ use crate::loss::pair::PairLoss;
 use crate::loss::params::DrBeta;
 
 /// How the losses of a batch become one.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Average {
     /// Their mean.
+    #[default]
     Mean,
     /// Dr. DPO: Wu et al. 2024 (arXiv:2407.07880): `−β′·ln mean e^(−ℓ/β′)`. The mean for β′ → ∞, the least loss
     /// for β′ → 0: pairs whose label looks wrong count less.

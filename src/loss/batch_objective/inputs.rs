@@ -35,6 +35,17 @@ pub struct PairInputs<'a> {
     pub scores: Option<PairScores>,
 }
 
+/// What an objective has to be given of a pair beside its sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// Log-probs of tokens, of policy and reference.
+    pub tokens: bool,
+    /// [`PairInputs::collisions`]
+    pub collisions: bool,
+    /// Scores by somebody else.
+    pub scores: bool,
+}
+
 impl PairInputs<'_> {
     /// A pair of which nothing but its sums is known.
     pub fn of_sums(sums: PairSums) -> Self {

@@ -26,7 +26,7 @@ mod weighting;
 use serde::Serialize;
 
 pub use average::Average;
-pub use inputs::{PairInputs, PairScores, PairSlopes, PairTokenLogps, Slope};
+pub use inputs::{Needs, PairInputs, PairScores, PairSlopes, PairTokenLogps, Slope};
 pub use reward_aware::RewardDistance;
 pub use shift::{ObjectiveState, RunningMean};
 pub use tokens::{Clip, CompletionRule};
@@ -71,14 +71,29 @@ pub enum Scope {
     Batch,
 }
 
-/// An objective over the pairs of an optimiser step.
+/// An objective over the pairs of an optimiser step. In a record of a run, one of sums alone is its [`Objective`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BatchObjective {
+    #[serde(flatten)]
     objective: Objective,
+    #[serde(skip_serializing_if = "is_default")]
     batch_terms: Vec<Weighted<BatchTerm>>,
+    #[serde(skip_serializing_if = "is_default")]
     completion: CompletionRule,
+    #[serde(skip_serializing_if = "is_default")]
     weighting: Weighting,
+    #[serde(skip_serializing_if = "is_default")]
     average: Average,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl From<Objective> for BatchObjective {
+    fn from(objective: Objective) -> Self {
+        Self::new(objective)
+    }
 }
 
 impl BatchObjective {
@@ -143,6 +158,26 @@ impl BatchObjective {
         let has_batch_term =
             self.batch_terms.iter().any(|weighted| !matches!(weighted.term, BatchTerm::RewardAware { .. }));
         if has_batch_term || self.average != Average::Mean { Scope::Batch } else { Scope::Pair }
+    }
+
+    /// What it has to be given of a pair beside its sums.
+    pub fn needs(&self) -> Needs {
+        let has_scores = |weighted: &Weighted<BatchTerm>| matches!(weighted.term, BatchTerm::RewardAware { .. });
+        Needs {
+            tokens: self.completion != CompletionRule::Sum,
+            collisions: self.weighting == Weighting::Wpo,
+            scores: self.batch_terms.iter().any(has_scores),
+        }
+    }
+
+    /// The part of it that is of sums.
+    pub fn of_sums(&self) -> &Objective {
+        &self.objective
+    }
+
+    /// The terms that see more.
+    pub fn batch_terms(&self) -> &[Weighted<BatchTerm>] {
+        &self.batch_terms
     }
 
     /// The β that rewards are reported with.

@@ -12,6 +12,13 @@ pub struct ObjectiveState {
     pub bco_shift: RunningMean,
 }
 
+impl ObjectiveState {
+    /// Whether nothing has been remembered yet.
+    pub fn is_new(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Mean of the means of batches, each counted once.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct RunningMean {

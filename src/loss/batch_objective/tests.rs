@@ -338,3 +338,30 @@ fn a_weighted_sum_of_what_is_of_no_one_pair_is_refused() {
     let sft = BatchObjective::new(Objective::sum(beta(0.1), [(LossWeight::ONE, Term::Sft)]));
     assert!(sft.with_weighting(Weighting::WpoMean).unwrap_err().to_string().contains("`sft`"));
 }
+
+#[test]
+fn what_an_objective_needs_is_what_it_asks_for() {
+    let none = Needs { tokens: false, collisions: false, scores: false };
+    for objective in [BatchObjective::from(sigmoid()), dr_dpo(1.0), with(BatchTerm::BcoShifted)] {
+        assert_eq!(objective.needs(), none, "{objective:?}");
+    }
+    let ld = CompletionRule::LdDpo { alpha: 0.5.try_into().unwrap() };
+    let by_length = BatchObjective::new(sigmoid()).with_completion(ld);
+    assert_eq!(by_length.needs(), Needs { tokens: true, ..none });
+    let weighted = |weighting| BatchObjective::new(sigmoid()).with_weighting(weighting).unwrap();
+    assert_eq!(weighted(Weighting::Wpo).needs(), Needs { collisions: true, ..none });
+    assert_eq!(weighted(Weighting::WpoMean).needs(), none);
+    assert_eq!(reward_aware(RewardDistance::Squared).needs(), Needs { scores: true, ..none });
+}
+
+/// A run of an earlier version, whose record has only that, goes on.
+#[test]
+fn in_a_record_an_objective_of_sums_is_that_objective() {
+    let record = |objective: &BatchObjective| serde_json::to_value(objective).unwrap();
+    assert_eq!(record(&sigmoid().into()), serde_json::to_value(sigmoid()).unwrap());
+    let others = [dr_dpo(0.4), dr_dpo(0.5), with(BatchTerm::BcoShifted), reward_aware(RewardDistance::Squared)];
+    for (at, objective) in others.iter().enumerate() {
+        assert!(others[..at].iter().all(|other| record(other) != record(objective)), "{objective:?}");
+        assert!(record(objective) != record(&sigmoid().into()), "{objective:?}");
+    }
+}

@@ -8,10 +8,11 @@ use crate::loss::pair::{PairLogps, PairSums, PairTokens};
 use crate::loss::params::{LdAlpha, LossError};
 
 /// How the log-probs of the tokens of a completion become one number.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CompletionRule {
     /// Their sum.
+    #[default]
     Sum,
     /// LD-DPO: Liu et al. 2024 (arXiv:2409.06411): the first `min(|y_w|, |y_l|)` tokens count once, those beyond count
     /// α, under policy and reference alike. The sum for α = 1.
@@ -42,14 +43,14 @@ impl Clip {
     pub fn new(low: f64, high: f64) -> Result<Self, LossError> {
         if !(low.is_finite() && low <= 0.0) {
             return Err(LossError::OutOfRange {
-                setting: "log_epsilon_P",
+                setting: "log_epsilon_p",
                 expected: "finite and at most 0",
                 found: low,
             });
         }
         if !(high.is_finite() && high >= 0.0) {
             return Err(LossError::OutOfRange {
-                setting: "log_epsilon_R",
+                setting: "log_epsilon_r",
                 expected: "finite and at least 0",
                 found: high,
             });

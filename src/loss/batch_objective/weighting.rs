@@ -6,10 +6,11 @@ use super::inputs::PairInputs;
 use crate::loss::params::LossError;
 
 /// What a pair's loss is multiplied by. To the slopes a weight is a constant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weighting {
     /// 1.
+    #[default]
     None,
     /// `w_w·w_l`, `w = exp(mean_t[ln π(y_t) − ln Σ_v π(v)²])`: eq. 2 with the paper's alignment, as TRL has it. It may be
     /// above 1.

@@ -8,9 +8,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Isa;
-use super::pairs::Pair;
+use super::pairs::{self, Pair};
 use super::tensors::filled;
 use super::tile::{COLUMNS, Element, ROWS, SQUARE, Tile};
+use super::widened::Widened;
 use crate::ops::Precision;
 
 /// Longest run of `k` in one tile: a panel of it and the rows against it stay in the caches next to the core.
@@ -102,9 +103,31 @@ pub(in crate::ops) fn gemm(
     out: &mut [f32],
     update: Update,
 ) {
-    match precision {
-        Precision::F32 => gemm_of::<f32>(isa, a, b, out, update),
-        Precision::Bf16 => gemm_of::<Pair>(isa, a, b, out, update),
+    match Format::of(isa, precision) {
+        Format::Plain => gemm_of::<f32>(isa, a, b, out, update),
+        Format::Pairs => gemm_of::<Pair>(isa, a, b, out, update),
+        Format::Widened => gemm_of::<Widened>(isa, a, b, out, update),
+    }
+}
+
+/// What the sides of a product are packed as.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops) enum Format {
+    /// Numbers as they are.
+    Plain,
+    /// Pairs of bf16.
+    Pairs,
+    /// Numbers of bf16, as wide as before.
+    Widened,
+}
+
+impl Format {
+    pub(in crate::ops) fn of(isa: Isa, precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::Plain,
+            Precision::Bf16 if pairs::is_for(isa) => Self::Pairs,
+            Precision::Bf16 => Self::Widened,
+        }
     }
 }
 

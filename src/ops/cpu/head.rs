@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gemm::{Left, Matrix, Update, multiply};
-use super::math::{exp, max, sum_of_exp};
+use super::gemm::{Format, Left, Matrix, Update, multiply};
+use super::math::{exp, max, sum_of_exp, sum_of_squared_exp};
 use super::pairs::Pair;
 use super::tile::Element;
+use super::widened::Widened;
 use super::{Isa, dispatch, rows};
 use crate::ops::Precision;
 
@@ -34,12 +35,32 @@ pub(in crate::ops) struct Inputs<'a> {
     pub(in crate::ops) width: usize,
 }
 
+/// Whether `ln Σ_v π(v)²` is made beside the log-probs: a second sum over all logits, which changes no bit of the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops) enum Collisions {
+    Skip,
+    Make,
+}
+
+/// What a forward pass says of every row. // (N) each
+#[derive(Debug, Default)]
+pub(in crate::ops) struct Scores {
+    /// Log-prob of the target.
+    pub(in crate::ops) logps: Vec<f32>,
+    /// `ln Σ exp(logit)`
+    pub(in crate::ops) log_sums: Vec<f32>,
+    /// `ln Σ_v π(v)²`; empty if it is skipped.
+    pub(in crate::ops) collisions: Vec<f32>,
+}
+
 /// What one block of the vocabulary says of a row.
 #[derive(Debug, Clone, Copy)]
 struct Share {
     max: f32,
     /// `Σ exp(logit − max)`
     sum: f64,
+    /// `Σ exp(logit − max)²`; 0 if it is skipped.
+    squares: f64,
     /// The logit of the target, if it is in the block.
     target: Option<f32>,
 }
@@ -64,16 +85,17 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Log-prob of the target and `ln Σ exp(logit)` of every row. // (N), (N)
-pub(in crate::ops) fn forward(isa: Isa, precision: Precision, inputs: &Inputs<'_>) -> (Vec<f32>, Vec<f32>) {
-    match precision {
-        Precision::F32 => forward_of::<f32>(isa, inputs),
-        Precision::Bf16 => forward_of::<Pair>(isa, inputs),
+/// Scores of every row.
+pub(in crate::ops) fn forward(isa: Isa, precision: Precision, inputs: &Inputs<'_>, collisions: Collisions) -> Scores {
+    match Format::of(isa, precision) {
+        Format::Plain => forward_of::<f32>(isa, inputs, collisions),
+        Format::Pairs => forward_of::<Pair>(isa, inputs, collisions),
+        Format::Widened => forward_of::<Widened>(isa, inputs, collisions),
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the results are f32, only the sums are not")]
-fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>) -> (Vec<f32>, Vec<f32>) {
+fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>, collisions: Collisions) -> Scores {
     let tasks = runs(0..inputs.n_rows(), TASK_ROWS);
     let lefts: Vec<Left<T>> = tasks.par_iter().map(|rows| T::left(isa, inputs.hidden(rows))).collect();
     let shares: Vec<Vec<Share>> = runs(0..inputs.vocabulary(), BLOCK)
@@ -87,23 +109,33 @@ fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>) -> (Vec<f32>, Vec<f32>)
                 multiply(isa, left, &right, logits, Update::Replace);
                 for (logits, &target) in logits.chunks_exact(block.len()).zip(&inputs.targets[rows.clone()]) {
                     let (max, sum) = dispatch!(isa, max_and_sum(logits: &[f32]) -> (f32, f64));
+                    let squares = match collisions {
+                        Collisions::Skip => 0.0,
+                        Collisions::Make => dispatch!(isa, sum_of_squared_exp(logits: &[f32], max: f32) -> f64),
+                    };
                     let target = (target as usize).checked_sub(block.start).and_then(|at| logits.get(at)).copied();
-                    shares.push(Share { max, sum, target });
+                    shares.push(Share { max, sum, squares, target });
                 }
             }
             shares
         })
         .collect();
-    (0..inputs.n_rows())
-        .map(|row| {
-            let shares = || shares.iter().map(|block| block[row]);
-            let max = shares().map(|share| share.max).fold(f32::NEG_INFINITY, f32::max);
-            let sum: f64 = shares().map(|share| share.sum * f64::from(share.max - max).exp()).sum();
-            let log_sum = f64::from(max) + sum.ln();
-            let target = shares().find_map(|share| share.target).map_or(f64::NAN, f64::from);
-            ((target - log_sum) as f32, log_sum as f32)
-        })
-        .unzip()
+    let mut scores = Scores::default();
+    for row in 0..inputs.n_rows() {
+        let shares = || shares.iter().map(|block| block[row]);
+        let max = shares().map(|share| share.max).fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = shares().map(|share| share.sum * f64::from(share.max - max).exp()).sum();
+        let log_sum = f64::from(max) + sum.ln();
+        let target = shares().find_map(|share| share.target).map_or(f64::NAN, f64::from);
+        scores.logps.push((target - log_sum) as f32);
+        scores.log_sums.push(log_sum as f32);
+        if collisions == Collisions::Make {
+            // The largest logit cancels: Σ π² = Σ e²⁽ˣ⁻ᵐ⁾ / (Σ eˣ⁻ᵐ)².
+            let squares: f64 = shares().map(|share| share.squares * (2.0 * f64::from(share.max - max)).exp()).sum();
+            scores.collisions.push((squares.ln() - 2.0 * sum.ln()) as f32);
+        }
+    }
+    scores
 }
 
 #[inline(always)]
@@ -123,9 +155,10 @@ pub(in crate::ops) fn backward(
     log_sums: &[f32],
     d_weight: &mut [f32],
 ) -> Vec<f32> {
-    match precision {
-        Precision::F32 => backward_of::<f32>(isa, inputs, slopes, log_sums, d_weight),
-        Precision::Bf16 => backward_of::<Pair>(isa, inputs, slopes, log_sums, d_weight),
+    match Format::of(isa, precision) {
+        Format::Plain => backward_of::<f32>(isa, inputs, slopes, log_sums, d_weight),
+        Format::Pairs => backward_of::<Pair>(isa, inputs, slopes, log_sums, d_weight),
+        Format::Widened => backward_of::<Widened>(isa, inputs, slopes, log_sums, d_weight),
     }
 }
 

@@ -77,15 +77,30 @@ pub(in crate::ops) fn max(x: &[f32]) -> f32 {
 /// direction.
 #[inline(always)]
 pub(in crate::ops) fn sum_of_exp(x: &[f32], max: f32) -> f64 {
+    sum_in_f64(x, |x| f64::from(exp(x - max)))
+}
+
+/// `Σ (eˣ⁻ᵐ)²` in `f64`.
+#[inline(always)]
+pub(in crate::ops) fn sum_of_squared_exp(x: &[f32], max: f32) -> f64 {
+    sum_in_f64(x, |x| {
+        let power = f64::from(exp(x - max));
+        power * power
+    })
+}
+
+/// `Σ f(x)` in `f64`.
+#[inline(always)]
+fn sum_in_f64(x: &[f32], f: impl Fn(f32) -> f64) -> f64 {
     let mut lanes = [0.0_f64; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(exp(x - max));
+            *lane += f(x);
         }
     }
     for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane += f64::from(exp(x - max));
+        *lane += f(x);
     }
     let mut width = LANES;
     while width > 1 {
@@ -124,6 +139,8 @@ mod tests {
             assert_eq!(max(&x), x.last().copied().unwrap_or(f32::NEG_INFINITY));
             let sum: f64 = x.iter().map(|&x| f64::from(x - 40.0).exp()).sum();
             assert!((sum_of_exp(&x, 40.0) - sum).abs() <= 1e-6 * sum);
+            let squares: f64 = x.iter().map(|&x| (2.0 * f64::from(x - 40.0)).exp()).sum();
+            assert!((sum_of_squared_exp(&x, 40.0) - squares).abs() <= 1e-6 * squares);
         }
     }
 }

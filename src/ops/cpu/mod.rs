@@ -19,6 +19,7 @@ pub(in crate::ops) mod pairs;
 pub(in crate::ops) mod rows;
 pub(in crate::ops) mod tensors;
 pub(in crate::ops) mod tile;
+pub(in crate::ops) mod widened;
 
 /// Which instructions a kernel may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

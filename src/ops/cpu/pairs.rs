@@ -16,25 +16,28 @@ pub(in crate::ops) struct Pair(u32);
 
 /// Whether the CPU multiplies pairs itself.
 pub(in crate::ops) fn has_instruction() -> bool {
+    is_for(Isa::best())
+}
+
+/// Whether there is an instruction for pairs among those of `isa`.
+pub(in crate::ops) fn is_for(isa: Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
-    return Isa::best() == Isa::Avx512 && is_x86_feature_detected!("avx512bf16");
+    return isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
     return false;
 }
 
 impl Element for Pair {
     #[inline]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no other CPU has the instruction"))]
     fn tile(isa: Isa, left: &[[Self; ROWS]], panel: &[[Self; COLUMNS]], out: &mut Tile) {
+        assert!(is_for(isa), "pairs are packed only where there is an instruction for them");
         #[cfg(target_arch = "x86_64")]
-        if isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16") {
-            #[expect(unsafe_code, reason = "instructions that not every CPU has")]
-            // SAFETY: the CPU has both features.
-            unsafe {
-                x86::tile(left, panel, out);
-            }
-            return;
+        #[expect(unsafe_code, reason = "instructions that not every CPU has")]
+        // SAFETY: the CPU has both features.
+        unsafe {
+            x86::tile(left, panel, out);
         }
-        dispatch!(isa, widened_tile(left: &[[Pair; ROWS]], panel: &[[Pair; COLUMNS]], out: &mut Tile));
     }
 
     fn left(isa: Isa, a: Matrix<'_>) -> Left<Self> {
@@ -52,48 +55,18 @@ impl Element for Pair {
     }
 }
 
-/// The same with numbers made `f32` again, for CPUs without the instruction.
-#[inline(always)]
-fn widened_tile(left: &[[Pair; ROWS]], panel: &[[Pair; COLUMNS]], out: &mut Tile) {
-    const PIECE: (usize, usize) = (4, 16);
-    const { assert!(ROWS.is_multiple_of(PIECE.0) && COLUMNS.is_multiple_of(PIECE.1)) };
-    for first_row in (0..ROWS).step_by(PIECE.0) {
-        for first_column in (0..COLUMNS).step_by(PIECE.1) {
-            let mut sums = [[0.0_f32; PIECE.1]; PIECE.0];
-            for (rows, columns) in left.iter().zip(panel) {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let (x, x_next) = rows[first_row + i].widened();
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        let (y, y_next) = columns[first_column + j].widened();
-                        *sum = *sum + x * y + x_next * y_next;
-                    }
-                }
-            }
-            for (i, sums) in sums.iter().enumerate() {
-                out[first_row + i][first_column..first_column + PIECE.1].copy_from_slice(sums);
-            }
-        }
-    }
-}
-
 impl Pair {
     #[inline(always)]
     fn of(first: f32, second: f32) -> Self {
-        Self((rounded(first) >> 16) | (rounded(second) & 0xffff_0000))
-    }
-
-    #[inline(always)]
-    fn widened(self) -> (f32, f32) {
-        (f32::from_bits(self.0 << 16), f32::from_bits(self.0 & 0xffff_0000))
+        Self((nearest(first) >> 16) | (nearest(second) & 0xffff_0000))
     }
 }
 
 /// Bits of a number whose upper half is the nearest bf16, the even one of two; what is no number stays none.
 #[inline(always)]
-fn rounded(x: f32) -> u32 {
+pub(super) fn nearest(x: f32) -> u32 {
     let bits = x.to_bits();
-    let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    if x.is_nan() { bits | 0x0040_0000 } else { nearest }
+    if x.is_nan() { bits | 0x0040_0000 } else { bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) }
 }
 
 /// A matrix of which two numbers along `k`, its columns, are one; a zero beside the last of an odd number.
