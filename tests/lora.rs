@@ -99,7 +99,11 @@ fn loss(model: &Decoder, batch: &GroupBatch, keep: Keep) -> f64 {
 fn gradients(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Gradients {
     let mut gradients = Gradients::new(model.params());
     let scored = logprob::token_logps(model, batch, keep).unwrap();
-    scored.backward(model, batch, &SLOPES, &mut gradients).unwrap();
+    let mut slopes = logprob::Slopes::none(batch);
+    for (sequence, slope) in SLOPES.into_iter().enumerate() {
+        slopes.add(sequence, |_| slope);
+    }
+    scored.backward(model, batch, &slopes, &mut gradients).unwrap();
     gradients
 }
 
@@ -290,12 +294,12 @@ fn table(folder: &Path) -> PathBuf {
     table
 }
 
-fn run(table: &Path, out: PathBuf, lora: Lora) -> train::Plan {
-    train::Plan { trained: Trained::NewAdapter(lora), ..stages::train_plan(table, &out) }
+fn run(table: &Path, out: &Path, lora: Lora) -> train::Plan {
+    train::Plan { trained: Trained::NewAdapter(lora), ..stages::train_plan(table, out) }
 }
 
 /// Every step sees all pairs, so that the loss falls from each to the next.
-fn learning(table: &Path, out: PathBuf) -> train::Plan {
+fn learning(table: &Path, out: &Path) -> train::Plan {
     let batch_size = NonZeroUsize::new(40).unwrap();
     train::Plan { learning_rate: 1e-2, batch_size, ..run(table, out, lora(0.0)) }
 }
@@ -309,7 +313,7 @@ fn losses(plan: &train::Plan) -> Vec<f64> {
 fn a_run_starts_at_the_reference_learns_and_leaves_an_adapter() {
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path());
-    let plan = learning(&table, folder.path().join("run"));
+    let plan = learning(&table, &folder.path().join("run"));
     let mut notes = Vec::new();
     train::run(&plan, &Interrupt::default(), &mut |event| {
         if let Event::Note(note) = event {
@@ -359,7 +363,7 @@ fn a_run_starts_at_the_reference_learns_and_leaves_an_adapter() {
 fn a_resumed_run_and_one_that_runs_layers_again_end_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path());
-    let plan = |name: &str| run(&table, folder.path().join(name), lora(0.1));
+    let plan = |name: &str| run(&table, &folder.path().join(name), lora(0.1));
     let straight = plan("straight");
     stages::train(&straight);
     let want = files(&straight.out.join("policy"));
@@ -388,7 +392,7 @@ fn a_resumed_run_and_one_that_runs_layers_again_end_with_the_same_bytes() {
 fn an_adapter_to_go_on_from_is_another_policy_than_the_reference() {
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path());
-    let first = learning(&table, folder.path().join("first"));
+    let first = learning(&table, &folder.path().join("first"));
     stages::train(&first);
     let trained = Trained::Adapter { path: first.out.join("policy"), dropout: 0.0 };
     let plan = train::Plan { trained, out: folder.path().join("second"), ..first.clone() };

@@ -314,8 +314,7 @@ mod tests {
         let optimizer = AdamW::new(AdamWParams::default(), &params).unwrap();
         assert_eq!(optimizer.moments().len(), 1);
         let state = state(1, ObjectiveState::default());
-        let snapshot =
-            Snapshot { params: &params, optimizer: &optimizer, state: &state, occasion: Occasion::Planned };
+        let snapshot = Snapshot { params: &params, optimizer: &optimizer, state: &state, occasion: Occasion::Planned };
         let path = save(folder.path(), &snapshot).unwrap();
         let bytes = io::read(&path.join(WEIGHTS)).unwrap();
         let names: Vec<String> =

@@ -35,7 +35,7 @@ pub enum Inspected {
     /// A log-prob table, finished or not.
     Table(TableInfo),
     /// A run folder.
-    Run(RunInfo),
+    Run(Box<RunInfo>),
     /// Rows that could not be scored.
     Rejects(FileInfo),
     /// What checks have found.
@@ -77,7 +77,7 @@ fn inspect_folder(path: &Path) -> Result<Inspected, InspectError> {
         return Ok(Inspected::Checkpoint(run::checkpoint(path)?));
     }
     if ["plan.toml", "reference", "train", "policy"].into_iter().any(has) {
-        return Ok(Inspected::Run(run::run(path)?));
+        return Ok(Inspected::Run(Box::new(run::run(path)?)));
     }
     Err(InspectError::UnknownFolder { path: path.to_owned() })
 }

@@ -104,13 +104,7 @@ impl LowRank {
     }
 
     /// Adds the gradients in `A` and `B`, returns the one in `x·Aᵀ`. // (T, r)
-    fn backward(
-        self,
-        ctx: &Context<'_>,
-        dy: &Tensor,
-        x: &Tensor,
-        gradients: &mut Gradients,
-    ) -> CandleResult<Tensor> {
+    fn backward(self, ctx: &Context<'_>, dy: &Tensor, x: &Tensor, gradients: &mut Gradients) -> CandleResult<Tensor> {
         let (a, b) = (ctx.params.get(self.a), ctx.params.get(self.b));
         let dropped = self.dropped(ctx, x)?;
         let low = self.low(ctx, &dropped)?;
@@ -375,10 +369,8 @@ impl Layer {
         let d_activated = input_gradient(ctx, &[down])?; // (T, F)
         let (d_gate, d_up) = swiglu::backward(&d_activated, &tape.gate, &tape.up, kernels)?;
         let normed = norm::forward(&tape.middle, params.get(self.mlp_norm), eps, kernels)?;
-        let maps = [
-            self.gate.backward(ctx, &d_gate, &normed, gradients)?,
-            self.up.backward(ctx, &d_up, &normed, gradients)?,
-        ];
+        let maps =
+            [self.gate.backward(ctx, &d_gate, &normed, gradients)?, self.up.backward(ctx, &d_up, &normed, gradients)?];
         let d_normed = input_gradient(ctx, &maps)?; // (T, D)
         ctx.norm_backward_onto(dy, &d_normed, &tape.middle, self.mlp_norm, gradients)
     }

@@ -120,7 +120,7 @@ impl<'a> Slots<'a> {
             }
             let tensor = view.load(device).and_then(|tensor| tensor.to_dtype(DType::F32));
             self.tensors[slot] = Some(tensor.map_err(ModelError::tensor("loading weights"))?);
-            io::forget(map);
+            io::forget(&map);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use piref::loss::{Beta, LabelSmoothing, Objective};
+use piref::loss::{BatchObjective, Beta, LabelSmoothing, Objective};
 use piref::model::{Adapter, Decoder, Digests};
 use piref::model_source::ModelSource;
 use piref::ops::reduce::sum_of_squares;
@@ -73,6 +73,7 @@ fn pair(pair: &Pair) -> TrainingPair<'_> {
         ref_chosen_logps: pair.ref_chosen_logps,
         ref_rejected_logps: pair.ref_rejected_logps,
         ref_token_logps: None,
+        scores: None,
     }
 }
 
@@ -82,7 +83,8 @@ fn ten_steps_of_an_adapter_match_trl() {
     let golden: Golden = golden("lora.json");
     let model = adapted();
     let settings = &golden.settings;
-    let objective = Objective::sigmoid(Beta::try_from(settings.beta).unwrap(), LabelSmoothing::default());
+    let objective =
+        BatchObjective::new(Objective::sigmoid(Beta::try_from(settings.beta).unwrap(), LabelSmoothing::default()));
     let schedule = Schedule { kind: ScheduleKind::Linear, warmup_steps: settings.warmup_steps };
     let mut optimizer = AdamW::new(AdamWParams::default(), model.params()).unwrap();
     assert_eq!(golden.steps.len(), 10);

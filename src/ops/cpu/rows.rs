@@ -76,14 +76,7 @@ fn norm_backward_rows(dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut 
 }
 
 /// The gradient of [`norm`] in `x` alone: the bits of [`norm_backward`].
-pub(in crate::ops) fn norm_backward_input(
-    isa: Isa,
-    dy: &[f32],
-    x: &[f32],
-    weight: &[f32],
-    eps: f32,
-    dx: &mut [f32],
-) {
+pub(in crate::ops) fn norm_backward_input(isa: Isa, dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32]) {
     let task = TASK_ROWS * weight.len();
     let tasks = dx.par_chunks_mut(task).zip(x.par_chunks(task)).zip(dy.par_chunks(task));
     tasks.for_each(|((dx, x), dy)| {
