@@ -241,7 +241,7 @@ impl Hint for TrainError {
             Self::NoBase { .. } => Some("name it with `--model`".into()),
             Self::NoPolicy { .. } => Some("a run has one when it has finished".into()),
             Self::NoGguf { .. } => Some(
-                "`--model` may name a GGUF file of the same model; without one, `convert_hf_to_gguf.py` of llama.cpp makes \
+                "`--model` may name a GGUF file of the same model (an adapter is merged first, `--merge`); without one, `convert_hf_to_gguf.py` of llama.cpp makes \
                  a GGUF file of a policy that is a whole model"
                     .into(),
             ),
