@@ -11,8 +11,8 @@ use piref::inspect::{Inspected, inspect};
 use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::model::{
-    Adapter, Decoder, Digests, Gradients, Keep, LORA_MODULES, Lora, ModelError, adapter_base, adapter_config,
-    export_adapter, is_adapter,
+    Adapter, DEFAULT_SHARD_BYTES, Decoder, Digests, Gradients, Keep, LORA_MODULES, Lora, ModelError, adapter_base,
+    adapter_config, export_adapter, is_adapter,
 };
 use piref::model_source::ModelSource;
 use piref::ops::dropout::{Dropout, Stream};
@@ -342,7 +342,8 @@ fn a_run_starts_at_the_reference_learns_and_leaves_an_adapter() {
     assert!(matches!(inspect(&policy).unwrap(), Inspected::Adapter(adapter) if adapter.lora.alpha == 8.0));
 
     let out = folder.path().join("merged");
-    let merging = MergePlan { adapter: plan.out.clone(), model: None, out: out.clone() };
+    let merging =
+        MergePlan { adapter: plan.out.clone(), model: None, out: out.clone(), shard_bytes: DEFAULT_SHARD_BYTES };
     let summary = train::merge(&merging).unwrap();
     assert_eq!((summary.model.as_str(), summary.lora.r.get()), ("fixtures/tiny", 4));
     assert!(matches!(train::merge(&merging), Err(TrainError::Taken { .. })));

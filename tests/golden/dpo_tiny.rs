@@ -19,28 +19,28 @@ use crate::support::stages::passes;
 use crate::support::{assert_close, golden};
 
 #[derive(Deserialize)]
-struct Golden {
-    settings: Settings,
-    pairs: Vec<Pair>,
+pub(super) struct Golden {
+    pub(super) settings: Settings,
+    pub(super) pairs: Vec<Pair>,
     steps: Vec<Step>,
     final_weights: BTreeMap<String, Weight>,
 }
 
 #[derive(Deserialize)]
-struct Settings {
-    beta: f64,
-    learning_rate: f64,
-    warmup_steps: u64,
-    max_grad_norm: f64,
+pub(super) struct Settings {
+    pub(super) beta: f64,
+    pub(super) learning_rate: f64,
+    pub(super) warmup_steps: u64,
+    pub(super) max_grad_norm: f64,
 }
 
 #[derive(Deserialize)]
-struct Pair {
-    prompt_ids: Vec<u32>,
-    chosen_ids: Vec<u32>,
-    rejected_ids: Vec<u32>,
-    ref_chosen_logps: f64,
-    ref_rejected_logps: f64,
+pub(super) struct Pair {
+    pub(super) prompt_ids: Vec<u32>,
+    pub(super) chosen_ids: Vec<u32>,
+    pub(super) rejected_ids: Vec<u32>,
+    pub(super) ref_chosen_logps: f64,
+    pub(super) ref_rejected_logps: f64,
 }
 
 #[derive(Deserialize)]
@@ -64,11 +64,11 @@ struct Weight {
 /// Up to 300 f32 terms of up to 15 nats in a sequence: 300 · 15 · 2⁻²⁴ ≈ 3e-4.
 const SEQUENCE: f64 = 5e-4;
 
-fn tiny() -> Decoder {
+pub(super) fn tiny() -> Decoder {
     Decoder::load(&ModelSource::resolve("fixtures/tiny").unwrap(), &Backend::cpu()).unwrap()
 }
 
-fn pair(pair: &Pair) -> TrainingPair<'_> {
+pub(super) fn pair(pair: &Pair) -> TrainingPair<'_> {
     TrainingPair {
         pair_id: "",
         tokens_id: "",
