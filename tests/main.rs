@@ -13,6 +13,7 @@ mod kills;
 mod lora;
 mod memory;
 mod objectives;
+mod optimizers;
 mod pipelines;
 mod provenance;
 mod references;

@@ -20,7 +20,7 @@ use crate::loss::ObjectiveState;
 use crate::memory;
 use crate::model::{Adapter, Decoder, Digests, adapter_digest};
 use crate::model_source::ModelSource;
-use crate::optim::AdamW;
+use crate::optim::{Ema, Optimizer};
 use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
 use crate::tokenize::TokenizerFiles;
 
@@ -92,7 +92,7 @@ impl<'a> Job<'a> {
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
         // Of the memory of a GPU nothing is known here.
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
-        let (model, optimizer, state) = if let Some(checkpoint) = resumed {
+        let (model, optimizer, ema, state) = if let Some(checkpoint) = resumed {
             self.resume(&checkpoint, observe)?
         } else {
             let state = State { step: 0, n_tokens: 0, objective: ObjectiveState::default(), trajectory };
@@ -106,7 +106,7 @@ impl<'a> Job<'a> {
             observe(Event::Note(warning.into()));
         }
         let passes = Passes::of(plan, &model, &pairs, available, observe)?;
-        self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, batches, &pairs, observe)
+        self.train(Trainer { plan, model, optimizer, ema, state, n_steps, passes }, batches, &pairs, observe)
     }
 
     /// The pairs of the table, with what the objective needs of them.
@@ -127,11 +127,12 @@ impl<'a> Job<'a> {
         &self,
         checkpoint: &Checkpoint,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(Decoder, AdamW, State), TrainError> {
+    ) -> Result<(Decoder, Optimizer, Option<Ema>, State), TrainError> {
         observe(Event::Resumed { step: checkpoint.state().step });
         let mut model = self.load_model()?;
         let optimizer = checkpoint.load(model.params_mut(), self.plan.optimizer)?;
-        Ok((model, optimizer, checkpoint.state().clone()))
+        let ema = self.plan.ema_decay.map(|decay| checkpoint.load_ema(model.params(), decay)).transpose()?;
+        Ok((model, optimizer, ema, checkpoint.state().clone()))
     }
 
     /// The model as it comes, once a sample of the table has been scored with it.
@@ -140,11 +141,13 @@ impl<'a> Job<'a> {
         pairs: &TrainingPairs,
         state: State,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(Decoder, AdamW, State), TrainError> {
+    ) -> Result<(Decoder, Optimizer, Option<Ema>, State), TrainError> {
         let model = self.load_model()?;
         start_check::run(self.plan, &model, pairs, &self.inputs.weights, observe)?;
-        let optimizer = AdamW::new(self.plan.optimizer, model.params());
-        Ok((model, optimizer.map_err(|source| TrainError::Update { step: 0, source })?, state))
+        let failed = |source| TrainError::Update { step: 0, source };
+        let optimizer = Optimizer::new(self.plan.optimizer, model.params()).map_err(failed)?;
+        let ema = self.plan.ema_decay.map(|decay| Ema::new(decay, model.params())).transpose().map_err(failed)?;
+        Ok((model, optimizer, ema, state))
     }
 
     fn load_model(&self) -> Result<Decoder, TrainError> {
@@ -200,7 +203,7 @@ impl<'a> Job<'a> {
             last = Some(metrics);
         }
         let Inputs { source, digests, tokenizer, .. } = self.inputs;
-        let policy = self.folder.save_policy(&trainer.model, source, digests, tokenizer)?;
+        let policy = trainer.with_policy(|model| self.folder.save_policy(model, source, digests, tokenizer))?;
         observe(Event::Saved { path: &policy });
         Ok(Outcome::Finished(Box::new(Summary {
             n_steps,
