@@ -219,10 +219,13 @@ impl Checkpoint {
     /// Refuses to go on with a run that was told something else.
     ///
     /// # Errors
-    /// Names the first setting that differs, then and now.
+    /// Names the first setting that one of the two does not have, or else the first that differs, then and now.
     pub fn check(&self, trajectory: &serde_json::Map<String, serde_json::Value>) -> Result<(), CheckpointError> {
         let then = &self.record.state.trajectory;
-        let key = trajectory.keys().chain(then.keys()).find(|key| trajectory.get(*key) != then.get(*key));
+        let differing = || trajectory.keys().chain(then.keys()).filter(|key| trajectory.get(*key) != then.get(*key));
+        // A setting that one of the two does not have explains the others: a predicate, say, the number of steps.
+        let is_alone = |key: &&String| trajectory.contains_key(*key) != then.contains_key(*key);
+        let key = differing().find(is_alone).or_else(|| differing().next());
         let text =
             |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".into(), |value| format!("`{value}`"));
         match key {

@@ -192,7 +192,8 @@ impl Plan {
         };
         // Not named where there are none, so that runs of earlier versions go on.
         let scores = self.score_columns.as_ref().map(|columns| ("score_columns", json!(columns)));
-        let entries = entries.into_iter().chain(scores).chain(of_adapter).chain(selected.iter().cloned());
+        // Which pairs there are decides how many steps: it is told first where both are others.
+        let entries = selected.iter().cloned().chain(entries).chain(scores).chain(of_adapter);
         entries.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
