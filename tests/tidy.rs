@@ -22,6 +22,8 @@ const LAYERS: &[&str] = &[
     "model",
     "logprob",
     "table",
+    "query",
+    "selection",
     "loss",
     "optim",
     "checkpoint",
@@ -31,7 +33,6 @@ const LAYERS: &[&str] = &[
     "bench",
     "verify",
     "inspect",
-    "query",
     "pipeline",
     "cli",
 ];
@@ -44,6 +45,8 @@ const NARROW: &[(&str, &[&str])] = &[
     ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
     // Neither model nor training.
     ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
+    // Rows of tables, whatever is made of them.
+    ("selection", &["error", "digest", "io", "table", "query"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -125,10 +125,11 @@ impl Pipeline {
         Ok(paths)
     }
 
-    /// The plan of stage two. Without `table` and `out`, they are `runs/<name>/reference` and `runs/<name>`.
+    /// The plan of stage two. Without `table` it trains from those of the settings, without any of these from
+    /// `runs/<name>/reference`; without `out` the run is `runs/<name>`.
     ///
     /// # Errors
-    /// If the model or a folder is not set.
+    /// If the model or a folder is not set, or two settings contradict each other.
     pub fn train_plan(
         &self,
         table: Option<&Path>,
@@ -142,10 +143,13 @@ impl Pipeline {
         let is_drift_allowed = need(settings.allow_dtype_drift, "train.allow_dtype_drift", "--allow-dtype-drift")?;
         let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
         let objective = settings.loss.objective()?;
+        let pairs = settings.pairs.with_table(table);
+        let (table, selection) = pairs.selection(|| self.folder(None, REFERENCE, "--table"), is_shuffled)?;
         Ok(train::Plan {
             model: self.model()?,
             trained: settings.lora.trained()?,
-            table: self.folder(table, REFERENCE, "--table")?,
+            table,
+            selection,
             reference: settings.reference.clone().map(String::from),
             other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             other_dtype: if is_drift_allowed { Mismatch::Allow } else { Mismatch::Refuse },
