@@ -53,6 +53,7 @@
 //! | [`logprob`] | hidden states to log-probs | the one function both stages call |
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
 //! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
+//! | [`mod@eval`] | what a policy says of held-out pairs | an evaluation changes nothing |
 //! | [`optim`] | AdamW, schedules, clipping | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
@@ -112,6 +113,8 @@ pub mod logprob;
 pub mod table;
 
 pub mod loss;
+
+pub mod eval;
 
 pub mod optim;
 

@@ -23,6 +23,7 @@ const LAYERS: &[&str] = &[
     "logprob",
     "table",
     "loss",
+    "eval",
     "optim",
     "checkpoint",
     "precompute",

@@ -7,11 +7,12 @@
 //! checkpoints/step-40/
 //!   weights.safetensors      trained parameters, f32, Hugging Face names; of frozen ones the trajectory has digests
 //!   moments.safetensors      first.<name>, second.<name>
-//!   state.json               step, tokens seen, what the objective remembers, what the run was told (its
-//!                            trajectory), digests of the other two
+//!   state.json               step, tokens seen, what the objective and the evaluations remember, what the run was
+//!                            told (its trajectory), digests of the other two
 //! ```
 
 mod error;
+mod retention;
 mod tensor_file;
 
 use std::path::{Path, PathBuf};
@@ -19,8 +20,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use error::CheckpointError;
+pub use retention::rotate;
 
 use crate::digest::Digest;
+use crate::eval::EvalState;
 use crate::io;
 use crate::loss::ObjectiveState;
 use crate::model::{Params, write_safetensors};
@@ -41,6 +44,9 @@ pub struct State {
     /// What the objective remembers; not written where that is nothing.
     #[serde(default, skip_serializing_if = "ObjectiveState::is_new")]
     pub objective: ObjectiveState,
+    /// What the run remembers of its evaluations; not written where there were none.
+    #[serde(default, skip_serializing_if = "EvalState::is_new")]
+    pub eval: EvalState,
     /// Everything that decides the course of the run, by name.
     pub trajectory: serde_json::Map<String, serde_json::Value>,
 }
@@ -53,6 +59,8 @@ pub enum Occasion {
     Planned,
     /// The run was interrupted; the checkpoint is deleted when a later one is there.
     Interrupted,
+    /// No evaluation was better; the checkpoint is deleted when a later one is.
+    Best,
 }
 
 /// `state.json`, but for the digest of it.
@@ -103,13 +111,13 @@ pub struct Snapshot<'a> {
 }
 
 /// Writes a checkpoint `step-N` into `folder`, complete or not at all, and deletes those it supersedes: what an
-/// interrupted run left at an earlier step.
+/// interrupted run left at an earlier step, and what was kept as the best and no longer is.
 ///
 /// # Errors
 /// If the disk refuses; the checkpoints before it are not touched then.
 pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<PathBuf, CheckpointError> {
     let Snapshot { params, optimizer, state, occasion } = *snapshot;
-    let path = folder.join(format!("step-{}", state.step));
+    let path = path_of(folder, state.step);
     io::write_dir(&path, |path| {
         let (weights, moments, state_path) = (path.join(WEIGHTS), path.join(MOMENTS), path.join(STATE));
         write_safetensors(&weights, params.trained().map(|(_, name, tensor)| (name.to_owned(), tensor)), [])?;
@@ -141,8 +149,13 @@ pub fn newest(folder: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
     steps(folder)?.pop().map(|(_, path)| Checkpoint::open(&path)).transpose()
 }
 
-/// Deletes what killed and interrupted runs left in `folder` and nobody needs: halves under hidden names, and
-/// checkpoints of an interruption that are not the newest.
+/// Where the checkpoint of a step is, in the folder of a run's checkpoints.
+pub fn path_of(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("step-{step}"))
+}
+
+/// Deletes what killed and interrupted runs left in `folder` and nobody needs: halves under hidden names, checkpoints of
+/// an interruption that are not the newest, and checkpoints of a best evaluation that the newest knows a better one than.
 pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
     if !folder.is_dir() {
         return Ok(());
@@ -153,10 +166,16 @@ pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
         }
     }
     let mut older = steps(folder)?;
-    older.pop();
-    for (_, path) in older {
+    let newest = older.pop().and_then(|(_, path)| read_record(&path).ok());
+    let best = newest.and_then(|record| record.state.eval.best).map(|best| best.step);
+    for (step, path) in older {
         // One that cannot be read is not ours to judge: it may be looked at before it is deleted.
-        if read_record(&path).is_ok_and(|record| record.occasion == Occasion::Interrupted) {
+        let is_needless = read_record(&path).is_ok_and(|record| match record.occasion {
+            Occasion::Planned => false,
+            Occasion::Interrupted => true,
+            Occasion::Best => best.is_some_and(|best| best != step),
+        });
+        if is_needless {
             io::remove_dir(&path)?;
         }
     }
@@ -272,7 +291,7 @@ mod tests {
     }
 
     fn state(step: u64, objective: ObjectiveState) -> State {
-        State { step, n_tokens: 10 * step, objective, trajectory: serde_json::Map::new() }
+        State { step, n_tokens: 10 * step, objective, eval: EvalState::default(), trajectory: serde_json::Map::new() }
     }
 
     fn save_at(folder: &Path, step: u64, occasion: Occasion) -> PathBuf {

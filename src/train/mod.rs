@@ -10,6 +10,7 @@
 
 mod agreement;
 mod error;
+mod evals;
 mod merge;
 mod metrics;
 mod order;
@@ -22,9 +23,12 @@ mod step;
 mod trainer;
 
 pub use error::{StepError, TrainError};
+pub use evals::EVALS;
 pub use merge::{MergePlan, MergeSummary, merge};
-pub use metrics::{METRICS, StepMetrics};
+pub use metrics::{EvaluationMetrics, METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
-pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary, Trained};
+pub use plan::{
+    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary, Trained,
+};
 pub use run::run;
 pub use step::{StepGradient, gradient};

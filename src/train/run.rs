@@ -1,19 +1,20 @@
 //! The training loop.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use super::agreement;
 use super::error::TrainError;
-use super::metrics::{METRICS, MetricsFile};
+use super::evals::{self, EVALS, Evaluations, HeldOutTable};
+use super::metrics::{EvaluationMetrics, LastLine, METRICS, MetricsFile, StepMetrics};
 use super::order::{Batches, rng};
 use super::passes::Passes;
-use super::plan::{Event, Interruption, Outcome, Plan, Summary, Trained};
+use super::plan::{BestSummary, EvalSummary, Event, Interruption, Outcome, Plan, Summary, Trained};
 use super::run_folder::RunFolder;
 use super::start_check::{self, Weights};
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::digest::Digest;
+use crate::eval::EvalState;
 use crate::interrupt::Interrupt;
 use crate::logprob;
 use crate::loss::ObjectiveState;
@@ -46,6 +47,8 @@ struct Inputs {
     adapter: Option<Digest>,
     tokenizer: TokenizerFiles,
     weights: Weights,
+    /// What the policy is evaluated on.
+    held_out: Option<HeldOutTable>,
 }
 
 impl Inputs {
@@ -64,7 +67,8 @@ impl Inputs {
         let tokenizer = TokenizerFiles::load(&source)?;
         let weights = agreement::check(plan, &table, &digests, adapter.as_ref(), &tokenizer, observe)?;
         table.check_digests()?;
-        Ok(Self { table, source, digests, adapter, tokenizer, weights })
+        let held_out = HeldOutTable::open(plan, &table, &tokenizer, observe)?;
+        Ok(Self { table, source, digests, adapter, tokenizer, weights, held_out })
     }
 }
 
@@ -88,14 +92,22 @@ impl<'a> Job<'a> {
         let batches = Batches::new(plan.order, n_pairs, plan.batch_size.get());
         let n_steps = batches.n_steps(plan.length);
         let table_digest = inputs.table.digest()?;
-        let trajectory = plan.trajectory(&inputs.digests, inputs.adapter.as_ref(), &table_digest, n_steps);
+        let mut trajectory = plan.trajectory(&inputs.digests, inputs.adapter.as_ref(), &table_digest, n_steps);
+        let evaluations = match (&plan.eval, &inputs.held_out) {
+            (Some(eval), Some(held_out)) => {
+                trajectory.insert("eval".into(), held_out.trajectory(eval));
+                Some(Evaluations::load(plan, eval, held_out, &pairs, observe)?)
+            }
+            _ => None,
+        };
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
         // Of the memory of a GPU nothing is known here.
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
         let (model, optimizer, state) = if let Some(checkpoint) = resumed {
             self.resume(&checkpoint, observe)?
         } else {
-            let state = State { step: 0, n_tokens: 0, objective: ObjectiveState::default(), trajectory };
+            let (objective, eval) = (ObjectiveState::default(), EvalState::default());
+            let state = State { step: 0, n_tokens: 0, objective, eval, trajectory };
             self.begin(&pairs, state, observe)?
         };
         if model.lora().is_some() {
@@ -106,7 +118,8 @@ impl<'a> Job<'a> {
             observe(Event::Note(warning.into()));
         }
         let passes = Passes::of(plan, &model, &pairs, available, observe)?;
-        self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, batches, &pairs, observe)
+        let data = Data { batches, pairs: &pairs, evaluations };
+        self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, data, observe)
     }
 
     /// The pairs of the table, with what the objective needs of them.
@@ -167,65 +180,155 @@ impl<'a> Job<'a> {
     fn train(
         &self,
         mut trainer: Trainer<'a>,
-        mut batches: Batches,
-        pairs: &TrainingPairs,
+        data: Data<'_>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome, TrainError> {
         let Self { plan, interrupt, .. } = *self;
+        let Data { mut batches, pairs, evaluations } = data;
         let (n_steps, n_resumed) = (trainer.n_steps, trainer.state.step);
-        let metrics_path = plan.out.join(METRICS);
-        let mut metrics_file = MetricsFile::open(&metrics_path, n_resumed)?;
-        let mut saved = n_resumed;
-        let (mut first, mut last) = (None, None);
-        while trainer.state.step < n_steps {
-            let rows = batches.rows(trainer.state.step).iter();
+        let mut record = Record::open(plan, &trainer.state)?;
+        // Whether the newest checkpoint is of this state, evaluation included.
+        let mut is_saved = true;
+        loop {
+            let step = trainer.state.step;
+            if let Some(evaluations) = evaluations.as_ref().filter(|evaluations| evaluations.is_due(&trainer)) {
+                let epoch = batches.epoch_after(step);
+                let Some(metrics) = evaluations.run(&mut trainer, epoch, interrupt, observe)? else {
+                    return interrupted(plan, &trainer, &record, is_saved);
+                };
+                record.metrics.push(&metrics)?;
+                observe(Event::Evaluated { metrics: &metrics, n_steps });
+                record.note_evaluation(metrics);
+                is_saved = false;
+            }
+            let evaluations = evaluations.as_ref();
+            let is_end = step == n_steps || evaluations.is_some_and(|evals| evals.is_stopped(&trainer.state.eval));
+            let is_planned = is_end || plan.save_steps.is_some_and(|every| step.is_multiple_of(every.get()));
+            let is_best = evaluations.is_some_and(|evals| evals.keeps(step, &trainer.state.eval));
+            if step > 0 && !is_saved && (is_planned || is_best) {
+                record.metrics.sync()?;
+                let occasion = if is_planned { Occasion::Planned } else { Occasion::Best };
+                let path = checkpoint::save(&plan.checkpoints(), &trainer.snapshot(occasion))?;
+                if let Some(limit) = plan.save_total_limit {
+                    checkpoint::rotate(&plan.checkpoints(), limit, trainer.state.eval.best.map(|best| best.step))?;
+                }
+                is_saved = true;
+                observe(Event::Saved { path: &path });
+            }
+            if is_end {
+                break;
+            }
+            let rows = batches.rows(step).iter();
             let step_pairs: Vec<TrainingPair<'_>> = rows.filter_map(|&row| pairs.get(row as usize)).collect();
-            let epoch = batches.epoch_after(trainer.state.step + 1);
+            let epoch = batches.epoch_after(step + 1);
             let Some(metrics) = trainer.step(&step_pairs, epoch, interrupt)? else {
-                let checkpoint = save_interrupted(plan, &trainer, &metrics_file, saved)?;
-                return Ok(Outcome::Interrupted(Interruption { step: trainer.state.step, n_steps, checkpoint }));
+                return interrupted(plan, &trainer, &record, is_saved);
             };
-            metrics_file.push(&metrics)?;
+            record.metrics.push(&metrics)?;
             let is_logged =
                 [1, n_steps].contains(&metrics.step) || metrics.step.is_multiple_of(plan.logging_steps.get());
             observe(Event::Step { metrics: &metrics, n_steps, is_logged });
-            if metrics.step == n_steps || plan.save_steps.is_some_and(|every| metrics.step.is_multiple_of(every.get()))
-            {
-                metrics_file.sync()?;
-                let path = checkpoint::save(&plan.checkpoints(), &trainer.snapshot(Occasion::Planned))?;
-                saved = metrics.step;
-                observe(Event::Saved { path: &path });
-            }
-            first.get_or_insert_with(|| metrics.clone());
-            last = Some(metrics);
+            is_saved = false;
+            record.first.get_or_insert_with(|| metrics.clone());
+            record.last = Some(metrics);
         }
+        let eval = match evaluations {
+            Some(evaluations) => Some(self.choose_policy(&mut trainer, &evaluations, &mut record)?),
+            None => None,
+        };
         let Inputs { source, digests, tokenizer, .. } = self.inputs;
         let policy = self.folder.save_policy(&trainer.model, source, digests, tokenizer)?;
         observe(Event::Saved { path: &policy });
         Ok(Outcome::Finished(Box::new(Summary {
-            n_steps,
+            n_steps: trainer.state.step,
             n_resumed,
             n_pairs: pairs.len(),
-            first,
-            last,
+            first: record.first,
+            last: record.last,
             seconds: self.started.elapsed().as_secs_f64(),
-            metrics: metrics_path,
+            metrics: plan.out.join(METRICS),
             policy,
+            eval,
         })))
+    }
+
+    /// Puts the best weights into the model where the plan asks for them; what the evaluations amount to.
+    fn choose_policy(
+        &self,
+        trainer: &mut Trainer<'_>,
+        evaluations: &Evaluations<'_>,
+        record: &mut Record,
+    ) -> Result<EvalSummary, TrainError> {
+        let Self { plan, .. } = *self;
+        let State { step, eval: state, .. } = trainer.state;
+        let mut policy_step = step;
+        if evaluations.plan().load_best_model_at_end
+            && let Some(best) = state.best.filter(|best| best.step != step)
+        {
+            let checkpoint = Checkpoint::open(&checkpoint::path_of(&plan.checkpoints(), best.step))?;
+            checkpoint.check(&trainer.state.trajectory)?;
+            checkpoint.load(trainer.model.params_mut(), plan.optimizer)?;
+            policy_step = best.step;
+        }
+        let best = state.best.map(|best| {
+            let path = checkpoint::path_of(&plan.checkpoints(), best.step);
+            let metric = evaluations.plan().metric_for_best_model;
+            let checkpoint = Some(path).filter(|path| path.is_dir());
+            BestSummary { step: best.step, metric, value: best.value, checkpoint }
+        });
+        Ok(EvalSummary {
+            first: record.first_evaluation.take(),
+            last: record.last_evaluation.take(),
+            best,
+            is_stopped_early: step < trainer.n_steps,
+            policy_step,
+            evals: plan.out.join(EVALS),
+        })
     }
 }
 
-/// Keeps the steps made since the last checkpoint; where there are none, that one will do.
-fn save_interrupted(
-    plan: &Plan,
-    trainer: &Trainer<'_>,
-    metrics: &MetricsFile,
-    saved: u64,
-) -> Result<Option<PathBuf>, TrainError> {
-    if trainer.state.step == saved {
-        let path = plan.checkpoints().join(format!("step-{saved}"));
-        return Ok((saved > 0).then_some(path));
+/// What a run reads, once it is checked.
+struct Data<'a> {
+    batches: Batches,
+    pairs: &'a TrainingPairs,
+    evaluations: Option<Evaluations<'a>>,
+}
+
+/// What is written down on the way.
+struct Record {
+    metrics: MetricsFile,
+    first: Option<StepMetrics>,
+    last: Option<StepMetrics>,
+    first_evaluation: Option<EvaluationMetrics>,
+    last_evaluation: Option<EvaluationMetrics>,
+}
+
+impl Record {
+    /// Opens it where this state stands: what is of later steps, or of an evaluation it does not know of, is dropped.
+    fn open(plan: &Plan, state: &State) -> Result<Self, TrainError> {
+        let last = if state.eval.last_step == Some(state.step) { LastLine::Evaluation } else { LastLine::Step };
+        let metrics = MetricsFile::open(&plan.out.join(METRICS), state.step, last)?;
+        evals::clear(&plan.out, &state.eval)?;
+        Ok(Self { metrics, first: None, last: None, first_evaluation: None, last_evaluation: None })
     }
-    metrics.sync()?;
-    Ok(Some(checkpoint::save(&plan.checkpoints(), &trainer.snapshot(Occasion::Interrupted))?))
+
+    fn note_evaluation(&mut self, metrics: EvaluationMetrics) {
+        self.first_evaluation.get_or_insert_with(|| metrics.clone());
+        self.last_evaluation = Some(metrics);
+    }
+}
+
+/// Keeps what was done since the last checkpoint; where that is nothing, that one will do. Before the first step there is
+/// nothing to keep.
+fn interrupted(plan: &Plan, trainer: &Trainer<'_>, record: &Record, is_saved: bool) -> Result<Outcome, TrainError> {
+    let (step, n_steps) = (trainer.state.step, trainer.n_steps);
+    let checkpoint = match (step, is_saved) {
+        (0, _) => None,
+        (step, true) => Some(checkpoint::path_of(&plan.checkpoints(), step)),
+        (_, false) => {
+            record.metrics.sync()?;
+            Some(checkpoint::save(&plan.checkpoints(), &trainer.snapshot(Occasion::Interrupted))?)
+        }
+    };
+    Ok(Outcome::Interrupted(Interruption { step, n_steps, checkpoint }))
 }
