@@ -3,6 +3,7 @@
 
 mod backends;
 mod cli;
+mod evaluation;
 mod fuzz;
 mod golden;
 mod hostile;

@@ -42,8 +42,13 @@ mod tests {
         for &(step, occasion, best) in checkpoints {
             let best = best.map(|step| Best { step, value: 0.1 + 0.2 });
             let eval = EvalState { last_step: Some(step), best, n_without_improvement: 1 };
-            let state =
-                State { step, n_tokens: 0, objective: ObjectiveState::default(), eval, trajectory: serde_json::Map::new() };
+            let state = State {
+                step,
+                n_tokens: 0,
+                objective: ObjectiveState::default(),
+                eval,
+                trajectory: serde_json::Map::new(),
+            };
             save(folder, &Snapshot { params: &params, optimizer: &optimizer, state: &state, occasion }).unwrap();
             assert_eq!(super::super::newest(folder).unwrap().unwrap().state(), &state);
         }

@@ -121,9 +121,7 @@ impl Hint for EvalError {
             Self::NoBase { .. } => Some("name it with `--base`".into()),
             Self::NeedlessBase { .. } => Some("leave out `--base`".into()),
             Self::NoScores => Some("`--chosen-score-column` and `--rejected-score-column` name them".into()),
-            Self::NotFinite { .. } => {
-                Some("the policy has diverged: train it with a lower `--learning-rate`".into())
-            }
+            Self::NotFinite { .. } => Some("the policy has diverged: train it with a lower `--learning-rate`".into()),
             Self::NoPairs | Self::TooManyPairs { .. } => None,
             Self::Model { source, .. } => source.hint(),
             Self::Pass(error) => error.hint(),

@@ -24,12 +24,7 @@ impl Policy {
     /// # Errors
     /// If there is no such model, if an adapter names no base model or belongs to another, or if `base` is named for a
     /// policy that is no adapter.
-    pub fn load(
-        name: &str,
-        base: Option<&str>,
-        backend: &Backend,
-        dtype: ScoringDtype,
-    ) -> Result<Self, EvalError> {
+    pub fn load(name: &str, base: Option<&str>, backend: &Backend, dtype: ScoringDtype) -> Result<Self, EvalError> {
         let folder = folder(name);
         if is_adapter(&folder) {
             return Self::load_adapter(&folder, base, backend, dtype);

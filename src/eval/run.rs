@@ -117,14 +117,13 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -
         max_tokens: plan.max_tokens.get(),
     };
     let n_pairs = rows.len();
-    let metrics = evaluation.run(
-        interrupt,
-        &mut |n_scored| observe(Event::Scored { n_scored, n_pairs }),
-        &mut |result| match &mut writer {
-            Some(writer) => writer.push(&result.row(None)),
-            None => Ok(()),
-        },
-    )?;
+    let metrics =
+        evaluation.run(interrupt, &mut |n_scored| observe(Event::Scored { n_scored, n_pairs }), &mut |result| {
+            match &mut writer {
+                Some(writer) => writer.push(&result.row(None)),
+                None => Ok(()),
+            }
+        })?;
     let Some(metrics) = metrics else { return Ok(Outcome::Interrupted) };
     writer.map(EvalsWriter::finish).transpose()?;
     Ok(Outcome::Finished(Box::new(Summary {

@@ -170,6 +170,8 @@ impl Pipeline {
             memory_budget: settings.memory_budget.map(|size| size.as_u64()),
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
+            save_total_limit: settings.save_total_limit,
+            eval: settings.eval.plan()?,
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
             backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,

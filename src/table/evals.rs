@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::digest::Digest;
 use crate::io::{self, IoError};
 use crate::table::schema::evals;
-use crate::table::{FileRecord, ParquetFile, TableError, TrainingPair};
+use crate::table::{FileRecord, ParquetFile, ParquetInput, TableError, TrainingPair};
 
 /// Rows held in memory before they go to the file.
 const BATCH_ROWS: usize = 4096;
@@ -77,8 +77,7 @@ impl EvalsWriter {
         let EvaluatedPair { step, pair, .. } = row;
         let beyond = |what: &dyn std::fmt::Display| TableError::Internal { what: format!("{what} in an evaluation") };
         let step = step.map(|step| i64::try_from(step).map_err(|_| beyond(&format_args!("step {step}"))));
-        let tokens =
-            |ids: &[u32]| i32::try_from(ids.len()).map_err(|_| beyond(&format_args!("{} tokens", ids.len())));
+        let tokens = |ids: &[u32]| i32::try_from(ids.len()).map_err(|_| beyond(&format_args!("{} tokens", ids.len())));
         let columns = &mut self.pending;
         columns.step.append_option(step.transpose()?);
         columns.pair_id.append_value(pair.pair_id);
@@ -121,6 +120,16 @@ impl EvalsWriter {
             .map_err(|error| TableError::Internal { what: format!("a batch of an evaluation: {error}") })?;
         self.file.write(&batch)
     }
+}
+
+/// Refuses a file that is no evaluation.
+///
+/// # Errors
+/// If it cannot be read, follows another contract, or lacks a column of this one.
+pub(crate) fn check_evals(path: &Path) -> Result<(), TableError> {
+    let input = ParquetInput::open(path)?;
+    input.check_version(evals::VERSION)?;
+    input.check_columns(evals::COLUMNS)
 }
 
 /// The file of the evaluation after `step` steps in the folder of a run's evaluations.
@@ -177,7 +186,7 @@ mod tests {
         drop_evals_after(folder.path(), Some(5)).unwrap();
         assert_eq!((steps(), io::list(folder.path()).unwrap().len()), (vec![0, 5], 5));
         drop_evals_after(folder.path(), None).unwrap();
-        assert_eq!(steps(), []);
+        assert!(steps().is_empty());
         drop_evals_after(&folder.path().join("none"), None).unwrap();
     }
 }

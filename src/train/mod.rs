@@ -28,7 +28,8 @@ pub use merge::{MergePlan, MergeSummary, merge};
 pub use metrics::{EvaluationMetrics, METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
 pub use plan::{
-    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary, Trained,
+    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary,
+    Trained,
 };
 pub use run::run;
 pub use step::{StepGradient, gradient};

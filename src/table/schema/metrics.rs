@@ -97,24 +97,14 @@ pub const EVAL_COLUMNS: &[Column] = &[
     Column::number("step", ColumnType::Int64, ("step", "[0, inf)"), "Optimiser steps done; 0 before the first."),
     Column::number("epoch", ColumnType::Float64, ("epoch", "[0, inf)"), "Passes over the table done."),
     Column::number("eval_loss", ColumnType::Float64, ANY, "Objective, averaged over the held-out pairs."),
-    Column::number(
-        "eval_rewards/chosen",
-        ColumnType::Float64,
-        ANY,
-        "Mean of β·(ln π_θ(y_w | x) − ln π_ref(y_w | x)).",
-    ),
+    Column::number("eval_rewards/chosen", ColumnType::Float64, ANY, "Mean of β·(ln π_θ(y_w | x) − ln π_ref(y_w | x))."),
     Column::number(
         "eval_rewards/rejected",
         ColumnType::Float64,
         ANY,
         "Mean of β·(ln π_θ(y_l | x) − ln π_ref(y_l | x)).",
     ),
-    Column::number(
-        "eval_rewards/margins",
-        ColumnType::Float64,
-        ANY,
-        "eval_rewards/chosen − eval_rewards/rejected.",
-    ),
+    Column::number("eval_rewards/margins", ColumnType::Float64, ANY, "eval_rewards/chosen − eval_rewards/rejected."),
     Column::number(
         "eval_rewards/accuracies",
         ColumnType::Float64,
