@@ -66,8 +66,8 @@ fn evaluate(plan: &eval::Plan) -> EvalMetrics {
     }
 }
 
-fn timeless(metrics: EvalMetrics) -> EvalMetrics {
-    EvalMetrics { runtime: 0.0, samples_per_second: 0.0, ..metrics }
+fn timeless(metrics: &EvalMetrics) -> EvalMetrics {
+    EvalMetrics { runtime: 0.0, samples_per_second: 0.0, ..metrics.clone() }
 }
 
 /// The lines of a run's metrics, steps and evaluations, without what measures time.
@@ -76,7 +76,7 @@ fn metrics(run: &Path) -> (Vec<StepMetrics>, Vec<EvaluationMetrics>) {
     for line in fs::read_to_string(run.join(train::METRICS)).unwrap().lines() {
         if line.contains("\"eval_loss\"") {
             let found: EvaluationMetrics = serde_json::from_str(line).unwrap();
-            evaluations.push(EvaluationMetrics { metrics: timeless(found.metrics), ..found });
+            evaluations.push(EvaluationMetrics { metrics: timeless(&found.metrics), ..found });
         } else {
             let found: StepMetrics = serde_json::from_str(line).unwrap();
             steps.push(StepMetrics { tokens_per_second: 0.0, step_seconds: 0.0, ..found });
@@ -133,10 +133,10 @@ fn evaluations_do_not_disturb_a_run_and_say_what_piref_eval_says() {
         assert!(end.rewards_margins != 0.0 && end.kl_chosen != 0.0, "{end:?}");
         let eval = summary.eval.unwrap();
         assert_eq!((eval.policy_step, eval.is_stopped_early), (6, false));
-        assert_eq!(timeless(eval.last.unwrap().metrics), *end);
+        assert_eq!(timeless(&eval.last.unwrap().metrics), *end);
 
         // The policy that was written, in micro-batches of another size, against the same table.
-        let mut alone = timeless(evaluate(&eval_plan(&out, &held_out, objective)));
+        let mut alone = timeless(&evaluate(&eval_plan(&out, &held_out, objective)));
         if name == "batch" {
             // Outside of a run there is no memory.
             alone.loss = end.loss;
@@ -335,11 +335,11 @@ fn an_adapter_is_evaluated_on_its_base_model() {
     assert!(last.loss != found[0].metrics.loss);
     // Named as the run, as the adapter, and with another name of its base.
     let of_run = eval_plan(&plan.out, &held_out, stages::sigmoid());
-    assert_eq!(timeless(evaluate(&of_run)), *last);
+    assert_eq!(timeless(&evaluate(&of_run)), *last);
     let of_adapter = eval::Plan { model: plan.out.join("policy").display().to_string(), ..of_run.clone() };
-    assert_eq!(timeless(evaluate(&of_adapter)), *last);
+    assert_eq!(timeless(&evaluate(&of_adapter)), *last);
     let with_base = eval::Plan { base: Some("./fixtures/tiny".into()), ..of_adapter };
-    assert_eq!(timeless(evaluate(&with_base)), *last);
+    assert_eq!(timeless(&evaluate(&with_base)), *last);
 
     let no_adapter = eval::Plan { model: "fixtures/tiny".into(), ..with_base };
     let error = eval::run(&no_adapter, &Interrupt::default(), &mut |_| {}).unwrap_err();
