@@ -6,7 +6,8 @@
 //! is refused unless the plan allows it, and one whose numbers are not those of the policy is refused where they must be.
 //! Pairs are read from disk as they are needed: memory does not grow with the table. An objective sees all pairs of an
 //! optimiser step where it asks for them; how a step is cut into passes changes no loss. Of a model with an adapter only
-//! the adapter is trained: the weights have neither gradients nor moments.
+//! the adapter is trained: the weights have neither gradients nor moments. Evaluations on the way ([`EvalPlan`]) decide when
+//! a run ends and which policy it writes, and nothing else of it.
 
 mod agreement;
 mod error;

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::agreement;
@@ -187,32 +188,22 @@ impl<'a> Job<'a> {
         let Data { mut batches, pairs, evaluations } = data;
         let (n_steps, n_resumed) = (trainer.n_steps, trainer.state.step);
         let mut record = Record::open(plan, &trainer.state)?;
-        // Whether the newest checkpoint is of this state, evaluation included.
-        let mut is_saved = true;
         loop {
             let step = trainer.state.step;
             if let Some(evaluations) = evaluations.as_ref().filter(|evaluations| evaluations.is_due(&trainer)) {
                 let epoch = batches.epoch_after(step);
                 let Some(metrics) = evaluations.run(&mut trainer, epoch, interrupt, observe)? else {
-                    return interrupted(plan, &trainer, &record, is_saved);
+                    return record.interrupted(&trainer);
                 };
-                record.metrics.push(&metrics)?;
+                record.add_evaluation(&metrics)?;
                 observe(Event::Evaluated { metrics: &metrics, n_steps });
-                record.note_evaluation(metrics);
-                is_saved = false;
             }
             let evaluations = evaluations.as_ref();
             let is_end = step == n_steps || evaluations.is_some_and(|evals| evals.is_stopped(&trainer.state.eval));
             let is_planned = is_end || plan.save_steps.is_some_and(|every| step.is_multiple_of(every.get()));
             let is_best = evaluations.is_some_and(|evals| evals.keeps(step, &trainer.state.eval));
-            if step > 0 && !is_saved && (is_planned || is_best) {
-                record.metrics.sync()?;
-                let occasion = if is_planned { Occasion::Planned } else { Occasion::Best };
-                let path = checkpoint::save(&plan.checkpoints(), &trainer.snapshot(occasion))?;
-                if let Some(limit) = plan.save_total_limit {
-                    checkpoint::rotate(&plan.checkpoints(), limit, trainer.state.eval.best.map(|best| best.step))?;
-                }
-                is_saved = true;
+            if step > 0 && !record.is_saved && (is_planned || is_best) {
+                let path = record.save(&trainer, if is_planned { Occasion::Planned } else { Occasion::Best })?;
                 observe(Event::Saved { path: &path });
             }
             if is_end {
@@ -222,15 +213,12 @@ impl<'a> Job<'a> {
             let step_pairs: Vec<TrainingPair<'_>> = rows.filter_map(|&row| pairs.get(row as usize)).collect();
             let epoch = batches.epoch_after(step + 1);
             let Some(metrics) = trainer.step(&step_pairs, epoch, interrupt)? else {
-                return interrupted(plan, &trainer, &record, is_saved);
+                return record.interrupted(&trainer);
             };
-            record.metrics.push(&metrics)?;
+            record.add_step(&metrics)?;
             let is_logged =
                 [1, n_steps].contains(&metrics.step) || metrics.step.is_multiple_of(plan.logging_steps.get());
             observe(Event::Step { metrics: &metrics, n_steps, is_logged });
-            is_saved = false;
-            record.first.get_or_insert_with(|| metrics.clone());
-            record.last = Some(metrics);
         }
         let eval = match evaluations {
             Some(evaluations) => Some(self.choose_policy(&mut trainer, &evaluations, &mut record)?),
@@ -257,7 +245,7 @@ impl<'a> Job<'a> {
         &self,
         trainer: &mut Trainer<'_>,
         evaluations: &Evaluations<'_>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<EvalSummary, TrainError> {
         let Self { plan, .. } = *self;
         let State { step, eval: state, .. } = trainer.state;
@@ -295,40 +283,64 @@ struct Data<'a> {
 }
 
 /// What is written down on the way.
-struct Record {
+struct Record<'a> {
+    plan: &'a Plan,
     metrics: MetricsFile,
+    /// Whether the newest checkpoint is of the state as it is, its evaluation included.
+    is_saved: bool,
     first: Option<StepMetrics>,
     last: Option<StepMetrics>,
     first_evaluation: Option<EvaluationMetrics>,
     last_evaluation: Option<EvaluationMetrics>,
 }
 
-impl Record {
+impl<'a> Record<'a> {
     /// Opens it where this state stands: what is of later steps, or of an evaluation it does not know of, is dropped.
-    fn open(plan: &Plan, state: &State) -> Result<Self, TrainError> {
+    fn open(plan: &'a Plan, state: &State) -> Result<Self, TrainError> {
         let last = if state.eval.last_step == Some(state.step) { LastLine::Evaluation } else { LastLine::Step };
         let metrics = MetricsFile::open(&plan.out.join(METRICS), state.step, last)?;
         evals::clear(&plan.out, &state.eval)?;
-        Ok(Self { metrics, first: None, last: None, first_evaluation: None, last_evaluation: None })
+        let (first_evaluation, last_evaluation) = (None, None);
+        Ok(Self { plan, metrics, is_saved: true, first: None, last: None, first_evaluation, last_evaluation })
     }
 
-    fn note_evaluation(&mut self, metrics: EvaluationMetrics) {
+    fn add_step(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
+        self.metrics.push(metrics)?;
+        self.is_saved = false;
+        self.first.get_or_insert_with(|| metrics.clone());
+        self.last = Some(metrics.clone());
+        Ok(())
+    }
+
+    fn add_evaluation(&mut self, metrics: &EvaluationMetrics) -> Result<(), TrainError> {
+        self.metrics.push(metrics)?;
+        self.is_saved = false;
         self.first_evaluation.get_or_insert_with(|| metrics.clone());
-        self.last_evaluation = Some(metrics);
+        self.last_evaluation = Some(metrics.clone());
+        Ok(())
     }
-}
 
-/// Keeps what was done since the last checkpoint; where that is nothing, that one will do. Before the first step there is
-/// nothing to keep.
-fn interrupted(plan: &Plan, trainer: &Trainer<'_>, record: &Record, is_saved: bool) -> Result<Outcome, TrainError> {
-    let (step, n_steps) = (trainer.state.step, trainer.n_steps);
-    let checkpoint = match (step, is_saved) {
-        (0, _) => None,
-        (step, true) => Some(checkpoint::path_of(&plan.checkpoints(), step)),
-        (_, false) => {
-            record.metrics.sync()?;
-            Some(checkpoint::save(&plan.checkpoints(), &trainer.snapshot(Occasion::Interrupted))?)
+    /// Writes a checkpoint, and deletes those that are too many: not for an interruption, whose checkpoint does not stay.
+    fn save(&mut self, trainer: &Trainer<'_>, occasion: Occasion) -> Result<PathBuf, TrainError> {
+        self.metrics.sync()?;
+        let folder = self.plan.checkpoints();
+        let path = checkpoint::save(&folder, &trainer.snapshot(occasion))?;
+        if let Some(limit) = self.plan.save_total_limit.filter(|_| occasion != Occasion::Interrupted) {
+            checkpoint::rotate(&folder, limit, trainer.state.eval.best.map(|best| best.step))?;
         }
-    };
-    Ok(Outcome::Interrupted(Interruption { step, n_steps, checkpoint }))
+        self.is_saved = true;
+        Ok(path)
+    }
+
+    /// Keeps what was done since the last checkpoint; where that is nothing, that one will do. Before the first step there
+    /// is nothing to keep.
+    fn interrupted(&mut self, trainer: &Trainer<'_>) -> Result<Outcome, TrainError> {
+        let (step, n_steps) = (trainer.state.step, trainer.n_steps);
+        let checkpoint = match step {
+            0 => None,
+            step if self.is_saved => Some(checkpoint::path_of(&self.plan.checkpoints(), step)),
+            _ => Some(self.save(trainer, Occasion::Interrupted)?),
+        };
+        Ok(Outcome::Interrupted(Interruption { step, n_steps, checkpoint }))
+    }
 }
