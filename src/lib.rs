@@ -55,6 +55,7 @@
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`selection`] | which pairs are trained on, in which order, and which are held out | no prompt is on both sides |
 //! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
+//! | [`mod@eval`] | what a policy says of held-out pairs | an evaluation changes nothing |
 //! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
@@ -117,6 +118,8 @@ pub mod query;
 pub mod selection;
 
 pub mod loss;
+
+pub mod eval;
 
 pub mod optim;
 

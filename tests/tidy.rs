@@ -25,6 +25,7 @@ const LAYERS: &[&str] = &[
     "query",
     "selection",
     "loss",
+    "eval",
     "optim",
     "checkpoint",
     "precompute",

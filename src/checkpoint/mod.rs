@@ -9,11 +9,12 @@
 //!   moments.safetensors      what the optimiser keeps of each, if it keeps anything: <slot>.<name>; of AdamW first and
 //!                            second, of RMSprop square_avg, with momentum (of SGD too) momentum_buffer
 //!   ema.safetensors          running means of the trained parameters under their names, if the run keeps them
-//!   state.json               step, tokens seen, what the objective remembers, what the run was told (its
-//!                            trajectory), digests of the others
+//!   state.json               step, tokens seen, what the objective and the evaluations remember, what the run was
+//!                            told (its trajectory), digests of the others
 //! ```
 
 mod error;
+mod retention;
 mod tensor_file;
 
 use std::path::{Path, PathBuf};
@@ -22,8 +23,10 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use error::CheckpointError;
+pub use retention::rotate;
 
 use crate::digest::Digest;
+use crate::eval::EvalState;
 use crate::io;
 use crate::loss::ObjectiveState;
 use crate::model::{Params, write_safetensors};
@@ -48,6 +51,9 @@ pub struct State {
     /// What the objective remembers; not written where that is nothing.
     #[serde(default, skip_serializing_if = "ObjectiveState::is_new")]
     pub objective: ObjectiveState,
+    /// What the run remembers of its evaluations; not written where there were none.
+    #[serde(default, skip_serializing_if = "EvalState::is_new")]
+    pub eval: EvalState,
     /// Everything that decides the course of the run, by name.
     pub trajectory: serde_json::Map<String, serde_json::Value>,
 }
@@ -60,6 +66,8 @@ pub enum Occasion {
     Planned,
     /// The run was interrupted; the checkpoint is deleted when a later one is there.
     Interrupted,
+    /// No evaluation was better; the checkpoint is deleted when a later one is.
+    Best,
 }
 
 /// `state.json`, but for the digest of it.
@@ -116,13 +124,13 @@ pub struct Snapshot<'a> {
 }
 
 /// Writes a checkpoint `step-N` into `folder`, complete or not at all, and deletes those it supersedes: what an
-/// interrupted run left at an earlier step.
+/// interrupted run left at an earlier step, and what was kept as the best and no longer is.
 ///
 /// # Errors
 /// If the disk refuses; the checkpoints before it are not touched then.
 pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<PathBuf, CheckpointError> {
     let Snapshot { params, optimizer, ema, state, occasion } = *snapshot;
-    let path = folder.join(format!("step-{}", state.step));
+    let path = path_of(folder, state.step);
     io::write_dir(&path, |path| {
         let state_path = path.join(STATE);
         let weights = params.trained().map(|(_, name, tensor)| (name.to_owned(), tensor)).collect();
@@ -167,8 +175,13 @@ pub fn newest(folder: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
     steps(folder)?.pop().map(|(_, path)| Checkpoint::open(&path)).transpose()
 }
 
-/// Deletes what killed and interrupted runs left in `folder` and nobody needs: halves under hidden names, and
-/// checkpoints of an interruption that are not the newest.
+/// Where the checkpoint of a step is, in the folder of a run's checkpoints.
+pub fn path_of(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("step-{step}"))
+}
+
+/// Deletes what killed and interrupted runs left in `folder` and nobody needs: halves under hidden names, checkpoints of
+/// an interruption that are not the newest, and checkpoints of a best evaluation that the newest knows a better one than.
 pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
     if !folder.is_dir() {
         return Ok(());
@@ -179,10 +192,16 @@ pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
         }
     }
     let mut older = steps(folder)?;
-    older.pop();
-    for (_, path) in older {
+    let newest = older.pop().and_then(|(_, path)| read_record(&path).ok());
+    let best = newest.and_then(|record| record.state.eval.best).map(|best| best.step);
+    for (step, path) in older {
         // One that cannot be read is not ours to judge: it may be looked at before it is deleted.
-        if read_record(&path).is_ok_and(|record| record.occasion == Occasion::Interrupted) {
+        let is_needless = read_record(&path).is_ok_and(|record| match record.occasion {
+            Occasion::Planned => false,
+            Occasion::Interrupted => true,
+            Occasion::Best => best.is_some_and(|best| best != step),
+        });
+        if is_needless {
             io::remove_dir(&path)?;
         }
     }

@@ -12,7 +12,7 @@ fn params() -> Params {
 }
 
 fn state(step: u64, objective: ObjectiveState) -> State {
-    State { step, n_tokens: 10 * step, objective, trajectory: serde_json::Map::new() }
+    State { step, n_tokens: 10 * step, objective, eval: EvalState::default(), trajectory: serde_json::Map::new() }
 }
 
 fn save_at(folder: &Path, step: u64, occasion: Occasion) -> PathBuf {

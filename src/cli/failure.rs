@@ -8,6 +8,7 @@ use crate::bench::BenchError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::error::Hint;
+use crate::eval::EvalError;
 use crate::inspect::InspectError;
 use crate::interchange::InterchangeError;
 use crate::io::IoError;
@@ -108,6 +109,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<PrecomputeError>(cause))
         .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
+        .or_else(|| hint_of::<EvalError>(cause))
         .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<VerifyError>(cause))
         .or_else(|| hint_of::<InspectError>(cause))

@@ -7,6 +7,7 @@ mod bench;
 mod completions;
 mod diff;
 mod env;
+mod eval;
 mod export;
 mod failure;
 mod import;
@@ -54,6 +55,7 @@ pub struct Cli {
 enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
+    Eval(Box<eval::Args>),
     Sql(sql::Args),
     Export(export::Args),
     Import(Box<import::Args>),
@@ -97,6 +99,7 @@ impl Cli {
         match self.command {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
+            Command::Eval(args) => eval::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
             Command::Export(args) => export::run(&args, printer),
             Command::Import(args) => import::run(*args, printer),
@@ -125,8 +128,9 @@ fn command() -> clap::Command {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"], &["train"]])
         })
         .mut_subcommand("train", |command| {
-            with_defaults(command, &defaults, &[&["train"], &["train", "loss"], &["train", "lora"]])
+            with_defaults(command, &defaults, &[&["train"], &["train", "loss"], &["train", "lora"], &["train", "eval"]])
         })
+        .mut_subcommand("eval", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
 }
 
 fn with_defaults(command: clap::Command, defaults: &Defaults, sections: &[&[&str]]) -> clap::Command {

@@ -11,7 +11,7 @@ use super::{OutputFormat, Printer, print_json};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
-use crate::train::{self, Event, Interruption, Outcome, Start, StepMetrics, Summary};
+use crate::train::{self, EvalSummary, EvaluationMetrics, Event, Interruption, Outcome, Start, StepMetrics, Summary};
 
 /// Optimise a policy from the log-prob table; the reference model is not loaded.
 ///
@@ -92,7 +92,8 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         .context("cannot train")?;
 
     let failed = || format!("cannot train `{}`", plan.out.display());
-    if let Some(path) = plan.tables().into_iter().find(|table| !table.exists()) {
+    let eval_table = plan.eval.as_ref().and_then(|eval| eval.table.as_deref());
+    if let Some(path) = plan.tables().into_iter().chain(eval_table).find(|table| !table.exists()) {
         return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
     }
     // Nothing is read for a model that is not there.
@@ -136,6 +137,11 @@ fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
             progress.note(format_args!("going on from step {step}"));
             progress.begin(*step);
         }
+        Event::Evaluating { step, n_scored, n_pairs } => {
+            let text = format!("evaluation after step {step}: {n_scored} of {n_pairs} pairs");
+            progress.advance(&Position { done: *n_scored as u64, total: *n_pairs as u64, text: &text });
+        }
+        Event::Evaluated { metrics, n_steps } => progress.note(evaluation_line(metrics, *n_steps)),
         Event::Saved { path } => progress.note(format_args!("saved: {}", path.display())),
         Event::Step { metrics, n_steps, is_logged } => {
             if *is_logged {
@@ -153,6 +159,35 @@ fn step_line(metrics: &StepMetrics, n_steps: u64) -> String {
         "step {}/{n_steps}: loss {:.4}, rewards/accuracies {:.2}, rewards/margins {:.4}, grad_norm {:.3}",
         metrics.step, metrics.loss, metrics.rewards_accuracies, metrics.rewards_margins, metrics.grad_norm
     )
+}
+
+fn evaluation_line(evaluation: &EvaluationMetrics, n_steps: u64) -> String {
+    let EvaluationMetrics { step, metrics, .. } = evaluation;
+    format!(
+        "evaluation after step {step}/{n_steps}: eval_loss {:.4}, eval_rewards/accuracies {:.2} (ties {:.2}), \
+         eval_rewards/margins {:.4}, eval_displacement {:.2}",
+        metrics.loss, metrics.rewards_accuracies, metrics.rewards_ties, metrics.rewards_margins, metrics.displacement
+    )
+}
+
+fn evaluation_lines(eval: &EvalSummary) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (Some(first), Some(last)) = (&eval.first, &eval.last) {
+        let (first, last) = (&first.metrics, &last.metrics);
+        lines.push(format!(
+            "eval_loss {:.4} → {:.4}, eval_rewards/accuracies {:.2} → {:.2} on {} pairs",
+            first.loss, last.loss, first.rewards_accuracies, last.rewards_accuracies, last.n_pairs
+        ));
+    }
+    if let Some(best) = &eval.best {
+        let checkpoint = best.checkpoint.as_ref().map(|path| format!(": {}", path.display())).unwrap_or_default();
+        lines.push(format!("best: {} {:.4} after step {}{checkpoint}", best.metric, best.value, best.step));
+    }
+    if eval.is_stopped_early {
+        lines.push("ended early: no evaluation was an improvement any more".into());
+    }
+    lines.push(format!("evaluations: {}", eval.evals.display()));
+    lines
 }
 
 fn interrupted_lines(interruption: &Interruption) -> Vec<String> {
@@ -178,6 +213,9 @@ fn lines(summary: &Summary) -> Vec<String> {
         ));
     }
     lines.push(format!("metrics: {}", summary.metrics.display()));
-    lines.push(format!("policy: {}", summary.policy.display()));
+    lines.extend(summary.eval.iter().flat_map(evaluation_lines));
+    let of_step = summary.eval.as_ref().map(|eval| eval.policy_step).filter(|step| *step != summary.n_steps);
+    let of_step = of_step.map(|step| format!(" (of step {step}, the best)")).unwrap_or_default();
+    lines.push(format!("policy: {}{of_step}", summary.policy.display()));
     lines
 }

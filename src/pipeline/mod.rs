@@ -8,6 +8,7 @@
 //! Paths in a pipeline file are relative to the folder the command runs in, like those of flags.
 
 mod error;
+mod eval_settings;
 mod file;
 mod import;
 mod known;
@@ -24,6 +25,7 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use error::{FileError, PipelineError};
+pub use eval_settings::{EvalFlags, EvalSettings};
 pub use import::ImportFlags;
 pub use lora_settings::{LoraSettings, TargetModule};
 pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError};

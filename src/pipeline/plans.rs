@@ -145,6 +145,7 @@ impl Pipeline {
         let objective = settings.loss.objective()?;
         let pairs = settings.pairs.with_table(table);
         let (table, selection) = pairs.selection(|| self.folder(None, REFERENCE, "--table"), is_shuffled)?;
+        let eval = settings.eval.plan(selection.held_out.is_some())?;
         Ok(train::Plan {
             model: self.model()?,
             trained: settings.lora.trained()?,
@@ -171,6 +172,8 @@ impl Pipeline {
             memory_budget: settings.memory_budget.map(|size| size.as_u64()),
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
+            save_total_limit: settings.save_total_limit,
+            eval,
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
             backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,

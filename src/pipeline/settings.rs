@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::eval_settings::EvalSettings;
 use super::known;
 use super::lora_settings::LoraSettings;
 use super::loss_settings::LossSettings;
@@ -247,6 +248,9 @@ pub struct TrainSettings {
     #[arg(long, value_name = "STEPS")]
     pub save_steps: Option<u64>,
 
+    /// Checkpoints to keep, at most: the oldest go, the newest and the best stay. Default: all.
+    #[arg(long, value_name = "CHECKPOINTS")]
+    pub save_total_limit: Option<NonZeroUsize>,
     /// Which pairs.
     #[command(flatten)]
     #[serde(default)]
@@ -261,6 +265,11 @@ pub struct TrainSettings {
     #[command(flatten)]
     #[serde(default)]
     pub lora: LoraSettings,
+
+    /// Evaluations on the way.
+    #[command(flatten)]
+    #[serde(default)]
+    pub eval: EvalSettings,
 }
 
 /// A flag with the words of a serde enum.

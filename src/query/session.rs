@@ -142,6 +142,9 @@ impl Session {
                 names.push(self.add(name, path, path_tables::open(file)?)?);
             }
         }
+        if !run.evals.is_empty() {
+            names.push(self.add("evals", path, parquet_table::open_evals(&run.evals)?)?);
+        }
         Ok(names)
     }
 

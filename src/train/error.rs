@@ -6,6 +6,7 @@ use super::passes::gb;
 use crate::checkpoint::CheckpointError;
 use crate::digest::Digest;
 use crate::error::Hint;
+use crate::eval::EvalError;
 use crate::io::IoError;
 use crate::loss::LossError;
 use crate::model::ModelError;
@@ -195,6 +196,18 @@ pub enum TrainError {
     /// The objective needs outside scores, and the plan names no columns of them.
     #[error("the objective needs outside scores of every pair, and no columns of them are named")]
     NoScores,
+    /// The held-out pairs cannot be used.
+    #[error(transparent)]
+    HeldOut(#[from] EvalError),
+    /// The policy cannot be evaluated.
+    #[error("step {step}: cannot evaluate the policy")]
+    Evaluation {
+        /// Optimiser steps done.
+        step: u64,
+        /// Why not.
+        #[source]
+        source: EvalError,
+    },
     /// The update failed.
     #[error("step {step}: cannot update the parameters")]
     Update {
@@ -261,6 +274,8 @@ impl Hint for TrainError {
             Self::NoScores => Some("`--chosen-score-column` and `--rejected-score-column` name them".into()),
             Self::Objective { source, .. } => source.hint(),
             Self::Model { source, .. } => source.hint(),
+            Self::Evaluation { source, .. } => source.hint(),
+            Self::HeldOut(error) => error.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Table(error) => error.hint(),

@@ -1,4 +1,5 @@
-//! What is recorded of a step: `metrics.jsonl`, one object a step under TRL's names (`schemas/metrics.v1.toml`).
+//! What is recorded of a run: `metrics.jsonl`, one object a step and one an evaluation, under TRL's names
+//! (`schemas/metrics.v1.toml`).
 
 use std::fs::File;
 use std::io::Write;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use crate::eval::EvalMetrics;
 use crate::io::{self, IoError};
 use crate::table::schema::metrics::VERSION;
 
@@ -56,6 +58,27 @@ pub struct StepMetrics {
     pub step_seconds: f64,
 }
 
+/// Metrics of an evaluation, after so many steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationMetrics {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Passes over the table done.
+    pub epoch: f64,
+    /// Means over the held-out pairs.
+    #[serde(flatten)]
+    pub metrics: EvalMetrics,
+}
+
+/// What the last line that counts is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLine {
+    /// A step.
+    Step,
+    /// The evaluation after it.
+    Evaluation,
+}
+
 /// The open metrics file.
 #[derive(Debug)]
 pub(super) struct MetricsFile {
@@ -65,10 +88,10 @@ pub(super) struct MetricsFile {
 
 /// A line as it is written: the version of its contract first.
 #[derive(Serialize)]
-struct VersionedLine<'a> {
+struct VersionedLine<'a, T> {
     schema: &'static str,
     #[serde(flatten)]
-    metrics: &'a StepMetrics,
+    metrics: &'a T,
 }
 
 /// What resuming reads of a line.
@@ -77,12 +100,20 @@ struct Line {
     #[serde(default)]
     schema: serde_json::Value,
     step: u64,
+    /// An evaluation has it.
+    eval_loss: Option<serde::de::IgnoredAny>,
+}
+
+impl Line {
+    fn kind(&self) -> LastLine {
+        if self.eval_loss.is_some() { LastLine::Evaluation } else { LastLine::Step }
+    }
 }
 
 impl MetricsFile {
-    /// Opens the file for the steps after `step`, where the newest checkpoint stands: what a killed run wrote after it
-    /// is dropped unread, since it may end anywhere in a line.
-    pub(super) fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
+    /// Opens the file for what follows the line of `step`, or of the evaluation after it, where the newest checkpoint
+    /// stands: what a killed run wrote after it is dropped unread, since it may end anywhere in a line.
+    pub(super) fn open(path: &Path, step: u64, last: LastLine) -> Result<Self, TrainError> {
         let mut kept = Vec::new();
         if step > 0 && path.is_file() {
             let bytes = io::read(path)?;
@@ -101,7 +132,10 @@ impl MetricsFile {
                         if found.step == step {
                             kept.extend(line);
                         }
-                        break;
+                        // An evaluation of this step is still to come.
+                        if found.step > step || found.kind() == last {
+                            break;
+                        }
                     }
                     Err(_) => return Err(TrainError::Metrics { path: path.to_owned(), line: index + 1 }),
                 }
@@ -116,7 +150,7 @@ impl MetricsFile {
         Ok(self.file.sync_data().map_err(|source| IoError::new("sync", &self.path, source))?)
     }
 
-    pub(super) fn push(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
+    pub(super) fn push(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let wrap = |source| IoError::new("write", &self.path, source);
         let mut line =
             serde_json::to_vec(&VersionedLine { schema: VERSION, metrics }).map_err(|error| wrap(error.into()))?;
@@ -140,7 +174,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, found).unwrap();
-        MetricsFile::open(&path, step).unwrap();
+        MetricsFile::open(&path, step, LastLine::Step).unwrap();
         assert_eq!(io::read_text(&path).unwrap(), kept);
     }
 
@@ -156,11 +190,28 @@ mod tests {
     }
 
     #[test]
+    fn the_evaluation_of_the_last_step_stays_if_the_checkpoint_knows_of_it() {
+        let evaluation = |step: u64| format!("{{\"schema\":\"metrics.v1\",\"step\":{step},\"eval_loss\":0.5}}\n");
+        let text = evaluation(0) + &line(1) + &line(2) + &evaluation(2) + &line(3) + "{\"sch";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        for (step, last, want) in [
+            (1, LastLine::Step, evaluation(0) + &line(1)),
+            (2, LastLine::Step, evaluation(0) + &line(1) + &line(2)),
+            (2, LastLine::Evaluation, evaluation(0) + &line(1) + &line(2) + &evaluation(2)),
+        ] {
+            io::write(&path, text.as_bytes()).unwrap();
+            MetricsFile::open(&path, step, last).unwrap();
+            assert_eq!(io::read_text(&path).unwrap(), want, "step {step}, {last:?}");
+        }
+    }
+
+    #[test]
     fn a_line_before_the_checkpoint_that_is_not_ours_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, (line(1) + "loss 0.3\n" + &line(3)).as_bytes()).unwrap();
-        let error = MetricsFile::open(&path, 3).unwrap_err();
+        let error = MetricsFile::open(&path, 3, LastLine::Step).unwrap_err();
         assert!(error.to_string().contains("metrics.jsonl`, line 2"), "{error}");
     }
 
@@ -169,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, b"{\"step\":1}\n").unwrap();
-        let error = MetricsFile::open(&path, 1).unwrap_err();
+        let error = MetricsFile::open(&path, 1, LastLine::Step).unwrap_err();
         assert!(error.to_string().contains("line 1: expected `schema` `metrics.v1`, found none"), "{error}");
     }
 }

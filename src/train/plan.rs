@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::metrics::StepMetrics;
+use super::metrics::{EvaluationMetrics, StepMetrics};
 use super::passes::RecomputePolicy;
 use crate::checkpoint;
 use crate::digest::Digest;
+use crate::eval::{BestMetric, EarlyStopping};
 use crate::logprob;
 use crate::loss::BatchObjective;
 use crate::model::{Digests, Lora, ScoringDtype};
@@ -73,6 +74,29 @@ pub enum Trained {
     },
 }
 
+/// When a run evaluates its policy, and what follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvalPlan {
+    /// The held-out log-prob table; a further reference of the plan is looked for in it by the same name. `None`: the
+    /// pairs that the selection holds out.
+    pub table: Option<PathBuf>,
+    /// Optimiser steps from one evaluation to the next; `None`: only before the first step and after the last.
+    pub steps: Option<NonZeroU64>,
+    /// By which metric evaluations are compared.
+    pub metric_for_best_model: BestMetric,
+    /// When the run ends early; `None` never.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Whether the policy that is written is the best one, not the last.
+    pub load_best_model_at_end: bool,
+}
+
+impl EvalPlan {
+    /// Whether a checkpoint of the best evaluation is kept.
+    pub(super) fn keeps_best(&self) -> bool {
+        self.load_best_model_at_end || self.early_stopping.is_some()
+    }
+}
+
 /// A training run, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -125,6 +149,10 @@ pub struct Plan {
     pub logging_steps: NonZeroU64,
     /// A checkpoint every this many steps; `None` only at the end of the run.
     pub save_steps: Option<NonZeroU64>,
+    /// Most checkpoints that are kept, beside the best; `None`: all.
+    pub save_total_limit: Option<NonZeroUsize>,
+    /// Evaluations on the way; `None`: none.
+    pub eval: Option<EvalPlan>,
     /// Precision of the forward and backward pass.
     pub dtype: ScoringDtype,
     /// Where the passes run.
@@ -233,6 +261,22 @@ pub enum Event<'a> {
         /// Whether this step is one to be logged.
         is_logged: bool,
     },
+    /// Held-out pairs were scored.
+    Evaluating {
+        /// Optimiser steps done.
+        step: u64,
+        /// So far.
+        n_scored: usize,
+        /// In all.
+        n_pairs: usize,
+    },
+    /// The policy was evaluated.
+    Evaluated {
+        /// What came of it.
+        metrics: &'a EvaluationMetrics,
+        /// Steps of the whole run.
+        n_steps: u64,
+    },
     /// A checkpoint or the policy was written.
     Saved {
         /// Where.
@@ -263,7 +307,7 @@ pub struct Interruption {
 /// What a finished run ends with.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// Optimiser steps of the run.
+    /// Optimiser steps of the run; fewer than planned if it ended early.
     pub n_steps: u64,
     /// Steps that an earlier run had made.
     pub n_resumed: u64,
@@ -282,6 +326,39 @@ pub struct Summary {
     pub metrics: PathBuf,
     /// The trained policy: a Hugging Face folder, or the adapter as one of PEFT.
     pub policy: PathBuf,
+    /// What came of evaluations, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval: Option<EvalSummary>,
+}
+
+/// What the evaluations of a finished run amount to.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvalSummary {
+    /// The first evaluation made now, if any was.
+    pub first: Option<EvaluationMetrics>,
+    /// The last evaluation made now, if any was.
+    pub last: Option<EvaluationMetrics>,
+    /// The best one of the whole run.
+    pub best: Option<BestSummary>,
+    /// Whether the run ended early, for want of improvement.
+    pub is_stopped_early: bool,
+    /// Steps that the policy that was written has made.
+    pub policy_step: u64,
+    /// The folder with the evaluated pairs.
+    pub evals: PathBuf,
+}
+
+/// The best evaluation of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct BestSummary {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// By which it is the best.
+    pub metric: BestMetric,
+    /// Its value.
+    pub value: f64,
+    /// Its checkpoint, if there is one.
+    pub checkpoint: Option<PathBuf>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over the field by reference")]

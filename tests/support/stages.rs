@@ -81,6 +81,8 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         memory_budget: None,
         logging_steps: NonZeroU64::new(1).unwrap(),
         save_steps: NonZeroU64::new(3),
+        save_total_limit: None,
+        eval: None,
         dtype: ScoringDtype::F32,
         backend: Backend::cpu(),
         start: train::Start::Resume,
