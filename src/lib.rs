@@ -51,6 +51,7 @@
 //! | [`ops`] | differentiable kernels | no autograd, each backward is written out and tested; of our own kernels, a row does not depend on its neighbours |
 //! | [`model`] | the decoder, its weights, adapters | an unknown architecture, value or tensor is refused by name |
 //! | [`logprob`] | hidden states to log-probs | the one function both stages call |
+//! | [`generate`] | answers drawn from a model | what is drawn follows the logits of the decoder that is trained |
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
 //! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
 //! | [`optim`] | AdamW, schedules, clipping | named, ordered state |
@@ -108,6 +109,8 @@ pub mod ops;
 pub mod model;
 
 pub mod logprob;
+
+pub mod generate;
 
 pub mod table;
 

@@ -4,6 +4,7 @@
 mod backends;
 mod cli;
 mod fuzz;
+mod generate;
 mod golden;
 mod hostile;
 mod interruption;

@@ -21,6 +21,7 @@ const LAYERS: &[&str] = &[
     "ops",
     "model",
     "logprob",
+    "generate",
     "table",
     "loss",
     "optim",

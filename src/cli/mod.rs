@@ -9,6 +9,7 @@ mod diff;
 mod env;
 mod export;
 mod failure;
+mod generate;
 mod import;
 mod inspect;
 mod precompute;
@@ -55,6 +56,7 @@ enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
     Sql(sql::Args),
+    Generate(Box<generate::Args>),
     Export(export::Args),
     Import(Box<import::Args>),
     Bench(Box<bench::Args>),
@@ -98,6 +100,7 @@ impl Cli {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Generate(args) => generate::run(*args, printer),
             Command::Export(args) => export::run(&args, printer),
             Command::Import(args) => import::run(*args, printer),
             Command::Bench(args) => bench::run(*args, printer),

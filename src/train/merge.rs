@@ -1,12 +1,12 @@
 //! An adapter and its base model as one model, for programs that know no adapters.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::error::TrainError;
 use crate::io;
-use crate::model::{Adapter, Decoder, Digests, Lora, ModelError, adapter_base, export, is_adapter};
+use crate::model::{Adapter, Decoder, Digests, Lora, ModelError, adapter_base, export, find_adapter};
 use crate::model_source::ModelSource;
 use crate::ops::Backend;
 use crate::tokenize::TokenizerFiles;
@@ -40,7 +40,7 @@ pub struct MergeSummary {
 /// # Errors
 /// If there is no adapter, if it belongs to another model, or if something is in the way.
 pub fn merge(plan: &MergePlan) -> Result<MergeSummary, TrainError> {
-    let folder = adapter_folder(&plan.adapter)?;
+    let folder = find_adapter(&plan.adapter).ok_or_else(|| TrainError::NoAdapter { path: plan.adapter.clone() })?;
     if plan.out.exists() {
         return Err(TrainError::Taken { path: plan.out.clone() });
     }
@@ -64,14 +64,4 @@ pub fn merge(plan: &MergePlan) -> Result<MergeSummary, TrainError> {
         Ok::<_, TrainError>(tokenizer.save(&source, out)?)
     })?;
     Ok(MergeSummary { model, adapter: folder, lora, out: plan.out.clone() })
-}
-
-/// The adapter of a run is its policy.
-fn adapter_folder(path: &Path) -> Result<PathBuf, TrainError> {
-    let of_run = path.join("policy");
-    [path, of_run.as_path()]
-        .into_iter()
-        .find(|folder| is_adapter(folder))
-        .map(Path::to_owned)
-        .ok_or_else(|| TrainError::NoAdapter { path: path.to_owned() })
 }
