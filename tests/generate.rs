@@ -182,7 +182,7 @@ fn a_prompt_alone_is_answered_with_its_text_and_nothing_else() {
     assert_eq!(alone.stdout, format!("{}\n", row["completion"].as_str().unwrap()));
     assert_eq!(row["prompt"], "Why is the sky blue?");
     assert!(row["n_tokens"].as_u64().unwrap() <= 9 && row["finish_reason"].is_string(), "{row}");
-    assert!(alone.stderr.starts_with("1 answer of ") && alone.stderr.contains("tokens/s"), "{alone}");
+    assert!(alone.stderr.starts_with("1 answer: ") && alone.stderr.contains("tokens/s"), "{alone}");
 
     let raw = rows(&case.run([&arguments[..], &NDJSON, &["--raw"]].concat()).success().stdout);
     assert_ne!(raw[0]["completion"], row["completion"], "the chat template is part of the prompt");
@@ -214,7 +214,9 @@ fn a_draw_depends_on_seed_and_prompt_and_on_nothing_else() {
 #[test]
 fn the_prompts_of_pairs_are_completed_once_and_rejects_are_named() {
     let data = format!("{PAIRS}/standard.jsonl");
-    let case = Case::new().file("more.jsonl", "{\"prompt\": 3}\n{\"prompt\": \"\"}\n{\"prompt\": \"How?\"}\n");
+    let long = json!({"prompt": "word ".repeat(3000)});
+    let more = format!("{{\"prompt\": 3}}\n{{\"prompt\": \"\"}}\n{{\"prompt\": \"How?\"}}\n{long}\n");
+    let case = Case::new().file("more.jsonl", &more);
     let arguments = ["generate", "--model", TINY, "--data", &data, "--data", &data, "--data", "more.jsonl"];
     let outcome = case.run([&arguments[..], &["--max-new-tokens", "2"], &NDJSON].concat()).success();
     let prompts: Vec<Value> = rows(&outcome.stdout).into_iter().map(|row| row["prompt"].clone()).collect();
@@ -224,6 +226,7 @@ fn the_prompts_of_pairs_are_completed_once_and_rejects_are_named() {
     for said in [
         "rejected: `more.jsonl`, line 1: column `prompt`: expected a string or messages, found a number",
         "rejected: `more.jsonl`, line 2: its prompt has no tokens",
+        "tokens fills the 2048 positions the model was made for",
         "prompts are equal to others and completed once",
         "prompts are plain strings and completed as they are",
     ] {

@@ -126,12 +126,16 @@ enum Form {
 
 pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let failed = format!("cannot generate with `{}`", args.model);
-    let is_alone = args.prompt.len() == 1;
-    let mut answers = Answers::new(args.output_format, is_alone, args.output.clone())?;
-    let plan = plan(args).with_context(|| failed.clone())?;
+    let form = args.output_format;
+    let streaming = if args.prompt.len() == 1 && form == Form::Text { Streaming::On } else { Streaming::Off };
+    let mut answers = Answers::new(form, streaming, args.output.clone())?;
+    let plan = plan(args, streaming).with_context(|| failed.clone())?;
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
-        let mut progress = Progress::new(printer);
+        let mut progress = match streaming {
+            Streaming::On => Progress::without_bar(printer),
+            Streaming::Off => Progress::new(printer),
+        };
         let mut talk = Talk { answers: &mut answers, progress: &mut progress, n_rejected: 0 };
         let mut unwritten = None;
         let outcome = generate::run(&plan, &interrupt, &mut |event| {
@@ -141,7 +145,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
             }
         });
         if let Some(error) = unwritten {
-            return Err(error.into());
+            return Err(error);
         }
         outcome.with_context(|| failed)?
     };
@@ -166,7 +170,7 @@ struct Talk<'a, 'b> {
 }
 
 impl Talk<'_, '_> {
-    fn show(&mut self, event: &Event<'_>) -> io::Result<()> {
+    fn show(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
         match event {
             Event::Note(line) => self.progress.note(line),
             Event::Rejected { place, reason } => {
@@ -180,7 +184,7 @@ impl Talk<'_, '_> {
                     self.progress.note(format_args!("{} rows are rejected in all", self.n_rejected));
                 }
                 self.progress.begin(0);
-                self.progress.note(format_args!("{n_prompts} prompts"));
+                self.progress.note(format_args!("prompts to complete: {n_prompts}"));
             }
             Event::Text(text) => self.answers.text(text, self.progress)?,
             Event::Row { row, so_far, n_prompts } => {
@@ -199,11 +203,10 @@ impl Talk<'_, '_> {
     }
 }
 
-fn plan(args: Args) -> anyhow::Result<Plan> {
+fn plan(args: Args, streaming: Streaming) -> anyhow::Result<Plan> {
     let SamplingArgs { temperature, top_p, top_k, greedy, max_new_tokens, seed } = args.sampling;
     let sampling =
         if greedy { Sampling::GREEDY } else { Sampling::random(temperature, NonZeroUsize::new(top_k), top_p)? };
-    let is_streamed = args.prompt.len() == 1 && args.output_format == Form::Text;
     let is_plain = if args.data.is_empty() { args.raw } else { !args.chat };
     let tokenize = TokenizeSettings { template_date: args.template_date, ..TokenizeSettings::default() };
     let flags = pipeline::Settings { tokenize, ..pipeline::Settings::default() };
@@ -219,18 +222,20 @@ fn plan(args: Args) -> anyhow::Result<Plan> {
         limit: args.limit,
         settings: Settings { sampling, max_new_tokens, seed },
         template_date: Pipeline::from_flags(&flags)?.template_date()?,
-        streaming: if is_streamed { Streaming::On } else { Streaming::Off },
+        streaming,
         backend: Backend::best(args.device.open()?),
     })
 }
 
 fn line(summary: &Summary) -> String {
     let Summary { n_completed, n_prompt_tokens, n_tokens, prompt_time, time } = summary;
+    let answers = if *n_completed == 1 { "answer" } else { "answers" };
     let took = clock(*prompt_time + *time);
-    let s = if *n_completed == 1 { "" } else { "s" };
-    format!("{n_completed} answer{s} of {n_tokens} tokens to {n_prompt_tokens} in {took}, {}", rate(summary))
-        .trim_end_matches([',', ' '])
-        .to_owned()
+    let line = format!(
+        "{n_completed} {answers}: {n_tokens} tokens after {n_prompt_tokens} tokens of prompt, in {took}, {}",
+        rate(summary)
+    );
+    line.trim_end_matches([',', ' ']).to_owned()
 }
 
 fn rate(summary: &Summary) -> String {
@@ -241,34 +246,38 @@ fn rate(summary: &Summary) -> String {
 struct Answers {
     form: Form,
     /// Whether there is one answer and nothing else to write.
-    is_alone: bool,
+    streaming: Streaming,
     file: Option<AtomicFile>,
     n_written: usize,
 }
 
 impl Answers {
-    fn new(form: Form, is_alone: bool, file: Option<PathBuf>) -> Result<Self, IoError> {
+    fn new(form: Form, streaming: Streaming, file: Option<PathBuf>) -> Result<Self, IoError> {
         let file = file.map(|path| AtomicFile::create(&path)).transpose()?;
-        Ok(Self { form, is_alone, file, n_written: 0 })
+        Ok(Self { form, streaming, file, n_written: 0 })
     }
 
-    fn write(&mut self, text: &str, progress: &mut Progress<'_>) -> io::Result<()> {
+    fn write(&mut self, text: &str, progress: &mut Progress<'_>) -> anyhow::Result<()> {
         match &mut self.file {
-            Some(file) => file.write_all(text.as_bytes()),
+            Some(file) => {
+                let written = file.write_all(text.as_bytes());
+                written.map_err(|source| IoError::new("write", file.path(), source))?;
+            }
             None => progress.data(|out| {
                 out.write_all(text.as_bytes())?;
                 out.flush()
-            }),
+            })?,
         }
+        Ok(())
     }
 
-    fn text(&mut self, text: &str, progress: &mut Progress<'_>) -> io::Result<()> {
+    fn text(&mut self, text: &str, progress: &mut Progress<'_>) -> anyhow::Result<()> {
         self.write(&self.shown(text), progress)
     }
 
-    fn row(&mut self, row: &Row, progress: &mut Progress<'_>) -> io::Result<()> {
+    fn row(&mut self, row: &Row, progress: &mut Progress<'_>) -> anyhow::Result<()> {
         let text = match self.form {
-            Form::Text if self.is_alone => "\n".to_owned(),
+            Form::Text if self.streaming == Streaming::On => "\n".to_owned(),
             Form::Text => {
                 let Row { prompt, completion, .. } = row;
                 let parts = [("prompt", prompt), ("completion", completion)];

@@ -15,7 +15,7 @@ use super::policy::PolicySource;
 use super::sampling::{Sampler, Sampling};
 use super::uncached;
 use crate::digest::Digest;
-use crate::model::{Decoder, ModelError};
+use crate::model::{Decoder, DecoderConfig, ModelError};
 use crate::ops::Backend;
 
 /// Positions of a model that does not say how many it was made for.
@@ -90,7 +90,7 @@ impl Generator {
     /// Only if a tensor operation fails.
     pub fn new(model: &Decoder, ends: BTreeSet<u32>) -> Result<Self, GenerateError> {
         let model = model.clone().merged()?;
-        let max_length = model.config().max_position_embeddings.unwrap_or(UNSAID_LENGTH);
+        let max_length = max_length(model.config());
         let cached = match cached::unserved(model.config()) {
             None => Some(Cached::new(&model, max_length)?),
             Some(_) => None,
@@ -229,6 +229,11 @@ impl<'a> Reader<'a> {
             _ => Err(GenerateError::NotFinite { n_tokens: ids.len() }),
         }
     }
+}
+
+/// Most tokens of prompt and answer together.
+pub(super) fn max_length(config: &DecoderConfig) -> usize {
+    config.max_position_embeddings.unwrap_or(UNSAID_LENGTH)
 }
 
 /// Seed of the draws of one prompt: by its ids, not by its place, so that it has the same answer in any company.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::error::GenerateError;
-use crate::model::{Adapter, Decoder, Digests, ModelError, adapter_base, find_adapter};
+use super::generator::max_length;
+use crate::model::{Adapter, Decoder, Digests, ModelError, adapter_base, find_adapter, shapes};
 use crate::model_source::ModelSource;
 use crate::ops::Backend;
 
@@ -50,6 +51,12 @@ impl PolicySource {
     /// The folder of its adapter, if it has one.
     pub fn adapter(&self) -> Option<&Path> {
         self.adapter.as_deref()
+    }
+
+    /// Most tokens of prompt and answer together, without loading the weights.
+    pub(super) fn max_length(&self) -> Result<usize, GenerateError> {
+        let config = shapes(&self.base).map(|(config, _)| config);
+        Ok(max_length(&config.map_err(|source| GenerateError::Model { model: self.name.clone(), source })?))
     }
 
     /// The model, its adapter beside it.

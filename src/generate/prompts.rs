@@ -48,15 +48,18 @@ pub(super) struct Prompt {
 pub(super) fn read(
     plan: &Plan,
     tokenizer: &PromptTokenizer,
+    max_length: usize,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Vec<Prompt>, GenerateError> {
-    Reading { plan, tokenizer }.read(observe)
+    Reading { plan, tokenizer, max_length }.read(observe)
 }
 
 /// The prompts of a plan, being read.
 struct Reading<'a> {
     plan: &'a Plan,
     tokenizer: &'a PromptTokenizer,
+    /// Positions of the model.
+    max_length: usize,
 }
 
 /// A row before it is tokenised.
@@ -143,8 +146,15 @@ impl Reading<'_> {
             (text, _) => text,
         };
         let is_plain = matches!(text, PromptText::Plain(_));
-        let ids = self.tokenizer.prompt_ids(&text, variables)?;
-        Ok(ids.map(|ids| (Prompt { text: text.text(), ids }, is_plain)).map_err(|reason| reason.to_string()))
+        let ids = match self.tokenizer.prompt_ids(&text, variables)? {
+            Ok(ids) => ids,
+            Err(reason) => return Ok(Err(reason.to_string())),
+        };
+        if ids.len() >= self.max_length {
+            let too_long = GenerateError::PromptTooLong { n_tokens: ids.len(), max_length: self.max_length };
+            return Ok(Err(too_long.to_string()));
+        }
+        Ok(Ok((Prompt { text: text.text(), ids }, is_plain)))
     }
 }
 

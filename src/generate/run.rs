@@ -142,7 +142,7 @@ impl Summary {
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, GenerateError> {
     let policy = PolicySource::resolve(&plan.model, plan.adapter.as_deref())?;
     let tokenizer = PromptTokenizer::load(policy.base(), plan.template_date)?;
-    let prompts = prompts::read(plan, &tokenizer, observe)?;
+    let prompts = prompts::read(plan, &tokenizer, policy.max_length()?, observe)?;
     if tokenizer.ends().is_empty() {
         observe(Event::Note("the model names no end token: every answer has as many tokens as it may".into()));
     }
