@@ -50,7 +50,9 @@
 //! | [`batch`] | groups with a shared prompt | no padding, no token twice |
 //! | [`ops`] | differentiable kernels | no autograd, each backward is written out and tested; of our own kernels, a row does not depend on its neighbours |
 //! | [`model`] | the decoder, its weights, adapters | an unknown architecture, value or tensor is refused by name |
+//! | [`policy`] | where a trained policy is | a model, an adapter or a run, told by its files |
 //! | [`logprob`] | hidden states to log-probs | the one function both stages call |
+//! | [`generate`] | answers drawn from a model | what is drawn follows the logits of the decoder that is trained |
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`selection`] | which pairs are trained on, in which order, and which are held out | no prompt is on both sides |
@@ -109,7 +111,11 @@ pub mod ops;
 
 pub mod model;
 
+pub mod policy;
+
 pub mod logprob;
+
+pub mod generate;
 
 pub mod table;
 

@@ -10,6 +10,7 @@ use piref::interrupt::Interrupt;
 use piref::loss::BatchObjective;
 use piref::model::{Lora, ScoringDtype};
 use piref::ops::Backend;
+use piref::policy::PolicyError;
 use piref::precompute::{self, Pairs};
 use piref::query::{self, Format, Session};
 use piref::train::{self, EvalPlan, EvaluationMetrics, Event, StepMetrics, TrainError, Trained};
@@ -46,7 +47,7 @@ fn evaluations(table: &Path, every: u64) -> EvalPlan {
 fn eval_plan(model: &Path, table: &Path, objective: BatchObjective) -> eval::Plan {
     eval::Plan {
         model: model.display().to_string(),
-        base: None,
+        adapter: None,
         table: table.to_owned(),
         reference: None,
         objective,
@@ -338,12 +339,12 @@ fn an_adapter_is_evaluated_on_its_base_model() {
     assert_eq!(timeless(&evaluate(&of_run)), *last);
     let of_adapter = eval::Plan { model: plan.out.join("policy").display().to_string(), ..of_run.clone() };
     assert_eq!(timeless(&evaluate(&of_adapter)), *last);
-    let with_base = eval::Plan { base: Some("./fixtures/tiny".into()), ..of_adapter };
-    assert_eq!(timeless(&evaluate(&with_base)), *last);
+    let over_base = eval::Plan { model: "./fixtures/tiny".into(), adapter: Some(plan.out.clone()), ..of_adapter };
+    assert_eq!(timeless(&evaluate(&over_base)), *last);
 
-    let no_adapter = eval::Plan { model: "fixtures/tiny".into(), ..with_base };
+    let no_adapter = eval::Plan { adapter: Some("fixtures/tiny".into()), ..over_base };
     let error = eval::run(&no_adapter, &Interrupt::default(), &mut |_| {}).unwrap_err();
-    assert!(matches!(error, EvalError::NeedlessBase { .. }), "{error}");
+    assert!(matches!(error, EvalError::Policy(PolicyError::NoAdapter { .. })), "{error}");
 }
 
 #[test]

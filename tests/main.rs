@@ -7,6 +7,7 @@ mod data_order;
 mod evaluation;
 mod export;
 mod fuzz;
+mod generate;
 mod golden;
 mod hostile;
 mod interruption;

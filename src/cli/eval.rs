@@ -30,9 +30,10 @@ pub(crate) struct Args {
     #[arg(long, required_unless_present = "pipeline")]
     model: Option<String>,
 
-    /// Base model of an adapter. Default: the one it names.
-    #[arg(long, value_name = "MODEL")]
-    base: Option<String>,
+    /// Adapter over the model: a PEFT folder, or a run that trained one. Not needed where `--model` is an adapter or a
+    /// run, unless the base model is elsewhere now.
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<PathBuf>,
 
     /// Folder of the log-prob table of held-out pairs. Of a pipeline: `train.eval.table`.
     #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
@@ -76,7 +77,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let Args { reference, loss, dtype, device, max_tokens, batch_size, .. } = args;
     let train = TrainSettings { reference, dtype, device, batch_size, max_tokens, loss, ..TrainSettings::default() };
     let pipeline = super::pipeline(args.pipeline.as_deref(), &Settings { train, ..Settings::default() })?;
-    let flags = EvalFlags { policy: args.model, base: args.base, table: args.table, out: args.out };
+    let flags = EvalFlags { policy: args.model, adapter: args.adapter, table: args.table, out: args.out };
     let plan = pipeline.eval_plan(flags).context("cannot evaluate")?;
     let failed = || format!("cannot evaluate `{}`", plan.model);
     if !plan.table.exists() {

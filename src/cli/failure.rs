@@ -9,6 +9,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::error::Hint;
 use crate::eval::EvalError;
+use crate::generate::GenerateError;
 use crate::inspect::InspectError;
 use crate::interchange::InterchangeError;
 use crate::io::IoError;
@@ -110,6 +111,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
         .or_else(|| hint_of::<EvalError>(cause))
+        .or_else(|| hint_of::<GenerateError>(cause))
         .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<VerifyError>(cause))
         .or_else(|| hint_of::<InspectError>(cause))
@@ -136,6 +138,7 @@ fn is_usage(cause: &(dyn Error + 'static)) -> bool {
     is_settings
         || cause.is::<UsageError>()
         || cause.is::<DeviceError>()
+        || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))
         || cause.downcast_ref().is_some_and(is_wrong_model)
 }
 

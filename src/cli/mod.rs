@@ -10,6 +10,7 @@ mod env;
 mod eval;
 mod export;
 mod failure;
+mod generate;
 mod import;
 mod inspect;
 mod precompute;
@@ -57,6 +58,7 @@ enum Command {
     Train(Box<train::Args>),
     Eval(Box<eval::Args>),
     Sql(sql::Args),
+    Generate(Box<generate::Args>),
     Export(export::Args),
     Import(Box<import::Args>),
     Bench(Box<bench::Args>),
@@ -101,6 +103,7 @@ impl Cli {
             Command::Train(args) => train::run(*args, printer),
             Command::Eval(args) => eval::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Generate(args) => generate::run(*args, printer),
             Command::Export(args) => export::run(&args, printer),
             Command::Import(args) => import::run(*args, printer),
             Command::Bench(args) => bench::run(*args, printer),

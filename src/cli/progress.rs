@@ -46,6 +46,15 @@ impl<'a> Progress<'a> {
         Self { printer, shown, began: Instant::now(), done_before: 0 }
     }
 
+    /// One that says lines on a terminal too: for work that writes unfinished lines to standard output.
+    pub(crate) fn without_bar(printer: &'a mut Printer) -> Self {
+        let shown = match printer.verbosity() {
+            Verbosity::Quiet => Shown::Silent,
+            Verbosity::Normal => Shown::Lines { said: Instant::now() },
+        };
+        Self { printer, shown, began: Instant::now(), done_before: 0 }
+    }
+
     /// Counts time and units from here: what came before was preparation, or an earlier run.
     pub(crate) fn begin(&mut self, done: u64) {
         self.began = Instant::now();

@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::error::Hint;
 use crate::loss::LossError;
 use crate::model::ModelError;
-use crate::model_source::ModelSourceError;
+use crate::policy::PolicyError;
 use crate::table::{Difference, TableError};
 use crate::tokenize::TokenizeError;
 
@@ -55,18 +55,6 @@ pub enum EvalError {
         /// The first field that differs: expected in the table of training, found in this one.
         difference: Difference,
     },
-    /// An adapter that does not say which model it belongs to.
-    #[error("the adapter in `{}` does not name its base model", path.display())]
-    NoBase {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A base model for a policy that has none.
-    #[error("a base model was named, and policy `{policy}` is no adapter")]
-    NeedlessBase {
-        /// The policy, as it was named.
-        policy: String,
-    },
     /// The objective needs outside scores, and no columns of them are named.
     #[error("the objective needs outside scores of every pair, and no columns of them are named")]
     NoScores,
@@ -97,7 +85,7 @@ pub enum EvalError {
     Loss(#[from] LossError),
     /// Where the model is.
     #[error(transparent)]
-    ModelSource(#[from] ModelSourceError),
+    Policy(#[from] PolicyError),
     /// The model's tokenizer.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
@@ -118,15 +106,13 @@ impl Hint for EvalError {
                  against this one all the same",
                 if difference.field == "dtype" { "dtype-drift" } else { "other-reference" }
             )),
-            Self::NoBase { .. } => Some("name it with `--base`".into()),
-            Self::NeedlessBase { .. } => Some("leave out `--base`".into()),
             Self::NoScores => Some("`--chosen-score-column` and `--rejected-score-column` name them".into()),
             Self::NotFinite { .. } => Some("the policy has diverged: train it with a lower `--learning-rate`".into()),
             Self::NoPairs | Self::TooManyPairs { .. } => None,
             Self::Model { source, .. } => source.hint(),
             Self::Pass(error) => error.hint(),
             Self::Loss(error) => error.hint(),
-            Self::ModelSource(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Table(error) => error.hint(),
         }

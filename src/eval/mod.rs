@@ -12,7 +12,6 @@ mod best;
 mod error;
 mod evaluate;
 mod metrics;
-mod policy;
 mod run;
 mod scores;
 
@@ -20,7 +19,6 @@ pub use best::{Best, BestMetric, EarlyStopping, EvalState};
 pub use error::EvalError;
 pub use evaluate::{Evaluation, HeldOut, PairResult};
 pub use metrics::EvalMetrics;
-pub use policy::Policy;
 pub use run::{Event, Outcome, Plan, Summary, run};
 pub(crate) use run::{load_pairs, rows_of};
 pub(crate) use scores::{PolicyScores, ids, reference, score};

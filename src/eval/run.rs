@@ -8,20 +8,21 @@ use serde::Serialize;
 use super::error::EvalError;
 use super::evaluate::{Evaluation, HeldOut};
 use super::metrics::EvalMetrics;
-use super::policy::Policy;
 use crate::interrupt::Interrupt;
 use crate::loss::{BatchObjective, ObjectiveState};
 use crate::model::ScoringDtype;
 use crate::ops::Backend;
+use crate::policy::PolicySource;
 use crate::table::{EvalsWriter, ReferenceTable, ScoreColumns, TableError, TokenLogps, TrainingPairs};
+use crate::tokenize::TokenizerFiles;
 
 /// An evaluation, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The policy: model, adapter or run.
+    /// The policy: see [`PolicySource::resolve`].
     pub model: String,
-    /// Base model of an adapter; `None`: the one it names.
-    pub base: Option<String>,
+    /// The adapter that goes over it, if it does not name its base model itself.
+    pub adapter: Option<PathBuf>,
     /// The held-out log-prob table.
     pub table: PathBuf,
     /// The further reference of the table to evaluate against, by name; `None` for the table's own.
@@ -88,9 +89,10 @@ pub struct Summary {
 /// or if the disk refuses.
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -> Result<Outcome, EvalError> {
     let table = open_table(&plan.table, plan.reference.as_deref())?;
-    let policy = Policy::load(&plan.model, plan.base.as_deref(), &plan.backend, plan.dtype)?;
+    let source = PolicySource::resolve(&plan.model, plan.adapter.as_deref())?;
+    let tokenizer = TokenizerFiles::load(source.base())?;
     let theirs = table.provenance();
-    let (expected, found) = (policy.tokenizer.digest(), theirs.tokenizer_digest);
+    let (expected, found) = (tokenizer.digest(), theirs.tokenizer_digest);
     if expected != found {
         return Err(EvalError::Tokenizer { table: table.path().to_owned(), expected, found });
     }
@@ -101,6 +103,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -
         )));
     }
     table.check_digests()?;
+    let model = source.load(&plan.backend)?.with_dtype(plan.dtype);
     let folder = plan.out.as_deref().and_then(Path::parent).filter(|folder| folder.is_dir());
     let scratch = folder.map_or_else(std::env::temp_dir, Path::to_owned);
     let pairs = load_pairs(&table, &plan.objective, plan.score_columns.as_ref(), &scratch)?;
@@ -109,7 +112,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -
     let writer = plan.out.as_ref().map(|out| EvalsWriter::create(out, &table.digest()?, &plan.objective)).transpose();
     let mut writer: Option<EvalsWriter> = writer?;
     let evaluation = Evaluation {
-        model: &policy.model,
+        model: &model,
         held_out: HeldOut { pairs: &pairs, rows: &rows },
         objective: &plan.objective,
         state: ObjectiveState::default(),

@@ -11,8 +11,9 @@ pub struct ParamId(usize);
 /// The parameters of a model, in the order of its layers, under their Hugging Face names.
 ///
 /// The order is part of the contract: sums over parameters, checkpoints and logs follow it. Frozen parameters come first:
-/// they have no gradient, no moments and no place in a checkpoint.
-#[derive(Debug)]
+/// they have no gradient, no moments and no place in a checkpoint. A clone shares
+/// the tensors.
+#[derive(Debug, Clone)]
 pub struct Params {
     names: Vec<String>,
     tensors: Vec<Tensor>,

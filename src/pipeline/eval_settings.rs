@@ -96,8 +96,8 @@ impl EvalSettings {
 pub struct EvalFlags {
     /// The policy; of a pipeline, that of its run.
     pub policy: Option<String>,
-    /// Base model of an adapter.
-    pub base: Option<String>,
+    /// The adapter that goes over it.
+    pub adapter: Option<PathBuf>,
     /// The held-out table; of a pipeline, that of `[train.eval]`.
     pub table: Option<PathBuf>,
     /// The file with one row a pair.
@@ -117,7 +117,7 @@ impl Pipeline {
         let objective = settings.loss.objective()?;
         Ok(eval::Plan {
             model: need(flags.policy.or(of_run), "name", "--model")?,
-            base: flags.base,
+            adapter: flags.adapter,
             table: need(table, "train.eval.table", "--table")?,
             reference: settings.reference.clone().map(String::from),
             score_columns: settings.loss.score_columns(&objective)?,

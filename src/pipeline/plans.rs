@@ -11,7 +11,7 @@ use crate::error::nearest;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
-use crate::tokenize::Rules;
+use crate::tokenize::{Rules, TemplateDate};
 use crate::train::{Mismatch, Recompute, RecomputePolicy, Trained};
 use crate::{bench, io, train};
 
@@ -106,8 +106,16 @@ impl Pipeline {
                 limit => limit,
             },
             truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
-            template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
+            template_date: self.template_date()?,
         })
+    }
+
+    /// The date a chat template prints.
+    ///
+    /// # Errors
+    /// If it is not set.
+    pub fn template_date(&self) -> Result<TemplateDate, PipelineError> {
+        need(self.settings().tokenize.template_date, "tokenize.template_date", "--template-date")
     }
 
     fn files(&self) -> Result<Pairs, PipelineError> {

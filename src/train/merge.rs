@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::error::TrainError;
 use crate::io;
-use crate::model::{Adapter, Decoder, Digests, Lora, ModelError, adapter_base, export, is_adapter};
+use crate::model::{Adapter, Decoder, Digests, Lora, ModelError, adapter_base, export, find_adapter};
 use crate::model_source::ModelSource;
 use crate::ops::Backend;
 use crate::tokenize::TokenizerFiles;
@@ -42,7 +42,7 @@ pub struct MergeSummary {
 /// # Errors
 /// If there is no adapter, if it belongs to another model, or if something is in the way.
 pub fn merge(plan: &MergePlan) -> Result<MergeSummary, TrainError> {
-    let folder = adapter_folder(&plan.adapter).ok_or_else(|| TrainError::NoAdapter { path: plan.adapter.clone() })?;
+    let folder = find_adapter(&plan.adapter).ok_or_else(|| TrainError::NoAdapter { path: plan.adapter.clone() })?;
     if plan.out.exists() {
         return Err(TrainError::Taken { path: plan.out.clone() });
     }
@@ -76,10 +76,4 @@ pub(super) fn merged(folder: &Path, name: &str, source: &ModelSource) -> Result<
     let adapter = Adapter::read(folder, base.config(), &digests, base.device()).map_err(in_model)?;
     let lora = adapter.lora().clone();
     Ok((base.with_adapter(adapter).merged().map_err(in_model)?, lora))
-}
-
-/// The folder of an adapter: that of a run is its policy.
-pub(super) fn adapter_folder(path: &Path) -> Option<PathBuf> {
-    let of_run = path.join("policy");
-    [path, of_run.as_path()].into_iter().find(|folder| is_adapter(folder)).map(Path::to_owned)
 }

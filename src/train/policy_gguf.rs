@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::TrainError;
-use super::merge::{adapter_folder, base_name, merged};
-use crate::model::{Decoder, GgufWeights, Lora, OutType, export_gguf};
+use super::merge::{base_name, merged};
+use crate::model::{Decoder, GgufWeights, Lora, OutType, export_gguf, find_adapter};
 use crate::model_source::ModelSource;
 use crate::ops::Backend;
 
@@ -48,7 +48,7 @@ pub struct GgufSummary {
 /// # Errors
 /// If there is no policy, if its base is no GGUF file or another model, or if the file would take the place of the base.
 pub fn policy_to_gguf(plan: &GgufPlan) -> Result<GgufSummary, TrainError> {
-    let adapter = adapter_folder(&plan.policy);
+    let adapter = find_adapter(&plan.policy);
     let policy = match &adapter {
         Some(folder) => folder.clone(),
         None => model_folder(&plan.policy)?,
