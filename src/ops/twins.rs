@@ -266,7 +266,7 @@ proptest! {
         for (name, (own, stock)) in names.into_iter().zip(own.iter().zip(stock)) {
             agree(name, own, &Ok(stock));
         }
-        for at in [0, 2, 4, 5] {
+        for at in [0, 2, 5] {
             prop_assert!(numbers(&own[at]) != numbers(&start()[at]), "{} was not changed", names[at]);
         }
     }
