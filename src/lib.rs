@@ -54,7 +54,7 @@
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
 //! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
 //! | [`mod@eval`] | what a policy says of held-out pairs | an evaluation changes nothing |
-//! | [`optim`] | AdamW, schedules, clipping | named, ordered state |
+//! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |

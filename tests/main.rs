@@ -4,6 +4,7 @@
 mod backends;
 mod cli;
 mod evaluation;
+mod export;
 mod fuzz;
 mod golden;
 mod hostile;
@@ -13,6 +14,7 @@ mod kills;
 mod lora;
 mod memory;
 mod objectives;
+mod optimizers;
 mod pipelines;
 mod provenance;
 mod references;

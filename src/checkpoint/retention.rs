@@ -33,12 +33,12 @@ mod tests {
     use crate::loss::ObjectiveState;
     use crate::model::Params;
     use crate::ops::Kernels;
-    use crate::optim::{AdamW, AdamWParams};
+    use crate::optim::{Optimizer, OptimizerParams};
 
     /// Writes checkpoints, each with the step of the best evaluation it knows of.
     fn save_all(folder: &Path, checkpoints: &[(u64, Occasion, Option<u64>)]) {
         let params = Params::new(Kernels::Own);
-        let optimizer = AdamW::new(AdamWParams::default(), &params).unwrap();
+        let optimizer = Optimizer::new(OptimizerParams::default(), &params).unwrap();
         for &(step, occasion, best) in checkpoints {
             let best = best.map(|step| Best { step, value: 0.1 + 0.2 });
             let eval = EvalState { last_step: Some(step), best, n_without_improvement: 1 };
@@ -49,7 +49,8 @@ mod tests {
                 eval,
                 trajectory: serde_json::Map::new(),
             };
-            save(folder, &Snapshot { params: &params, optimizer: &optimizer, state: &state, occasion }).unwrap();
+            save(folder, &Snapshot { params: &params, optimizer: &optimizer, ema: None, state: &state, occasion })
+                .unwrap();
             assert_eq!(super::super::newest(folder).unwrap().unwrap().state(), &state);
         }
     }

@@ -39,6 +39,14 @@ pub enum UsageError {
         /// As given.
         found: String,
     },
+    /// A flag that says something about another use of the subcommand.
+    #[error("`{flag}` has no effect here: expected it with {with}")]
+    Misplaced {
+        /// The flag.
+        flag: &'static str,
+        /// Where it belongs.
+        with: &'static str,
+    },
 }
 
 impl Hint for UsageError {
@@ -47,7 +55,7 @@ impl Hint for UsageError {
             Self::NoQuery => Some(
                 "`piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table".into(),
             ),
-            Self::NamedPath { .. } => None,
+            Self::NamedPath { .. } | Self::Misplaced { .. } => None,
         }
     }
 }

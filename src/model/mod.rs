@@ -13,6 +13,7 @@ mod config_hf;
 mod decoder;
 mod error;
 mod export;
+mod export_gguf;
 mod flops;
 mod layer;
 mod lora;
@@ -26,8 +27,9 @@ pub use adapter_folder::{adapter_base, adapter_config, adapter_digest, export_ad
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
-pub use export::export;
 pub(crate) use export::write_safetensors;
+pub use export::{DEFAULT_SHARD_BYTES, export};
+pub use export_gguf::{GgufWeights, OutType, export_gguf};
 pub use flops::Flops;
 pub use lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
 pub use memory::TrainingMemory;

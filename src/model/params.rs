@@ -90,6 +90,12 @@ impl Params {
         self.tensors.extend(tensors);
     }
 
+    /// Changes places: the trained parameters for other tensors, in their order.
+    pub(crate) fn swap_trained(&mut self, tensors: &mut [Tensor]) {
+        debug_assert_eq!(tensors.len(), self.names.len() - self.n_frozen);
+        self.tensors.iter_mut().skip(self.n_frozen).zip(tensors).for_each(|(old, new)| std::mem::swap(old, new));
+    }
+
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.names.len()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::loss_settings::LossSettingsError;
+use super::optim_settings::OptimSettingsError;
 use super::values::ValueError;
 use crate::error::Hint;
 use crate::io::IoError;
@@ -66,6 +67,9 @@ pub enum PipelineError {
         /// Why not.
         source: LossSettingsError,
     },
+    /// Settings of `[train]` that make no optimiser or no schedule.
+    #[error(transparent)]
+    Optim(#[from] OptimSettingsError),
     /// A setting of `[train.lora]` that nothing reads.
     #[error("`train.lora.{setting}` is set, and {reason}")]
     Lora {
@@ -183,6 +187,7 @@ impl Hint for PipelineError {
                 None
             }
             Self::Device(error) => error.hint(),
+            Self::Optim(error) => error.hint(),
             Self::Loss { source } => source.hint(),
             Self::Record { source } => source.hint(),
         }

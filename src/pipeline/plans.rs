@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::Pipeline;
 use super::error::PipelineError;
-use super::settings::{Optimizer, Settings, TrainSettings};
+use super::settings::{Settings, TrainSettings};
 use super::values::Name;
 use crate::error::nearest;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
-use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
 use crate::tokenize::Rules;
@@ -153,12 +152,10 @@ impl Pipeline {
             out: self.folder(out, "", "--out")?,
             score_columns: settings.loss.score_columns(&objective)?,
             objective,
-            optimizer: optimizer(settings)?,
+            optimizer: settings.optimizer()?,
+            ema_decay: settings.ema_decay.map(f64::from),
             learning_rate: need(settings.learning_rate, "train.learning_rate", "--learning-rate")?.get(),
-            schedule: Schedule {
-                kind: need(settings.lr_scheduler_type, "train.lr_scheduler_type", "--lr-scheduler-type")?,
-                warmup_steps: need(settings.warmup_steps, "train.warmup_steps", "--warmup-steps")?,
-            },
+            schedule: settings.schedule()?,
             max_grad_norm: Some(need(settings.max_grad_norm, "train.max_grad_norm", "--max-grad-norm")?.get())
                 .filter(|norm| *norm > 0.0),
             batch_size: need(settings.batch_size, "train.batch_size", "--batch-size")?,
@@ -205,17 +202,6 @@ fn backend(device: DeviceName, kernels: Option<Kernels>) -> Result<Backend, Devi
         Some(Kernels::Stock) => Ok(Backend::stock(opened)),
         Some(Kernels::Own) if opened.is_cpu() => Ok(Backend::cpu()),
         Some(Kernels::Own) => Err(DeviceError::OwnKernels { device }),
-    }
-}
-
-fn optimizer(settings: &TrainSettings) -> Result<AdamWParams, PipelineError> {
-    match need(settings.optim, "train.optim", "--optim")? {
-        Optimizer::AdamW => Ok(AdamWParams {
-            beta1: need(settings.adam_beta1, "train.adam_beta1", "--adam-beta1")?.get(),
-            beta2: need(settings.adam_beta2, "train.adam_beta2", "--adam-beta2")?.get(),
-            eps: need(settings.adam_epsilon, "train.adam_epsilon", "--adam-epsilon")?.get(),
-            weight_decay: need(settings.weight_decay, "train.weight_decay", "--weight-decay")?.get(),
-        }),
     }
 }
 

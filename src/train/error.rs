@@ -106,14 +106,26 @@ pub enum TrainError {
         /// The folder.
         path: PathBuf,
     },
-    /// An adapter that does not say which model it belongs to.
-    #[error("the adapter in `{}` does not name its base model", path.display())]
+    /// A policy that does not say which model it comes from.
+    #[error("the policy in `{}` does not name its base model", path.display())]
     NoBase {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder without a policy.
+    #[error("no policy in `{}`: expected `config.json` or `adapter_config.json` in it or in its `policy`", path.display())]
+    NoPolicy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A model without the metadata that a GGUF file needs.
+    #[error("the base model `{}` is a folder: expected a `.gguf` file, whose metadata and tokenizer to keep", path.display())]
+    NoGguf {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Something is where a model is to be written.
-    #[error("`{}` is there already: expected a new folder", path.display())]
+    #[error("`{}` is there already: expected a new name", path.display())]
     Taken {
         /// As given.
         path: PathBuf,
@@ -240,7 +252,13 @@ impl Hint for TrainError {
             Self::NotOurs { .. } => Some("name a new or empty folder with `--out`".into()),
             Self::NoAdapter { .. } => Some("a run with `--lora-r` ends with one; other policies are whole".into()),
             Self::NoBase { .. } => Some("name it with `--model`".into()),
-            Self::Taken { .. } => Some("name another folder with `--out`, or delete this one".into()),
+            Self::NoPolicy { .. } => Some("a run has one when it has finished".into()),
+            Self::NoGguf { .. } => Some(
+                "`--model` may name a GGUF file of the same model (an adapter is merged first, `--merge`); without one, `convert_hf_to_gguf.py` of llama.cpp makes \
+                 a GGUF file of a policy that is a whole model"
+                    .into(),
+            ),
+            Self::Taken { .. } => Some("name another place with `--out`, or delete what is there".into()),
             Self::Tokenizer { .. } => {
                 Some("run `piref precompute` with this model, or train the model the table was made with".into())
             }

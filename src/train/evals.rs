@@ -155,7 +155,7 @@ impl<'a> Evaluations<'a> {
         self.eval.keeps_best() && state.best.is_some_and(|best| best.step == step)
     }
 
-    /// Evaluates the policy and takes the result into the state of the run; interrupted, nothing has changed.
+    /// Evaluates the policy the run would end with now and takes the result into the state of the run; interrupted, nothing has changed.
     ///
     /// # Errors
     /// If a number is not finite, or the disk refuses.
@@ -172,20 +172,22 @@ impl<'a> Evaluations<'a> {
         let path = table::evals_file(&self.folder, step);
         let mut writer =
             EvalsWriter::create(&path, &self.digest, &self.plan.objective).map_err(|source| failed(source.into()))?;
-        let evaluation = Evaluation {
-            model: &trainer.model,
-            held_out: HeldOut { pairs: &self.pairs, rows: &self.rows },
-            objective: &self.plan.objective,
-            state: trainer.state.objective,
-            batch_size: self.plan.batch_size.get(),
-            max_tokens: self.plan.max_tokens.get(),
-        };
-        let n_pairs = self.rows.len();
-        let metrics = evaluation.run(
-            interrupt,
-            &mut |n_scored| observe(Event::Evaluating { step, n_scored, n_pairs }),
-            &mut |result| writer.push(&result.row(Some(step))),
-        );
+        let (n_pairs, state) = (self.rows.len(), trainer.state.objective);
+        let metrics = trainer.with_policy(|model| {
+            let evaluation = Evaluation {
+                model,
+                held_out: HeldOut { pairs: &self.pairs, rows: &self.rows },
+                objective: &self.plan.objective,
+                state,
+                batch_size: self.plan.batch_size.get(),
+                max_tokens: self.plan.max_tokens.get(),
+            };
+            evaluation.run(
+                interrupt,
+                &mut |n_scored| observe(Event::Evaluating { step, n_scored, n_pairs }),
+                &mut |result| writer.push(&result.row(Some(step))),
+            )
+        });
         let Some(metrics) = metrics.map_err(failed)? else { return Ok(None) };
         writer.finish().map_err(|source| failed(source.into()))?;
         let metric = self.eval.metric_for_best_model;

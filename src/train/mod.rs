@@ -17,6 +17,7 @@ mod metrics;
 mod order;
 mod passes;
 mod plan;
+mod policy_gguf;
 mod run;
 mod run_folder;
 mod start_check;
@@ -32,5 +33,6 @@ pub use plan::{
     BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary,
     Trained,
 };
+pub use policy_gguf::{GgufPlan, GgufSummary, policy_to_gguf};
 pub use run::run;
 pub use step::{StepGradient, gradient};

@@ -5,6 +5,7 @@ use super::plan::{Event, Plan};
 use super::step;
 use crate::batch::MicroBatch;
 use crate::model::{Decoder, TrainingMemory};
+use crate::optim::OptimizerParams;
 use crate::table::TrainingPairs;
 
 /// How a step is cut into passes.
@@ -68,15 +69,20 @@ impl Passes {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let free = available.map(|bytes| bytes / 100 * SHARE_OF_FREE);
+        let memory = model.training_memory();
+        // The estimate counts what AdamW keeps.
+        let counted = n_kept(OptimizerParams::default(), None) * memory.trained;
+        let kept = n_kept(plan.optimizer, plan.ema_decay) * memory.trained;
         let recompute = match (plan.recompute, plan.memory_budget.or(free)) {
             (RecomputePolicy::None, _) | (RecomputePolicy::Auto, None) => Recompute::None,
             (RecomputePolicy::Layer, _) => Recompute::All,
-            (RecomputePolicy::Auto, Some(budget)) => Recompute::Within(budget),
+            (RecomputePolicy::Auto, Some(budget)) => {
+                Recompute::Within(budget.saturating_add(counted).saturating_sub(kept))
+            }
         };
-        let memory = model.training_memory();
         let n_rows = largest(plan, pairs);
         let n_recomputed = recompute.n_layers(&memory, n_rows);
-        let needed = memory.peak(n_rows, n_recomputed);
+        let needed = memory.peak(n_rows, n_recomputed) + kept - counted;
         if let Some(budget) = plan.memory_budget
             && needed > budget
         {
@@ -97,6 +103,11 @@ impl Passes {
         }
         Ok(Self { max_tokens: plan.max_tokens.get(), recompute })
     }
+}
+
+/// Numbers that are kept beside each one that is trained.
+fn n_kept(optimizer: OptimizerParams, ema_decay: Option<f64>) -> u64 {
+    optimizer.slots().len() as u64 + u64::from(ema_decay.is_some())
 }
 
 /// Bytes in 10⁹.

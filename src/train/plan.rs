@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::metrics::{EvaluationMetrics, StepMetrics};
 use super::passes::RecomputePolicy;
+use crate::checkpoint;
 use crate::digest::Digest;
 use crate::eval::{BestMetric, EarlyStopping};
 use crate::logprob;
 use crate::loss::BatchObjective;
 use crate::model::{Digests, Lora, ScoringDtype};
 use crate::ops::Backend;
-use crate::optim::{AdamWParams, Schedule};
+use crate::optim::{OptimizerParams, Schedule};
 use crate::table::{ScoreColumns, reference_folder};
 
 /// In which order pairs are seen.
@@ -115,8 +116,11 @@ pub struct Plan {
     pub objective: BatchObjective,
     /// Where the outside scores are, for an objective that needs them.
     pub score_columns: Option<ScoreColumns>,
-    /// Constants of the optimiser.
-    pub optimizer: AdamWParams,
+    /// The optimiser.
+    pub optimizer: OptimizerParams,
+    /// Decay of a running mean of the trained weights, which then is the policy in place of the weights themselves;
+    /// `None` for no mean.
+    pub ema_decay: Option<f64>,
     /// Learning rate before the schedule.
     pub learning_rate: f64,
     /// The schedule.
@@ -199,7 +203,7 @@ impl Plan {
             ("optimizer", json!(self.optimizer)),
             ("learning_rate", json!(self.learning_rate)),
             ("lr_scheduler_type", json!(self.schedule.kind)),
-            ("warmup_steps", json!(self.schedule.warmup_steps)),
+            ("warmup_steps", json!(self.schedule.warmup.steps(n_steps))),
             ("max_grad_norm", json!(self.max_grad_norm)),
             ("batch_size", json!(self.batch_size)),
             ("n_steps", json!(n_steps)),
@@ -218,7 +222,17 @@ impl Plan {
         };
         // Not named where there are none, so that runs of earlier versions go on.
         let scores = self.score_columns.as_ref().map(|columns| ("score_columns", json!(columns)));
-        entries.into_iter().chain(scores).chain(of_adapter).map(|(key, value)| (key.to_owned(), value)).collect()
+        let optim = self.optimizer.name();
+        let optim = (optim != OptimizerParams::default().name()).then(|| (checkpoint::OPTIM, json!(optim)));
+        let ema = self.ema_decay.map(|decay| ("ema_decay", json!(decay)));
+        entries
+            .into_iter()
+            .chain(scores)
+            .chain(optim)
+            .chain(ema)
+            .chain(of_adapter)
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
     }
 }
 

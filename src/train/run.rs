@@ -22,7 +22,7 @@ use crate::loss::ObjectiveState;
 use crate::memory;
 use crate::model::{Adapter, Decoder, Digests, adapter_digest};
 use crate::model_source::ModelSource;
-use crate::optim::AdamW;
+use crate::optim::{Ema, Optimizer};
 use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
 use crate::tokenize::TokenizerFiles;
 
@@ -104,7 +104,7 @@ impl<'a> Job<'a> {
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
         // Of the memory of a GPU nothing is known here.
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
-        let (model, optimizer, state) = if let Some(checkpoint) = resumed {
+        let (model, optimizer, ema, state) = if let Some(checkpoint) = resumed {
             self.resume(&checkpoint, observe)?
         } else {
             let (objective, eval) = (ObjectiveState::default(), EvalState::default());
@@ -120,7 +120,7 @@ impl<'a> Job<'a> {
         }
         let passes = Passes::of(plan, &model, &pairs, available, observe)?;
         let data = Data { batches, pairs: &pairs, evaluations };
-        self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, data, observe)
+        self.train(Trainer { plan, model, optimizer, ema, state, n_steps, passes }, data, observe)
     }
 
     /// The pairs of the table, with what the objective needs of them.
@@ -141,11 +141,12 @@ impl<'a> Job<'a> {
         &self,
         checkpoint: &Checkpoint,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(Decoder, AdamW, State), TrainError> {
+    ) -> Result<(Decoder, Optimizer, Option<Ema>, State), TrainError> {
         observe(Event::Resumed { step: checkpoint.state().step });
         let mut model = self.load_model()?;
         let optimizer = checkpoint.load(model.params_mut(), self.plan.optimizer)?;
-        Ok((model, optimizer, checkpoint.state().clone()))
+        let ema = self.plan.ema_decay.map(|decay| checkpoint.load_ema(model.params(), decay)).transpose()?;
+        Ok((model, optimizer, ema, checkpoint.state().clone()))
     }
 
     /// The model as it comes, once a sample of the table has been scored with it.
@@ -154,11 +155,13 @@ impl<'a> Job<'a> {
         pairs: &TrainingPairs,
         state: State,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(Decoder, AdamW, State), TrainError> {
+    ) -> Result<(Decoder, Optimizer, Option<Ema>, State), TrainError> {
         let model = self.load_model()?;
         start_check::run(self.plan, &model, pairs, &self.inputs.weights, observe)?;
-        let optimizer = AdamW::new(self.plan.optimizer, model.params());
-        Ok((model, optimizer.map_err(|source| TrainError::Update { step: 0, source })?, state))
+        let failed = |source| TrainError::Update { step: 0, source };
+        let optimizer = Optimizer::new(self.plan.optimizer, model.params()).map_err(failed)?;
+        let ema = self.plan.ema_decay.map(|decay| Ema::new(decay, model.params())).transpose().map_err(failed)?;
+        Ok((model, optimizer, ema, state))
     }
 
     fn load_model(&self) -> Result<Decoder, TrainError> {
@@ -225,7 +228,7 @@ impl<'a> Job<'a> {
             None => None,
         };
         let Inputs { source, digests, tokenizer, .. } = self.inputs;
-        let policy = self.folder.save_policy(&trainer.model, source, digests, tokenizer)?;
+        let policy = trainer.with_policy(|model| self.folder.save_policy(model, source, digests, tokenizer))?;
         observe(Event::Saved { path: &policy });
         Ok(Outcome::Finished(Box::new(Summary {
             n_steps: trainer.state.step,
@@ -256,6 +259,9 @@ impl<'a> Job<'a> {
             let checkpoint = Checkpoint::open(&checkpoint::path_of(&plan.checkpoints(), best.step))?;
             checkpoint.check(&trainer.state.trajectory)?;
             checkpoint.load(trainer.model.params_mut(), plan.optimizer)?;
+            if let Some(decay) = plan.ema_decay {
+                trainer.ema = Some(checkpoint.load_ema(trainer.model.params(), decay)?);
+            }
             policy_step = best.step;
         }
         let best = state.best.map(|best| {

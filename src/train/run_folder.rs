@@ -12,7 +12,7 @@ use super::metrics::METRICS;
 use super::plan::{Event, Plan, Start};
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, Lock};
-use crate::model::{Decoder, Digests, ModelError, export, export_adapter};
+use crate::model::{DEFAULT_SHARD_BYTES, Decoder, Digests, ModelError, export, export_adapter};
 use crate::model_source::ModelSource;
 use crate::tokenize::TokenizerFiles;
 
@@ -78,7 +78,7 @@ impl<'a> RunFolder<'a> {
         io::write_dir(&policy, |folder| {
             let in_model = |source: ModelError| TrainError::Model { model: self.plan.model.clone(), source };
             let written = match model.lora() {
-                None => export(model, source, folder),
+                None => export(model, source, folder, DEFAULT_SHARD_BYTES),
                 Some(_) => export_adapter(model, &self.plan.model, digests, folder),
             };
             written.map_err(in_model)?;

@@ -11,7 +11,7 @@ use piref::interrupt::Interrupt;
 use piref::loss::{BatchObjective, BatchTerm, Beta, LabelSmoothing, LossWeight, Objective};
 use piref::model::ScoringDtype;
 use piref::ops::Backend;
-use piref::optim::{AdamWParams, Schedule, ScheduleKind};
+use piref::optim::{OptimizerParams, Schedule, ScheduleKind, Warmup};
 use piref::table::{Manifest, ReferenceTable, part_name, write_part};
 use piref::tokenize::{Rules, TruncationMode};
 use piref::{precompute, train};
@@ -66,9 +66,10 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         out: out.to_owned(),
         objective: sigmoid(),
         score_columns: None,
-        optimizer: AdamWParams::default(),
+        optimizer: OptimizerParams::default(),
+        ema_decay: None,
         learning_rate: 1e-3,
-        schedule: Schedule { kind: ScheduleKind::Cosine, warmup_steps: 1 },
+        schedule: Schedule { kind: ScheduleKind::Cosine, warmup: Warmup::Steps(1) },
         max_grad_norm: Some(1.0),
         batch_size: NonZeroUsize::new(8).unwrap(),
         length: train::Length::Steps(NonZeroU64::new(6).unwrap()),
