@@ -52,6 +52,8 @@
 //! | [`model`] | the decoder, its weights, adapters | an unknown architecture, value or tensor is refused by name |
 //! | [`logprob`] | hidden states to log-probs | the one function both stages call |
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
+//! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
+//! | [`selection`] | which pairs are trained on, in which order, and which are held out | no prompt is on both sides |
 //! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
 //! | [`mod@eval`] | what a policy says of held-out pairs | an evaluation changes nothing |
 //! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
@@ -62,7 +64,6 @@
 //! | [`mod@bench`] | the speed of both stages | operations are counted of the task, not of the code |
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
-//! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
 //!
@@ -112,6 +113,10 @@ pub mod logprob;
 
 pub mod table;
 
+pub mod query;
+
+pub mod selection;
+
 pub mod loss;
 
 pub mod eval;
@@ -131,8 +136,6 @@ pub mod bench;
 pub mod verify;
 
 pub mod inspect;
-
-pub mod query;
 
 pub mod pipeline;
 

@@ -3,6 +3,7 @@
 
 mod backends;
 mod cli;
+mod data_order;
 mod evaluation;
 mod export;
 mod fuzz;

@@ -22,6 +22,8 @@ const LAYERS: &[&str] = &[
     "model",
     "logprob",
     "table",
+    "query",
+    "selection",
     "loss",
     "eval",
     "optim",
@@ -32,7 +34,6 @@ const LAYERS: &[&str] = &[
     "bench",
     "verify",
     "inspect",
-    "query",
     "pipeline",
     "cli",
 ];
@@ -45,6 +46,8 @@ const NARROW: &[(&str, &[&str])] = &[
     ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
     // Neither model nor training.
     ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
+    // Rows of tables, whatever is made of them.
+    ("selection", &["error", "digest", "io", "table", "query"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -264,12 +264,15 @@ impl Checkpoint {
     /// Refuses to go on with a run that was told something else.
     ///
     /// # Errors
-    /// Names the first setting that differs, then and now.
+    /// Names the first setting that one of the two does not have, or else the first that differs, then and now.
     pub fn check(&self, trajectory: &serde_json::Map<String, serde_json::Value>) -> Result<(), CheckpointError> {
         let then = &self.record.state.trajectory;
-        // Another optimiser explains other constants, and is named before them.
-        let keys = [OPTIM].into_iter().chain(trajectory.keys().chain(then.keys()).map(String::as_str));
-        let key = keys.into_iter().find(|key| trajectory.get(*key) != then.get(*key));
+        let differing = || trajectory.keys().chain(then.keys()).filter(|key| trajectory.get(*key) != then.get(*key));
+        // A setting that one of the two does not have explains the others: a predicate, say, the number of steps. So does
+        // another optimiser its constants.
+        let is_alone = |key: &&String| trajectory.contains_key(*key) != then.contains_key(*key);
+        let key = differing().find(is_alone).or_else(|| differing().find(|key| *key == OPTIM));
+        let key = key.or_else(|| differing().next());
         let text = |key: &str, value: Option<&serde_json::Value>| match value {
             Some(value) => format!("`{value}`"),
             None if key == OPTIM => format!("`\"{}\"`", OptimizerParams::default().name()),

@@ -28,9 +28,10 @@ pub(crate) struct Args {
     #[arg(long, required_unless_present = "pipeline")]
     model: Option<String>,
 
-    /// Folder of the log-prob table, as `piref precompute` left it.
+    /// Folder of the log-prob table, as `piref precompute` left it; repeat to train from several, all of them one or
+    /// mixed by `--table-weights`.
     #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
-    table: Option<PathBuf>,
+    table: Vec<PathBuf>,
 
     /// Folder of the run: metrics, checkpoints and the policy go there.
     #[arg(long, value_name = "RUN", required_unless_present = "pipeline")]
@@ -42,7 +43,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     allowed: Allowed,
 
-    /// Take the pairs in the order of the table.
+    /// Take the pairs in the order of the table, or of `--order-by`, in every epoch.
     #[arg(long)]
     no_shuffle: bool,
 
@@ -80,16 +81,19 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     if args.allowed.dtype_drift {
         flags.train.allow_dtype_drift = Some(true);
     }
+    // One alone is where the table is; several are a setting.
+    let table = if let [table] = args.table.as_slice() { Some(table.as_path()) } else { None };
+    if args.table.len() > 1 {
+        flags.train.pairs.tables = Some(args.table.clone());
+    }
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
     let plan = pipeline
-        .train_plan(args.table.as_deref(), args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
+        .train_plan(table, args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
         .context("cannot train")?;
 
     let failed = || format!("cannot train `{}`", plan.out.display());
-    for table in [Some(&plan.table), plan.eval.as_ref().map(|eval| &eval.table)].into_iter().flatten() {
-        if !table.exists() {
-            return Err(PipelineError::NoTable { path: table.clone() }).with_context(failed);
-        }
+    if let Some(path) = plan.tables().into_iter().chain(plan.eval_table()).find(|table| !table.exists()) {
+        return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
     }
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.model).with_context(failed)?;
@@ -195,8 +199,12 @@ fn interrupted_lines(interruption: &Interruption) -> Vec<String> {
 
 fn lines(summary: &Summary) -> Vec<String> {
     let took = clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default());
-    let mut lines =
-        vec![format!("{} steps over {} pairs in {took}", summary.n_steps - summary.n_resumed, summary.n_pairs)];
+    let held_out = match summary.n_held_out {
+        0 => String::new(),
+        n_held_out => format!(" ({n_held_out} held out)"),
+    };
+    let n_steps = summary.n_steps - summary.n_resumed;
+    let mut lines = vec![format!("{n_steps} steps over {} pairs{held_out} in {took}", summary.n_pairs)];
     if let (Some(first), Some(last)) = (&summary.first, &summary.last) {
         lines.push(format!(
             "loss {:.4} → {:.4}, rewards/accuracies {:.2} → {:.2}",

@@ -86,6 +86,22 @@ pub enum PipelineError {
         /// Why not.
         reason: &'static str,
     },
+    /// A setting of `[train.pairs]` that contradicts another.
+    #[error("`train.pairs.{setting}` is set, and {reason}")]
+    Pairs {
+        /// The setting.
+        setting: &'static str,
+        /// What it contradicts.
+        reason: &'static str,
+    },
+    /// Weights that do not fit the tables.
+    #[error("{}", table_weights(*n_tables, *n_weights))]
+    TableWeights {
+        /// Tables there are.
+        n_tables: usize,
+        /// Weights there are.
+        n_weights: usize,
+    },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
     Record {
@@ -167,6 +183,13 @@ impl std::fmt::Display for UnknownName {
     }
 }
 
+fn table_weights(n_tables: usize, n_weights: usize) -> String {
+    if n_tables < 2 {
+        return format!("expected at least 2 tables for {n_weights} weights, found {n_tables}");
+    }
+    format!("expected a weight for each of {n_tables} tables, found {n_weights}")
+}
+
 pub(super) fn section_name(section: &str) -> String {
     if section.is_empty() { "the top level".into() } else { format!("`[{section}]`") }
 }
@@ -183,9 +206,16 @@ impl Hint for PipelineError {
             Self::NoRun { pipeline, .. } => Some(format!("run `piref precompute {}` first", pipeline.display())),
             Self::ReservedName { .. } => Some("give it another name with `--as`".into()),
             // The error of a file is the next in the chain and gives its own.
-            Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } | Self::Lora { .. } | Self::Eval { .. } => {
-                None
-            }
+            Self::Load { .. }
+            | Self::Internal { .. }
+            | Self::NoData { .. }
+            | Self::Lora { .. }
+            | Self::Eval { .. }
+            | Self::Pairs { .. } => None,
+            Self::TableWeights { .. } => Some(
+                "repeat `--table` for each table, and name their weights in that order: `--table-weights 0.7,0.3`"
+                    .into(),
+            ),
             Self::Device(error) => error.hint(),
             Self::Optim(error) => error.hint(),
             Self::Loss { source } => source.hint(),

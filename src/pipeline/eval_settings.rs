@@ -14,14 +14,15 @@ use super::settings::words;
 use super::values::{NonNegative, number};
 use crate::eval::{self, BestMetric, EarlyStopping};
 use crate::ops::Backend;
-use crate::train::EvalPlan;
+use crate::selection::Selection;
+use crate::train::{EvalPairs, EvalPlan};
 
 /// `[train.eval]`: evaluations of the policy on held-out pairs while it is trained.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSettings {
     /// Folder of a log-prob table of held-out pairs: the policy is evaluated on them before the first step, on the way and
-    /// after the last.
+    /// after the last. Default: the pairs that `--eval-share` holds out, if it does.
     #[arg(id = "eval_table", long = "eval-table", value_name = "TABLE")]
     pub table: Option<PathBuf>,
 
@@ -47,12 +48,18 @@ pub struct EvalSettings {
 }
 
 impl EvalSettings {
-    /// The evaluations of a run with these settings, with the defaults in them; none without a table.
-    pub(super) fn plan(&self) -> Result<Option<EvalPlan>, PipelineError> {
+    /// The evaluations of a run with these settings, with the defaults in them; none without pairs to evaluate on.
+    pub(super) fn plan(&self, selection: &Selection) -> Result<Option<EvalPlan>, PipelineError> {
         let defaults = file::defaults()?.train.eval;
         let refuse = |setting, reason| Err(PipelineError::Eval { setting, reason });
-        let Some(table) = self.table.clone() else {
-            let reason = "there is no `train.eval.table` to evaluate on";
+        let pairs = match (self.table.clone(), selection.held_out) {
+            (Some(_), Some(_)) => return refuse("table", "`train.pairs.eval_share` holds out pairs to evaluate on"),
+            (Some(table), None) => Some(EvalPairs::Table(table)),
+            (None, Some(_)) => Some(EvalPairs::HeldOut),
+            (None, None) => None,
+        };
+        let Some(pairs) = pairs else {
+            let reason = "there is neither `train.eval.table` nor `train.pairs.eval_share` to evaluate on";
             for (setting, is_changed) in [
                 ("steps", self.steps != defaults.steps),
                 ("early_stopping_patience", self.early_stopping_patience.is_some()),
@@ -78,7 +85,7 @@ impl EvalSettings {
         let loads_best = self.load_best_model_at_end;
         let threshold = need(threshold, "train.eval.early_stopping_threshold", "--early-stopping-threshold")?.get();
         Ok(Some(EvalPlan {
-            table,
+            pairs,
             steps,
             metric_for_best_model: need(metric, "train.eval.metric_for_best_model", "--metric-for-best-model")?,
             early_stopping: self.early_stopping_patience.map(|patience| EarlyStopping { patience, threshold }),
@@ -149,7 +156,7 @@ mod tests {
         assert_eq!(plan(EvalSettings::default()), Ok(None));
         let found = plan(EvalSettings { steps: Some(500), ..on("held-out") }).unwrap().unwrap();
         let want = EvalPlan {
-            table: "held-out".into(),
+            pairs: EvalPairs::Table("held-out".into()),
             steps: NonZeroU64::new(500),
             metric_for_best_model: BestMetric::Loss,
             early_stopping: None,
@@ -163,10 +170,13 @@ mod tests {
     fn a_setting_that_nothing_reads_is_refused() {
         let patience = || NonZeroU64::new(2);
         for (eval, want) in [
-            (EvalSettings { steps: Some(10), ..EvalSettings::default() }, "`train.eval.steps` is set, and there is no"),
+            (
+                EvalSettings { steps: Some(10), ..EvalSettings::default() },
+                "`train.eval.steps` is set, and there is neither",
+            ),
             (
                 EvalSettings { early_stopping_patience: patience(), ..EvalSettings::default() },
-                "`train.eval.early_stopping_patience` is set, and there is no `train.eval.table`",
+                "`train.eval.early_stopping_patience` is set, and there is neither `train.eval.table`",
             ),
             (
                 EvalSettings { load_best_model_at_end: Some(true), ..EvalSettings::default() },

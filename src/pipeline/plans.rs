@@ -125,10 +125,11 @@ impl Pipeline {
         Ok(paths)
     }
 
-    /// The plan of stage two. Without `table` and `out`, they are `runs/<name>/reference` and `runs/<name>`.
+    /// The plan of stage two. Without `table` it trains from those of the settings, without any of these from
+    /// `runs/<name>/reference`; without `out` the run is `runs/<name>`.
     ///
     /// # Errors
-    /// If the model or a folder is not set.
+    /// If the model or a folder is not set, or two settings contradict each other.
     pub fn train_plan(
         &self,
         table: Option<&Path>,
@@ -142,10 +143,14 @@ impl Pipeline {
         let is_drift_allowed = need(settings.allow_dtype_drift, "train.allow_dtype_drift", "--allow-dtype-drift")?;
         let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
         let objective = settings.loss.objective()?;
+        let pairs = settings.pairs.with_table(table);
+        let (table, selection) = pairs.selection(|| self.folder(None, REFERENCE, "--table"), is_shuffled)?;
         Ok(train::Plan {
             model: self.model()?,
             trained: settings.lora.trained()?,
-            table: self.folder(table, REFERENCE, "--table")?,
+            table,
+            eval: settings.eval.plan(&selection)?,
+            selection,
             reference: settings.reference.clone().map(String::from),
             other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             other_dtype: if is_drift_allowed { Mismatch::Allow } else { Mismatch::Refuse },
@@ -168,7 +173,6 @@ impl Pipeline {
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             save_total_limit: settings.save_total_limit,
-            eval: settings.eval.plan()?,
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
             backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,

@@ -16,6 +16,7 @@ use super::known;
 use super::lora_settings::LoraSettings;
 use super::loss_settings::LossSettings;
 use super::optim_settings::{LrSchedulerType, OptimizerName};
+use super::pairs_settings::PairsSettings;
 use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::ColumnMap;
 use crate::model::ScoringDtype;
@@ -214,7 +215,7 @@ pub struct TrainSettings {
     #[arg(long, value_name = "STEPS")]
     pub max_steps: Option<NonZeroU64>,
 
-    /// Passes over the table; may be a fraction.
+    /// Passes over the selected pairs; may be a fraction.
     #[arg(long, value_name = "EPOCHS", value_parser = number::<Positive>)]
     pub num_train_epochs: Option<Positive>,
 
@@ -250,6 +251,11 @@ pub struct TrainSettings {
     /// Checkpoints to keep, at most: the oldest go, the newest and the best stay. Default: all.
     #[arg(long, value_name = "CHECKPOINTS")]
     pub save_total_limit: Option<NonZeroUsize>,
+
+    /// Which pairs.
+    #[command(flatten)]
+    #[serde(default)]
+    pub pairs: PairsSettings,
 
     /// The objective.
     #[command(flatten)]

@@ -49,7 +49,7 @@ pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, 
 pub use reader::ReferenceTable;
 pub use references::references;
 pub use rejects::{REJECTS, RejectsWriter};
-pub use training_pairs::{TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
+pub use training_pairs::{Loading, TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
 pub use writer::{PairTokenLogps, Part, assemble, part_name, unscored, write_part};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::io::IoError;
 use crate::loss::LossError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
+use crate::selection::SelectionError;
 use crate::table::{Difference, TableError};
 use crate::tokenize::TokenizeError;
 
@@ -94,12 +95,6 @@ pub enum TrainError {
         /// The first field that differs: expected in the table, found in the model.
         difference: Difference,
     },
-    /// More pairs than a 32-bit number can name.
-    #[error("a table of {n_pairs} pairs is too large: expected fewer than 2^32")]
-    TooManyPairs {
-        /// Pairs in the table.
-        n_pairs: usize,
-    },
     /// A folder to be merged that holds no adapter.
     #[error("no adapter in `{}`: expected `adapter_config.json` in it or in its `policy`", path.display())]
     NoAdapter {
@@ -180,6 +175,9 @@ pub enum TrainError {
     /// The table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// Which pairs are trained on.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -272,7 +270,7 @@ impl Hint for TrainError {
             Self::MetricsVersion { .. } => {
                 Some("go on with the version of piref that wrote it, or start again with `--fresh`".into())
             }
-            Self::Metrics { .. } | Self::Update { .. } | Self::TooManyPairs { .. } => None,
+            Self::Metrics { .. } | Self::Update { .. } => None,
             Self::NoScores => Some("`--chosen-score-column` and `--rejected-score-column` name them".into()),
             Self::Objective { source, .. } => source.hint(),
             Self::Model { source, .. } => source.hint(),
@@ -281,6 +279,7 @@ impl Hint for TrainError {
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Table(error) => error.hint(),
+            Self::Selection(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Io(error) => error.hint(),
         }

@@ -26,34 +26,42 @@ use crate::tokenize::TokenizerFiles;
 /// The folder of evaluated pairs in a run folder.
 pub const EVALS: &str = "train/evals";
 
-/// The held-out table of a plan, checked against the one that is trained on.
+/// The held-out table of a plan, checked against those that are trained on.
 #[derive(Debug)]
 pub(super) struct HeldOutTable {
     table: ReferenceTable,
     digest: Digest,
 }
 
+/// The pairs of such a table, loaded.
+#[derive(Debug)]
+pub(super) struct HeldOutPairs {
+    pairs: TrainingPairs,
+    rows: Vec<u32>,
+    digest: Digest,
+}
+
 impl HeldOutTable {
-    /// Opens the table of the plan, if it has one.
+    /// Opens the table of the plan, if its evaluations have one.
     ///
     /// # Errors
     /// If it is damaged, or was made with another tokenizer or, unless the plan allows it, another reference.
     pub(super) fn open(
         plan: &Plan,
-        trained_on: &ReferenceTable,
+        trained_on: &[ReferenceTable],
         tokenizer: &TokenizerFiles,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Self>, EvalError> {
-        let Some(eval) = &plan.eval else { return Ok(None) };
+        let Some(path) = plan.eval_table() else { return Ok(None) };
         let table = match &plan.reference {
-            None => ReferenceTable::open(&eval.table)?,
-            Some(name) => ReferenceTable::open_reference(&eval.table, name)?,
+            None => ReferenceTable::open(path)?,
+            Some(name) => ReferenceTable::open_reference(path, name)?,
         };
         let (expected, found) = (tokenizer.digest(), table.provenance().tokenizer_digest);
         if expected != found {
             return Err(EvalError::Tokenizer { table: table.path().to_owned(), expected, found });
         }
-        for difference in differences(trained_on, &table) {
+        for difference in trained_on.first().map(|first| differences(first, &table)).unwrap_or_default() {
             let rule = if difference.field == "dtype" { plan.other_dtype } else { plan.other_reference };
             if rule == Mismatch::Refuse {
                 return Err(EvalError::OtherReference { table: table.path().to_owned(), difference });
@@ -69,16 +77,31 @@ impl HeldOutTable {
         Ok(Some(Self { table, digest }))
     }
 
-    /// What of evaluations decides what a run leaves behind.
-    pub(super) fn trajectory(&self, plan: &EvalPlan) -> Value {
-        json!({
-            "table_digest": self.digest,
-            "steps": plan.steps,
-            "metric_for_best_model": plan.metric_for_best_model,
-            "early_stopping_patience": plan.early_stopping.map(|stopping| stopping.patience),
-            "early_stopping_threshold": plan.early_stopping.map(|stopping| stopping.threshold),
-            "load_best_model_at_end": plan.load_best_model_at_end,
-        })
+    /// Loads its pairs; says how many of their prompts are trained on.
+    ///
+    /// # Errors
+    /// If there are none, or a row is not what the objective needs.
+    pub(super) fn load(
+        &self,
+        plan: &Plan,
+        trained_on: &TrainingPairs,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<HeldOutPairs, EvalError> {
+        let Self { table, digest } = self;
+        let pairs = eval::load_pairs(table, &plan.objective, plan.score_columns.as_ref(), &plan.train_folder())?;
+        let rows = eval::rows_of(table, &pairs)?;
+        let n_known = n_known_prompts(&pairs, trained_on);
+        if n_known > 0 {
+            observe(Event::Note(format!("the prompts of {n_known} of {} held-out pairs are trained on", pairs.len())));
+        }
+        Ok(HeldOutPairs { pairs, rows, digest: *digest })
+    }
+}
+
+impl HeldOutPairs {
+    /// The evaluations on them.
+    pub(super) fn evaluations<'a>(&'a self, plan: &'a Plan, eval: &'a EvalPlan) -> Evaluations<'a> {
+        Evaluations::new(plan, eval, &self.pairs, self.rows.clone(), self.digest)
     }
 }
 
@@ -103,32 +126,35 @@ fn differences(trained_on: &ReferenceTable, held_out: &ReferenceTable) -> Vec<Di
 pub(super) struct Evaluations<'a> {
     plan: &'a Plan,
     eval: &'a EvalPlan,
-    digest: Digest,
-    pairs: TrainingPairs,
+    pairs: &'a TrainingPairs,
     rows: Vec<u32>,
+    digest: Digest,
     folder: PathBuf,
 }
 
 impl<'a> Evaluations<'a> {
-    /// Loads the held-out pairs; says how many of their prompts are trained on.
-    ///
-    /// # Errors
-    /// If the table has no pairs, or a row of it is not what the objective needs.
-    pub(super) fn load(
+    /// On these rows of these pairs, which are of a table with this digest.
+    pub(super) fn new(
         plan: &'a Plan,
         eval: &'a EvalPlan,
-        held_out: &HeldOutTable,
-        trained_on: &TrainingPairs,
-        observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Self, EvalError> {
-        let HeldOutTable { table, digest } = held_out;
-        let pairs = eval::load_pairs(table, &plan.objective, plan.score_columns.as_ref(), &plan.train_folder())?;
-        let rows = eval::rows_of(table, &pairs)?;
-        let n_known = n_known_prompts(&pairs, trained_on);
-        if n_known > 0 {
-            observe(Event::Note(format!("the prompts of {n_known} of {} held-out pairs are trained on", pairs.len())));
-        }
-        Ok(Self { plan, eval, digest: *digest, pairs, rows, folder: plan.out.join(EVALS) })
+        pairs: &'a TrainingPairs,
+        rows: Vec<u32>,
+        digest: Digest,
+    ) -> Self {
+        Self { plan, eval, pairs, rows, digest, folder: plan.out.join(EVALS) }
+    }
+
+    /// What of evaluations decides what a run leaves behind.
+    pub(super) fn trajectory(&self) -> Value {
+        let eval = self.eval;
+        json!({
+            "table_digest": self.digest,
+            "steps": eval.steps,
+            "metric_for_best_model": eval.metric_for_best_model,
+            "early_stopping_patience": eval.early_stopping.map(|stopping| stopping.patience),
+            "early_stopping_threshold": eval.early_stopping.map(|stopping| stopping.threshold),
+            "load_best_model_at_end": eval.load_best_model_at_end,
+        })
     }
 
     /// When it evaluates, and what follows from it.
@@ -176,7 +202,7 @@ impl<'a> Evaluations<'a> {
         let metrics = trainer.with_policy(|model| {
             let evaluation = Evaluation {
                 model,
-                held_out: HeldOut { pairs: &self.pairs, rows: &self.rows },
+                held_out: HeldOut { pairs: self.pairs, rows: &self.rows },
                 objective: &self.plan.objective,
                 state,
                 batch_size: self.plan.batch_size.get(),

@@ -4,7 +4,8 @@
 //! here takes two models. What the policy says of itself is held against what the table says of its reference, field
 //! by field, and before the first step a seeded sample of the table is scored with the policy: a table of another model
 //! is refused unless the plan allows it, and one whose numbers are not those of the policy is refused where they must be.
-//! Pairs are read from disk as they are needed: memory does not grow with the table. An objective sees all pairs of an
+//! Pairs are read from disk as they are needed: memory does not grow with the table. Which pairs those are, and in
+//! which order, is a [`Selection`](crate::selection::Selection). An objective sees all pairs of an
 //! optimiser step where it asks for them; how a step is cut into passes changes no loss. Of a model with an adapter only
 //! the adapter is trained: the weights have neither gradients nor moments. Evaluations on the way ([`EvalPlan`]) decide when
 //! a run ends and which policy it writes, and nothing else of it.
@@ -30,9 +31,10 @@ pub use merge::{MergePlan, MergeSummary, merge};
 pub use metrics::{EvaluationMetrics, METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
 pub use plan::{
-    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary,
-    Trained,
+    BestSummary, EvalPairs, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start,
+    Summary, Trained,
 };
 pub use policy_gguf::{GgufPlan, GgufSummary, policy_to_gguf};
 pub use run::run;
+pub use run_folder::HELD_OUT;
 pub use step::{StepGradient, gradient};

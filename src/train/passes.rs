@@ -6,7 +6,7 @@ use super::step;
 use crate::batch::MicroBatch;
 use crate::model::{Decoder, TrainingMemory};
 use crate::optim::OptimizerParams;
-use crate::table::TrainingPairs;
+use crate::table::TrainingPair;
 
 /// How a step is cut into passes.
 #[derive(Debug, Clone, Copy)]
@@ -57,14 +57,14 @@ impl Recompute {
 }
 
 impl Passes {
-    /// As the plan has them. `available` is what was free before the model was loaded, in bytes.
+    /// As the plan has them, for steps of these pairs. `available` is what was free before the model was loaded, in bytes.
     ///
     /// # Errors
     /// If the largest micro-batch does not fit into the budget of the plan.
-    pub(super) fn of(
+    pub(super) fn of<'a>(
         plan: &Plan,
         model: &Decoder,
-        pairs: &TrainingPairs,
+        pairs: impl Iterator<Item = TrainingPair<'a>>,
         available: Option<u64>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
@@ -117,8 +117,8 @@ pub(super) fn gb(bytes: u64) -> f64 {
 
 /// Rows of the largest micro-batch there can be: the token budget, or the longest pair if that is above it, and never
 /// more than a step of such pairs.
-fn largest(plan: &Plan, pairs: &TrainingPairs) -> usize {
-    let alone = |pair| MicroBatch::of(step::ids(&pair)).n_rows();
-    let longest = pairs.iter().map(alone).max().unwrap_or_default();
+fn largest<'a>(plan: &Plan, pairs: impl Iterator<Item = TrainingPair<'a>>) -> usize {
+    let alone = |pair: TrainingPair<'_>| MicroBatch::of(step::ids(&pair)).n_rows();
+    let longest = pairs.map(alone).max().unwrap_or_default();
     plan.max_tokens.get().max(longest).min(longest.saturating_mul(plan.batch_size.get()))
 }

@@ -16,12 +16,13 @@ use crate::loss::BatchObjective;
 use crate::model::{Digests, Lora, ScoringDtype};
 use crate::ops::Backend;
 use crate::optim::{OptimizerParams, Schedule};
-use crate::table::{ScoreColumns, reference_folder};
+use crate::selection::Selection;
+use crate::table::ScoreColumns;
 
 /// In which order pairs are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// As they stand in the table, in every epoch.
+    /// As they stand in the table, or as the selection orders them, in every epoch.
     Table,
     /// Shuffled anew in every epoch, by this seed.
     Shuffled {
@@ -35,7 +36,7 @@ pub enum Order {
 pub enum Length {
     /// This many optimiser steps.
     Steps(NonZeroU64),
-    /// This many passes over the table; the last step of each may be smaller.
+    /// This many epochs, each a pass over the selected pairs; the last step of each may be smaller.
     Epochs(f64),
 }
 
@@ -73,11 +74,20 @@ pub enum Trained {
     },
 }
 
+/// Which pairs a run evaluates its policy on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EvalPairs {
+    /// All of a log-prob table; a further reference of the plan is looked for in it by the same name.
+    Table(PathBuf),
+    /// Those that the selection holds out.
+    HeldOut,
+}
+
 /// When a run evaluates its policy, and what follows from it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvalPlan {
-    /// The held-out log-prob table; a further reference of the plan is looked for in it by the same name.
-    pub table: PathBuf,
+    /// On which pairs.
+    pub pairs: EvalPairs,
     /// Optimiser steps from one evaluation to the next; `None`: only before the first step and after the last.
     pub steps: Option<NonZeroU64>,
     /// By which metric evaluations are compared.
@@ -102,8 +112,10 @@ pub struct Plan {
     pub model: String,
     /// What of it is trained.
     pub trained: Trained,
-    /// The log-prob table.
+    /// The log-prob table; those that are trained from besides are in the selection.
     pub table: PathBuf,
+    /// Which pairs of the tables are trained on, and which are held out.
+    pub selection: Selection,
     /// The further reference of the table to train against, by name; `None` for the table's own.
     pub reference: Option<String>,
     /// Whether the reference may be another model than the policy starts from.
@@ -162,11 +174,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The table of the reference that is trained against.
-    pub(super) fn reference_table(&self) -> PathBuf {
-        match &self.reference {
-            None => self.table.clone(),
-            Some(name) => reference_folder(&self.table, name),
+    /// Every table that is trained from, the first one first.
+    pub fn tables(&self) -> Vec<&Path> {
+        [vec![self.table.as_path()], self.selection.further_tables()].concat()
+    }
+
+    /// The table of the evaluations, if they have one of their own.
+    pub fn eval_table(&self) -> Option<&Path> {
+        match self.eval.as_ref().map(|eval| &eval.pairs) {
+            Some(EvalPairs::Table(table)) => Some(table),
+            Some(EvalPairs::HeldOut) | None => None,
         }
     }
 
@@ -183,12 +200,13 @@ impl Plan {
     }
 
     /// Everything in the plan that decides the course of the run: two runs with equal trajectories are equal to the bit.
-    /// `adapter` is the digest of the one the run goes on from.
+    /// `adapter` is the digest of the one the run goes on from, `selected` what decides which pairs it sees.
     pub(super) fn trajectory(
         &self,
         model: &Digests,
         adapter: Option<&Digest>,
         table: &Digest,
+        selected: &[(&'static str, Value)],
         n_steps: u64,
     ) -> Map<String, Value> {
         let order = match self.order {
@@ -225,14 +243,9 @@ impl Plan {
         let optim = self.optimizer.name();
         let optim = (optim != OptimizerParams::default().name()).then(|| (checkpoint::OPTIM, json!(optim)));
         let ema = self.ema_decay.map(|decay| ("ema_decay", json!(decay)));
-        entries
-            .into_iter()
-            .chain(scores)
-            .chain(optim)
-            .chain(ema)
-            .chain(of_adapter)
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
+        // Which pairs there are decides how many steps: it is told first where both are others.
+        let entries = selected.iter().cloned().chain(entries).chain(scores).chain(optim).chain(ema).chain(of_adapter);
+        entries.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 
@@ -314,8 +327,11 @@ pub struct Summary {
     pub n_steps: u64,
     /// Steps that an earlier run had made.
     pub n_resumed: u64,
-    /// Pairs in the table.
+    /// Pairs to train on: those of the tables that are selected and not held out.
     pub n_pairs: usize,
+    /// Pairs held out; not written where there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub n_held_out: usize,
     /// Metrics of the first step made now, if any was.
     pub first: Option<StepMetrics>,
     /// Metrics of the last step made now, if any was.
@@ -359,4 +375,9 @@ pub struct BestSummary {
     pub value: f64,
     /// Its checkpoint, if there is one.
     pub checkpoint: Option<PathBuf>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over the field by reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }

@@ -11,7 +11,7 @@ use super::order::{Batches, rng};
 use super::passes::Passes;
 use super::plan::{BestSummary, EvalSummary, Event, Interruption, Outcome, Plan, Summary, Trained};
 use super::run_folder::RunFolder;
-use super::start_check::{self, Weights};
+use super::start_check::{self, Checked, Weights};
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::digest::Digest;
@@ -23,7 +23,8 @@ use crate::memory;
 use crate::model::{Adapter, Decoder, Digests, adapter_digest};
 use crate::model_source::ModelSource;
 use crate::optim::{Ema, Optimizer};
-use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
+use crate::selection::{self, Selected};
+use crate::table::{Loading, ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
 use crate::tokenize::TokenizerFiles;
 
 /// Trains a policy as the plan says; goes on from the newest checkpoint if the plan allows it, and stops at a
@@ -41,23 +42,32 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
 
 /// What a run reads, checked before anything is written.
 struct Inputs {
-    table: ReferenceTable,
+    /// The first of the plan first.
+    tables: Vec<ReferenceTable>,
+    /// Of the first; those of the others are in the record of the selection.
+    table_digest: Digest,
+    selected: Selected,
     source: ModelSource,
     digests: Digests,
     /// Of the adapter the policy starts from, if it starts from one.
     adapter: Option<Digest>,
     tokenizer: TokenizerFiles,
-    weights: Weights,
-    /// What the policy is evaluated on.
+    /// Of each table.
+    weights: Vec<Weights>,
+    /// The table the policy is evaluated on, if it is another.
     held_out: Option<HeldOutTable>,
 }
 
 impl Inputs {
     fn open(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
-        let table = match &plan.reference {
-            None => ReferenceTable::open(&plan.table)?,
-            Some(name) => ReferenceTable::open_reference(&plan.table, name)?,
+        let open = |table| match &plan.reference {
+            None => ReferenceTable::open(table),
+            Some(name) => ReferenceTable::open_reference(table, name),
         };
+        let table = open(&plan.table)?;
+        let table_digest = table.digest()?;
+        let further = plan.selection.further_tables().into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let tables = [vec![table], further].concat();
         let source = ModelSource::resolve(&plan.model)?;
         let in_model = |source| TrainError::Model { model: plan.model.clone(), source };
         let digests = Digests::of(&source).map_err(in_model)?;
@@ -66,10 +76,14 @@ impl Inputs {
             Trained::Weights | Trained::NewAdapter(_) => None,
         };
         let tokenizer = TokenizerFiles::load(&source)?;
-        let weights = agreement::check(plan, &table, &digests, adapter.as_ref(), &tokenizer, observe)?;
-        table.check_digests()?;
-        let held_out = HeldOutTable::open(plan, &table, &tokenizer, observe)?;
-        Ok(Self { table, source, digests, adapter, tokenizer, weights, held_out })
+        let mut weights = Vec::with_capacity(tables.len());
+        for table in &tables {
+            weights.push(agreement::check(plan, table, &digests, adapter.as_ref(), &tokenizer, observe)?);
+            table.check_digests()?;
+        }
+        let selected = selection::select(&plan.selection, &tables)?;
+        let held_out = HeldOutTable::open(plan, &tables, &tokenizer, observe)?;
+        Ok(Self { tables, table_digest, selected, source, digests, adapter, tokenizer, weights, held_out })
     }
 }
 
@@ -87,20 +101,22 @@ impl<'a> Job<'a> {
         let Self { plan, inputs, .. } = *self;
         let pairs = self.load_pairs()?;
         if pairs.is_empty() {
-            return Err(TrainError::EmptyTable { path: inputs.table.path().to_owned() });
+            return Err(TrainError::EmptyTable { path: plan.table.clone() });
         }
-        let n_pairs = u32::try_from(pairs.len()).map_err(|_| TrainError::TooManyPairs { n_pairs: pairs.len() })?;
-        let batches = Batches::new(plan.order, n_pairs, plan.batch_size.get());
+        let Selected { split, record, notes, .. } = &inputs.selected;
+        for note in notes {
+            observe(Event::Note(note.clone()));
+        }
+        let batches = Batches::new(plan.order, &split.train, plan.batch_size.get());
         let n_steps = batches.n_steps(plan.length);
-        let table_digest = inputs.table.digest()?;
-        let mut trajectory = plan.trajectory(&inputs.digests, inputs.adapter.as_ref(), &table_digest, n_steps);
-        let evaluations = match (&plan.eval, &inputs.held_out) {
-            (Some(eval), Some(held_out)) => {
-                trajectory.insert("eval".into(), held_out.trajectory(eval));
-                Some(Evaluations::load(plan, eval, held_out, &pairs, observe)?)
-            }
-            _ => None,
-        };
+        let mut trajectory =
+            plan.trajectory(&inputs.digests, inputs.adapter.as_ref(), &inputs.table_digest, record, n_steps);
+        let held_out = inputs.held_out.as_ref().map(|table| table.load(plan, &pairs, observe)).transpose()?;
+        let evaluations = plan.eval.as_ref().map(|eval| match &held_out {
+            Some(held_out) => held_out.evaluations(plan, eval),
+            None => Evaluations::new(plan, eval, &pairs, split.held_out.clone(), inputs.table_digest),
+        });
+        trajectory.extend(evaluations.as_ref().map(|evaluations| ("eval".to_owned(), evaluations.trajectory())));
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
         // Of the memory of a GPU nothing is known here.
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
@@ -118,22 +134,25 @@ impl<'a> Job<'a> {
         if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
             observe(Event::Note(warning.into()));
         }
-        let passes = Passes::of(plan, &model, &pairs, available, observe)?;
+        let get = |row: &u32| pairs.get(*row as usize);
+        self.folder.save_held_out(split.held_out.iter().filter_map(get).map(|pair| pair.pair_id))?;
+        let trained = split.train.iter().flat_map(|stream| &stream.rows).filter_map(get);
+        let passes = Passes::of(plan, &model, trained, available, observe)?;
         let data = Data { batches, pairs: &pairs, evaluations };
         self.train(Trainer { plan, model, optimizer, ema, state, n_steps, passes }, data, observe)
     }
 
-    /// The pairs of the table, with what the objective needs of them.
+    /// The selected pairs of the tables, with what the objective needs of them.
     fn load_pairs(&self) -> Result<TrainingPairs, TrainError> {
         let Self { plan, inputs, .. } = *self;
         let needs = plan.objective.needs();
         let token_logps = if needs.tokens { TokenLogps::Load } else { TokenLogps::Skip };
-        let folder = plan.train_folder();
-        Ok(match &plan.score_columns {
-            Some(columns) if needs.scores => inputs.table.load_pairs_with_scores(token_logps, columns, &folder)?,
-            None if needs.scores => return Err(TrainError::NoScores),
-            _ => inputs.table.load_pairs(token_logps, &folder)?,
-        })
+        if needs.scores && plan.score_columns.is_none() {
+            return Err(TrainError::NoScores);
+        }
+        let scores = plan.score_columns.as_ref().filter(|_| needs.scores);
+        let what = Loading { token_logps, scores, rows: inputs.selected.loaded.as_ref() };
+        Ok(TrainingPairs::load(&inputs.tables, &what, &plan.train_folder())?)
     }
 
     /// The model as a checkpoint has it.
@@ -157,7 +176,11 @@ impl<'a> Job<'a> {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<(Decoder, Optimizer, Option<Ema>, State), TrainError> {
         let model = self.load_model()?;
-        start_check::run(self.plan, &model, pairs, &self.inputs.weights, observe)?;
+        let Inputs { tables, selected, weights, .. } = self.inputs;
+        for ((table, rows), weights) in tables.iter().zip(&selected.rows_of_tables).zip(weights) {
+            let checked = Checked { path: table.path(), rows: rows.clone(), weights };
+            start_check::run(self.plan, &model, pairs, &checked, observe)?;
+        }
         let failed = |source| TrainError::Update { step: 0, source };
         let optimizer = Optimizer::new(self.plan.optimizer, model.params()).map_err(failed)?;
         let ema = self.plan.ema_decay.map(|decay| Ema::new(decay, model.params())).transpose().map_err(failed)?;
@@ -227,13 +250,14 @@ impl<'a> Job<'a> {
             Some(evaluations) => Some(self.choose_policy(&mut trainer, &evaluations, &mut record)?),
             None => None,
         };
-        let Inputs { source, digests, tokenizer, .. } = self.inputs;
+        let Inputs { source, digests, tokenizer, selected, .. } = self.inputs;
         let policy = trainer.with_policy(|model| self.folder.save_policy(model, source, digests, tokenizer))?;
         observe(Event::Saved { path: &policy });
         Ok(Outcome::Finished(Box::new(Summary {
             n_steps: trainer.state.step,
             n_resumed,
-            n_pairs: pairs.len(),
+            n_pairs: pairs.len() - selected.split.held_out.len(),
+            n_held_out: selected.split.held_out.len(),
             first: record.first,
             last: record.last,
             seconds: self.started.elapsed().as_secs_f64(),
@@ -283,7 +307,7 @@ impl<'a> Job<'a> {
 
 /// What a run reads, once it is checked.
 struct Data<'a> {
-    batches: Batches,
+    batches: Batches<'a>,
     pairs: &'a TrainingPairs,
     evaluations: Option<Evaluations<'a>>,
 }

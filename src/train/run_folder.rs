@@ -16,6 +16,9 @@ use crate::model::{DEFAULT_SHARD_BYTES, Decoder, Digests, ModelError, export, ex
 use crate::model_source::ModelSource;
 use crate::tokenize::TokenizerFiles;
 
+/// The held-out pairs of a run, in its folder.
+pub const HELD_OUT: &str = "train/held_out.csv";
+
 /// A run folder that is ours, and nobody else's as long as this value lives.
 #[derive(Debug)]
 pub(super) struct RunFolder<'a> {
@@ -63,6 +66,18 @@ impl<'a> RunFolder<'a> {
             )));
         }
         Ok(Some(newest))
+    }
+
+    /// Writes the ids of the held-out pairs, one a line under a header, so that SQL can ask for them; deletes those of an
+    /// earlier run where there are none.
+    pub(super) fn save_held_out<'p>(&self, pair_ids: impl Iterator<Item = &'p str>) -> Result<(), TrainError> {
+        let path = self.plan.out.join(HELD_OUT);
+        io::remove_halves(&path)?;
+        let lines: String = pair_ids.flat_map(|pair_id| [pair_id, "\n"]).collect();
+        if lines.is_empty() {
+            return Ok(io::remove(&path)?);
+        }
+        Ok(io::write(&path, format!("pair_id\n{lines}").as_bytes())?)
     }
 
     /// Writes the trained policy as a Hugging Face folder, or its adapter as one of PEFT: all of it under its name, or

@@ -11,7 +11,7 @@ use piref::loss::{
 use piref::model::Keep;
 use piref::ops::Kernels;
 use piref::ops::reduce::sum_of_squares;
-use piref::optim::{AdamW, AdamWParams, Schedule, ScheduleKind, clip_factor};
+use piref::optim::{Optimizer, OptimizerParams, Schedule, ScheduleKind, Warmup, clip_factor};
 use piref::table::{TokenLogpsPair, TrainingPair};
 use piref::train;
 use serde::Deserialize;
@@ -99,8 +99,8 @@ fn check(name: &str, run: &Run, first: &Golden, terms: &[[Vec<f32>; 2]]) {
     let model = tiny();
     let settings = &first.settings;
     let objective = objective(&run.settings, settings.beta);
-    let schedule = Schedule { kind: ScheduleKind::Linear, warmup_steps: settings.warmup_steps };
-    let mut optimizer = AdamW::new(AdamWParams::default(), model.params()).unwrap();
+    let schedule = Schedule { kind: ScheduleKind::Linear, warmup: Warmup::Steps(settings.warmup_steps) };
+    let mut optimizer = Optimizer::new(OptimizerParams::default(), model.params()).unwrap();
     let small = run.steps[0].grad_norm.min(1.0);
     assert_eq!(run.steps.len(), 10, "{name}");
     for (index, want) in run.steps.iter().enumerate() {

@@ -60,6 +60,7 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         model: "fixtures/tiny".into(),
         trained: train::Trained::Weights,
         table: table.to_owned(),
+        selection: piref::selection::Selection::default(),
         reference: None,
         other_reference: train::Mismatch::Refuse,
         other_dtype: train::Mismatch::Refuse,
