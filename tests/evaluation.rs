@@ -13,7 +13,7 @@ use piref::ops::Backend;
 use piref::precompute::{self, Pairs};
 use piref::query::{self, Format, Session};
 use piref::selection::Selection;
-use piref::train::{self, EvalPairs, EvalPlan, EvaluationMetrics, Event, StepMetrics, TrainError, Trained};
+use piref::train::{self, EvalPlan, EvaluationMetrics, Event, StepMetrics, TrainError, Trained};
 use serde_json::Value;
 
 use crate::support::stages::{self, copy_dir, files};
@@ -35,7 +35,7 @@ fn tables(folder: &Path) -> (PathBuf, PathBuf) {
 
 fn evaluations(table: &Path, every: u64) -> EvalPlan {
     EvalPlan {
-        pairs: EvalPairs::Table(table.to_owned()),
+        table: Some(table.to_owned()),
         steps: NonZeroU64::new(every),
         metric_for_best_model: BestMetric::Loss,
         early_stopping: None,
@@ -368,7 +368,7 @@ fn a_run_is_evaluated_on_the_pairs_it_holds_out() {
     let folder = tempfile::tempdir().unwrap();
     let (table, _) = tables(folder.path());
     let held_out = Selection { held_out: Some(0.4), ..Selection::default() };
-    let eval = EvalPlan { pairs: EvalPairs::HeldOut, ..evaluations(&table, 3) };
+    let eval = EvalPlan { table: None, ..evaluations(&table, 3) };
     let out = folder.path().join("run");
     let plan = train::Plan { selection: held_out, eval: Some(eval), ..stages::train_plan(&table, &out) };
     let summary = stages::train(&plan);
@@ -377,7 +377,7 @@ fn a_run_is_evaluated_on_the_pairs_it_holds_out() {
     assert!(found.len() == 3 && found.iter().all(|line| line.metrics.n_pairs == summary.n_held_out));
     // The same pairs in the same order as the record of the split.
     let ids = sql(&out, "SELECT pair_id FROM evals WHERE step = 6");
-    assert_eq!(ids, fs::read_to_string(out.join("train/held_out.csv")).unwrap());
+    assert_eq!(ids, fs::read_to_string(out.join(train::HELD_OUT)).unwrap());
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl Run {
         plan.length = train::Length::Steps(3.try_into().unwrap());
         plan.save_steps = 2.try_into().ok();
         plan.eval = Some(train::EvalPlan {
-            pairs: train::EvalPairs::Table(plan.table.clone()),
+            table: Some(plan.table.clone()),
             steps: 2.try_into().ok(),
             metric_for_best_model: BestMetric::Loss,
             early_stopping: None,

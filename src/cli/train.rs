@@ -92,7 +92,8 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         .context("cannot train")?;
 
     let failed = || format!("cannot train `{}`", plan.out.display());
-    if let Some(path) = plan.tables().into_iter().chain(plan.eval_table()).find(|table| !table.exists()) {
+    let eval_table = plan.eval.as_ref().and_then(|eval| eval.table.as_deref());
+    if let Some(path) = plan.tables().into_iter().chain(eval_table).find(|table| !table.exists()) {
         return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
     }
     // Nothing is read for a model that is not there.

@@ -78,14 +78,6 @@ pub enum PipelineError {
         /// Why not.
         reason: &'static str,
     },
-    /// A setting of `[train.eval]` that nothing reads.
-    #[error("`train.eval.{setting}` is set, and {reason}")]
-    Eval {
-        /// The setting.
-        setting: &'static str,
-        /// Why not.
-        reason: &'static str,
-    },
     /// A setting of `[train.pairs]` that contradicts another.
     #[error("`train.pairs.{setting}` is set, and {reason}")]
     Pairs {
@@ -101,6 +93,14 @@ pub enum PipelineError {
         n_tables: usize,
         /// Weights there are.
         n_weights: usize,
+    },
+    /// A setting of `[train.eval]` that nothing reads.
+    #[error("`train.eval.{setting}` is set, and {reason}")]
+    Eval {
+        /// The setting.
+        setting: &'static str,
+        /// Why not.
+        reason: &'static str,
     },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
@@ -210,8 +210,8 @@ impl Hint for PipelineError {
             | Self::Internal { .. }
             | Self::NoData { .. }
             | Self::Lora { .. }
-            | Self::Eval { .. }
-            | Self::Pairs { .. } => None,
+            | Self::Pairs { .. }
+            | Self::Eval { .. } => None,
             Self::TableWeights { .. } => Some(
                 "repeat `--table` for each table, and name their weights in that order: `--table-weights 0.7,0.3`"
                     .into(),

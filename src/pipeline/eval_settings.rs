@@ -14,15 +14,14 @@ use super::settings::words;
 use super::values::{NonNegative, number};
 use crate::eval::{self, BestMetric, EarlyStopping};
 use crate::ops::Backend;
-use crate::selection::Selection;
-use crate::train::{EvalPairs, EvalPlan};
+use crate::train::EvalPlan;
 
 /// `[train.eval]`: evaluations of the policy on held-out pairs while it is trained.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSettings {
     /// Folder of a log-prob table of held-out pairs: the policy is evaluated on them before the first step, on the way and
-    /// after the last. Default: the pairs that `--eval-share` holds out, if it does.
+    /// after the last. Default: the pairs that `--eval-share` holds out, if it holds out any.
     #[arg(id = "eval_table", long = "eval-table", value_name = "TABLE")]
     pub table: Option<PathBuf>,
 
@@ -48,18 +47,16 @@ pub struct EvalSettings {
 }
 
 impl EvalSettings {
-    /// The evaluations of a run with these settings, with the defaults in them; none without pairs to evaluate on.
-    pub(super) fn plan(&self, selection: &Selection) -> Result<Option<EvalPlan>, PipelineError> {
+    /// The evaluations of a run with these settings, with the defaults in them; none without held-out pairs. `holds_out`:
+    /// whether some of the pairs to train on are held out.
+    pub(super) fn plan(&self, holds_out: bool) -> Result<Option<EvalPlan>, PipelineError> {
         let defaults = file::defaults()?.train.eval;
         let refuse = |setting, reason| Err(PipelineError::Eval { setting, reason });
-        let pairs = match (self.table.clone(), selection.held_out) {
-            (Some(_), Some(_)) => return refuse("table", "`train.pairs.eval_share` holds out pairs to evaluate on"),
-            (Some(table), None) => Some(EvalPairs::Table(table)),
-            (None, Some(_)) => Some(EvalPairs::HeldOut),
-            (None, None) => None,
-        };
-        let Some(pairs) = pairs else {
-            let reason = "there is neither `train.eval.table` nor `train.pairs.eval_share` to evaluate on";
+        if self.table.is_some() && holds_out {
+            return refuse("table", "`train.pairs.eval_share` holds out other pairs to evaluate on");
+        }
+        if self.table.is_none() && !holds_out {
+            let reason = "there is no `train.eval.table` or `train.pairs.eval_share` to evaluate on";
             for (setting, is_changed) in [
                 ("steps", self.steps != defaults.steps),
                 ("early_stopping_patience", self.early_stopping_patience.is_some()),
@@ -72,7 +69,7 @@ impl EvalSettings {
                 }
             }
             return Ok(None);
-        };
+        }
         let steps = NonZeroU64::new(need(self.steps, "train.eval.steps", "--eval-steps")?);
         let threshold = self.early_stopping_threshold;
         if self.early_stopping_patience.is_none() && threshold != defaults.early_stopping_threshold {
@@ -85,7 +82,7 @@ impl EvalSettings {
         let loads_best = self.load_best_model_at_end;
         let threshold = need(threshold, "train.eval.early_stopping_threshold", "--early-stopping-threshold")?.get();
         Ok(Some(EvalPlan {
-            pairs,
+            table: self.table.clone(),
             steps,
             metric_for_best_model: need(metric, "train.eval.metric_for_best_model", "--metric-for-best-model")?,
             early_stopping: self.early_stopping_patience.map(|patience| EarlyStopping { patience, threshold }),
@@ -137,11 +134,14 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Settings, TrainSettings};
+    use crate::pipeline::{Decay, PairsSettings, Settings, TrainSettings};
     use crate::train::Start;
 
     fn plan(eval: EvalSettings) -> Result<Option<EvalPlan>, String> {
-        let train = TrainSettings { eval, ..TrainSettings::default() };
+        plan_of(TrainSettings { eval, ..TrainSettings::default() })
+    }
+
+    fn plan_of(train: TrainSettings) -> Result<Option<EvalPlan>, String> {
         let pipeline = Pipeline::from_flags(&Settings { model: Some("m".into()), train, ..Settings::default() });
         let plan = pipeline.unwrap().train_plan(Some(Path::new("t")), Some(Path::new("o")), Start::Resume);
         plan.map(|plan| plan.eval).map_err(|error| error.to_string())
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(plan(EvalSettings::default()), Ok(None));
         let found = plan(EvalSettings { steps: Some(500), ..on("held-out") }).unwrap().unwrap();
         let want = EvalPlan {
-            pairs: EvalPairs::Table("held-out".into()),
+            table: Some("held-out".into()),
             steps: NonZeroU64::new(500),
             metric_for_best_model: BestMetric::Loss,
             early_stopping: None,
@@ -167,16 +167,25 @@ mod tests {
     }
 
     #[test]
+    fn pairs_that_are_held_out_are_evaluated() {
+        let train = |eval| {
+            let pairs = PairsSettings { eval_share: Decay::try_from(0.1).ok(), ..PairsSettings::default() };
+            TrainSettings { pairs, eval, ..TrainSettings::default() }
+        };
+        let found = plan_of(train(EvalSettings { steps: Some(7), ..EvalSettings::default() })).unwrap().unwrap();
+        assert_eq!((found.table, found.steps), (None, NonZeroU64::new(7)));
+        let error = plan_of(train(on("t"))).unwrap_err();
+        assert!(error.contains("`train.eval.table` is set, and `train.pairs.eval_share` holds out"), "{error}");
+    }
+
+    #[test]
     fn a_setting_that_nothing_reads_is_refused() {
         let patience = || NonZeroU64::new(2);
         for (eval, want) in [
-            (
-                EvalSettings { steps: Some(10), ..EvalSettings::default() },
-                "`train.eval.steps` is set, and there is neither",
-            ),
+            (EvalSettings { steps: Some(10), ..EvalSettings::default() }, "`train.eval.steps` is set, and there is no"),
             (
                 EvalSettings { early_stopping_patience: patience(), ..EvalSettings::default() },
-                "`train.eval.early_stopping_patience` is set, and there is neither `train.eval.table`",
+                "`train.eval.early_stopping_patience` is set, and there is no `train.eval.table` or `train.pairs.eval_share`",
             ),
             (
                 EvalSettings { load_best_model_at_end: Some(true), ..EvalSettings::default() },

@@ -145,11 +145,11 @@ impl Pipeline {
         let objective = settings.loss.objective()?;
         let pairs = settings.pairs.with_table(table);
         let (table, selection) = pairs.selection(|| self.folder(None, REFERENCE, "--table"), is_shuffled)?;
+        let eval = settings.eval.plan(selection.held_out.is_some())?;
         Ok(train::Plan {
             model: self.model()?,
             trained: settings.lora.trained()?,
             table,
-            eval: settings.eval.plan(&selection)?,
             selection,
             reference: settings.reference.clone().map(String::from),
             other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },
@@ -173,6 +173,7 @@ impl Pipeline {
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             save_total_limit: settings.save_total_limit,
+            eval,
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
             backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,

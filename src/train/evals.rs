@@ -26,23 +26,15 @@ use crate::tokenize::TokenizerFiles;
 /// The folder of evaluated pairs in a run folder.
 pub const EVALS: &str = "train/evals";
 
-/// The held-out table of a plan, checked against those that are trained on.
+/// The held-out table of a plan, checked against the one that is trained on.
 #[derive(Debug)]
 pub(super) struct HeldOutTable {
     table: ReferenceTable,
     digest: Digest,
 }
 
-/// The pairs of such a table, loaded.
-#[derive(Debug)]
-pub(super) struct HeldOutPairs {
-    pairs: TrainingPairs,
-    rows: Vec<u32>,
-    digest: Digest,
-}
-
 impl HeldOutTable {
-    /// Opens the table of the plan, if its evaluations have one.
+    /// Opens the table of the plan, if it has one.
     ///
     /// # Errors
     /// If it is damaged, or was made with another tokenizer or, unless the plan allows it, another reference.
@@ -52,7 +44,7 @@ impl HeldOutTable {
         tokenizer: &TokenizerFiles,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Self>, EvalError> {
-        let Some(path) = plan.eval_table() else { return Ok(None) };
+        let Some(path) = plan.eval.as_ref().and_then(|eval| eval.table.as_deref()) else { return Ok(None) };
         let table = match &plan.reference {
             None => ReferenceTable::open(path)?,
             Some(name) => ReferenceTable::open_reference(path, name)?,
@@ -61,6 +53,7 @@ impl HeldOutTable {
         if expected != found {
             return Err(EvalError::Tokenizer { table: table.path().to_owned(), expected, found });
         }
+        // Tables that are trained on together have one reference.
         for difference in trained_on.first().map(|first| differences(first, &table)).unwrap_or_default() {
             let rule = if difference.field == "dtype" { plan.other_dtype } else { plan.other_reference };
             if rule == Mismatch::Refuse {
@@ -77,31 +70,43 @@ impl HeldOutTable {
         Ok(Some(Self { table, digest }))
     }
 
+    /// Digest of the table.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Loads its pairs; says how many of their prompts are trained on.
     ///
     /// # Errors
-    /// If there are none, or a row is not what the objective needs.
+    /// If the table has no pairs, or a row of it is not what the objective needs.
     pub(super) fn load(
         &self,
         plan: &Plan,
         trained_on: &TrainingPairs,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<HeldOutPairs, EvalError> {
-        let Self { table, digest } = self;
+        let Self { table, .. } = self;
         let pairs = eval::load_pairs(table, &plan.objective, plan.score_columns.as_ref(), &plan.train_folder())?;
         let rows = eval::rows_of(table, &pairs)?;
         let n_known = n_known_prompts(&pairs, trained_on);
         if n_known > 0 {
             observe(Event::Note(format!("the prompts of {n_known} of {} held-out pairs are trained on", pairs.len())));
         }
-        Ok(HeldOutPairs { pairs, rows, digest: *digest })
+        Ok(HeldOutPairs { pairs, rows })
     }
 }
 
+/// The pairs of a held-out table.
+#[derive(Debug)]
+pub(super) struct HeldOutPairs {
+    pairs: TrainingPairs,
+    rows: Vec<u32>,
+}
+
 impl HeldOutPairs {
-    /// The evaluations on them.
-    pub(super) fn evaluations<'a>(&'a self, plan: &'a Plan, eval: &'a EvalPlan) -> Evaluations<'a> {
-        Evaluations::new(plan, eval, &self.pairs, self.rows.clone(), self.digest)
+    /// All of them.
+    pub(super) fn as_held_out(&self) -> HeldOut<'_> {
+        HeldOut { pairs: &self.pairs, rows: &self.rows }
     }
 }
 
@@ -126,22 +131,15 @@ fn differences(trained_on: &ReferenceTable, held_out: &ReferenceTable) -> Vec<Di
 pub(super) struct Evaluations<'a> {
     plan: &'a Plan,
     eval: &'a EvalPlan,
-    pairs: &'a TrainingPairs,
-    rows: Vec<u32>,
+    held_out: HeldOut<'a>,
     digest: Digest,
     folder: PathBuf,
 }
 
 impl<'a> Evaluations<'a> {
-    /// On these rows of these pairs, which are of a table with this digest.
-    pub(super) fn new(
-        plan: &'a Plan,
-        eval: &'a EvalPlan,
-        pairs: &'a TrainingPairs,
-        rows: Vec<u32>,
-        digest: Digest,
-    ) -> Self {
-        Self { plan, eval, pairs, rows, digest, folder: plan.out.join(EVALS) }
+    /// On held-out pairs, of a table with this digest.
+    pub(super) fn new(plan: &'a Plan, eval: &'a EvalPlan, held_out: HeldOut<'a>, digest: Digest) -> Self {
+        Self { plan, eval, held_out, digest, folder: plan.out.join(EVALS) }
     }
 
     /// What of evaluations decides what a run leaves behind.
@@ -181,7 +179,8 @@ impl<'a> Evaluations<'a> {
         self.eval.keeps_best() && state.best.is_some_and(|best| best.step == step)
     }
 
-    /// Evaluates the policy the run would end with now and takes the result into the state of the run; interrupted, nothing has changed.
+    /// Evaluates the policy that the run would end with now, and takes the result into the state of the run; interrupted,
+    /// nothing has changed.
     ///
     /// # Errors
     /// If a number is not finite, or the disk refuses.
@@ -198,11 +197,11 @@ impl<'a> Evaluations<'a> {
         let path = table::evals_file(&self.folder, step);
         let mut writer =
             EvalsWriter::create(&path, &self.digest, &self.plan.objective).map_err(|source| failed(source.into()))?;
-        let (n_pairs, state) = (self.rows.len(), trainer.state.objective);
+        let (state, n_pairs) = (trainer.state.objective, self.held_out.rows.len());
         let metrics = trainer.with_policy(|model| {
             let evaluation = Evaluation {
                 model,
-                held_out: HeldOut { pairs: self.pairs, rows: &self.rows },
+                held_out: self.held_out,
                 objective: &self.plan.objective,
                 state,
                 batch_size: self.plan.batch_size.get(),

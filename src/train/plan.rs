@@ -74,20 +74,12 @@ pub enum Trained {
     },
 }
 
-/// Which pairs a run evaluates its policy on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EvalPairs {
-    /// All of a log-prob table; a further reference of the plan is looked for in it by the same name.
-    Table(PathBuf),
-    /// Those that the selection holds out.
-    HeldOut,
-}
-
 /// When a run evaluates its policy, and what follows from it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvalPlan {
-    /// On which pairs.
-    pub pairs: EvalPairs,
+    /// The held-out log-prob table; a further reference of the plan is looked for in it by the same name. `None`: the
+    /// pairs that the selection holds out.
+    pub table: Option<PathBuf>,
     /// Optimiser steps from one evaluation to the next; `None`: only before the first step and after the last.
     pub steps: Option<NonZeroU64>,
     /// By which metric evaluations are compared.
@@ -174,17 +166,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Every table that is trained from, the first one first.
+    /// Every table, the first one first.
     pub fn tables(&self) -> Vec<&Path> {
         [vec![self.table.as_path()], self.selection.further_tables()].concat()
-    }
-
-    /// The table of the evaluations, if they have one of their own.
-    pub fn eval_table(&self) -> Option<&Path> {
-        match self.eval.as_ref().map(|eval| &eval.pairs) {
-            Some(EvalPairs::Table(table)) => Some(table),
-            Some(EvalPairs::HeldOut) | None => None,
-        }
     }
 
     pub(super) fn train_folder(&self) -> PathBuf {

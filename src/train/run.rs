@@ -15,7 +15,7 @@ use super::start_check::{self, Checked, Weights};
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::digest::Digest;
-use crate::eval::EvalState;
+use crate::eval::{EvalState, HeldOut};
 use crate::interrupt::Interrupt;
 use crate::logprob;
 use crate::loss::ObjectiveState;
@@ -54,7 +54,7 @@ struct Inputs {
     tokenizer: TokenizerFiles,
     /// Of each table.
     weights: Vec<Weights>,
-    /// The table the policy is evaluated on, if it is another.
+    /// The table the policy is evaluated on, if it is another one.
     held_out: Option<HeldOutTable>,
 }
 
@@ -111,12 +111,16 @@ impl<'a> Job<'a> {
         let n_steps = batches.n_steps(plan.length);
         let mut trajectory =
             plan.trajectory(&inputs.digests, inputs.adapter.as_ref(), &inputs.table_digest, record, n_steps);
-        let held_out = inputs.held_out.as_ref().map(|table| table.load(plan, &pairs, observe)).transpose()?;
-        let evaluations = plan.eval.as_ref().map(|eval| match &held_out {
-            Some(held_out) => held_out.evaluations(plan, eval),
-            None => Evaluations::new(plan, eval, &pairs, split.held_out.clone(), inputs.table_digest),
-        });
-        trajectory.extend(evaluations.as_ref().map(|evaluations| ("eval".to_owned(), evaluations.trajectory())));
+        let other_pairs = inputs.held_out.as_ref().map(|held_out| held_out.load(plan, &pairs, observe)).transpose()?;
+        let held_out = match &other_pairs {
+            Some(held_out) => held_out.as_held_out(),
+            None => HeldOut { pairs: &pairs, rows: &split.held_out },
+        };
+        let held_out_digest = inputs.held_out.as_ref().map_or(inputs.table_digest, HeldOutTable::digest);
+        let evaluations = plan.eval.as_ref().map(|eval| Evaluations::new(plan, eval, held_out, held_out_digest));
+        if let Some(evaluations) = &evaluations {
+            trajectory.insert("eval".into(), evaluations.trajectory());
+        }
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
         // Of the memory of a GPU nothing is known here.
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
