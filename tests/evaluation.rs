@@ -13,6 +13,7 @@ use piref::ops::Backend;
 use piref::policy::PolicyError;
 use piref::precompute::{self, Pairs};
 use piref::query::{self, Format, Session};
+use piref::selection::Selection;
 use piref::train::{self, EvalPlan, EvaluationMetrics, Event, StepMetrics, TrainError, Trained};
 use serde_json::Value;
 
@@ -360,6 +361,24 @@ fn a_held_out_table_of_another_reference_is_refused() {
     assert_eq!((difference.field, &*difference.expected, &*difference.found), ("dtype", "f32", "bf16"));
     assert!(error.hint().unwrap().contains("--allow-dtype-drift"));
     stages::train(&train::Plan { other_dtype: train::Mismatch::Allow, ..plan });
+}
+
+/// The held-out side of a split is what the policy is evaluated on, and not trained on.
+#[test]
+fn a_run_is_evaluated_on_the_pairs_it_holds_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = tables(folder.path());
+    let held_out = Selection { held_out: Some(0.4), ..Selection::default() };
+    let eval = EvalPlan { table: None, ..evaluations(&table, 3) };
+    let out = folder.path().join("run");
+    let plan = train::Plan { selection: held_out, eval: Some(eval), ..stages::train_plan(&table, &out) };
+    let summary = stages::train(&plan);
+    assert!(summary.n_held_out > 0 && summary.n_held_out + summary.n_pairs == 40, "{summary:?}");
+    let (_, found) = metrics(&out);
+    assert!(found.len() == 3 && found.iter().all(|line| line.metrics.n_pairs == summary.n_held_out));
+    // The same pairs in the same order as the record of the split.
+    let ids = sql(&out, "SELECT pair_id FROM evals WHERE step = 6");
+    assert_eq!(ids, fs::read_to_string(out.join(train::HELD_OUT)).unwrap());
 }
 
 #[test]

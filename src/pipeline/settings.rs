@@ -251,6 +251,7 @@ pub struct TrainSettings {
     /// Checkpoints to keep, at most: the oldest go, the newest and the best stay. Default: all.
     #[arg(long, value_name = "CHECKPOINTS")]
     pub save_total_limit: Option<NonZeroUsize>,
+
     /// Which pairs.
     #[command(flatten)]
     #[serde(default)]
