@@ -63,6 +63,7 @@
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
+//! | [`sweep`] | many runs on one table | a run that is finished is not made again, one that fails loses no other |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
 //!
 //! # Shapes
@@ -132,5 +133,7 @@ pub mod inspect;
 pub mod query;
 
 pub mod pipeline;
+
+pub mod sweep;
 
 pub mod cli;

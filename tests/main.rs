@@ -21,5 +21,6 @@ mod schemas;
 mod sharing;
 mod sql;
 mod support;
+mod sweep;
 mod tidy;
 mod verify;

@@ -33,6 +33,7 @@ const LAYERS: &[&str] = &[
     "inspect",
     "query",
     "pipeline",
+    "sweep",
     "cli",
 ];
 

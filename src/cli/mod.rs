@@ -15,6 +15,7 @@ mod precompute;
 mod printer;
 mod progress;
 mod sql;
+mod sweep;
 mod train;
 mod verify;
 
@@ -54,6 +55,7 @@ pub struct Cli {
 enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
+    Sweep(sweep::Args),
     Sql(sql::Args),
     Export(export::Args),
     Import(Box<import::Args>),
@@ -97,6 +99,7 @@ impl Cli {
         match self.command {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
+            Command::Sweep(args) => sweep::run(args, printer),
             Command::Sql(args) => sql::run(&args, printer),
             Command::Export(args) => export::run(&args, printer),
             Command::Import(args) => import::run(*args, printer),

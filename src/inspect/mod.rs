@@ -23,7 +23,7 @@ pub use table::{ColumnInfo, FileInfo, PartInfo, TableInfo};
 use crate::io::IoError;
 use crate::model::is_adapter;
 use crate::model_source::ModelSource;
-use crate::table::schema::{findings, reference, rejects};
+use crate::table::schema::{findings, reference, rejects, sweep};
 use crate::table::{self as tables, MANIFEST, ParquetInput};
 
 /// What a path was found to be.
@@ -40,6 +40,8 @@ pub enum Inspected {
     Rejects(FileInfo),
     /// What checks have found.
     Findings(FileInfo),
+    /// The runs of a sweep, side by side.
+    Sweep(FileInfo),
     /// A model folder or `.gguf` file.
     Model(Box<ModelInfo>),
     /// A checkpoint of a training run.
@@ -99,6 +101,7 @@ fn inspect_file(path: &Path) -> Result<Inspected, InspectError> {
         Some(reference::VERSION) => Ok(Inspected::Part(table::part(path)?)),
         Some(rejects::VERSION) => Ok(Inspected::Rejects(table::file(&input)?)),
         Some(findings::VERSION) => Ok(Inspected::Findings(table::file(&input)?)),
+        Some(sweep::VERSION) => Ok(Inspected::Sweep(table::file(&input)?)),
         _ => Err(InspectError::NotOurs { path: path.to_owned(), columns: table::names(&input) }),
     }
 }

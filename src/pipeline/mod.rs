@@ -14,6 +14,7 @@ mod known;
 mod lora_settings;
 mod loss_settings;
 mod loss_type;
+mod overrides;
 mod plans;
 mod record;
 mod settings;
@@ -21,11 +22,12 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-pub use error::{FileError, PipelineError};
+pub use error::{FileError, PipelineError, SettingError};
 pub use import::ImportFlags;
 pub use lora_settings::{LoraSettings, TargetModule};
 pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError};
 pub use loss_type::LossType;
+pub use overrides::{Axis, Override, Overrides, SetError, read_list, short_key, value_text};
 pub use record::{PLAN_FILE, Stage};
 pub(crate) use settings::words;
 pub use settings::{DataSettings, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings};
@@ -112,16 +114,8 @@ impl Defaults {
             table = table.get(*name)?.as_table()?;
         }
         match table.get(key)? {
-            toml::Value::String(word) => Some(word.clone()),
-            // `{:?}` writes 0.000001 as 1e-6.
-            toml::Value::Float(number) => Some(format!("{number:?}")),
-            // As a flag has a list.
-            toml::Value::Array(words) => {
-                let words: Option<Vec<&str>> = words.iter().map(toml::Value::as_str).collect();
-                words.map(|words| words.join(","))
-            }
             toml::Value::Table(_) => None,
-            value => Some(value.to_string()),
+            value => Some(value_text(value)),
         }
     }
 }
