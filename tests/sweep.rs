@@ -62,7 +62,7 @@ fn a_grid_has_one_reference_pass_and_its_runs_are_those_of_piref_train() {
     let case = case();
     let swept = case.run(GRID).success();
     let passes = swept.stderr.matches("one pass of the reference for all runs").count();
-    assert_eq!((passes, swept.stderr.matches("scored again: at most 0.0e0").count()), (1, 4), "{swept}");
+    assert_eq!((passes, swept.stderr.matches("pairs of the table scored again").count()), (1, 4), "{swept}");
 
     // The same settings by hand.
     let by_hand = ["train", "p.toml", "--out", "by hand", "--beta", "0.5", "--loss-type", "ipo"];
@@ -120,7 +120,8 @@ fn a_grid_has_one_reference_pass_and_its_runs_are_those_of_piref_train() {
     let other = case.run(GRID);
     assert_eq!((other.code, other.stderr.matches("`table_digest` was").count()), (Some(1), 4), "{other}");
     let fresh = case.run(GRID.into_iter().chain(["--fresh", "--rank-by", "rewards/margins"])).success();
-    assert!(fresh.stdout.lines().nth(1).unwrap().contains("mean/rewards/margins"), "{fresh}");
+    assert!(fresh.stderr.contains("ranked by mean/rewards/margins, highest first"), "{fresh}");
+    assert_eq!(fresh.stderr.matches(": to do").count(), 4, "{fresh}");
 }
 
 #[test]
@@ -148,11 +149,11 @@ fn a_run_that_fails_loses_no_other_and_is_tried_again() {
 #[test]
 fn an_interrupted_sweep_goes_on_from_the_checkpoint_of_its_run() {
     let case = case();
-    let grid = |out| ["sweep", "p.toml", "--out", out, "--set", "train.seed=1,2", "--set", "train.max_steps=30"];
+    let grid = |out| ["sweep", "p.toml", "--out", out, "--set", "train.seed=1,2", "--set", "train.max_steps=40"];
     case.run(grid("straight")).success();
 
     let mut child = case.command(grid("s")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let second = case.path().join("s/seed-2_max_steps-30/train/metrics.jsonl");
+    let second = case.path().join("s/seed-2_max_steps-40/train/metrics.jsonl");
     while fs::read_to_string(&second).unwrap_or_default().lines().count() < 2 {
         assert!(child.try_wait().unwrap().is_none(), "the sweep ended before the second step of its second run");
         std::thread::yield_now();
@@ -168,9 +169,9 @@ fn an_interrupted_sweep_goes_on_from_the_checkpoint_of_its_run() {
     assert_eq!(statuses[1]["rank"], Value::Null);
 
     let resumed = case.run(grid("s")).success();
-    assert!(resumed.stderr.contains("seed-1_max_steps-30: finished"), "{resumed}");
-    assert!(resumed.stderr.contains("seed-2_max_steps-30: to go on from step "), "{resumed}");
-    for run in ["seed-1_max_steps-30", "seed-2_max_steps-30"] {
+    assert!(resumed.stderr.contains("seed-1_max_steps-40: finished"), "{resumed}");
+    assert!(resumed.stderr.contains("seed-2_max_steps-40: to go on from step "), "{resumed}");
+    for run in ["seed-1_max_steps-40", "seed-2_max_steps-40"] {
         let (straight, resumed) = (case.path().join("straight").join(run), case.path().join("s").join(run));
         assert_eq!(metrics(&straight), metrics(&resumed));
         for part in ["policy", "train/checkpoints"] {

@@ -61,6 +61,15 @@ pub enum SweepError {
     /// The pipeline file, or the record of stage one.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// What an earlier run has left cannot be deleted.
+    #[error("cannot start run `{run}` again")]
+    Clear {
+        /// Its name.
+        run: String,
+        /// Why not.
+        #[source]
+        source: TrainError,
+    },
     /// Stage one failed.
     #[error("cannot make the log-prob table `{}`", path.display())]
     Precompute {
@@ -149,6 +158,7 @@ impl Hint for SweepError {
                 Some("a list (`--list`) has only those runs that make sense, where a grid has all combinations".into())
             }
             Self::Pipeline(error) => error.hint(),
+            Self::Clear { source, .. } => source.hint(),
             Self::Precompute { source, .. } => source.hint(),
             Self::Table(error) => error.hint(),
             Self::Io(error) => error.hint(),

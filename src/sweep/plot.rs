@@ -207,7 +207,7 @@ fn number(value: f64) -> String {
         return format!("{value:.2e}");
     }
     let text = format!("{value:.8}");
-    text.trim_end_matches('0').trim_end_matches('.').trim_start_matches("-0.00000000").to_owned()
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn heading(title: &str) -> String {

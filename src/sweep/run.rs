@@ -9,6 +9,7 @@ use crate::interrupt::Interrupt;
 use crate::io::{self, Lock};
 use crate::pipeline::Stage;
 use crate::table::ReferenceTable;
+use crate::train::Start;
 use crate::{precompute, train};
 
 /// What a sweep says while it runs.
@@ -78,6 +79,10 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     }
     if !make_table(plan, interrupt, observe)? {
         return Ok(Outcome { comparison: None, failures: Vec::new(), is_interrupted: true });
+    }
+    // All of them now: interrupted and run again without `--fresh`, a sweep must not find the earlier ones finished.
+    for run in plan.runs.iter().filter(|run| run.plan.start == Start::Fresh) {
+        train::clear(&run.plan).map_err(|source| SweepError::Clear { run: run.name.clone(), source })?;
     }
     let mut sweep = Sweep { plan, rows: Vec::new(), failures: Vec::new() };
     sweep.take_stock();

@@ -27,4 +27,5 @@ pub use metrics::{METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
 pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary, Trained};
 pub use run::run;
+pub use run_folder::clear;
 pub use step::{StepGradient, gradient};

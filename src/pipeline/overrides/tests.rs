@@ -32,7 +32,6 @@ fn values_are_toml_or_bare_words_in_the_type_of_the_setting() {
         ]
     );
     assert_eq!(axis("train.shuffle=false"), [("train.shuffle".to_owned(), Value::Boolean(false))]);
-    assert_eq!(axis("train.memory_budget=6GB")[0].1, Value::from("6.0 GB"));
     assert_eq!(axis("train.reference=2024-07-26")[0].1, Value::from("2024-07-26"));
 }
 
