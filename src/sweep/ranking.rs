@@ -145,7 +145,7 @@ pub(super) fn base(column: &str) -> &str {
 /// The better end of what is measured, where it has one.
 fn best_of(base: &str) -> Option<Best> {
     let has = |words: &[&str]| words.iter().any(|word| base.contains(word));
-    if has(&["loss", "rewards/rejected", "displacement", "kl", SECONDS, "grad_norm"]) {
+    if has(&["loss", "rewards/rejected", "displacement", SECONDS, "grad_norm"]) {
         Some(Best::Lowest)
     } else if has(&["accurac", "margin", "rewards/chosen", "logps/chosen", "per_second"]) {
         Some(Best::Highest)

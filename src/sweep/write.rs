@@ -95,7 +95,8 @@ fn meaning(name: &str, last_steps: NonZeroUsize) -> (String, Option<&'static str
     } else if name.starts_with(LAST) {
         format!("At the last step. {what}")
     } else {
-        format!("At the last evaluation. {what}")
+        // The contract of steps speaks of their pairs, not of held-out ones.
+        format!("{} of the last evaluation.", base(name))
     };
     (doc, column.and_then(|column| column.unit))
 }
