@@ -1,10 +1,11 @@
 # Every target is a command a user could type; what it does is in `piref` itself.
-# PIPELINE= names the pipeline file of `precompute`, `train` and `sql`; Q= the query of `sql`; MODEL= and DATA= what
-# `bench` measures.
+# PIPELINE= names the pipeline file of `precompute`, `train`, `sweep` and `sql`; SET= what `sweep` varies; Q= the query of
+# `sql`; MODEL= and DATA= what `bench` measures.
 
 PIPELINE ?= pipelines/quickstart.toml
 MODEL ?= fixtures/tiny
 DATA ?= fixtures/pairs/standard.jsonl
+SET ?= train.loss.beta=0.05,0.1,0.3,0.5 train.loss.loss_type=sigmoid,ipo
 Q ?= SELECT source, count(*) AS n_pairs, avg(ref_chosen_logps) AS chosen, avg(ref_rejected_logps) AS rejected FROM pairs GROUP BY source ORDER BY source
 # Through the environment, so that a query may hold quotes of both kinds.
 export Q
@@ -21,7 +22,7 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sql bench bench-peers test lint fmt doc ci single smollm2 golden accept fuzz check-cuda clean
+.PHONY: help build demo precompute train sweep sql bench bench-peers test lint fmt doc ci single smollm2 golden accept fuzz check-cuda clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +47,9 @@ precompute: build ## Stage one of PIPELINE: the log-prob table
 
 train: build ## Stage two of PIPELINE: the policy
 	$(PIREF) train $(PIPELINE)
+
+sweep: build ## Train PIPELINE once for each combination of SET, on one table, and rank the runs
+	$(PIREF) sweep $(PIPELINE) --out runs/sweep $(foreach set,$(SET),--set '$(set)')
 
 sql: build ## Query the run of PIPELINE: make sql Q="SELECT …"
 	@$(PIREF) sql $(PIPELINE) -c "$$Q"

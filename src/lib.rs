@@ -67,6 +67,7 @@
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
+//! | [`sweep`] | many runs on one table | a run that is finished is not made again, one that fails loses no other |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
 //!
 //! # Shapes
@@ -144,5 +145,7 @@ pub mod verify;
 pub mod inspect;
 
 pub mod pipeline;
+
+pub mod sweep;
 
 pub mod cli;

@@ -26,5 +26,6 @@ mod schemas;
 mod sharing;
 mod sql;
 mod support;
+mod sweep;
 mod tidy;
 mod verify;

@@ -11,13 +11,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use piref::eval::BestMetric;
 use piref::inspect::inspect;
 use piref::interrupt::Interrupt;
+use piref::pipeline::Axis;
 use piref::precompute::Pairs;
 use piref::query::Session;
-use piref::table::schema::{Column, ColumnType, evals, findings, metrics, reference, rejects};
+use piref::table::schema::{Column, ColumnType, evals, findings, metrics, reference, rejects, sweep};
 use piref::table::{
     Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable, evals_file,
 };
-use piref::train;
+use piref::{sweep as sweeps, train};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -252,8 +253,31 @@ fn contract_code_and_written_files_agree() {
     assert_eq!(contract.version(), "manifest.v1");
     check_manifest(&contract, &table.join(MANIFEST));
 
+    let contract = Contract::load("sweep.v1.toml");
+    contract.check_code(sweep::VERSION, sweep::COLUMNS);
+    contract.check_parquet(&swept(&run));
+
     // Every contract there is, is one of these.
-    assert_eq!(fs::read_dir("schemas").unwrap().count(), 6);
+    assert_eq!(fs::read_dir("schemas").unwrap().count(), 7);
+}
+
+/// The comparison of a sweep of two short runs on the table of `run`.
+fn swept(run: &Run) -> PathBuf {
+    let (pipeline, out) = (run.path().with_file_name("p.toml"), run.path().with_file_name("sweep"));
+    fs::write(&pipeline, "model = 'fixtures/tiny'\n[train]\nbatch_size = 8\nmax_steps = 1\n").unwrap();
+    let plan = sweeps::Plan::new(sweeps::Request {
+        pipeline,
+        out: out.clone(),
+        table: Some(run.path().join("reference")),
+        axes: vec![Axis::parse("train.loss.loss_type=sigmoid,[sigmoid,sft]").unwrap()],
+        list: None,
+        rank_by: None,
+        last_steps: sweeps::LAST_STEPS,
+        start: train::Start::Resume,
+    });
+    let outcome = sweeps::run(&plan.unwrap(), &Interrupt::default(), &mut |_| {}).unwrap();
+    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    out.join(sweeps::SWEEP)
 }
 
 #[track_caller]

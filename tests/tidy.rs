@@ -37,6 +37,7 @@ const LAYERS: &[&str] = &[
     "verify",
     "inspect",
     "pipeline",
+    "sweep",
     "cli",
 ];
 

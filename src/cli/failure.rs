@@ -16,9 +16,10 @@ use crate::io::IoError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
 use crate::ops::DeviceError;
-use crate::pipeline::{FileError, PipelineError};
+use crate::pipeline::{FileError, PipelineError, SetError};
 use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
+use crate::sweep::{RunError, SweepError};
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
 use crate::train::TrainError;
@@ -80,10 +81,23 @@ pub fn report_usage(error: &clap::Error) -> ExitCode {
 }
 
 fn lines(error: &anyhow::Error) -> Vec<String> {
-    let mut said = String::new();
-    let mut lines = Vec::new();
+    lines_of(None, error.chain())
+}
+
+/// The same of an error that is told while the work goes on, under a headline.
+pub(super) fn lines_under<'a>(headline: String, error: &'a (dyn Error + 'static)) -> Vec<String> {
+    let mut chain = vec![error];
+    while let Some(cause) = chain.last().copied().and_then(|error: &'a (dyn Error + 'static)| error.source()) {
+        chain.push(cause);
+    }
+    lines_of(Some(headline), chain.into_iter())
+}
+
+fn lines_of<'a>(headline: Option<String>, chain: impl Iterator<Item = &'a (dyn Error + 'static)>) -> Vec<String> {
+    let mut lines: Vec<String> = headline.iter().map(|headline| format!("error: {headline}")).collect();
+    let mut said = headline.unwrap_or_default();
     let mut hints: Vec<String> = Vec::new();
-    for cause in error.chain() {
+    for cause in chain {
         let message = cause.to_string();
         // A cause that the line above quotes already says nothing new.
         if lines.is_empty() {
@@ -106,6 +120,9 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
     hint_of::<UsageError>(cause)
         .or_else(|| hint_of::<PipelineError>(cause))
         .or_else(|| hint_of::<FileError>(cause))
+        .or_else(|| hint_of::<SetError>(cause))
+        .or_else(|| hint_of::<SweepError>(cause))
+        .or_else(|| hint_of::<RunError>(cause))
         .or_else(|| hint_of::<DeviceError>(cause))
         .or_else(|| hint_of::<PrecomputeError>(cause))
         .or_else(|| hint_of::<InterchangeError>(cause))
@@ -131,15 +148,30 @@ fn hint_of<E: Error + Hint + 'static>(cause: &(dyn Error + 'static)) -> Option<S
 
 /// Whether the cause is something the user wrote, not something that happened.
 fn is_usage(cause: &(dyn Error + 'static)) -> bool {
-    let is_settings = match cause.downcast_ref::<PipelineError>() {
-        Some(PipelineError::Record { .. } | PipelineError::Internal { .. }) | None => false,
-        Some(_) => true,
-    };
-    is_settings
+    cause.downcast_ref().is_some_and(is_wrong_setting)
+        || cause.downcast_ref().is_some_and(is_wrong_sweep)
         || cause.is::<UsageError>()
         || cause.is::<DeviceError>()
         || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))
         || cause.downcast_ref().is_some_and(is_wrong_model)
+}
+
+fn is_wrong_setting(error: &PipelineError) -> bool {
+    !matches!(error, PipelineError::Record { .. } | PipelineError::Internal { .. })
+}
+
+fn is_wrong_sweep(error: &SweepError) -> bool {
+    match error {
+        SweepError::Nothing
+        | SweepError::ChangesTable { .. }
+        | SweepError::Model
+        | SweepError::Name
+        | SweepError::SetTwice { .. }
+        | SweepError::SameName { .. }
+        | SweepError::TooMany { .. } => true,
+        SweepError::Pipeline(error) => is_wrong_setting(error),
+        _ => false,
+    }
 }
 
 fn is_wrong_model(error: &ModelSourceError) -> bool {

@@ -17,6 +17,7 @@ mod precompute;
 mod printer;
 mod progress;
 mod sql;
+mod sweep;
 mod train;
 mod verify;
 
@@ -57,6 +58,7 @@ enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
     Eval(Box<eval::Args>),
+    Sweep(sweep::Args),
     Sql(sql::Args),
     Generate(Box<generate::Args>),
     Export(export::Args),
@@ -102,6 +104,7 @@ impl Cli {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
             Command::Eval(args) => eval::run(*args, printer),
+            Command::Sweep(args) => sweep::run(args, printer),
             Command::Sql(args) => sql::run(&args, printer),
             Command::Generate(args) => generate::run(*args, printer),
             Command::Export(args) => export::run(&args, printer),

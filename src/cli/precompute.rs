@@ -104,7 +104,7 @@ fn record(pipeline: &Pipeline, is_in_run: bool) -> Result<(), PipelineError> {
     }
 }
 
-fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
+pub(super) fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
     match event {
         Event::Detected { path, format, columns } => {
             progress.note(format_args!("read `{}` as {format}: columns {}", path.display(), columns.join(", ")));

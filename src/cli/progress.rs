@@ -79,6 +79,15 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Says a line above the bar, also to those who want to hear of errors only.
+    pub(crate) fn error(&mut self, line: impl Display) {
+        let printer = &mut *self.printer;
+        match &self.shown {
+            Shown::Bar(bar) => bar.suspend(|| printer.error(line)),
+            Shown::Silent | Shown::Lines { .. } => printer.error(line),
+        }
+    }
+
     /// Writes to standard output, the bar out of the way.
     pub(crate) fn data<T>(&mut self, write: impl FnOnce(&mut Data<'_>) -> T) -> T {
         let printer = &mut *self.printer;

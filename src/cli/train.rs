@@ -124,7 +124,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
+pub(super) fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
     match event {
         Event::Note(line) => progress.note(line),
         Event::Checked { n_pairs, max_delta, mean_delta } => {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::loss_settings::LossSettingsError;
 use super::optim_settings::OptimSettingsError;
+use super::overrides::SetError;
 use super::values::ValueError;
 use crate::error::Hint;
 use crate::io::IoError;
@@ -21,6 +22,24 @@ pub enum PipelineError {
         /// What is wrong in it.
         #[source]
         source: FileError,
+    },
+    /// A list of runs that cannot be used.
+    #[error("cannot load list of runs `{}`", path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        #[source]
+        source: FileError,
+    },
+    /// A `--set` that sets nothing.
+    #[error("cannot use `--set {given}`")]
+    Set {
+        /// As given.
+        given: String,
+        /// What is wrong with it.
+        #[source]
+        source: SetError,
     },
     /// A key without a default that neither file nor flags give.
     #[error("`{key}` is not set")]
@@ -57,6 +76,13 @@ pub enum PipelineError {
     ReservedName {
         /// The name.
         name: String,
+    },
+    /// A name that is none of a run.
+    #[error("`name` cannot be used")]
+    RunName {
+        /// Why not.
+        #[source]
+        source: ValueError,
     },
     /// A device that cannot be used.
     #[error(transparent)]
@@ -133,11 +159,29 @@ pub enum FileError {
         /// What the TOML reader says.
         message: String,
     },
-    /// A key or a section nobody knows.
-    #[error("line {line}: unknown {kind} in {}", section_name(section))]
-    Unknown {
+    /// A setting that is none, or has a wrong value.
+    #[error("line {line}: {source}")]
+    Setting {
         /// 1-based.
         line: usize,
+        /// What is wrong with it.
+        source: SettingError,
+    },
+    /// The file has no `name`, and its own is no name of a folder.
+    #[error("`name` is not set, and the file's own name cannot stand for it: {source}")]
+    Name {
+        /// Why not.
+        source: ValueError,
+    },
+}
+
+/// What is wrong with one setting, wherever it is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingError {
+    /// A key or a section nobody knows.
+    #[error("unknown {kind} in {}", section_name(section))]
+    Unknown {
         /// The key or section.
         kind: UnknownName,
         /// The section it stands in, dotted; empty at the top.
@@ -146,22 +190,14 @@ pub enum FileError {
         advice: String,
     },
     /// A value of the wrong type or outside its range.
-    #[error("line {line}: `{key}` in {}: {message}", section_name(section))]
+    #[error("`{key}` in {}: {message}", section_name(section))]
     Value {
-        /// 1-based.
-        line: usize,
         /// The key.
         key: String,
         /// The section it stands in, dotted; empty at the top.
         section: String,
         /// Expected and found.
         message: String,
-    },
-    /// The file has no `name`, and its own is no name of a folder.
-    #[error("`name` is not set, and the file's own name cannot stand for it: {source}")]
-    Name {
-        /// Why not.
-        source: ValueError,
     },
 }
 
@@ -207,6 +243,9 @@ impl Hint for PipelineError {
             Self::ReservedName { .. } => Some("give it another name with `--as`".into()),
             // The error of a file is the next in the chain and gives its own.
             Self::Load { .. }
+            | Self::List { .. }
+            | Self::Set { .. }
+            | Self::RunName { .. }
             | Self::Internal { .. }
             | Self::NoData { .. }
             | Self::Lora { .. }
@@ -228,9 +267,18 @@ impl Hint for FileError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Io(error) => error.hint(),
-            Self::Unknown { advice, .. } => Some(advice.clone()),
+            Self::Setting { source, .. } => source.hint(),
             Self::Name { .. } => Some("add `name = \"…\"` at the top of the file".into()),
-            Self::Syntax { .. } | Self::Value { .. } => None,
+            Self::Syntax { .. } => None,
+        }
+    }
+}
+
+impl Hint for SettingError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { advice, .. } => Some(advice.clone()),
+            Self::Value { .. } => None,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! From TOML text to settings: unknown names and wrong values are refused with their line and section.
 
+use serde::Deserialize;
 use serde::de::value::Error as ProbeError;
 use toml::Table;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{FileError, PipelineError, UnknownName, section_name};
+use super::error::{FileError, PipelineError, SettingError, UnknownName, section_name};
 use super::known::{Section, join};
 use super::settings::Settings;
 use crate::error::nearest;
@@ -14,7 +15,35 @@ pub(super) fn parse(text: &str) -> Result<Settings, FileError> {
     let document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
     let known = Section::of::<Settings>().map_err(|error| probe(&error))?;
     check_names(text, document.get_ref(), &known, &known, "")?;
-    toml::from_str(text).map_err(|error| value(text, document.get_ref(), &error))
+    toml::from_str(text).map_err(|error| value(text, &[document.get_ref()], &error))
+}
+
+/// Reads a list of runs: one `[[run]]` each, with its settings as a pipeline file has them.
+pub(super) fn parse_list(text: &str) -> Result<Vec<Settings>, FileError> {
+    #[derive(Deserialize)]
+    struct List {
+        #[serde(default)]
+        run: Vec<Settings>,
+    }
+    let document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
+    let known = Section::of::<Settings>().map_err(|error| probe(&error))?;
+    let mut runs = Vec::new();
+    for (key, value) in document.get_ref() {
+        let name = key.get_ref().as_ref();
+        if name != "run" {
+            let kind = unknown(name, value.get_ref());
+            let advice = "a list has one `[[run]]` for each run, and its settings below that".into();
+            let source = SettingError::Unknown { kind, section: String::new(), advice };
+            return Err(FileError::Setting { line: line(text, key.span().start), source });
+        }
+        if let DeValue::Array(items) = value.get_ref() {
+            runs.extend(items.iter().filter_map(|item| item.get_ref().as_table()));
+        }
+    }
+    for run in &runs {
+        check_names(text, run, &known, &known, "")?;
+    }
+    toml::from_str::<List>(text).map(|list| list.run).map_err(|error| value(text, &runs, &error))
 }
 
 /// The defaults, as settings.
@@ -77,20 +106,21 @@ fn check_names(
     for (key, value) in entries {
         let name = key.get_ref().as_ref();
         if !section.keys.contains(&name) {
-            let is_section = matches!(value.get_ref(), DeValue::Table(_));
-            let owners = if is_section { Vec::new() } else { root.owners(name, "") };
-            return Err(FileError::Unknown {
-                line: line(text, key.span().start),
-                section: path.to_owned(),
-                advice: advice(name, section, path, &owners),
-                kind: if is_section { UnknownName::Section(name.into()) } else { UnknownName::Key(name.into()) },
-            });
+            let kind = unknown(name, value.get_ref());
+            let owners = if matches!(kind, UnknownName::Section(_)) { Vec::new() } else { root.owners(name, "") };
+            let advice = advice(name, section, path, &owners);
+            let source = SettingError::Unknown { kind, section: path.to_owned(), advice };
+            return Err(FileError::Setting { line: line(text, key.span().start), source });
         }
         if let (DeValue::Table(table), Some(below)) = (value.get_ref(), section.sections.get(name)) {
             check_names(text, table, below, root, &join(path, name))?;
         }
     }
     Ok(())
+}
+
+fn unknown(name: &str, value: &DeValue<'_>) -> UnknownName {
+    if value.is_table() { UnknownName::Section(name.into()) } else { UnknownName::Key(name.into()) }
 }
 
 /// What an unknown name may have been meant to be: a key of `owners`, the nearest of its section, or any of them.
@@ -114,10 +144,13 @@ fn probe(error: &ProbeError) -> FileError {
     FileError::Syntax { line: 1, message: error.to_string() }
 }
 
-fn value(text: &str, document: &DeTable<'_>, error: &toml::de::Error) -> FileError {
+/// A wrong value in one of these tables of settings.
+fn value(text: &str, tables: &[&DeTable<'_>], error: &toml::de::Error) -> FileError {
     let start = error.span().map_or(0, |span| span.start);
-    let (section, key) = owner(document, start, "").unwrap_or_default();
-    FileError::Value { line: line(text, start), key, section, message: expected_found(error.message()) }
+    let found = tables.iter().find_map(|table| owner(table, start, ""));
+    let (section, key) = found.unwrap_or_else(|| (String::new(), "run".into()));
+    let source = SettingError::Value { key, section, message: expected_found(error.message()) };
+    FileError::Setting { line: line(text, start), source }
 }
 
 /// Section and key of the value at byte `at`.
@@ -152,6 +185,7 @@ fn plain_type(rust: &str) -> &str {
         "a nonzero usize" | "a nonzero u64" => "a whole number of at least 1",
         "a boolean" => "`true` or `false`",
         "a sequence" => "a list `[…]`",
+        other if other.starts_with("struct ") => "a section",
         other => other,
     }
 }

@@ -16,6 +16,7 @@ mod lora_settings;
 mod loss_settings;
 mod loss_type;
 mod optim_settings;
+mod overrides;
 mod pairs_settings;
 mod plans;
 mod record;
@@ -24,13 +25,14 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-pub use error::{FileError, PipelineError};
+pub use error::{FileError, PipelineError, SettingError};
 pub use eval_settings::{EvalFlags, EvalSettings};
 pub use import::ImportFlags;
 pub use lora_settings::{LoraSettings, TargetModule};
 pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError};
 pub use loss_type::LossType;
 pub use optim_settings::{LrSchedulerType, OptimSettingsError, OptimizerName};
+pub use overrides::{Axis, Override, Overrides, SetError, read_list, short_key, value_text};
 pub use pairs_settings::PairsSettings;
 pub use record::{PLAN_FILE, Stage};
 pub(crate) use settings::words;
@@ -121,16 +123,8 @@ impl Defaults {
             table = table.get(*name)?.as_table()?;
         }
         match table.get(key)? {
-            toml::Value::String(word) => Some(word.clone()),
-            // `{:?}` writes 0.000001 as 1e-6.
-            toml::Value::Float(number) => Some(format!("{number:?}")),
-            // As a flag has a list.
-            toml::Value::Array(words) => {
-                let words: Option<Vec<&str>> = words.iter().map(toml::Value::as_str).collect();
-                words.map(|words| words.join(","))
-            }
             toml::Value::Table(_) => None,
-            value => Some(value.to_string()),
+            value => Some(value_text(value)),
         }
     }
 }

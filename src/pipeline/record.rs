@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::error::PipelineError;
 use super::file::{self, internal};
-use super::{Pipeline, Settings};
+use super::{FILE_BYTES, Pipeline, Settings};
 use crate::io;
 
 /// Name of the record in a run folder.
@@ -23,8 +23,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Top-level keys and sections the stage reads.
-    fn reads(self, key: &str) -> bool {
+    /// Whether the stage reads this key or section of the top level.
+    pub fn reads(self, key: &str) -> bool {
         match self {
             Self::Precompute => key != "train",
             Self::Train => matches!(key, "name" | "model" | "train"),
@@ -36,6 +36,23 @@ impl Pipeline {
     /// The settings as a pipeline file, every default written out.
     pub fn to_toml(&self) -> Result<String, PipelineError> {
         toml::to_string(self.settings()).map_err(internal)
+    }
+
+    /// Whether `folder` has a record of these settings, as far as `stage` reads them.
+    pub fn is_recorded(&self, stage: Stage, folder: &Path) -> Result<bool, PipelineError> {
+        let path = folder.join(PLAN_FILE);
+        if !path.is_file() {
+            return Ok(false);
+        }
+        let text = io::read_text_up_to(&path, FILE_BYTES).map_err(|source| PipelineError::Record { source })?;
+        // A record of another version's settings is of another run.
+        let Ok(recorded) = file::parse(&text) else { return Ok(false) };
+        let part = |settings: &Settings| {
+            let mut table = Table::try_from(settings).map_err(internal)?;
+            table.retain(|key, _| stage.reads(key));
+            Ok::<_, PipelineError>(table)
+        };
+        Ok(part(&recorded)? == part(self.settings())?)
     }
 
     /// Writes `plan.toml` into `folder`, which is created if need be.

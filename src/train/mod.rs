@@ -36,5 +36,5 @@ pub use plan::{
 };
 pub use policy_gguf::{GgufPlan, GgufSummary, policy_to_gguf};
 pub use run::run;
-pub use run_folder::HELD_OUT;
+pub use run_folder::{HELD_OUT, clear};
 pub use step::{StepGradient, gradient};

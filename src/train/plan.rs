@@ -175,11 +175,13 @@ impl Plan {
         self.out.join("train")
     }
 
-    pub(super) fn checkpoints(&self) -> PathBuf {
+    /// Where its checkpoints go.
+    pub fn checkpoints(&self) -> PathBuf {
         self.train_folder().join("checkpoints")
     }
 
-    pub(super) fn policy(&self) -> PathBuf {
+    /// Where its policy goes, once all steps are made.
+    pub fn policy(&self) -> PathBuf {
         self.out.join("policy")
     }
 

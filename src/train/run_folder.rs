@@ -48,8 +48,7 @@ impl<'a> RunFolder<'a> {
     ) -> Result<Option<Checkpoint>, TrainError> {
         let (checkpoints, policy) = (self.plan.checkpoints(), self.plan.policy());
         if self.plan.start == Start::Fresh {
-            io::remove_dir(&policy)?;
-            io::remove_dir(&checkpoints)?;
+            self.clear()?;
         }
         for path in [&policy, &checkpoints, &self.plan.out.join(METRICS), &self.plan.out.join("plan.toml")] {
             io::remove_halves(path)?;
@@ -80,6 +79,11 @@ impl<'a> RunFolder<'a> {
         Ok(io::write(&path, format!("pair_id\n{lines}").as_bytes())?)
     }
 
+    fn clear(&self) -> Result<(), TrainError> {
+        io::remove_dir(&self.plan.policy())?;
+        Ok(io::remove_dir(&self.plan.checkpoints())?)
+    }
+
     /// Writes the trained policy as a Hugging Face folder, or its adapter as one of PEFT: all of it under its name, or
     /// none.
     pub(super) fn save_policy(
@@ -101,6 +105,14 @@ impl<'a> RunFolder<'a> {
         })?;
         Ok(policy)
     }
+}
+
+/// Deletes what an earlier run of the plan could go on from, and its policy.
+///
+/// # Errors
+/// If the folder holds something a run does not make, or if another process is at work in it.
+pub fn clear(plan: &Plan) -> Result<(), TrainError> {
+    if plan.train_folder().is_dir() { RunFolder::claim(plan)?.clear() } else { Ok(()) }
 }
 
 /// A run replaces `policy/` and its own checkpoints, so it must be sure that they are its own.
