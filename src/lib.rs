@@ -40,7 +40,8 @@
 //! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
 //! | [`guard`] | panics of decoders | under it a panic is an error and says nothing by itself |
 //! | [`io`] | all file access | a file under its final name is complete |
-//! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
+//! | [`tensorboard`] | TensorBoard's event file | one file a folder, no step twice |
+| [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`memory`] | what there is and what was held | told by the system or not at all |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
 //! | [`parquet_check`] | what a Parquet file promises | nothing is decoded that promises more than a file can hold |
@@ -62,7 +63,8 @@
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
-//! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
+//! | [`report`] | pages about runs, their plots | one file, no network, no script; what a file says is text, never markup |
+| [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
 //!
 //! # Shapes
@@ -86,6 +88,8 @@ pub mod digest;
 pub mod guard;
 
 pub mod io;
+
+pub mod tensorboard;
 
 pub mod spool;
 
@@ -130,6 +134,8 @@ pub mod verify;
 pub mod inspect;
 
 pub mod query;
+
+pub mod report;
 
 pub mod pipeline;
 

@@ -10,6 +10,7 @@ const LAYERS: &[&str] = &[
     "digest",
     "guard",
     "io",
+    "tensorboard",
     "spool",
     "memory",
     "interrupt",
@@ -32,6 +33,7 @@ const LAYERS: &[&str] = &[
     "verify",
     "inspect",
     "query",
+    "report",
     "pipeline",
     "cli",
 ];
@@ -44,6 +46,7 @@ const NARROW: &[(&str, &[&str])] = &[
     ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
     // Neither model nor training.
     ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
+    ("report", &["error", "digest", "guard", "io", "parquet_check", "data", "table", "query"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -108,7 +108,7 @@ impl Drop for Progress<'_> {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    match ProgressStyle::with_template("{bar:24} {percent:>3}%  {wide_msg}") {
+    match ProgressStyle::with_template("{bar:12} {percent:>3}%  {wide_msg}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

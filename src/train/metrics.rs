@@ -1,4 +1,5 @@
-//! What is recorded of a step: `metrics.jsonl`, one object a step under TRL's names (`schemas/metrics.v1.toml`).
+//! What is recorded of a step: `metrics.jsonl`, one object a step under TRL's names (`schemas/metrics.v1.toml`), and the
+//! same numbers for TensorBoard, where the plan reports to it.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,8 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use super::plan::{Event, ReportTo};
 use crate::io::{self, IoError};
 use crate::table::schema::metrics::VERSION;
+use crate::tensorboard::EventFile;
 
 /// The metrics file of a run folder.
 pub const METRICS: &str = "train/metrics.jsonl";
@@ -61,6 +64,8 @@ pub struct StepMetrics {
 pub(super) struct MetricsFile {
     path: PathBuf,
     file: File,
+    /// TensorBoard's, beside it.
+    events: Option<EventFile>,
 }
 
 /// A line as it is written: the version of its contract first.
@@ -108,12 +113,41 @@ impl MetricsFile {
             }
         }
         io::write(path, &kept)?;
-        Ok(Self { path: path.to_owned(), file: io::append(path)? })
+        Ok(Self { path: path.to_owned(), file: io::append(path)?, events: None })
+    }
+
+    /// Reports the steps after `step` to TensorBoard as well, or not.
+    pub(super) fn reporting_to(
+        mut self,
+        report_to: ReportTo,
+        step: u64,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        match report_to {
+            // What an earlier start of the run reported stays, as far as the run stays.
+            ReportTo::None if step == 0 => EventFile::remove(folder)?,
+            ReportTo::None => {}
+            ReportTo::Tensorboard => {
+                let resumed = EventFile::open(folder, step)?;
+                let last_step = resumed.last_step.unwrap_or(0);
+                if last_step < step {
+                    let after = last_step + 1;
+                    observe(Event::Note(format!(
+                        "TensorBoard's event file lacks the steps {after} to {step}: they are in `{}` alone",
+                        self.path.display()
+                    )));
+                }
+                self.events = Some(resumed.file);
+            }
+        }
+        Ok(self)
     }
 
     /// Makes the lines durable: before a checkpoint is, so that one that is found has its metrics.
     pub(super) fn sync(&self) -> Result<(), TrainError> {
-        Ok(self.file.sync_data().map_err(|source| IoError::new("sync", &self.path, source))?)
+        self.file.sync_data().map_err(|source| IoError::new("sync", &self.path, source))?;
+        Ok(self.events.as_ref().map_or(Ok(()), EventFile::sync)?)
     }
 
     pub(super) fn push(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
@@ -122,8 +156,18 @@ impl MetricsFile {
             serde_json::to_vec(&VersionedLine { schema: VERSION, metrics }).map_err(|error| wrap(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(wrap)?;
+        if let Some(events) = &mut self.events {
+            events.push(metrics.step, &scalars("train", metrics).map_err(|error| wrap(error.into()))?)?;
+        }
         Ok(())
     }
+}
+
+/// The numbers of a line under the tags transformers gives them: `train/loss`, `train/rewards/margins`, …
+fn scalars(group: &str, line: &impl Serialize) -> serde_json::Result<Vec<(String, f64)>> {
+    let serde_json::Value::Object(members) = serde_json::to_value(line)? else { return Ok(Vec::new()) };
+    let numbers = members.into_iter().filter(|(name, _)| name != "step");
+    Ok(numbers.filter_map(|(name, value)| Some((format!("{group}/{name}"), value.as_f64()?))).collect())
 }
 
 #[cfg(test)]

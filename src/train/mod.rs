@@ -25,6 +25,6 @@ pub use error::{StepError, TrainError};
 pub use merge::{MergePlan, MergeSummary, merge};
 pub use metrics::{METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
-pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary, Trained};
+pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, ReportTo, Start, Summary, Trained};
 pub use run::run;
 pub use step::{StepGradient, gradient};

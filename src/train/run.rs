@@ -174,7 +174,8 @@ impl<'a> Job<'a> {
         let Self { plan, interrupt, .. } = *self;
         let (n_steps, n_resumed) = (trainer.n_steps, trainer.state.step);
         let metrics_path = plan.out.join(METRICS);
-        let mut metrics_file = MetricsFile::open(&metrics_path, n_resumed)?;
+        let metrics_file = MetricsFile::open(&metrics_path, n_resumed)?;
+        let mut metrics_file = metrics_file.reporting_to(plan.report_to, n_resumed, observe)?;
         let mut saved = n_resumed;
         let (mut first, mut last) = (None, None);
         while trainer.state.step < n_steps {
