@@ -41,7 +41,7 @@
 //! | [`guard`] | panics of decoders | under it a panic is an error and says nothing by itself |
 //! | [`io`] | all file access | a file under its final name is complete |
 //! | [`tensorboard`] | TensorBoard's event file | one file a folder, no step twice |
-| [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
+//! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`memory`] | what there is and what was held | told by the system or not at all |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
 //! | [`parquet_check`] | what a Parquet file promises | nothing is decoded that promises more than a file can hold |
@@ -64,7 +64,7 @@
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`report`] | pages about runs, their plots | one file, no network, no script; what a file says is text, never markup |
-| [`pipeline`] | TOML and flags to checked plans | configuration stops here |
+//! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
 //!
 //! # Shapes

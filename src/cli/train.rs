@@ -11,8 +11,8 @@ use super::train_progress::TrainProgress;
 use super::{OutputFormat, Printer, print_json};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
-use crate::report::{self, RunInputs};
 use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
+use crate::report::{self, RunInputs};
 use crate::train::{self, Interruption, Outcome, Start, Summary};
 
 /// Optimise a policy from the log-prob table; the reference model is not loaded.

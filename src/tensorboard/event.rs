@@ -134,9 +134,12 @@ mod tests {
     /// protobuf package of Python writes it (`SerializeToString`, protobuf 7.36).
     #[test]
     fn an_event_has_the_bytes_of_the_protobuf_library() {
-        let want = "09000000000000f83f10ac022a0a0a080a0161150000003f";
+        let want = [
+            [0x09, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0x10, 0xac, 0x02].as_slice(),
+            &[0x2a, 0x0a, 0x0a, 0x08, 0x0a, 0x01, 0x61, 0x15, 0, 0, 0, 0x3f],
+        ];
         let event = encode(Duration::from_millis(1500), 300, &Content::Scalars(&[("a".to_owned(), 0.5)]));
-        assert_eq!(event.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), want);
+        assert_eq!(event, want.concat());
     }
 
     #[test]

@@ -32,6 +32,15 @@ pub struct EventFile {
     file: File,
 }
 
+/// How much of an earlier event file stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The last step that stays; 0 for nothing at all.
+    pub step: u64,
+    /// Events of that step that stay: one of the step, one of an evaluation after it.
+    pub n_of_step: usize,
+}
+
 /// An event file, and how far what it took over goes.
 #[derive(Debug)]
 pub struct Resumed {
@@ -42,27 +51,32 @@ pub struct Resumed {
 }
 
 impl EventFile {
-    /// Starts the event file of `folder` for the steps after `step`, with the events up to it of the file that is there.
-    /// With step 0 there are none to keep. What a killed process left half written is dropped.
+    /// Starts the event file of `folder` for what follows `kept`, with the events up to there of the file that is there.
+    /// What a killed process left half written is dropped.
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn open(folder: &Path, step: u64) -> Result<Resumed, IoError> {
+    pub fn open(folder: &Path, kept: Kept) -> Result<Resumed, IoError> {
         remove_halves(folder)?;
         let earlier = files(folder)?;
         let now = since_epoch();
         let mut bytes = record::framed(&event::encode(now, 0, &Content::FileVersion));
         bytes.extend(record::framed(&event::encode(now, 0, &Content::SessionStart)));
-        let mut last_step = None;
+        let (mut last_step, mut n_of_last) = (None, 0);
         if let Some(newest) = earlier.last()
-            && step > 0
+            && kept.step > 0
         {
             for record in record::read(&io::read(newest)?) {
                 let Some(head) = event::head(record.payload) else { break };
-                if head.has_summary && head.step <= step {
-                    bytes.extend(record.framed);
-                    last_step = last_step.max(Some(head.step));
+                if !head.has_summary {
+                    continue;
                 }
+                n_of_last += usize::from(head.step == kept.step);
+                if head.step > kept.step || n_of_last > kept.n_of_step {
+                    break;
+                }
+                bytes.extend(record.framed);
+                last_step = Some(head.step);
             }
         }
         let path = folder.join(name(now));
@@ -132,6 +146,8 @@ fn since_epoch() -> Duration {
 mod tests {
     use super::*;
 
+    const NOTHING: Kept = Kept { step: 0, n_of_step: 0 };
+
     fn steps(folder: &Path) -> Vec<u64> {
         let bytes = io::read(&files(folder).unwrap().pop().unwrap()).unwrap();
         let heads = record::read(&bytes).map(|record| event::head(record.payload).unwrap());
@@ -147,17 +163,32 @@ mod tests {
     #[test]
     fn a_resumed_run_has_every_step_once_in_one_file() {
         let folder = tempfile::tempdir().unwrap();
-        let mut events = EventFile::open(folder.path(), 0).unwrap();
+        let mut events = EventFile::open(folder.path(), NOTHING).unwrap();
         assert_eq!(events.last_step, None);
         push(&mut events, 1..=5);
         // As a kill leaves it.
         events.file.file.write_all(b"\x20\0\0\0\0\0\0\0half").unwrap();
 
-        let mut events = EventFile::open(folder.path(), 3).unwrap();
+        let mut events = EventFile::open(folder.path(), Kept { step: 3, n_of_step: 1 }).unwrap();
         assert_eq!(events.last_step, Some(3));
         push(&mut events, 4..=6);
         assert_eq!(steps(folder.path()), [1, 2, 3, 4, 5, 6]);
         assert_eq!(files(folder.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_evaluation_stays_if_its_line_does() {
+        for (n_of_step, want) in [(1, [0, 1, 2].as_slice()), (2, &[0, 1, 2, 2])] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut events = EventFile::open(folder.path(), NOTHING).unwrap();
+            for (step, tag) in
+                [(0, "eval/loss"), (1, "train/loss"), (2, "train/loss"), (2, "eval/loss"), (3, "train/loss")]
+            {
+                events.file.push(step, &[(tag.to_owned(), 0.5)]).unwrap();
+            }
+            EventFile::open(folder.path(), Kept { step: 2, n_of_step }).unwrap();
+            assert_eq!(steps(folder.path()), want);
+        }
     }
 
     #[test]
@@ -166,8 +197,8 @@ mod tests {
         let other = folder.path().join("events.out.tfevents.1700000000.host.1.0");
         io::write(&other, b"theirs").unwrap();
         io::write(&folder.path().join(".events.out.tfevents.1.piref.x.partial"), b"half").unwrap();
-        push(&mut EventFile::open(folder.path(), 0).unwrap(), 1..=2);
-        push(&mut EventFile::open(folder.path(), 0).unwrap(), 1..=1);
+        push(&mut EventFile::open(folder.path(), NOTHING).unwrap(), 1..=2);
+        push(&mut EventFile::open(folder.path(), NOTHING).unwrap(), 1..=1);
         assert_eq!(steps(folder.path()), [1]);
         EventFile::remove(folder.path()).unwrap();
         assert_eq!(io::list(folder.path()).unwrap(), [other]);
@@ -176,14 +207,14 @@ mod tests {
     #[test]
     fn of_a_damaged_file_the_events_before_the_damage_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        push(&mut EventFile::open(folder.path(), 0).unwrap(), 1..=4);
+        push(&mut EventFile::open(folder.path(), NOTHING).unwrap(), 1..=4);
         let path = files(folder.path()).unwrap().pop().unwrap();
         let mut bytes = io::read(&path).unwrap();
         let length = bytes.len();
         // In the last event.
         bytes[length - 8] ^= 1;
         io::write(&path, &bytes).unwrap();
-        assert_eq!(EventFile::open(folder.path(), 4).unwrap().last_step, Some(3));
+        assert_eq!(EventFile::open(folder.path(), Kept { step: 4, n_of_step: 1 }).unwrap().last_step, Some(3));
     }
 
     #[test]

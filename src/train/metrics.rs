@@ -6,12 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::error::TrainError;
 use super::plan::{Event, ReportTo};
 use crate::io::{self, IoError};
 use crate::table::schema::metrics::VERSION;
-use crate::tensorboard::EventFile;
+use crate::tensorboard::{EventFile, Kept};
 
 /// The metrics file of a run folder.
 pub const METRICS: &str = "train/metrics.jsonl";
@@ -64,23 +65,25 @@ pub struct StepMetrics {
 pub(super) struct MetricsFile {
     path: PathBuf,
     file: File,
+    /// What was there already and stays.
+    kept: Kept,
     /// TensorBoard's, beside it.
     events: Option<EventFile>,
 }
 
 /// A line as it is written: the version of its contract first.
 #[derive(Serialize)]
-struct VersionedLine<'a> {
+struct VersionedLine<'a, T> {
     schema: &'static str,
     #[serde(flatten)]
-    metrics: &'a StepMetrics,
+    metrics: &'a T,
 }
 
 /// What resuming reads of a line.
 #[derive(Deserialize)]
 struct Line {
     #[serde(default)]
-    schema: serde_json::Value,
+    schema: Value,
     step: u64,
 }
 
@@ -88,14 +91,14 @@ impl MetricsFile {
     /// Opens the file for the steps after `step`, where the newest checkpoint stands: what a killed run wrote after it
     /// is dropped unread, since it may end anywhere in a line.
     pub(super) fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
-        let mut kept = Vec::new();
+        let (mut kept, mut n_of_step) = (Vec::new(), 0);
         if step > 0 && path.is_file() {
             let bytes = io::read(path)?;
             for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
                 match serde_json::from_slice::<Line>(line) {
                     Ok(found) if found.schema != VERSION => {
                         let found = match found.schema {
-                            serde_json::Value::Null => "none".to_owned(),
+                            Value::Null => "none".to_owned(),
                             found => found.to_string(),
                         };
                         let (path, line) = (path.to_owned(), index + 1);
@@ -105,6 +108,7 @@ impl MetricsFile {
                     Ok(found) => {
                         if found.step == step {
                             kept.extend(line);
+                            n_of_step += 1;
                         }
                         break;
                     }
@@ -113,23 +117,22 @@ impl MetricsFile {
             }
         }
         io::write(path, &kept)?;
-        Ok(Self { path: path.to_owned(), file: io::append(path)?, events: None })
+        Ok(Self { path: path.to_owned(), file: io::append(path)?, kept: Kept { step, n_of_step }, events: None })
     }
 
-    /// Reports the steps after `step` to TensorBoard as well, or not.
+    /// Reports what follows to TensorBoard as well, or not.
     pub(super) fn reporting_to(
         mut self,
         report_to: ReportTo,
-        step: u64,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let (folder, step) = (self.path.parent().unwrap_or(Path::new("")), self.kept.step);
         match report_to {
             // What an earlier start of the run reported stays, as far as the run stays.
             ReportTo::None if step == 0 => EventFile::remove(folder)?,
             ReportTo::None => {}
             ReportTo::Tensorboard => {
-                let resumed = EventFile::open(folder, step)?;
+                let resumed = EventFile::open(folder, self.kept)?;
                 let last_step = resumed.last_step.unwrap_or(0);
                 if last_step < step {
                     let after = last_step + 1;
@@ -150,24 +153,32 @@ impl MetricsFile {
         Ok(self.events.as_ref().map_or(Ok(()), EventFile::sync)?)
     }
 
-    pub(super) fn push(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
+    pub(super) fn push(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let wrap = |source| IoError::new("write", &self.path, source);
         let mut line =
             serde_json::to_vec(&VersionedLine { schema: VERSION, metrics }).map_err(|error| wrap(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(wrap)?;
         if let Some(events) = &mut self.events {
-            events.push(metrics.step, &scalars("train", metrics).map_err(|error| wrap(error.into()))?)?;
+            let line = serde_json::to_value(metrics).map_err(|error| wrap(error.into()))?;
+            let step = line.get("step").and_then(Value::as_u64).unwrap_or(0);
+            events.push(step, &scalars(line))?;
         }
         Ok(())
     }
 }
 
-/// The numbers of a line under the tags transformers gives them: `train/loss`, `train/rewards/margins`, …
-fn scalars(group: &str, line: &impl Serialize) -> serde_json::Result<Vec<(String, f64)>> {
-    let serde_json::Value::Object(members) = serde_json::to_value(line)? else { return Ok(Vec::new()) };
-    let numbers = members.into_iter().filter(|(name, _)| name != "step");
-    Ok(numbers.filter_map(|(name, value)| Some((format!("{group}/{name}"), value.as_f64()?))).collect())
+/// The numbers of a line under the tags transformers gives them (`rewrite_logs`): `loss` is `train/loss`, `eval_loss` is
+/// `eval/loss`. Of an evaluation only its own numbers, or `train/epoch` would have its step twice.
+fn scalars(line: Value) -> Vec<(String, f64)> {
+    let Value::Object(members) = line else { return Vec::new() };
+    let is_evaluation = members.keys().any(|name| name.starts_with("eval_"));
+    let tag = |name: &str| match name.strip_prefix("eval_") {
+        Some(name) => Some(format!("eval/{name}")),
+        None if is_evaluation || name == "step" => None,
+        None => Some(format!("train/{name}")),
+    };
+    members.iter().filter_map(|(name, value)| Some((tag(name)?, value.as_f64()?))).collect()
 }
 
 #[cfg(test)]
@@ -197,6 +208,15 @@ mod tests {
         check(&[kept.as_bytes(), b"\xff\xfe"].concat(), 2, kept);
         check(kept.as_bytes(), 1, &line(1));
         check(kept.as_bytes(), 0, "");
+    }
+
+    #[test]
+    fn scalars_have_the_tags_of_transformers() {
+        let tags = |line: Value| scalars(line).into_iter().map(|(tag, _)| tag).collect::<Vec<_>>();
+        let step = serde_json::json!({ "step": 3, "epoch": 0.5, "loss": 0.6, "rewards/margins": 0.1, "name": "x" });
+        assert_eq!(tags(step), ["train/epoch", "train/loss", "train/rewards/margins"]);
+        let evaluation = serde_json::json!({ "step": 3, "epoch": 0.5, "eval_loss": 0.6, "eval_rewards/margins": 0.1 });
+        assert_eq!(tags(evaluation), ["eval/loss", "eval/rewards/margins"]);
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl<'a> Job<'a> {
         let (n_steps, n_resumed) = (trainer.n_steps, trainer.state.step);
         let metrics_path = plan.out.join(METRICS);
         let metrics_file = MetricsFile::open(&metrics_path, n_resumed)?;
-        let mut metrics_file = metrics_file.reporting_to(plan.report_to, n_resumed, observe)?;
+        let mut metrics_file = metrics_file.reporting_to(plan.report_to, observe)?;
         let mut saved = n_resumed;
         let (mut first, mut last) = (None, None);
         while trainer.state.step < n_steps {

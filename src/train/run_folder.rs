@@ -102,7 +102,10 @@ fn refuse_folders_of_others(plan: &Plan) -> Result<(), TrainError> {
             "policy" => plan.train_folder().is_dir(),
             "plan.toml" | "report.html" | "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
             // A file before its rename.
-            name => [".plan.toml.", ".report.html."].iter().any(|start| name.starts_with(start)) && name.ends_with(".partial"),
+            name => {
+                [".plan.toml.", ".report.html."].iter().any(|start| name.starts_with(start))
+                    && name.ends_with(".partial")
+            }
         };
         if !is_ours {
             return Err(TrainError::NotOurs { path: plan.out.clone(), found: name });
