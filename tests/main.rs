@@ -12,6 +12,7 @@ mod kills;
 mod lora;
 mod memory;
 mod objectives;
+mod observe;
 mod pipelines;
 mod provenance;
 mod references;
