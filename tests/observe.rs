@@ -155,7 +155,7 @@ fn training_ends_with_a_report_and_an_event_file_and_can_do_without_the_latter()
     assert_eq!(scalars(&run), metrics(&run));
     let page = fs::read_to_string(run.join("report.html")).unwrap();
     for shown in
-        ["<title>shown · piref</title>", "Log-probs a token", "Reward margin", "train.loss", "<td>sigmoid</td>"]
+        ["<title>shown · piref</title>", "Log-probs per token", "Reward margin", "train.loss", "<td>sigmoid</td>"]
     {
         assert!(page.contains(shown), "{shown}");
     }

@@ -68,10 +68,10 @@ fn step_line(metrics: &StepMetrics, n_steps: u64) -> String {
     )
 }
 
-/// What matters most comes first: a narrow terminal cuts the end.
+/// Short enough to stand beside the bar on a terminal of 80 columns.
 fn bar_text(metrics: &StepMetrics, n_steps: u64, tokens_per_second: f64, left: Duration) -> String {
     format!(
-        "step {}/{n_steps}, loss {:.4}, accuracy {:.2}, {} left, {tokens_per_second:.0} tokens/s",
+        "step {}/{n_steps}: loss {:.4}, accuracy {:.2}, {tokens_per_second:.0} tokens/s, {} left",
         metrics.step,
         metrics.loss,
         metrics.rewards_accuracies,
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn the_bar_says_where_the_run_is_and_how_long_it_takes() {
         let text = bar_text(&metrics(12, 4000), 60, 1234.4, Duration::from_secs(185));
-        assert_eq!(text, "step 12/60, loss 0.5123, accuracy 0.62, 3 min 05 s left, 1234 tokens/s");
+        assert_eq!(text, "step 12/60: loss 0.5123, accuracy 0.62, 1234 tokens/s, 3 min 05 s left");
     }
 
     #[test]

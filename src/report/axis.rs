@@ -77,11 +77,12 @@ pub(super) fn range(numbers: impl IntoIterator<Item = f64>) -> (f64, f64) {
     if high - low > least { (low, high) } else { (low - low.abs().max(1e-9) * 0.1, high + high.abs().max(1e-9) * 0.1) }
 }
 
-/// A number for a table: four decimals, or four digits where it is very large or small.
+/// A number for a table: four decimals, more where it is small; digits and an exponent where it is very large or small.
 pub(super) fn number(number: f64) -> String {
     match number.abs() {
         0.0 => "0".into(),
         size if (1e-2..1e9).contains(&size) => trimmed(&format!("{number:.4}")).to_owned(),
+        size if (1e-4..1e-2).contains(&size) => trimmed(&format!("{number:.6}")).to_owned(),
         _ => scientific(number),
     }
 }
@@ -146,6 +147,7 @@ mod tests {
             (0.693_18, "0.6932"),
             (-12.5, "-12.5"),
             (100.0, "100"),
+            (0.000_360_94, "0.000361"),
             (5e-7, "5e-7"),
             (1_234_567.0, "1234567"),
             (2.5e12, "2.5e12"),

@@ -214,10 +214,10 @@ pub(super) fn draw_x_axis(svg: &mut String, x: &Scale, ticks: &Ticks, name: &str
     for tick in &ticks.numbers {
         let at = x.at(*tick);
         push(svg, format_args!("<path class=\"axis\" d=\"M{at:.1} {bottom}v4\"/>"));
-        push(
-            svg,
-            format_args!("<text class=\"x\" x=\"{at:.1}\" y=\"{}\">{}</text>", bottom + 16.0, ticks.label(*tick)),
-        );
+        // The last number would stand half outside.
+        let (class, at) = if at > right - 12.0 { ("y", right + 8.0) } else { ("x", at) };
+        let label = ticks.label(*tick);
+        push(svg, format_args!("<text class=\"{class}\" x=\"{at:.1}\" y=\"{}\">{label}</text>", bottom + 16.0));
     }
     let (middle, below) = (f64::midpoint(left, right), bottom + 30.0);
     push(svg, format_args!("<text class=\"x\" x=\"{middle}\" y=\"{below}\">{}</text>", escaped(name)));

@@ -94,8 +94,8 @@ pub(super) const HELD_OUT: &[Panel] = &[
     },
     Panel {
         title: "Distance to the reference",
-        note: "ln π_θ − ln π_ref a token, on completions that the policy has not written.",
-        unit: Some("nats a token"),
+        note: "ln π_θ − ln π_ref per token, on completions that the policy has not written.",
+        unit: Some("nats per token"),
         lines: &[("chosen", "eval_kl/chosen"), ("rejected", "eval_kl/rejected")],
         guides: AS_REFERENCE,
     },
@@ -105,7 +105,7 @@ pub(super) const HELD_OUT: &[Panel] = &[
 pub(super) const TIME: &[Panel] = &[Panel {
     title: "Speed",
     note: "Tokens of a step by its wall time, each prompt counted once per completion.",
-    unit: Some("tokens a second"),
+    unit: Some("tokens/s"),
     lines: &[("speed", "tokens_per_second")],
     guides: &[(0.0, "none")],
 }];

@@ -60,7 +60,7 @@ pub fn run_page(inputs: &RunInputs<'_>) -> Result<Page, ReportError> {
     if tables.has_metrics {
         let metrics = Metrics::read(&tables.session)?;
         page.facts.extend(metrics.facts());
-        page.sections.push(section("training", "Training", metrics.figures(panels::TRAINING)));
+        page.sections.push(section("training", "Training", metrics.training()));
         let mut held_out = metrics.figures(panels::HELD_OUT);
         held_out.extend(margins(&tables)?);
         page.sections.push(section("held-out", "Held-out pairs", held_out));
@@ -162,6 +162,17 @@ impl Metrics {
         facts
     }
 
+    fn training(&self) -> Vec<Block> {
+        let mut blocks = self.figures(panels::TRAINING);
+        let n_steps = self.steps.steps_per_point;
+        if n_steps > 1.0 && !blocks.is_empty() {
+            let text =
+                format!("A point of a curve is the mean of {n_steps:.0} steps; the band around it spans their values.");
+            blocks.insert(0, Block::Text { text });
+        }
+        blocks
+    }
+
     fn figures(&self, panels: &[panels::Panel]) -> Vec<Block> {
         panels.iter().filter_map(|panel| self.figure(panel)).map(Block::Figure).collect()
     }
@@ -175,21 +186,8 @@ impl Metrics {
         let guides = panel.guides.iter().map(|(at, name)| Guide { at: *at, name: (*name).into() }).collect();
         let unit = panel.unit.map(str::to_owned);
         (!lines.is_empty()).then(|| {
-            Figure::new(
-                panel.title,
-                self.note(panel.note),
-                &Chart::Lines(LineChart { x: "step".into(), unit, lines, guides }),
-            )
+            Figure::new(panel.title, panel.note, &Chart::Lines(LineChart { x: "step".into(), unit, lines, guides }))
         })
-    }
-
-    fn note(&self, note: &str) -> String {
-        let steps = self.steps.steps_per_point;
-        if steps <= 1.0 {
-            return note.to_owned();
-        }
-        let shared = format!("A point is the mean of {steps:.0} steps, the band spans their values.");
-        if note.is_empty() { shared } else { format!("{note} {shared}") }
     }
 
     /// Figures of the columns that this program has no figure for.
@@ -203,7 +201,7 @@ impl Metrics {
         let figures = self.names.iter().filter(is_other).filter_map(|name| {
             let lines = vec![Line { name: name.clone(), points: self.line(name)?.to_vec() }];
             let chart = LineChart { x: "step".into(), unit: None, lines, guides: Vec::new() };
-            Some(Block::Figure(Figure::new(name.clone(), self.note(""), &Chart::Lines(chart))))
+            Some(Block::Figure(Figure::new(name.clone(), "", &Chart::Lines(chart))))
         });
         figures.collect()
     }
@@ -219,7 +217,7 @@ impl Metrics {
                 Fact::new("in steps", duration(*seconds)),
                 Fact::new("median step", duration(*median)),
                 Fact::new("tokens", format!("{n_tokens:.0}")),
-                Fact::new("tokens a second", format!("{:.0}", n_tokens / seconds)),
+                Fact::new("tokens/s", format!("{:.0}", n_tokens / seconds)),
             ];
             blocks.push(Block::Facts { facts: facts.into() });
         }

@@ -31,7 +31,7 @@ pub(super) fn blocks(tables: &Tables) -> Result<Vec<Block>, ReportError> {
         Fact::new("tokens", format!("{n_tokens:.0}")),
         Fact::new("pairs that were cut", percent(cut)),
         Fact::new("reference prefers chosen, by sum", percent(by_sum)),
-        Fact::new("reference prefers chosen, a token", percent(by_token)),
+        Fact::new("reference prefers chosen, per token", percent(by_token)),
     ];
     let mut blocks = vec![Block::Facts { facts }];
     let figure = |title: &str, note: &str, x: &str, values: Values, series: &[(&str, &str, &str)]| {
@@ -39,9 +39,9 @@ pub(super) fn blocks(tables: &Tables) -> Result<Vec<Block>, ReportError> {
         Ok::<_, ReportError>(chart.map(|chart| Block::Figure(Figure::new(title, note, &Chart::Histogram(chart)))))
     };
     blocks.extend(figure(
-        "Log-probs a token",
+        "Log-probs per token",
         "Pairs by ln π_ref of a completion, divided by its tokens.",
-        "nats a token",
+        "nats per token",
         Values::Continuous,
         &[
             ("chosen", "ref_chosen_logps / chosen_tokens", ALL),
