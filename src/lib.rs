@@ -40,6 +40,7 @@
 //! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
 //! | [`guard`] | panics of decoders | under it a panic is an error and says nothing by itself |
 //! | [`io`] | all file access | a file under its final name is complete |
+//! | [`tensorboard`] | TensorBoard's event file | one file a folder, no step twice |
 //! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`memory`] | what there is and what was held | told by the system or not at all |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
@@ -66,6 +67,7 @@
 //! | [`mod@bench`] | the speed of both stages | operations are counted of the task, not of the code |
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
+//! | [`report`] | pages about runs, their plots | one file, no network, no script; what a file says is text, never markup |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`sweep`] | many runs on one table | a run that is finished is not made again, one that fails loses no other |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
@@ -91,6 +93,8 @@ pub mod digest;
 pub mod guard;
 
 pub mod io;
+
+pub mod tensorboard;
 
 pub mod spool;
 
@@ -143,6 +147,8 @@ pub mod bench;
 pub mod verify;
 
 pub mod inspect;
+
+pub mod report;
 
 pub mod pipeline;
 

@@ -16,6 +16,7 @@ mod kills;
 mod lora;
 mod memory;
 mod objectives;
+mod observe;
 mod optimizers;
 mod pipelines;
 mod provenance;

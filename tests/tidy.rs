@@ -10,6 +10,7 @@ const LAYERS: &[&str] = &[
     "digest",
     "guard",
     "io",
+    "tensorboard",
     "spool",
     "memory",
     "interrupt",
@@ -36,6 +37,7 @@ const LAYERS: &[&str] = &[
     "bench",
     "verify",
     "inspect",
+    "report",
     "pipeline",
     "sweep",
     "cli",
@@ -51,6 +53,7 @@ const NARROW: &[(&str, &[&str])] = &[
     ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),
+    ("report", &["error", "digest", "guard", "io", "parquet_check", "data", "table", "query"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -19,6 +19,7 @@ use crate::ops::DeviceError;
 use crate::pipeline::{FileError, PipelineError, SetError};
 use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
+use crate::report::ReportError;
 use crate::sweep::{RunError, SweepError};
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
@@ -132,6 +133,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<VerifyError>(cause))
         .or_else(|| hint_of::<InspectError>(cause))
+        .or_else(|| hint_of::<ReportError>(cause))
         .or_else(|| hint_of::<QueryError>(cause))
         .or_else(|| hint_of::<CheckpointError>(cause))
         .or_else(|| hint_of::<TableError>(cause))

@@ -16,14 +16,16 @@ mod inspect;
 mod precompute;
 mod printer;
 mod progress;
+mod report;
 mod sql;
 mod sweep;
 mod train;
+mod train_progress;
 mod verify;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -61,6 +63,7 @@ enum Command {
     Sweep(sweep::Args),
     Sql(sql::Args),
     Generate(Box<generate::Args>),
+    Report(report::Args),
     Export(export::Args),
     Import(Box<import::Args>),
     Bench(Box<bench::Args>),
@@ -107,6 +110,7 @@ impl Cli {
             Command::Sweep(args) => sweep::run(args, printer),
             Command::Sql(args) => sql::run(&args, printer),
             Command::Generate(args) => generate::run(*args, printer),
+            Command::Report(args) => report::run(&args, printer),
             Command::Export(args) => export::run(&args, printer),
             Command::Import(args) => import::run(*args, printer),
             Command::Bench(args) => bench::run(*args, printer),
@@ -168,6 +172,20 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
     match file {
         Some(file) => Pipeline::load(file, flags),
         None => Pipeline::from_flags(flags),
+    }
+}
+
+/// A pipeline file stands for the folder its runs go to.
+fn run_of_pipeline(path: &Path) -> Result<PathBuf, PipelineError> {
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return Ok(path.to_owned());
+    }
+    let pipeline = Pipeline::load(path, &Settings::default())?;
+    match pipeline.run_folder() {
+        Some(run) if run.exists() => Ok(run.to_owned()),
+        run => {
+            Err(PipelineError::NoRun { pipeline: path.to_owned(), run: run.map(Path::to_owned).unwrap_or_default() })
+        }
     }
 }
 

@@ -125,8 +125,9 @@ impl Drop for Progress<'_> {
 }
 
 fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    match ProgressStyle::with_template("{bar:24} {percent:>3}%  {wide_msg}") {
+    // How much there is to do is not known yet; of nothing to do, the bar would be full.
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template("{bar:8} {wide_msg}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::progress::{Position, Progress, clock};
+use super::progress::{Progress, clock};
+use super::train_progress::TrainProgress;
 use super::{OutputFormat, Printer, print_json};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
-use crate::train::{self, EvalSummary, EvaluationMetrics, Event, Interruption, Outcome, Start, StepMetrics, Summary};
+use crate::report::{self, RunInputs};
+use crate::train::{self, EvalSummary, Interruption, Outcome, Start, Summary};
 
 /// Optimise a policy from the log-prob table; the reference model is not loaded.
 ///
@@ -101,8 +103,8 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
-        let mut progress = Progress::new(printer);
-        train::run(&plan, &interrupt, &mut |event| show(&event, &mut progress)).with_context(failed)?
+        let (mut shown, mut progress) = (TrainProgress::default(), Progress::new(printer));
+        train::run(&plan, &interrupt, &mut |event| shown.show(&event, &mut progress)).with_context(failed)?
     };
     pipeline.record(Stage::Train, &plan.out)?;
     let summary = match outcome {
@@ -118,56 +120,15 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     for line in lines(&summary) {
         printer.note(line);
     }
+    match report::write_run(&RunInputs { run: &plan.out, table: Some(&plan.table) }, &plan.out.join(report::REPORT)) {
+        Ok(()) => printer.note(format_args!("report: {}", plan.out.join(report::REPORT).display())),
+        // The policy is there, and that is what was asked for.
+        Err(error) => printer.error(format_args!("no report: {:#}", anyhow::Error::new(error))),
+    }
     if args.output_format == OutputFormat::Json {
         print_json(&summary, printer)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
-    match event {
-        Event::Note(line) => progress.note(line),
-        Event::Checked { n_pairs, max_delta, mean_delta } => {
-            progress.note(format_args!(
-                "{n_pairs} pairs of the table scored again: at most {max_delta:.1e}, on average {mean_delta:.1e} nats off"
-            ));
-            progress.begin(0);
-        }
-        Event::Resumed { step } => {
-            progress.note(format_args!("going on from step {step}"));
-            progress.begin(*step);
-        }
-        Event::Evaluating { step, n_scored, n_pairs } => {
-            let text = format!("evaluation after step {step}: {n_scored} of {n_pairs} pairs");
-            progress.advance(&Position { done: *n_scored as u64, total: *n_pairs as u64, text: &text });
-        }
-        Event::Evaluated { metrics, n_steps } => progress.note(evaluation_line(metrics, *n_steps)),
-        Event::Saved { path } => progress.note(format_args!("saved: {}", path.display())),
-        Event::Step { metrics, n_steps, is_logged } => {
-            if *is_logged {
-                progress.note(step_line(metrics, *n_steps));
-            }
-            let (_, left) = progress.pace(metrics.step, *n_steps);
-            let text = format!("{}, {} left", step_line(metrics, *n_steps), clock(left));
-            progress.advance(&Position { done: metrics.step, total: *n_steps, text: &text });
-        }
-    }
-}
-
-fn step_line(metrics: &StepMetrics, n_steps: u64) -> String {
-    format!(
-        "step {}/{n_steps}: loss {:.4}, rewards/accuracies {:.2}, rewards/margins {:.4}, grad_norm {:.3}",
-        metrics.step, metrics.loss, metrics.rewards_accuracies, metrics.rewards_margins, metrics.grad_norm
-    )
-}
-
-fn evaluation_line(evaluation: &EvaluationMetrics, n_steps: u64) -> String {
-    let EvaluationMetrics { step, metrics, .. } = evaluation;
-    format!(
-        "evaluation after step {step}/{n_steps}: eval_loss {:.4}, eval_rewards/accuracies {:.2} (ties {:.2}), \
-         eval_rewards/margins {:.4}, eval_displacement {:.2}",
-        metrics.loss, metrics.rewards_accuracies, metrics.rewards_ties, metrics.rewards_margins, metrics.displacement
-    )
 }
 
 fn evaluation_lines(eval: &EvalSummary) -> Vec<String> {

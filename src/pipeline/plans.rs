@@ -179,6 +179,7 @@ impl Pipeline {
             recompute: need(settings.recompute, "train.recompute", "--recompute")?,
             memory_budget: settings.memory_budget.map(|size| size.as_u64()),
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
+            report_to: need(settings.report_to, "train.report_to", "--report-to")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             save_total_limit: settings.save_total_limit,
             eval,

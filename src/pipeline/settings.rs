@@ -22,7 +22,7 @@ use crate::data::ColumnMap;
 use crate::model::ScoringDtype;
 use crate::ops::DeviceName;
 use crate::tokenize::{TemplateDate, TruncationMode};
-use crate::train::RecomputePolicy;
+use crate::train::{RecomputePolicy, ReportTo};
 
 /// A whole pipeline file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -243,6 +243,10 @@ pub struct TrainSettings {
     /// Optimiser steps from one line of metrics to the next.
     #[arg(long, value_name = "STEPS")]
     pub logging_steps: Option<NonZeroU64>,
+
+    /// Who is told of every step besides `train/metrics.jsonl`: `tensorboard` writes an event file beside it.
+    #[arg(long, value_name = "NAME", value_parser = words::<ReportTo>())]
+    pub report_to: Option<ReportTo>,
 
     /// Optimiser steps from one checkpoint to the next; 0 for none but the last.
     #[arg(long, value_name = "STEPS")]

@@ -31,8 +31,8 @@ pub use merge::{MergePlan, MergeSummary, merge};
 pub use metrics::{EvaluationMetrics, METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
 pub use plan::{
-    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary,
-    Trained,
+    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, ReportTo, Start,
+    Summary, Trained,
 };
 pub use policy_gguf::{GgufPlan, GgufSummary, policy_to_gguf};
 pub use run::run;

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::metrics::{EvaluationMetrics, StepMetrics};
@@ -97,6 +97,16 @@ impl EvalPlan {
     }
 }
 
+/// Who is told of every step, besides `metrics.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportTo {
+    /// TensorBoard: an event file beside the metrics.
+    Tensorboard,
+    /// Nobody.
+    None,
+}
+
 /// A training run, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -147,6 +157,8 @@ pub struct Plan {
     pub memory_budget: Option<u64>,
     /// A line of progress every this many steps.
     pub logging_steps: NonZeroU64,
+    /// Who is told of every step.
+    pub report_to: ReportTo,
     /// A checkpoint every this many steps; `None` only at the end of the run.
     pub save_steps: Option<NonZeroU64>,
     /// Most checkpoints that are kept, beside the best; `None`: all.

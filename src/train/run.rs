@@ -217,7 +217,7 @@ impl<'a> Job<'a> {
         let Self { plan, interrupt, .. } = *self;
         let Data { mut batches, pairs, evaluations } = data;
         let (n_steps, n_resumed) = (trainer.n_steps, trainer.state.step);
-        let mut record = Record::open(plan, &trainer.state)?;
+        let mut record = Record::open(plan, &trainer.state, observe)?;
         loop {
             let step = trainer.state.step;
             if let Some(evaluations) = evaluations.as_ref().filter(|evaluations| evaluations.is_due(&trainer)) {
@@ -330,9 +330,10 @@ struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Opens it where this state stands: what is of later steps, or of an evaluation it does not know of, is dropped.
-    fn open(plan: &'a Plan, state: &State) -> Result<Self, TrainError> {
+    fn open(plan: &'a Plan, state: &State, observe: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
         let last = if state.eval.last_step == Some(state.step) { LastLine::Evaluation } else { LastLine::Step };
         let metrics = MetricsFile::open(&plan.out.join(METRICS), state.step, last)?;
+        let metrics = metrics.reporting_to(plan.report_to, observe)?;
         evals::clear(&plan.out, &state.eval)?;
         let (first_evaluation, last_evaluation) = (None, None);
         Ok(Self { plan, metrics, is_saved: true, first: None, last: None, first_evaluation, last_evaluation })

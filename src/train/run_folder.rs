@@ -50,8 +50,11 @@ impl<'a> RunFolder<'a> {
         if self.plan.start == Start::Fresh {
             self.clear()?;
         }
-        for path in [&policy, &checkpoints, &self.plan.out.join(METRICS), &self.plan.out.join("plan.toml")] {
+        for path in [&policy, &checkpoints, &self.plan.out.join(METRICS)] {
             io::remove_halves(path)?;
+        }
+        for path in ["plan.toml", "report.html"].map(|name| self.plan.out.join(name)) {
+            io::remove_halves(&path)?;
         }
         io::create_dir(&checkpoints)?;
         let Some(newest) = checkpoint::newest(&checkpoints)? else { return Ok(None) };
@@ -124,9 +127,12 @@ fn refuse_folders_of_others(plan: &Plan) -> Result<(), TrainError> {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_ours = match name.as_str() {
             "policy" => plan.train_folder().is_dir(),
-            "plan.toml" | "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
-            // `plan.toml` before its rename.
-            name => name.starts_with(".plan.toml.") && name.ends_with(".partial"),
+            "plan.toml" | "report.html" | "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
+            // A file before its rename.
+            name => {
+                [".plan.toml.", ".report.html."].iter().any(|start| name.starts_with(start))
+                    && name.ends_with(".partial")
+            }
         };
         if !is_ours {
             return Err(TrainError::NotOurs { path: plan.out.clone(), found: name });

@@ -80,6 +80,7 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         recompute: train::RecomputePolicy::Auto,
         memory_budget: None,
         logging_steps: NonZeroU64::new(1).unwrap(),
+        report_to: train::ReportTo::None,
         save_steps: NonZeroU64::new(3),
         save_total_limit: None,
         eval: None,
