@@ -32,10 +32,14 @@ impl Ticks {
         let rough = (high - low) / f64::from(n);
         let power = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough * 0.999);
-        let step = step.unwrap_or(10.0 * power);
+        Self::every(step.unwrap_or(10.0 * power), (low, high))
+    }
+
+    /// The multiples of a step within the range, which is not much longer.
+    fn every(step: f64, (low, high): (f64, f64)) -> Self {
         let first = (low / step - 1e-6).ceil();
         let number = |idx: u32| (first + f64::from(idx)) * step;
-        let numbers = (0..=4 * n).map(number).take_while(|number| *number <= high + step * 1e-6);
+        let numbers = (0..100).map(number).take_while(|number| *number <= high + step * 1e-6);
         // Adding a positive zero takes the sign off a negative one.
         Self { step, numbers: numbers.map(|number| number + 0.0).collect() }
     }
@@ -44,7 +48,7 @@ impl Ticks {
     pub(super) fn around((low, high): (f64, f64), n: u32) -> ((f64, f64), Self) {
         let step = Self::within((low, high), n).step;
         let range = ((low / step + 1e-6).floor() * step, (high / step - 1e-6).ceil() * step);
-        (range, Self::within(range, n))
+        (range, Self::every(step, range))
     }
 
     /// The tick as it is written, alike along the axis.
@@ -115,6 +119,7 @@ mod tests {
     #[test]
     fn ticks_are_round_numbers_around_a_range() {
         check((0.0, 1.0), &["0", "0.5", "1.0"]);
+        check((0.38, 0.77), &["0.3", "0.4", "0.5", "0.6", "0.7", "0.8"]);
         check((0.61, 0.72), &["0.60", "0.65", "0.70", "0.75"]);
         check((-31.7, 12.2), &["-40", "-20", "0", "20"]);
         check((1.0, 60.0), &["0", "20", "40", "60"]);

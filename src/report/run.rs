@@ -233,6 +233,10 @@ fn margins(tables: &Tables) -> Result<Option<Block>, ReportError> {
     }
     let range = numbers::row(&tables.session, "evals", "SELECT min(step), max(step) FROM evals")?;
     let &[first, last] = range.as_slice() else { return Ok(None) };
+    // Of an evaluation outside of a run there is no step.
+    if !first.is_finite() {
+        return Ok(None);
+    }
     let of = |step: f64| (format!("step {step:.0}"), format!("step = {step:.0}"));
     let mut shown = vec![of(first)];
     shown.extend((last > first).then(|| of(last)));
@@ -240,7 +244,7 @@ fn margins(tables: &Tables) -> Result<Option<Block>, ReportError> {
         shown.iter().map(|(name, condition)| (name.as_str(), "margin", condition.as_str())).collect();
     let histogram = numbers::histogram(&tables.session, "evals", "margin", Values::Continuous, &series)?;
     Ok(histogram.map(|chart| {
-        let note = "Pairs by their reward margin; below 0 the policy prefers the rejected completion.";
+        let note = "Pairs by their reward margin; below 0 the policy has moved towards the rejected completion.";
         Block::Figure(Figure::new("Margins of held-out pairs", note, &Chart::Histogram(chart)))
     }))
 }
