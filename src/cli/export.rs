@@ -46,7 +46,7 @@ pub(crate) struct Args {
     outtype: Option<OutType>,
 
     /// Largest weight file of a merged model, e.g. `2GB`: a larger model is written in several. Default: 5GB.
-    #[arg(long, value_name = "SIZE", requires = "merge")]
+    #[arg(long, value_name = "SIZE")]
     max_shard_size: Option<ByteSize>,
 
     /// File to write, which is replaced if it is there; with `--merge` a new folder.
@@ -75,6 +75,10 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     }
     if args.to != Some(Target::Gguf) && args.outtype.is_some() {
         return misplaced("--outtype", "`--to gguf`");
+    }
+    // clap lets a flag pass whose requirement is in conflict with another one.
+    if !args.merge && args.max_shard_size.is_some() {
+        return misplaced("--max-shard-size", "`--merge`");
     }
     match args.to {
         Some(Target::Trl) => table_for_trl(args, printer),
