@@ -40,6 +40,7 @@
 //! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
 //! | [`guard`] | panics of decoders | under it a panic is an error and says nothing by itself |
 //! | [`io`] | all file access | a file under its final name is complete |
+//! | [`tensorboard`] | TensorBoard's event file | one file a folder, no step twice |
 //! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`memory`] | what there is and what was held | told by the system or not at all |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
@@ -50,10 +51,15 @@
 //! | [`batch`] | groups with a shared prompt | no padding, no token twice |
 //! | [`ops`] | differentiable kernels | no autograd, each backward is written out and tested; of our own kernels, a row does not depend on its neighbours |
 //! | [`model`] | the decoder, its weights, adapters | an unknown architecture, value or tensor is refused by name |
+//! | [`policy`] | where a trained policy is | a model, an adapter or a run, told by its files |
 //! | [`logprob`] | hidden states to log-probs | the one function both stages call |
+//! | [`generate`] | answers drawn from a model | what is drawn follows the logits of the decoder that is trained |
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
+//! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
+//! | [`selection`] | which pairs are trained on, in which order, and which are held out | no prompt is on both sides |
 //! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
-//! | [`optim`] | AdamW, schedules, clipping | named, ordered state |
+//! | [`mod@eval`] | what a policy says of held-out pairs | an evaluation changes nothing |
+//! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
@@ -61,7 +67,7 @@
 //! | [`mod@bench`] | the speed of both stages | operations are counted of the task, not of the code |
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
-//! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
+//! | [`report`] | pages about runs, their plots | one file, no network, no script; what a file says is text, never markup |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`sweep`] | many runs on one table | a run that is finished is not made again, one that fails loses no other |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |
@@ -88,6 +94,8 @@ pub mod guard;
 
 pub mod io;
 
+pub mod tensorboard;
+
 pub mod spool;
 
 pub mod memory;
@@ -108,11 +116,21 @@ pub mod ops;
 
 pub mod model;
 
+pub mod policy;
+
 pub mod logprob;
+
+pub mod generate;
 
 pub mod table;
 
+pub mod query;
+
+pub mod selection;
+
 pub mod loss;
+
+pub mod eval;
 
 pub mod optim;
 
@@ -130,7 +148,7 @@ pub mod verify;
 
 pub mod inspect;
 
-pub mod query;
+pub mod report;
 
 pub mod pipeline;
 

@@ -10,7 +10,8 @@ use memmap2::Mmap;
 use crate::error::Hint;
 use crate::guard;
 use crate::io::{self, IoError};
-pub use gguf_header::HeaderError;
+pub(crate) use gguf_header::code as gguf_code;
+pub use gguf_header::{Entry as GgufEntry, Header as GgufHeader, HeaderError};
 
 /// A model that was found on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,17 +144,20 @@ pub struct Gguf {
     pub map: Mmap,
     /// Metadata and tensor list.
     pub content: gguf_file::Content,
+    /// Where the parts of its header are.
+    pub header: GgufHeader,
 }
 
 impl Gguf {
     /// Maps a GGUF file and parses its header.
     pub fn open(path: &Path) -> Result<Self, ModelSourceError> {
         let map = io::map(path)?;
-        gguf_header::check(&map).map_err(|source| ModelSourceError::GgufHeader { path: path.to_owned(), source })?;
+        let header = gguf_header::check(&map)
+            .map_err(|source| ModelSourceError::GgufHeader { path: path.to_owned(), source })?;
         let content = guard::catch(|| gguf_file::Content::read(&mut std::io::Cursor::new(&map[..])))
             .unwrap_or_else(|panicked| Err(candle_core::Error::wrap(panicked)))
             .map_err(|source| ModelSourceError::Gguf { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), map, content })
+        Ok(Self { path: path.to_owned(), map, content, header })
     }
 }
 

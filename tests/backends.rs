@@ -14,7 +14,7 @@ use piref::ops::dropout::Dropout;
 use piref::ops::profile::{self, Counts, Op};
 use piref::ops::reduce::sum_of_squares;
 use piref::ops::{Backend, Kernels};
-use piref::optim::{AdamW, AdamWParams};
+use piref::optim::{AdamWParams, Optimizer};
 use piref::precompute;
 use piref::table::{Manifest, ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
 use piref::train::{self, Event, StepGradient};
@@ -74,7 +74,7 @@ fn three_steps(backend: &Backend, dtype: ScoringDtype, pairs: &[TrainingPair<'_>
     let model = model(Path::new("fixtures/tiny"), backend, dtype);
     let objective = stages::sigmoid();
     let constants = AdamWParams { weight_decay: 0.1, ..AdamWParams::default() };
-    let mut optimizer = AdamW::new(constants, model.params()).unwrap();
+    let mut optimizer = Optimizer::new(constants, model.params()).unwrap();
     let mut steps = Vec::new();
     for batch in pairs.chunks_exact(8).take(3) {
         // A budget that cuts the step into several micro-batches.

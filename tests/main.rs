@@ -3,7 +3,11 @@
 
 mod backends;
 mod cli;
+mod data_order;
+mod evaluation;
+mod export;
 mod fuzz;
+mod generate;
 mod golden;
 mod hostile;
 mod interruption;
@@ -12,6 +16,8 @@ mod kills;
 mod lora;
 mod memory;
 mod objectives;
+mod observe;
+mod optimizers;
 mod pipelines;
 mod provenance;
 mod references;

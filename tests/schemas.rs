@@ -8,13 +8,16 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use piref::eval::BestMetric;
 use piref::inspect::inspect;
 use piref::interrupt::Interrupt;
 use piref::pipeline::Axis;
 use piref::precompute::Pairs;
 use piref::query::Session;
-use piref::table::schema::{Column, ColumnType, findings, metrics, reference, rejects, sweep};
-use piref::table::{Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable};
+use piref::table::schema::{Column, ColumnType, evals, findings, metrics, reference, rejects, sweep};
+use piref::table::{
+    Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable, evals_file,
+};
 use piref::{sweep as sweeps, train};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -58,14 +61,30 @@ impl Contract {
     fn load(name: &str) -> Self {
         let contract = Self(fs::read_to_string(Path::new("schemas").join(name)).unwrap().parse().unwrap());
         assert_eq!(contract.version() + ".toml", name);
-        for column in contract.columns() {
+        contract.check_complete();
+        contract
+    }
+
+    /// The contract of the other kind of line that is in the metrics.
+    #[track_caller]
+    fn of_evaluations(&self) -> Self {
+        let mut table = self.0.clone();
+        let columns = table.remove("eval_column").unwrap();
+        table.insert("column".into(), columns);
+        let contract = Self(table);
+        contract.check_complete();
+        contract
+    }
+
+    #[track_caller]
+    fn check_complete(&self) {
+        for column in self.columns() {
             let is_text = text(column, "type") == Some("Utf8");
             assert_eq!(text(column, "unit").is_none(), is_text, "unit of {column}");
             assert_eq!(text(column, "range").is_none(), is_text, "range of {column}");
             assert!(text(column, "doc").is_some_and(|doc| doc.len() > 5 && doc.ends_with('.')), "doc of {column}");
             assert!(column["nullable"].is_bool(), "{column}");
         }
-        contract
     }
 
     fn columns(&self) -> Vec<&toml::Table> {
@@ -179,6 +198,13 @@ impl Run {
         let mut plan = stages::train_plan(&self.path().join("reference"), self.path());
         plan.length = train::Length::Steps(3.try_into().unwrap());
         plan.save_steps = 2.try_into().ok();
+        plan.eval = Some(train::EvalPlan {
+            table: Some(plan.table.clone()),
+            steps: 2.try_into().ok(),
+            metric_for_best_model: BestMetric::Loss,
+            early_stopping: None,
+            load_best_model_at_end: false,
+        });
         plan
     }
 }
@@ -213,7 +239,15 @@ fn contract_code_and_written_files_agree() {
 
     let contract = Contract::load("metrics.v1.toml");
     contract.check_code(metrics::VERSION, metrics::COLUMNS);
-    check_metrics(&contract, &run.path().join(train::METRICS));
+    let of_evaluations = contract.of_evaluations();
+    of_evaluations.check_code(metrics::VERSION, metrics::EVAL_COLUMNS);
+    check_metrics(&contract, &of_evaluations, &run.path().join(train::METRICS));
+
+    let contract = Contract::load("evals.v1.toml");
+    contract.check_code(evals::VERSION, evals::COLUMNS);
+    for step in [0, 2, 3] {
+        contract.check_parquet(&evals_file(&run.path().join(train::EVALS), step));
+    }
 
     let contract = Contract::load("manifest.v1.toml");
     assert_eq!(contract.version(), "manifest.v1");
@@ -224,7 +258,7 @@ fn contract_code_and_written_files_agree() {
     contract.check_parquet(&swept(&run));
 
     // Every contract there is, is one of these.
-    assert_eq!(fs::read_dir("schemas").unwrap().count(), 6);
+    assert_eq!(fs::read_dir("schemas").unwrap().count(), 7);
 }
 
 /// The comparison of a sweep of two short runs on the table of `run`.
@@ -247,10 +281,12 @@ fn swept(run: &Run) -> PathBuf {
 }
 
 #[track_caller]
-fn check_metrics(contract: &Contract, path: &Path) {
+fn check_metrics(of_steps: &Contract, of_evaluations: &Contract, path: &Path) {
     let lines = fs::read_to_string(path).unwrap();
-    assert_eq!(lines.lines().count(), 3);
-    for line in lines.lines() {
+    let is_evaluation: Vec<bool> = lines.lines().map(|line| line.contains("\"eval_loss\"")).collect();
+    assert_eq!(is_evaluation, [true, false, false, true, false, true]);
+    for (line, is_evaluation) in lines.lines().zip(is_evaluation) {
+        let contract = if is_evaluation { of_evaluations } else { of_steps };
         let row: Map<String, Value> = serde_json::from_str(line).unwrap();
         assert_eq!(row.keys().collect::<Vec<_>>(), contract.names());
         for column in contract.columns() {
@@ -369,6 +405,17 @@ fn parquet_files_of_older_and_newer_versions_are_refused_by_version() {
         refused(inspect(&other), findings::VERSION, &version);
         refused(Session::new().unwrap().register(&other), findings::VERSION, &version);
 
+        let version = format!("evals.v{number}");
+        let good = evals_file(&run.path().join(train::EVALS), 2);
+        let other = with_version(&good, &version);
+        refused(inspect(&other), evals::VERSION, &version);
+        refused(Session::new().unwrap().register(&other), evals::VERSION, &version);
+        // In its place, where SQL finds it by its name.
+        let bytes = fs::read(&good).unwrap();
+        fs::rename(&other, &good).unwrap();
+        refused(Session::new().unwrap().register(run.path()), evals::VERSION, &version);
+        fs::write(&good, bytes).unwrap();
+
         let version = format!("rejects.v{number}");
         let other = with_version(&table.join(REJECTS), &version);
         refused(inspect(&other), rejects::VERSION, &version);
@@ -421,8 +468,8 @@ fn metrics_of_older_and_newer_versions_are_refused_by_version() {
     refused(Session::new().unwrap().register(run.path()), metrics::VERSION, "none");
 
     // A last line that was cut short by a kill is dropped, as before.
-    let kept: String = good.lines().take(2).flat_map(|line| [line, "\n"]).collect();
+    let kept: String = good.lines().take(4).flat_map(|line| [line, "\n"]).collect();
     fs::write(&path, kept + "{\"schema\":\"metr").unwrap();
     stages::train(&run.train_plan());
-    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 6);
 }

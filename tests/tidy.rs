@@ -10,6 +10,7 @@ const LAYERS: &[&str] = &[
     "digest",
     "guard",
     "io",
+    "tensorboard",
     "spool",
     "memory",
     "interrupt",
@@ -20,9 +21,14 @@ const LAYERS: &[&str] = &[
     "batch",
     "ops",
     "model",
+    "policy",
     "logprob",
+    "generate",
     "table",
+    "query",
+    "selection",
     "loss",
+    "eval",
     "optim",
     "checkpoint",
     "precompute",
@@ -31,7 +37,7 @@ const LAYERS: &[&str] = &[
     "bench",
     "verify",
     "inspect",
-    "query",
+    "report",
     "pipeline",
     "sweep",
     "cli",
@@ -45,6 +51,9 @@ const NARROW: &[(&str, &[&str])] = &[
     ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
     // Neither model nor training.
     ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
+    // Rows of tables, whatever is made of them.
+    ("selection", &["error", "digest", "io", "table", "query"]),
+    ("report", &["error", "digest", "guard", "io", "parquet_check", "data", "table", "query"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -12,7 +12,7 @@ use crate::logprob;
 use crate::model::{Adapter, Decoder, Flops, ModelError};
 use crate::model_source::ModelSource;
 use crate::ops::{Compute, linear};
-use crate::optim::{AdamW, AdamWParams, clip_factor};
+use crate::optim::{Optimizer, OptimizerParams, clip_factor};
 use crate::table::{PairTokenLogps, TrainingPair};
 use crate::train::{self, StepError};
 use crate::{memory, precompute};
@@ -85,8 +85,8 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
         if model.lora().is_some() { training_flops.training_adapter() } else { training_flops.training() };
     let reference: Vec<TrainingPair<'_>> =
         pairs.iter().zip(&logps).map(|(pair, logps)| pairs::training_pair(pair, logps)).collect();
-    let mut optimizer =
-        AdamW::new(AdamWParams::default(), model.params()).map_err(ModelError::tensor("starting")).map_err(in_model)?;
+    let optimizer = Optimizer::new(OptimizerParams::default(), model.params());
+    let mut optimizer = optimizer.map_err(ModelError::tensor("starting")).map_err(in_model)?;
     let (seconds, ()) = median(plan, || steps(plan, &mut model, &mut optimizer, &reference)).map_err(in_step)?;
 
     let train_peak_bytes = memory::peak_bytes();
@@ -174,7 +174,12 @@ fn score(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<Vec<Pair
 }
 
 /// Stage two over all pairs: gradient, its norm and update of every batch.
-fn steps(plan: &Plan, model: &mut Decoder, optimizer: &mut AdamW, pairs: &[TrainingPair<'_>]) -> Result<(), StepError> {
+fn steps(
+    plan: &Plan,
+    model: &mut Decoder,
+    optimizer: &mut Optimizer,
+    pairs: &[TrainingPair<'_>],
+) -> Result<(), StepError> {
     for batch in pairs.chunks(plan.batch_size.get()) {
         let result = train::gradient(model, batch, &plan.objective, plan.passes())?;
         let updated = result.gradients.norm().and_then(|norm| {

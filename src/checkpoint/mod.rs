@@ -6,30 +6,40 @@
 //! ```text
 //! checkpoints/step-40/
 //!   weights.safetensors      trained parameters, f32, Hugging Face names; of frozen ones the trajectory has digests
-//!   moments.safetensors      first.<name>, second.<name>
-//!   state.json               step, tokens seen, what the objective remembers, what the run was told (its
-//!                            trajectory), digests of the other two
+//!   moments.safetensors      what the optimiser keeps of each, if it keeps anything: <slot>.<name>; of AdamW first and
+//!                            second, of RMSprop square_avg, with momentum (of SGD too) momentum_buffer
+//!   ema.safetensors          running means of the trained parameters under their names, if the run keeps them
+//!   state.json               step, tokens seen, what the objective and the evaluations remember, what the run was
+//!                            told (its trajectory), digests of the others
 //! ```
 
 mod error;
+mod retention;
 mod tensor_file;
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use error::CheckpointError;
+pub use retention::rotate;
 
 use crate::digest::Digest;
+use crate::eval::EvalState;
 use crate::io;
 use crate::loss::ObjectiveState;
 use crate::model::{Params, write_safetensors};
-use crate::optim::{AdamW, AdamWParams, Moments};
+use crate::optim::{Ema, Optimizer, OptimizerParams};
 use tensor_file::TensorFile;
 
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
+const EMA: &str = "ema.safetensors";
 const STATE: &str = "state.json";
+
+/// Under which a trajectory has the name of its optimiser, unless that is the default.
+pub const OPTIM: &str = "optim";
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +51,9 @@ pub struct State {
     /// What the objective remembers; not written where that is nothing.
     #[serde(default, skip_serializing_if = "ObjectiveState::is_new")]
     pub objective: ObjectiveState,
+    /// What the run remembers of its evaluations; not written where there were none.
+    #[serde(default, skip_serializing_if = "EvalState::is_new")]
+    pub eval: EvalState,
     /// Everything that decides the course of the run, by name.
     pub trajectory: serde_json::Map<String, serde_json::Value>,
 }
@@ -53,6 +66,8 @@ pub enum Occasion {
     Planned,
     /// The run was interrupted; the checkpoint is deleted when a later one is there.
     Interrupted,
+    /// No evaluation was better; the checkpoint is deleted when a later one is.
+    Best,
 }
 
 /// `state.json`, but for the digest of it.
@@ -64,7 +79,11 @@ struct Record {
     #[serde(flatten)]
     state: State,
     weights_digest: Digest,
-    moments_digest: Digest,
+    /// None of an optimiser that keeps nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moments_digest: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ema_digest: Option<Digest>,
 }
 
 impl Record {
@@ -94,8 +113,10 @@ pub struct Checkpoint {
 pub struct Snapshot<'a> {
     /// The parameters.
     pub params: &'a Params,
-    /// The optimiser, whose moments are those of the parameters.
-    pub optimizer: &'a AdamW,
+    /// The optimiser, which keeps what it keeps of the parameters.
+    pub optimizer: &'a Optimizer,
+    /// Running means of the parameters, if the run keeps them.
+    pub ema: Option<&'a Ema>,
     /// Where the run stands.
     pub state: &'a State,
     /// Why it is written.
@@ -103,27 +124,29 @@ pub struct Snapshot<'a> {
 }
 
 /// Writes a checkpoint `step-N` into `folder`, complete or not at all, and deletes those it supersedes: what an
-/// interrupted run left at an earlier step.
+/// interrupted run left at an earlier step, and what was kept as the best and no longer is.
 ///
 /// # Errors
 /// If the disk refuses; the checkpoints before it are not touched then.
 pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<PathBuf, CheckpointError> {
-    let Snapshot { params, optimizer, state, occasion } = *snapshot;
-    let path = folder.join(format!("step-{}", state.step));
+    let Snapshot { params, optimizer, ema, state, occasion } = *snapshot;
+    let path = path_of(folder, state.step);
     io::write_dir(&path, |path| {
-        let (weights, moments, state_path) = (path.join(WEIGHTS), path.join(MOMENTS), path.join(STATE));
-        write_safetensors(&weights, params.trained().map(|(_, name, tensor)| (name.to_owned(), tensor)), [])?;
-        let named = params.trained().zip(optimizer.moments()).flat_map(|((_, name, _), moments)| {
-            [(format!("first.{name}"), &moments.first), (format!("second.{name}"), &moments.second)]
-        });
-        write_safetensors(&moments, named, [])?;
+        let state_path = path.join(STATE);
+        let weights = params.trained().map(|(_, name, tensor)| (name.to_owned(), tensor)).collect();
+        let means = ema.map(Ema::tensors).unwrap_or_default();
+        let means = params.trained().zip(means).map(|((_, name, _), mean)| (name.to_owned(), mean)).collect();
+        let weights_digest = write(&path.join(WEIGHTS), weights)?;
+        let moments_digest = write_any(&path.join(MOMENTS), optimizer.named(params))?;
+        let ema_digest = write_any(&path.join(EMA), means)?;
         let in_state = |source| CheckpointError::State { path: state_path.clone(), source };
         let record = Record {
             crate_version: env!("CARGO_PKG_VERSION").into(),
             occasion,
             state: state.clone(),
-            weights_digest: io::digest(&weights)?.0,
-            moments_digest: io::digest(&moments)?.0,
+            weights_digest,
+            moments_digest,
+            ema_digest,
         };
         let digest = record.digest().map_err(in_state)?;
         let text = serde_json::to_vec_pretty(&Sealed { record, digest }).map_err(in_state)?;
@@ -131,6 +154,17 @@ pub fn save(folder: &Path, snapshot: &Snapshot<'_>) -> Result<PathBuf, Checkpoin
     })?;
     tidy(folder)?;
     Ok(path)
+}
+
+/// Writes named tensors and returns the digest of their file.
+fn write(path: &Path, tensors: Vec<(String, &Tensor)>) -> Result<Digest, CheckpointError> {
+    write_safetensors(path, tensors.into_iter(), [])?;
+    Ok(io::digest(path)?.0)
+}
+
+/// The same; of no tensors there is no file.
+fn write_any(path: &Path, tensors: Vec<(String, &Tensor)>) -> Result<Option<Digest>, CheckpointError> {
+    if tensors.is_empty() { Ok(None) } else { write(path, tensors).map(Some) }
 }
 
 /// The checkpoint of the most steps in `folder`, if there is any.
@@ -141,8 +175,13 @@ pub fn newest(folder: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
     steps(folder)?.pop().map(|(_, path)| Checkpoint::open(&path)).transpose()
 }
 
-/// Deletes what killed and interrupted runs left in `folder` and nobody needs: halves under hidden names, and
-/// checkpoints of an interruption that are not the newest.
+/// Where the checkpoint of a step is, in the folder of a run's checkpoints.
+pub fn path_of(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("step-{step}"))
+}
+
+/// Deletes what killed and interrupted runs left in `folder` and nobody needs: halves under hidden names, checkpoints of
+/// an interruption that are not the newest, and checkpoints of a best evaluation that the newest knows a better one than.
 pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
     if !folder.is_dir() {
         return Ok(());
@@ -153,10 +192,16 @@ pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
         }
     }
     let mut older = steps(folder)?;
-    older.pop();
-    for (_, path) in older {
+    let newest = older.pop().and_then(|(_, path)| read_record(&path).ok());
+    let best = newest.and_then(|record| record.state.eval.best).map(|best| best.step);
+    for (step, path) in older {
         // One that cannot be read is not ours to judge: it may be looked at before it is deleted.
-        if read_record(&path).is_ok_and(|record| record.occasion == Occasion::Interrupted) {
+        let is_needless = read_record(&path).is_ok_and(|record| match record.occasion {
+            Occasion::Planned => false,
+            Occasion::Interrupted => true,
+            Occasion::Best => best.is_some_and(|best| best != step),
+        });
+        if is_needless {
             io::remove_dir(&path)?;
         }
     }
@@ -219,19 +264,27 @@ impl Checkpoint {
     /// Refuses to go on with a run that was told something else.
     ///
     /// # Errors
-    /// Names the first setting that differs, then and now.
+    /// Names the first setting that one of the two does not have, or else the first that differs, then and now.
     pub fn check(&self, trajectory: &serde_json::Map<String, serde_json::Value>) -> Result<(), CheckpointError> {
         let then = &self.record.state.trajectory;
-        let key = trajectory.keys().chain(then.keys()).find(|key| trajectory.get(*key) != then.get(*key));
-        let text =
-            |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".into(), |value| format!("`{value}`"));
+        let differing = || trajectory.keys().chain(then.keys()).filter(|key| trajectory.get(*key) != then.get(*key));
+        // A setting that one of the two does not have explains the others: a predicate, say, the number of steps. So does
+        // another optimiser its constants.
+        let is_alone = |key: &&String| trajectory.contains_key(*key) != then.contains_key(*key);
+        let key = differing().find(is_alone).or_else(|| differing().find(|key| *key == OPTIM));
+        let key = key.or_else(|| differing().next());
+        let text = |key: &str, value: Option<&serde_json::Value>| match value {
+            Some(value) => format!("`{value}`"),
+            None if key == OPTIM => format!("`\"{}\"`", OptimizerParams::default().name()),
+            None => "not set".into(),
+        };
         match key {
             None => Ok(()),
             Some(key) => Err(CheckpointError::OtherRun {
                 path: self.path.clone(),
-                key: key.clone(),
-                expected: text(trajectory.get(key)),
-                found: text(then.get(key)),
+                key: key.to_owned(),
+                expected: text(key, trajectory.get(key)),
+                found: text(key, then.get(key)),
             }),
         }
     }
@@ -240,139 +293,49 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If a file is not the one that was saved; `params` is as it was then.
-    pub fn load(&self, params: &mut Params, constants: AdamWParams) -> Result<AdamW, CheckpointError> {
+    pub fn load(
+        &self,
+        params: &mut Params,
+        constants: impl Into<OptimizerParams>,
+    ) -> Result<Optimizer, CheckpointError> {
+        let constants = constants.into();
         let weights = TensorFile::open(self.path.join(WEIGHTS), self.record.weights_digest)?;
-        let moments = TensorFile::open(self.path.join(MOMENTS), self.record.moments_digest)?;
-        let (mut restored, mut all_moments) = (Vec::new(), Vec::new());
-        for (_, name, tensor) in params.trained() {
-            let device = tensor.device();
-            restored.push(weights.tensor(name, tensor.dims(), device)?);
-            all_moments.push(Moments {
-                first: moments.tensor(&format!("first.{name}"), tensor.dims(), device)?,
-                second: moments.tensor(&format!("second.{name}"), tensor.dims(), device)?,
-            });
-        }
+        let moments = match constants.slots() {
+            [] => None,
+            _ => Some(self.open_any(MOMENTS, self.record.moments_digest)?),
+        };
+        let restored = trained(&weights, params)?;
+        let optimizer = Optimizer::resume(constants, self.record.state.step, params, |name, theta| match &moments {
+            Some(moments) => moments.tensor(name, theta.dims(), theta.device()),
+            None => Err(CheckpointError::Missing { path: self.path.join(MOMENTS) }),
+        })?;
         params.replace_trained(restored);
-        Ok(AdamW::resume(constants, self.record.state.step, all_moments))
+        Ok(optimizer)
     }
+
+    /// The running means of the trained parameters, as they were.
+    ///
+    /// # Errors
+    /// If there are none, or if their file is not the one that was saved.
+    pub fn load_ema(&self, params: &Params, decay: f64) -> Result<Ema, CheckpointError> {
+        let means = self.open_any(EMA, self.record.ema_digest)?;
+        Ok(Ema::resume(decay, trained(&means, params)?))
+    }
+
+    /// A file of tensors that not every checkpoint has.
+    fn open_any(&self, name: &str, digest: Option<Digest>) -> Result<TensorFile, CheckpointError> {
+        let path = self.path.join(name);
+        match digest {
+            Some(digest) => TensorFile::open(path, digest),
+            None => Err(CheckpointError::Missing { path }),
+        }
+    }
+}
+
+/// What a file has of every trained parameter, in their order.
+fn trained(file: &TensorFile, params: &Params) -> Result<Vec<Tensor>, CheckpointError> {
+    params.trained().map(|(_, name, tensor)| file.tensor(name, tensor.dims(), tensor.device())).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Hint;
-    use crate::loss::RunningMean;
-    use crate::ops::Kernels;
-    use candle_core::{Device, Tensor};
-
-    fn params() -> Params {
-        let mut params = Params::new(Kernels::Own);
-        params.push("w".into(), Tensor::new(&[1_f32, 2.0], &Device::Cpu).unwrap());
-        params
-    }
-
-    fn state(step: u64, objective: ObjectiveState) -> State {
-        State { step, n_tokens: 10 * step, objective, trajectory: serde_json::Map::new() }
-    }
-
-    fn save_at(folder: &Path, step: u64, occasion: Occasion) -> PathBuf {
-        let optimizer = AdamW::new(AdamWParams::default(), &params()).unwrap();
-        let state = state(step, ObjectiveState::default());
-        let snapshot = Snapshot { params: &params(), optimizer: &optimizer, state: &state, occasion };
-        save(folder, &snapshot).unwrap()
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        io::list(folder).unwrap().iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
-    }
-
-    #[test]
-    fn what_an_interruption_left_goes_when_a_later_checkpoint_is_there() {
-        let folder = tempfile::tempdir().unwrap();
-        for (step, occasion) in [(2, Occasion::Planned), (3, Occasion::Interrupted), (9, Occasion::Interrupted)] {
-            save_at(folder.path(), step, occasion);
-        }
-        assert_eq!(names(folder.path()), ["step-2", "step-9"]);
-        // As kills leave them.
-        io::create_dir(&folder.path().join(".step-10.partial")).unwrap();
-        io::create_dir(&folder.path().join(".step-3.removed")).unwrap();
-        save_at(folder.path(), 10, Occasion::Planned);
-        assert_eq!(names(folder.path()), ["step-10", "step-2"]);
-        assert_eq!(newest(folder.path()).unwrap().unwrap().state().step, 10);
-    }
-
-    #[test]
-    fn frozen_parameters_are_not_in_a_checkpoint() {
-        let folder = tempfile::tempdir().unwrap();
-        let frozen = || {
-            let mut params = params();
-            params.freeze();
-            params.push("a".into(), Tensor::new(&[3_f32], &Device::Cpu).unwrap());
-            params
-        };
-        let params = frozen();
-        let optimizer = AdamW::new(AdamWParams::default(), &params).unwrap();
-        assert_eq!(optimizer.moments().len(), 1);
-        let state = state(1, ObjectiveState::default());
-        let snapshot = Snapshot { params: &params, optimizer: &optimizer, state: &state, occasion: Occasion::Planned };
-        let path = save(folder.path(), &snapshot).unwrap();
-        let bytes = io::read(&path.join(WEIGHTS)).unwrap();
-        let names: Vec<String> =
-            safetensors::SafeTensors::deserialize(&bytes).unwrap().iter().map(|(name, _)| name.to_owned()).collect();
-        assert_eq!(names, ["a"]);
-
-        let mut other = frozen();
-        let [w, a] = ["w", "a"].map(|name| other.id(name).unwrap());
-        other.replace_trained(vec![Tensor::new(&[9_f32], &Device::Cpu).unwrap()]);
-        newest(folder.path()).unwrap().unwrap().load(&mut other, AdamWParams::default()).unwrap();
-        assert_eq!(other.get(w).to_vec1::<f32>().unwrap(), [1.0, 2.0]);
-        assert_eq!(other.get(a).to_vec1::<f32>().unwrap(), [3.0]);
-        assert!(!other.is_trained(w) && other.is_trained(a));
-    }
-
-    #[test]
-    fn what_an_objective_remembers_survives_to_the_bit() {
-        let folder = tempfile::tempdir().unwrap();
-        let optimizer = AdamW::new(AdamWParams::default(), &params()).unwrap();
-        let objective = |mean, n_batches| ObjectiveState { bco_shift: RunningMean { mean, n_batches } };
-        for (step, objective) in
-            [(1, objective(0.1 + 0.2, 3)), (2, objective(-1e-300 / 3.0, 7)), (3, objective(0.0, 0))]
-        {
-            let state = state(step, objective);
-            let snapshot =
-                Snapshot { params: &params(), optimizer: &optimizer, state: &state, occasion: Occasion::Planned };
-            let path = save(folder.path(), &snapshot).unwrap();
-            assert_eq!(Checkpoint::open(&path).unwrap().state(), &state);
-            // A checkpoint without a memory is what it was before objectives had one.
-            let text = io::read_text(&path.join(STATE)).unwrap();
-            assert_eq!(text.contains("bco_shift"), !objective.is_new(), "{text}");
-        }
-    }
-
-    /// Any byte of any file: the checkpoint is refused by name, with the way out.
-    #[test]
-    fn a_damaged_checkpoint_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let step = save_at(folder.path(), 1, Occasion::Planned);
-        let load =
-            || newest(folder.path()).and_then(|found| found.unwrap().load(&mut params(), AdamWParams::default()));
-        load().unwrap();
-        for name in [WEIGHTS, MOMENTS, STATE] {
-            let path = step.join(name);
-            let bytes = io::read(&path).unwrap();
-            let digits = (0..bytes.len()).filter(|&at| name != STATE || bytes[at].is_ascii_digit());
-            for at in digits {
-                let mut damaged = bytes.clone();
-                damaged[at] ^= 1;
-                io::write(&path, &damaged).unwrap();
-                let error = load().err().unwrap_or_else(|| panic!("{name}, byte {at} passed"));
-                assert!(error.to_string().contains(name) && error.to_string().contains("damaged"), "{error}");
-                assert!(error.hint().unwrap().contains("step-1` to go on from the checkpoint before it"), "{error}");
-            }
-            io::remove(&path).unwrap();
-            assert!(load().unwrap_err().hint().unwrap().contains("delete `"), "{name}");
-            io::write(&path, &bytes).unwrap();
-        }
-        load().unwrap();
-    }
-}
+mod tests;

@@ -1,14 +1,17 @@
-//! `piref export`: a table for another program, or an adapter merged into its model.
+//! `piref export`: a table for another program, an adapter merged into its model, a policy as a GGUF file.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use bytesize::ByteSize;
+use serde::Serialize;
 
-use super::{OutputFormat, Printer, print_json};
+use super::{OutputFormat, Printer, UsageError, print_json};
 use crate::interchange::{self, ExportSummary};
-use crate::pipeline::PipelineError;
-use crate::train::{self, MergePlan, MergeSummary};
+use crate::model::{DEFAULT_SHARD_BYTES, GgufWeights, OutType};
+use crate::pipeline::{PLAN_FILE, Pipeline, PipelineError, Settings};
+use crate::train::{self, GgufPlan, GgufSummary, MergePlan, MergeSummary};
 
 /// Write the pairs of a log-prob table, or the policy of a run, as another program takes them.
 ///
@@ -17,24 +20,36 @@ use crate::train::{self, MergePlan, MergeSummary};
 ///
 /// An adapter (`--merge`): a Hugging Face folder of the model it belongs to, the adapter added to its weights. Other
 /// policies are such folders already.
+///
+/// A policy that was trained from a GGUF file (`--to gguf`): a file with its weights, and the metadata and the tokenizer
+/// of that one. An adapter is merged.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Folder of the log-prob table, or one part of it; with `--merge` a run folder, or the folder of an adapter.
+    /// Folder of the log-prob table, or one part of it; with `--merge` and `--to gguf` a run folder, or the folder of a
+    /// policy.
     path: PathBuf,
 
-    /// The program the file is for.
-    #[arg(long, value_name = "PROGRAM", value_enum, required_unless_present = "merge")]
-    to: Option<Program>,
+    /// What the file is for.
+    #[arg(long, value_name = "FORMAT", value_enum, required_unless_present = "merge")]
+    to: Option<Target>,
 
     /// Merge an adapter into its base model.
     #[arg(long, conflicts_with = "to")]
     merge: bool,
 
-    /// Base model of the adapter. Default: the one it names.
-    #[arg(long, requires = "merge")]
+    /// Base model of the policy. Default: the one it was trained from.
+    #[arg(long)]
     model: Option<String>,
 
-    /// Parquet file to write, which is replaced if it is there; with `--merge` a new folder.
+    /// Number types of a GGUF file. Default: f16.
+    #[arg(long, value_name = "TYPE", value_enum)]
+    outtype: Option<OutType>,
+
+    /// Largest weight file of a merged model, e.g. `2GB`: a larger model is written in several. Default: 5GB.
+    #[arg(long, value_name = "SIZE", requires = "merge")]
+    max_shard_size: Option<ByteSize>,
+
+    /// File to write, which is replaced if it is there; with `--merge` a new folder.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
 
@@ -43,41 +58,79 @@ pub(crate) struct Args {
     output_format: OutputFormat,
 }
 
-/// What a table can be exported to.
+/// What can be exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Program {
-    /// TRL's DPOTrainer: `prompt_ids`, `chosen_ids`, `rejected_ids`, `ref_chosen_logps`, `ref_rejected_logps`.
+enum Target {
+    /// A table for TRL's DPOTrainer: `prompt_ids`, `chosen_ids`, `rejected_ids`, `ref_chosen_logps`,
+    /// `ref_rejected_logps`.
     Trl,
+    /// A policy for llama.cpp and what is built on it.
+    Gguf,
 }
 
 pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    let misplaced = |flag, with| Err(UsageError::Misplaced { flag, with }.into());
+    if args.to == Some(Target::Trl) && args.model.is_some() {
+        return misplaced("--model", "`--merge` or `--to gguf`");
+    }
+    if args.to != Some(Target::Gguf) && args.outtype.is_some() {
+        return misplaced("--outtype", "`--to gguf`");
+    }
     match args.to {
-        Some(program) => export(program, args, printer),
+        Some(Target::Trl) => table_for_trl(args, printer),
+        Some(Target::Gguf) => gguf(args, printer),
         None => merge(args, printer),
     }
 }
 
-fn export(program: Program, args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+fn table_for_trl(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let failed = || format!("cannot export `{}`", args.path.display());
     if !args.path.exists() {
         return Err(PipelineError::NoTable { path: args.path.clone() }).with_context(failed);
     }
-    let summary = match program {
-        Program::Trl => interchange::export_trl(&args.path, &args.out).with_context(failed)?,
-    };
-    printer.note(line(&summary));
-    if args.output_format == OutputFormat::Json {
-        print_json(&summary, printer)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    let summary = interchange::export_trl(&args.path, &args.out).with_context(failed)?;
+    finish(line(&summary), &summary, args, printer)
 }
 
 fn merge(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
-    let plan = MergePlan { adapter: args.path.clone(), model: args.model.clone(), out: args.out.clone() };
+    let plan = MergePlan {
+        adapter: args.path.clone(),
+        model: args.model.clone(),
+        out: args.out.clone(),
+        shard_bytes: args.max_shard_size.map_or(DEFAULT_SHARD_BYTES, |size| size.as_u64()),
+    };
     let summary = train::merge(&plan).with_context(|| format!("cannot merge `{}`", args.path.display()))?;
-    printer.note(merge_line(&summary));
+    finish(merge_line(&summary), &summary, args, printer)
+}
+
+fn gguf(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    let failed = || format!("cannot export `{}`", args.path.display());
+    let base = match &args.model {
+        Some(model) => Some(model.clone()),
+        None => trained_from(args).with_context(failed)?,
+    };
+    let plan =
+        GgufPlan { policy: args.path.clone(), base, outtype: args.outtype.unwrap_or_default(), out: args.out.clone() };
+    let summary = train::policy_to_gguf(&plan).with_context(failed)?;
+    if let Some(warning) = lost(&summary.weights) {
+        printer.note(warning);
+    }
+    finish(gguf_line(&summary), &summary, args, printer)
+}
+
+/// The model that the record of a run names.
+fn trained_from(args: &Args) -> Result<Option<String>, PipelineError> {
+    let record = args.path.join(PLAN_FILE);
+    if !record.is_file() {
+        return Ok(None);
+    }
+    Ok(Pipeline::load(&record, &Settings::default())?.settings().model.clone())
+}
+
+fn finish(line: String, summary: &impl Serialize, args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    printer.note(line);
     if args.output_format == OutputFormat::Json {
-        print_json(&summary, printer)?;
+        print_json(summary, printer)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -89,4 +142,25 @@ fn line(summary: &ExportSummary) -> String {
 fn merge_line(summary: &MergeSummary) -> String {
     let MergeSummary { model, adapter, lora, out } = summary;
     format!("{model} with the adapter of rank {} in {}: {}", lora.r, adapter.display(), out.display())
+}
+
+fn gguf_line(summary: &GgufSummary) -> String {
+    let GgufWeights { n_tensors, n_copied, trained, rounded } = summary.weights;
+    format!(
+        "{} with the weights of {}: training moved them by {trained:.2e} of their norm, number types by {rounded:.2e}; \
+         {n_copied} of {n_tensors} tensors are the base's: {}",
+        summary.model,
+        summary.policy.display(),
+        summary.out.display()
+    )
+}
+
+/// What a user should know of a file whose types are coarser than what was learnt.
+fn lost(weights: &GgufWeights) -> Option<String> {
+    let is_lost = weights.rounded > weights.trained;
+    is_lost.then(|| {
+        "the number types of the file move the weights farther than training has moved them: `--outtype f16` keeps more, \
+         `--outtype f32` everything"
+            .to_owned()
+    })
 }

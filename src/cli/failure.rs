@@ -8,6 +8,8 @@ use crate::bench::BenchError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::error::Hint;
+use crate::eval::EvalError;
+use crate::generate::GenerateError;
 use crate::inspect::InspectError;
 use crate::interchange::InterchangeError;
 use crate::io::IoError;
@@ -17,6 +19,7 @@ use crate::ops::DeviceError;
 use crate::pipeline::{FileError, PipelineError, SetError};
 use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
+use crate::report::ReportError;
 use crate::sweep::{RunError, SweepError};
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
@@ -39,6 +42,14 @@ pub enum UsageError {
         /// As given.
         found: String,
     },
+    /// A flag that says something about another use of the subcommand.
+    #[error("`{flag}` has no effect here: expected it with {with}")]
+    Misplaced {
+        /// The flag.
+        flag: &'static str,
+        /// Where it belongs.
+        with: &'static str,
+    },
 }
 
 impl Hint for UsageError {
@@ -47,7 +58,7 @@ impl Hint for UsageError {
             Self::NoQuery => Some(
                 "`piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table".into(),
             ),
-            Self::NamedPath { .. } => None,
+            Self::NamedPath { .. } | Self::Misplaced { .. } => None,
         }
     }
 }
@@ -117,9 +128,12 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<PrecomputeError>(cause))
         .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
+        .or_else(|| hint_of::<EvalError>(cause))
+        .or_else(|| hint_of::<GenerateError>(cause))
         .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<VerifyError>(cause))
         .or_else(|| hint_of::<InspectError>(cause))
+        .or_else(|| hint_of::<ReportError>(cause))
         .or_else(|| hint_of::<QueryError>(cause))
         .or_else(|| hint_of::<CheckpointError>(cause))
         .or_else(|| hint_of::<TableError>(cause))
@@ -140,6 +154,7 @@ fn is_usage(cause: &(dyn Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(is_wrong_sweep)
         || cause.is::<UsageError>()
         || cause.is::<DeviceError>()
+        || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))
         || cause.downcast_ref().is_some_and(is_wrong_model)
 }
 

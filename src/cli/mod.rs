@@ -7,21 +7,25 @@ mod bench;
 mod completions;
 mod diff;
 mod env;
+mod eval;
 mod export;
 mod failure;
+mod generate;
 mod import;
 mod inspect;
 mod precompute;
 mod printer;
 mod progress;
+mod report;
 mod sql;
 mod sweep;
 mod train;
+mod train_progress;
 mod verify;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -55,8 +59,11 @@ pub struct Cli {
 enum Command {
     Precompute(Box<precompute::Args>),
     Train(Box<train::Args>),
+    Eval(Box<eval::Args>),
     Sweep(sweep::Args),
     Sql(sql::Args),
+    Generate(Box<generate::Args>),
+    Report(report::Args),
     Export(export::Args),
     Import(Box<import::Args>),
     Bench(Box<bench::Args>),
@@ -99,8 +106,11 @@ impl Cli {
         match self.command {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
+            Command::Eval(args) => eval::run(*args, printer),
             Command::Sweep(args) => sweep::run(args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Generate(args) => generate::run(*args, printer),
+            Command::Report(args) => report::run(&args, printer),
             Command::Export(args) => export::run(&args, printer),
             Command::Import(args) => import::run(*args, printer),
             Command::Bench(args) => bench::run(*args, printer),
@@ -128,8 +138,9 @@ fn command() -> clap::Command {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"], &["train"]])
         })
         .mut_subcommand("train", |command| {
-            with_defaults(command, &defaults, &[&["train"], &["train", "loss"], &["train", "lora"]])
+            with_defaults(command, &defaults, &[&["train"], &["train", "loss"], &["train", "lora"], &["train", "eval"]])
         })
+        .mut_subcommand("eval", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
 }
 
 fn with_defaults(command: clap::Command, defaults: &Defaults, sections: &[&[&str]]) -> clap::Command {
@@ -161,6 +172,20 @@ fn pipeline(file: Option<&Path>, flags: &Settings) -> Result<Pipeline, PipelineE
     match file {
         Some(file) => Pipeline::load(file, flags),
         None => Pipeline::from_flags(flags),
+    }
+}
+
+/// A pipeline file stands for the folder its runs go to.
+fn run_of_pipeline(path: &Path) -> Result<PathBuf, PipelineError> {
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return Ok(path.to_owned());
+    }
+    let pipeline = Pipeline::load(path, &Settings::default())?;
+    match pipeline.run_folder() {
+        Some(run) if run.exists() => Ok(run.to_owned()),
+        run => {
+            Err(PipelineError::NoRun { pipeline: path.to_owned(), run: run.map(Path::to_owned).unwrap_or_default() })
+        }
     }
 }
 

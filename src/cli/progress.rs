@@ -46,6 +46,15 @@ impl<'a> Progress<'a> {
         Self { printer, shown, began: Instant::now(), done_before: 0 }
     }
 
+    /// One that says lines on a terminal too: for work that writes unfinished lines to standard output.
+    pub(crate) fn without_bar(printer: &'a mut Printer) -> Self {
+        let shown = match printer.verbosity() {
+            Verbosity::Quiet => Shown::Silent,
+            Verbosity::Normal => Shown::Lines { said: Instant::now() },
+        };
+        Self { printer, shown, began: Instant::now(), done_before: 0 }
+    }
+
     /// Counts time and units from here: what came before was preparation, or an earlier run.
     pub(crate) fn begin(&mut self, done: u64) {
         self.began = Instant::now();
@@ -116,8 +125,9 @@ impl Drop for Progress<'_> {
 }
 
 fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    match ProgressStyle::with_template("{bar:24} {percent:>3}%  {wide_msg}") {
+    // How much there is to do is not known yet; of nothing to do, the bar would be full.
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template("{bar:8} {wide_msg}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

@@ -1,14 +1,13 @@
 //! `piref sql`: one query over tables, runs and data files.
 
 use std::io::{IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{Printer, UsageError};
+use super::{Printer, UsageError, run_of_pipeline};
 use crate::io::{self, AtomicFile, IoError};
-use crate::pipeline::{Pipeline, PipelineError, Settings};
 use crate::query::{self, Format, Session};
 
 /// Query log-prob tables, metrics and data files with SQL.
@@ -101,18 +100,4 @@ fn sql(args: &Args) -> anyhow::Result<String> {
     let mut sql = String::new();
     stdin.read_to_string(&mut sql).context("cannot read the query from standard input")?;
     if sql.trim().is_empty() { Err(UsageError::NoQuery.into()) } else { Ok(sql) }
-}
-
-/// A pipeline file stands for the folder its runs go to.
-fn run_of_pipeline(path: &Path) -> Result<PathBuf, PipelineError> {
-    if path.extension().is_none_or(|extension| extension != "toml") {
-        return Ok(path.to_owned());
-    }
-    let pipeline = Pipeline::load(path, &Settings::default())?;
-    match pipeline.run_folder() {
-        Some(run) if run.exists() => Ok(run.to_owned()),
-        run => {
-            Err(PipelineError::NoRun { pipeline: path.to_owned(), run: run.map(Path::to_owned).unwrap_or_default() })
-        }
-    }
 }

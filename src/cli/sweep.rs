@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::progress::Progress;
+use super::train_progress::TrainProgress;
 use super::{Printer, failure};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
@@ -85,8 +86,9 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     }
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
-        let mut progress = Progress::new(printer);
-        sweep::run(&plan, &interrupt, &mut |event| show(&event, plan.runs.len(), &mut progress)).with_context(failed)?
+        let (mut shown, mut progress) = (TrainProgress::default(), Progress::new(printer));
+        let mut observe = |event: Event<'_>| show(&event, plan.runs.len(), &mut shown, &mut progress);
+        sweep::run(&plan, &interrupt, &mut observe).with_context(failed)?
     };
     let Outcome { comparison, failures, is_interrupted } = outcome;
     if let Some(comparison) = &comparison {
@@ -136,7 +138,7 @@ fn describe(standing: Standing) -> String {
     }
 }
 
-fn show(event: &Event<'_>, n_runs: usize, progress: &mut Progress<'_>) {
+fn show(event: &Event<'_>, n_runs: usize, shown: &mut TrainProgress, progress: &mut Progress<'_>) {
     match event {
         Event::TableFound { n_pairs } => {
             progress.note(format_args!("the table is there: {n_pairs} pairs, none scored again"));
@@ -148,9 +150,10 @@ fn show(event: &Event<'_>, n_runs: usize, progress: &mut Progress<'_>) {
         )),
         Event::Run { run_idx, run, standing } => {
             progress.note(format_args!("run {}/{n_runs}, {}: {}", run_idx + 1, run.name, describe(*standing)));
+            *shown = TrainProgress::default();
             progress.begin(0);
         }
-        Event::Train(event) => super::train::show(event, progress),
+        Event::Train(event) => shown.show(event, progress),
         Event::Ended(summary) => {
             if let Some(last) = &summary.last {
                 progress.note(format_args!(

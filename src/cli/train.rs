@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::progress::{Position, Progress, clock};
+use super::progress::{Progress, clock};
+use super::train_progress::TrainProgress;
 use super::{OutputFormat, Printer, print_json};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
-use crate::train::{self, Event, Interruption, Outcome, Start, StepMetrics, Summary};
+use crate::report::{self, RunInputs};
+use crate::train::{self, EvalSummary, Interruption, Outcome, Start, Summary};
 
 /// Optimise a policy from the log-prob table; the reference model is not loaded.
 ///
@@ -28,9 +30,10 @@ pub(crate) struct Args {
     #[arg(long, required_unless_present = "pipeline")]
     model: Option<String>,
 
-    /// Folder of the log-prob table, as `piref precompute` left it.
+    /// Folder of the log-prob table, as `piref precompute` left it; repeat to train from several, all of them one or
+    /// mixed by `--table-weights`.
     #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
-    table: Option<PathBuf>,
+    table: Vec<PathBuf>,
 
     /// Folder of the run: metrics, checkpoints and the policy go there.
     #[arg(long, value_name = "RUN", required_unless_present = "pipeline")]
@@ -42,7 +45,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     allowed: Allowed,
 
-    /// Take the pairs in the order of the table.
+    /// Take the pairs in the order of the table, or of `--order-by`, in every epoch.
     #[arg(long)]
     no_shuffle: bool,
 
@@ -80,22 +83,28 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     if args.allowed.dtype_drift {
         flags.train.allow_dtype_drift = Some(true);
     }
+    // One alone is where the table is; several are a setting.
+    let table = if let [table] = args.table.as_slice() { Some(table.as_path()) } else { None };
+    if args.table.len() > 1 {
+        flags.train.pairs.tables = Some(args.table.clone());
+    }
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
     let plan = pipeline
-        .train_plan(args.table.as_deref(), args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
+        .train_plan(table, args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
         .context("cannot train")?;
 
     let failed = || format!("cannot train `{}`", plan.out.display());
-    if !plan.table.exists() {
-        return Err(PipelineError::NoTable { path: plan.table }).with_context(failed);
+    let eval_table = plan.eval.as_ref().and_then(|eval| eval.table.as_deref());
+    if let Some(path) = plan.tables().into_iter().chain(eval_table).find(|table| !table.exists()) {
+        return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
     }
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.model).with_context(failed)?;
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
-        let mut progress = Progress::new(printer);
-        train::run(&plan, &interrupt, &mut |event| show(&event, &mut progress)).with_context(failed)?
+        let (mut shown, mut progress) = (TrainProgress::default(), Progress::new(printer));
+        train::run(&plan, &interrupt, &mut |event| shown.show(&event, &mut progress)).with_context(failed)?
     };
     pipeline.record(Stage::Train, &plan.out)?;
     let summary = match outcome {
@@ -111,42 +120,35 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     for line in lines(&summary) {
         printer.note(line);
     }
+    match report::write_run(&RunInputs { run: &plan.out, table: Some(&plan.table) }, &plan.out.join(report::REPORT)) {
+        Ok(()) => printer.note(format_args!("report: {}", plan.out.join(report::REPORT).display())),
+        // The policy is there, and that is what was asked for.
+        Err(error) => printer.error(format_args!("no report: {:#}", anyhow::Error::new(error))),
+    }
     if args.output_format == OutputFormat::Json {
         print_json(&summary, printer)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
-    match event {
-        Event::Note(line) => progress.note(line),
-        Event::Checked { n_pairs, max_delta, mean_delta } => {
-            progress.note(format_args!(
-                "{n_pairs} pairs of the table scored again: at most {max_delta:.1e}, on average {mean_delta:.1e} nats off"
-            ));
-            progress.begin(0);
-        }
-        Event::Resumed { step } => {
-            progress.note(format_args!("going on from step {step}"));
-            progress.begin(*step);
-        }
-        Event::Saved { path } => progress.note(format_args!("saved: {}", path.display())),
-        Event::Step { metrics, n_steps, is_logged } => {
-            if *is_logged {
-                progress.note(step_line(metrics, *n_steps));
-            }
-            let (_, left) = progress.pace(metrics.step, *n_steps);
-            let text = format!("{}, {} left", step_line(metrics, *n_steps), clock(left));
-            progress.advance(&Position { done: metrics.step, total: *n_steps, text: &text });
-        }
+fn evaluation_lines(eval: &EvalSummary) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (Some(first), Some(last)) = (&eval.first, &eval.last) {
+        let (first, last) = (&first.metrics, &last.metrics);
+        lines.push(format!(
+            "eval_loss {:.4} → {:.4}, eval_rewards/accuracies {:.2} → {:.2} on {} pairs",
+            first.loss, last.loss, first.rewards_accuracies, last.rewards_accuracies, last.n_pairs
+        ));
     }
-}
-
-fn step_line(metrics: &StepMetrics, n_steps: u64) -> String {
-    format!(
-        "step {}/{n_steps}: loss {:.4}, rewards/accuracies {:.2}, rewards/margins {:.4}, grad_norm {:.3}",
-        metrics.step, metrics.loss, metrics.rewards_accuracies, metrics.rewards_margins, metrics.grad_norm
-    )
+    if let Some(best) = &eval.best {
+        let checkpoint = best.checkpoint.as_ref().map(|path| format!(": {}", path.display())).unwrap_or_default();
+        lines.push(format!("best: {} {:.4} after step {}{checkpoint}", best.metric, best.value, best.step));
+    }
+    if eval.is_stopped_early {
+        lines.push("ended early: no evaluation was an improvement any more".into());
+    }
+    lines.push(format!("evaluations: {}", eval.evals.display()));
+    lines
 }
 
 fn interrupted_lines(interruption: &Interruption) -> Vec<String> {
@@ -159,8 +161,12 @@ fn interrupted_lines(interruption: &Interruption) -> Vec<String> {
 
 fn lines(summary: &Summary) -> Vec<String> {
     let took = clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default());
-    let mut lines =
-        vec![format!("{} steps over {} pairs in {took}", summary.n_steps - summary.n_resumed, summary.n_pairs)];
+    let held_out = match summary.n_held_out {
+        0 => String::new(),
+        n_held_out => format!(" ({n_held_out} held out)"),
+    };
+    let n_steps = summary.n_steps - summary.n_resumed;
+    let mut lines = vec![format!("{n_steps} steps over {} pairs{held_out} in {took}", summary.n_pairs)];
     if let (Some(first), Some(last)) = (&summary.first, &summary.last) {
         lines.push(format!(
             "loss {:.4} → {:.4}, rewards/accuracies {:.2} → {:.2}",
@@ -168,6 +174,9 @@ fn lines(summary: &Summary) -> Vec<String> {
         ));
     }
     lines.push(format!("metrics: {}", summary.metrics.display()));
-    lines.push(format!("policy: {}", summary.policy.display()));
+    lines.extend(summary.eval.iter().flat_map(evaluation_lines));
+    let of_step = summary.eval.as_ref().map(|eval| eval.policy_step).filter(|step| *step != summary.n_steps);
+    let of_step = of_step.map(|step| format!(" (of step {step}, the best)")).unwrap_or_default();
+    lines.push(format!("policy: {}{of_step}", summary.policy.display()));
     lines
 }

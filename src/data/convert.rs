@@ -146,20 +146,28 @@ fn messages(
     rejected: Turns,
 ) -> Result<PairText, String> {
     check_answers(layout, &chosen, &rejected)?;
-    let system = layout.system.as_deref().filter(|column| row.get(*column).is_some_and(|value| !value.is_null()));
-    if let Some(column) = system {
-        let system = string(row, column)?;
-        match prompt.first() {
-            _ if system.is_empty() => {}
-            Some(turn) if turn.role == "system" && turn.content == system => {}
-            Some(turn) if turn.role == "system" => {
-                return Err(format!("column `{column}` disagrees with the system turn of the conversation"));
-            }
-            _ => prompt.insert(0, message("system", system)),
-        }
+    if let Some(column) = &layout.system {
+        add_system(&mut prompt, row, column)?;
     }
     let tools = if layout.has_tools() { parse_tools("tools", row.get("tools"))? } else { None };
     Ok(PairText::Messages { prompt, chosen, rejected, tools })
+}
+
+/// Puts the system text of a row before its turns, if the row has one and they do not begin with it.
+pub(super) fn add_system(prompt: &mut Turns, row: &Map<String, Value>, column: &str) -> Result<(), String> {
+    if row.get(column).is_none_or(Value::is_null) {
+        return Ok(());
+    }
+    let system = string(row, column)?;
+    match prompt.first() {
+        _ if system.is_empty() => {}
+        Some(turn) if turn.role == "system" && turn.content == system => {}
+        Some(turn) if turn.role == "system" => {
+            return Err(format!("column `{column}` disagrees with the system turn of the conversation"));
+        }
+        _ => prompt.insert(0, message("system", system)),
+    }
+    Ok(())
 }
 
 /// What is compared are answers: both begin with a turn of the assistant.
@@ -176,7 +184,7 @@ fn check_answers(layout: &Layout, chosen: &[Message], rejected: &[Message]) -> R
 }
 
 /// Tools as a list, or as the JSON text of one.
-fn parse_tools(column: &str, value: Option<&Value>) -> Result<Option<Value>, String> {
+pub(super) fn parse_tools(column: &str, value: Option<&Value>) -> Result<Option<Value>, String> {
     let unexpected = |found: &str| format!("column `{column}`: expected a list of tools, found {found}");
     let tools = match value {
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
@@ -200,7 +208,7 @@ fn without_prompt(mut turns: Turns, prompt: &[Message]) -> Turns {
     turns
 }
 
-fn message(role: &str, content: &str) -> Message {
+pub(super) fn message(role: &str, content: &str) -> Message {
     Message { role: role.into(), content: content.into(), extra: Map::new() }
 }
 
@@ -221,7 +229,7 @@ fn expected_string(column: &str, found: &Value) -> String {
     format!("column `{column}`: expected a string, found {}", kind(found))
 }
 
-fn value<'a>(row: &'a Map<String, Value>, column: &str) -> Result<&'a Value, String> {
+pub(super) fn value<'a>(row: &'a Map<String, Value>, column: &str) -> Result<&'a Value, String> {
     match row.get(column) {
         Some(Value::Null) => Err(format!("column `{column}` is null")),
         Some(value) => Ok(value),

@@ -100,6 +100,20 @@ pub enum DataError {
         /// Its columns.
         columns: Vec<String>,
     },
+    /// Columns without a prompt, where answers are not asked for.
+    #[error(
+        "`{}` has no prompts: expected preference pairs, or a column `{expected}` (columns found: {})",
+        path.display(),
+        columns.join(", ")
+    )]
+    NoPrompts {
+        /// The file.
+        path: PathBuf,
+        /// The column that is read as the prompt.
+        expected: String,
+        /// Its columns.
+        columns: Vec<String>,
+    },
     /// Single answers with a label.
     #[error(
         "`{}` holds unpaired answers with a label, expected preference pairs (columns found: {})",
@@ -174,6 +188,7 @@ impl Hint for DataError {
             Self::NotPairs { .. } | Self::Ambiguous { .. } => {
                 Some("name the columns: `--map prompt=question,chosen=better,rejected=worse`".into())
             }
+            Self::NoPrompts { .. } => Some("name the column: `--map prompt=question`".into()),
             Self::MaybePrompt { column, .. } => Some(format!(
                 "`--map prompt={column}` if it is; `--map chosen=chosen` if both answers begin with the prompt"
             )),

@@ -5,7 +5,7 @@
 //!
 //! [`open`] reads one file: `container` cuts it into rows, `detect` tells the [`Format`] from the first of them,
 //! `convert` makes a [`PairText`] of each with the help of `message` and `implicit`. Memory does not grow with the
-//! file. Absent on purpose: tokens, chat templates, judgements on quality (empty and identical answers are kept).
+//! file; [`open_prompts`] asks for no answers. Absent on purpose: tokens, chat templates, judgements on quality (empty and identical answers are kept).
 
 mod column_map;
 mod container;
@@ -17,6 +17,7 @@ mod format;
 mod implicit;
 mod message;
 mod pair_id;
+mod prompts;
 mod reader;
 mod text;
 
@@ -35,6 +36,7 @@ pub use column_map::{ColumnMap, ParseColumnMapError, Role};
 pub use error::DataError;
 pub use folder::files;
 pub use format::Format;
+pub use prompts::{Prompt, PromptReader, PromptRow, PromptText, open_prompts};
 pub use reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects};
 
 /// `pair_id`: BLAKE3-128 of the canonical text pair; the same in every table, whatever the model.

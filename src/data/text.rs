@@ -78,7 +78,7 @@ impl PairText {
 }
 
 /// The content of a single turn of the role that goes without saying; tagged paragraphs of anything else.
-fn turns_text(turns: &[Message], untagged: &str) -> String {
+pub(super) fn turns_text(turns: &[Message], untagged: &str) -> String {
     match turns {
         [turn] if turn.role == untagged => turn_text(turn),
         _ => turns.iter().map(|turn| format!("{}: {}", turn.role, turn_text(turn))).collect::<Vec<_>>().join("\n\n"),

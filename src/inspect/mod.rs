@@ -23,7 +23,7 @@ pub use table::{ColumnInfo, FileInfo, PartInfo, TableInfo};
 use crate::io::IoError;
 use crate::model::is_adapter;
 use crate::model_source::ModelSource;
-use crate::table::schema::{findings, reference, rejects, sweep};
+use crate::table::schema::{evals, findings, reference, rejects, sweep};
 use crate::table::{self as tables, MANIFEST, ParquetInput};
 
 /// What a path was found to be.
@@ -40,6 +40,8 @@ pub enum Inspected {
     Rejects(FileInfo),
     /// What checks have found.
     Findings(FileInfo),
+    /// What a policy says of held-out pairs.
+    Evals(FileInfo),
     /// The runs of a sweep, side by side.
     Sweep(FileInfo),
     /// A model folder or `.gguf` file.
@@ -101,6 +103,7 @@ fn inspect_file(path: &Path) -> Result<Inspected, InspectError> {
         Some(reference::VERSION) => Ok(Inspected::Part(table::part(path)?)),
         Some(rejects::VERSION) => Ok(Inspected::Rejects(table::file(&input)?)),
         Some(findings::VERSION) => Ok(Inspected::Findings(table::file(&input)?)),
+        Some(evals::VERSION) => Ok(Inspected::Evals(table::file(&input)?)),
         Some(sweep::VERSION) => Ok(Inspected::Sweep(table::file(&input)?)),
         _ => Err(InspectError::NotOurs { path: path.to_owned(), columns: table::names(&input) }),
     }

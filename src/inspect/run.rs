@@ -61,6 +61,9 @@ pub struct MetricsInfo {
     pub n_steps: usize,
     /// The last of them.
     pub last: Option<Map<String, Value>>,
+    /// The last evaluation, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_evaluation: Option<Map<String, Value>>,
 }
 
 /// A checkpoint.
@@ -132,20 +135,24 @@ pub(super) fn checkpoint(path: &Path) -> Result<CheckpointInfo, InspectError> {
 }
 
 fn steps(path: &Path) -> Result<MetricsInfo, InspectError> {
-    let (mut n_steps, mut last) = (0, None);
-    for line in io::read_text(path)?.lines() {
-        n_steps += 1;
-        let row = serde_json::from_str::<Map<String, Value>>(line).ok();
+    let (mut n_steps, mut last, mut last_evaluation) = (0, None, None);
+    for (line, text) in (1..).zip(io::read_text(path)?.lines()) {
+        let row = serde_json::from_str::<Map<String, Value>>(text).ok();
         let found = row.as_ref().and_then(|row| row.get("schema"));
         if found.is_none_or(|version| version != metrics::VERSION) {
             return Err(InspectError::Metrics {
                 path: path.to_owned(),
-                line: n_steps,
+                line,
                 expected: metrics::VERSION,
                 found: found.map_or_else(|| "none".into(), Value::to_string),
             });
         }
-        last = row;
+        if row.as_ref().is_some_and(|row| row.contains_key("eval_loss")) {
+            last_evaluation = row;
+        } else {
+            n_steps += 1;
+            last = row;
+        }
     }
-    Ok(MetricsInfo { path: path.to_owned(), schema: metrics::VERSION, n_steps, last })
+    Ok(MetricsInfo { path: path.to_owned(), schema: metrics::VERSION, n_steps, last, last_evaluation })
 }

@@ -63,6 +63,12 @@ pub fn is_adapter(folder: &Path) -> bool {
     folder.join(CONFIG).is_file()
 }
 
+/// The folder of the adapter that a path stands for: that folder, or a run folder whose policy is one.
+pub fn find_adapter(path: &Path) -> Option<PathBuf> {
+    let of_run = path.join("policy");
+    [path, of_run.as_path()].into_iter().find(|folder| is_adapter(folder)).map(Path::to_owned)
+}
+
 /// The base model of an adapter, by the name it was trained under, if its folder has one.
 pub fn adapter_base(folder: &Path) -> Result<Option<String>, ModelError> {
     let (_, keys) = keys(folder)?;

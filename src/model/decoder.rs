@@ -22,8 +22,8 @@ const HEAD: &str = "lm_head.weight";
 const FORWARD: &str = "running the decoder forward";
 const BACKWARD: &str = "running the decoder backward";
 
-/// A decoder with its weights in `f32`; it computes in `f32` unless told otherwise.
-#[derive(Debug)]
+/// A decoder with its weights in `f32`; it computes in `f32` unless told otherwise. A clone shares them.
+#[derive(Debug, Clone)]
 pub struct Decoder {
     config: DecoderConfig,
     params: Params,

@@ -114,6 +114,14 @@ pub enum ModelError {
         /// In the file.
         found: String,
     },
+    /// A weight that the type it is to be written in has no number for.
+    #[error("tensor `{name}` has a number that {dtype} cannot hold")]
+    TooLarge {
+        /// The tensor.
+        name: String,
+        /// The type.
+        dtype: String,
+    },
     /// An adapter for something that is no linear map of a layer.
     #[error("`{found}` is no linear map of a layer of this model: expected `{known}`, or the end of a longer name")]
     TargetModule {
@@ -198,6 +206,7 @@ impl Hint for ModelError {
                 Some("the weights belong to another architecture or configuration than `config.json` says".into())
             }
             Self::TargetModule { .. } => Some("`all-linear` stands for all of them".into()),
+            Self::TooLarge { .. } => Some("`--outtype f32` writes every number as it is".into()),
             Self::OtherBase { .. } => Some("name the model the adapter was trained over with `--model`".into()),
             Self::Source(error) => error.hint(),
             Self::Io(error) => error.hint(),

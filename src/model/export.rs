@@ -12,16 +12,17 @@ use super::error::ModelError;
 use crate::io::{self, IoError};
 use crate::model_source::ModelSource;
 
-/// Largest weight file, in bytes, before weights are sharded; transformers' default.
-const SHARD_BYTES: usize = 5_000_000_000;
+/// Largest weight file, in bytes, where nothing else is said: `max_shard_size` of transformers 4.
+pub const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
 
-/// Writes `config.json` and the weights in `f32` into `folder`.
+/// Writes `config.json` and the weights in `f32` into `folder`, in files of at most `shard_bytes` bytes of tensors; one
+/// that is larger has a file of its own.
 ///
 /// The configuration of a Hugging Face folder is copied, its dtype set; that of a GGUF file is written anew.
 ///
 /// # Errors
 /// If a file cannot be written, or the rotary frequencies of a GGUF file have no name in `config.json`.
-pub fn export(model: &Decoder, source: &ModelSource, folder: &Path) -> Result<(), ModelError> {
+pub fn export(model: &Decoder, source: &ModelSource, folder: &Path, shard_bytes: u64) -> Result<(), ModelError> {
     let mut config = match source {
         ModelSource::Folder(original) => {
             let path = original.join("config.json");
@@ -34,12 +35,13 @@ pub fn export(model: &Decoder, source: &ModelSource, folder: &Path) -> Result<()
         keys.insert("dtype".into(), "float32".into());
     }
     write_json(&folder.join("config.json"), &config)?;
-    write_weights(model, folder)
+    write_weights(model, folder, shard_bytes)
 }
 
-fn write_weights(model: &Decoder, folder: &Path) -> Result<(), ModelError> {
+fn write_weights(model: &Decoder, folder: &Path, shard_bytes: u64) -> Result<(), ModelError> {
     let tensors: Vec<(&str, &Tensor)> = model.params().iter().map(|(_, name, tensor)| (name, tensor)).collect();
-    let shards = crate::batch::pack(tensors.iter().map(|(_, tensor)| 4 * tensor.elem_count()), SHARD_BYTES);
+    let shard_bytes = usize::try_from(shard_bytes).unwrap_or(usize::MAX);
+    let shards = crate::batch::pack(tensors.iter().map(|(_, tensor)| 4 * tensor.elem_count()), shard_bytes);
     let n_shards = shards.len();
     let mut weight_map = serde_json::Map::new();
     for (index, shard) in shards.into_iter().enumerate() {

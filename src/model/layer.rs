@@ -135,7 +135,7 @@ fn input_gradient(ctx: &Context<'_>, maps: &[Backward<'_>]) -> CandleResult<Tens
 }
 
 /// The parameters of a layer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Layer {
     attention_norm: ParamId,
     q: Projection,

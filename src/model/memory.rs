@@ -13,7 +13,9 @@ const REST: u64 = 192 << 20;
 pub struct TrainingMemory {
     /// Layers of the model.
     pub n_layers: usize,
-    /// Weights, and of the trained ones gradients and two moments.
+    /// The trained weights.
+    pub trained: u64,
+    /// Weights, and of the trained ones gradients and the two moments of AdamW.
     state: u64,
     /// A row's share of what one layer keeps for its backward.
     tape_row: u64,
@@ -34,6 +36,7 @@ impl TrainingMemory {
         let dropped = if params.n_trained() < params.n_parameters() { 2 * inner.max(width) } else { 0 };
         Self {
             n_layers: config.n_layers(),
+            trained: params.n_trained() as u64 * BYTES,
             state: (params.n_parameters() + 3 * params.n_trained()) as u64 * BYTES,
             tape_row: (before_norm + 2 * queries + 2 * keys + width + 2 * inner) * BYTES,
             input_row: width * BYTES,
@@ -63,7 +66,14 @@ mod tests {
     use super::*;
 
     fn memory() -> TrainingMemory {
-        TrainingMemory { n_layers: 4, state: 1 << 30, tape_row: 1000, input_row: 100, working_row: 5000 }
+        TrainingMemory {
+            n_layers: 4,
+            trained: 1 << 28,
+            state: 1 << 30,
+            tape_row: 1000,
+            input_row: 100,
+            working_row: 5000,
+        }
     }
 
     #[test]

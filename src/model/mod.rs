@@ -3,7 +3,7 @@
 //! Invariant: what is loaded is what the checkpoint says. An architecture, a configuration value or a tensor that the
 //! decoder would not honour is refused by name, never guessed or ignored; so is a part of an adapter.
 //!
-//! Absent on purpose: generation (candle-transformers has it), padding and masks (see [`crate::batch`]), autograd
+//! Absent on purpose: a cache of keys and values (see [`crate::generate`]), padding and masks (see [`crate::batch`]), autograd
 //! (see [`crate::ops`]).
 
 mod adapter_folder;
@@ -13,6 +13,7 @@ mod config_hf;
 mod decoder;
 mod error;
 mod export;
+mod export_gguf;
 mod flops;
 mod layer;
 mod lora;
@@ -22,12 +23,13 @@ mod weights;
 mod weights_gguf;
 mod weights_safetensors;
 
-pub use adapter_folder::{adapter_base, adapter_config, adapter_digest, export_adapter, is_adapter};
+pub use adapter_folder::{adapter_base, adapter_config, adapter_digest, export_adapter, find_adapter, is_adapter};
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
-pub use export::export;
 pub(crate) use export::write_safetensors;
+pub use export::{DEFAULT_SHARD_BYTES, export};
+pub use export_gguf::{GgufWeights, OutType, export_gguf};
 pub use flops::Flops;
 pub use lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
 pub use memory::TrainingMemory;

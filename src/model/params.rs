@@ -11,8 +11,9 @@ pub struct ParamId(usize);
 /// The parameters of a model, in the order of its layers, under their Hugging Face names.
 ///
 /// The order is part of the contract: sums over parameters, checkpoints and logs follow it. Frozen parameters come first:
-/// they have no gradient, no moments and no place in a checkpoint.
-#[derive(Debug)]
+/// they have no gradient, no moments and no place in a checkpoint. A clone shares
+/// the tensors.
+#[derive(Debug, Clone)]
 pub struct Params {
     names: Vec<String>,
     tensors: Vec<Tensor>,
@@ -88,6 +89,12 @@ impl Params {
         debug_assert_eq!(tensors.len(), self.names.len() - self.n_frozen);
         self.tensors.truncate(self.n_frozen);
         self.tensors.extend(tensors);
+    }
+
+    /// Changes places: the trained parameters for other tensors, in their order.
+    pub(crate) fn swap_trained(&mut self, tensors: &mut [Tensor]) {
+        debug_assert_eq!(tensors.len(), self.names.len() - self.n_frozen);
+        self.tensors.iter_mut().skip(self.n_frozen).zip(tensors).for_each(|(old, new)| std::mem::swap(old, new));
     }
 
     /// How many tensors there are.

@@ -25,8 +25,11 @@ const LAYER_NAMES: [(&str, &str); 11] = [
     ("mlp.down_proj", "ffn_down"),
 ];
 
+/// The tensor that says how rotary frequencies are stretched; no parameter.
+pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+
 /// The GGUF name of a Hugging Face parameter of our decoder.
-fn gguf_name(name: &str) -> Option<String> {
+pub(super) fn gguf_name(name: &str) -> Option<String> {
     match name {
         "model.embed_tokens.weight" => return Some("token_embd.weight".into()),
         "model.norm.weight" => return Some("output_norm.weight".into()),
@@ -51,7 +54,7 @@ pub(super) fn load(
         names.push(gguf_name(&spec.name).ok_or_else(missing)?);
     }
     let mut unknown: Vec<&String> = gguf.content.tensor_infos.keys().collect();
-    unknown.retain(|name| *name != "rope_freqs.weight" && !names.contains(name));
+    unknown.retain(|name| *name != ROPE_FACTORS && !names.contains(name));
     if let Some(name) = unknown.into_iter().min() {
         return Err(ModelError::UnknownTensor {
             path: gguf.path.clone(),
@@ -72,12 +75,7 @@ pub(super) fn load(
             });
         }
         let tensor = dequantised(gguf, name)?;
-        let heads = match (config.architecture, name.rsplit('.').nth(1)) {
-            (Architecture::Llama, Some("attn_q")) => Some(config.n_heads),
-            (Architecture::Llama, Some("attn_k")) => Some(config.n_kv_heads),
-            _ => None,
-        };
-        let tensor = match heads {
+        let tensor = match interleaved_heads(config, name) {
             Some(heads) => half_split(&tensor, heads),
             None => Ok(tensor),
         };
@@ -94,7 +92,7 @@ pub(super) fn numbers(gguf: &Gguf, name: &str) -> Result<Vec<f32>, ModelError> {
 }
 
 /// On the CPU, whatever the model runs on: its numbers are the same everywhere.
-fn dequantised(gguf: &Gguf, name: &str) -> Result<Tensor, ModelError> {
+pub(super) fn dequantised(gguf: &Gguf, name: &str) -> Result<Tensor, ModelError> {
     if !gguf.content.tensor_infos.contains_key(name) {
         return Err(ModelError::MissingTensor { path: gguf.path.clone(), name: name.to_owned() });
     }
@@ -107,6 +105,15 @@ fn dequantised(gguf: &Gguf, name: &str) -> Result<Tensor, ModelError> {
         .map_err(ModelError::tensor("dequantising weights"))
 }
 
+/// How many heads the rows of a tensor are interleaved in, if they are.
+pub(super) fn interleaved_heads(config: &DecoderConfig, gguf_name: &str) -> Option<usize> {
+    match (config.architecture, gguf_name.rsplit('.').nth(1)) {
+        (Architecture::Llama, Some("attn_q")) => Some(config.n_heads),
+        (Architecture::Llama, Some("attn_k")) => Some(config.n_kv_heads),
+        _ => None,
+    }
+}
+
 /// Rows of a Llama query or key projection in the half-split order of Hugging Face.
 ///
 /// GGUF keeps the rows of each head interleaved, as Meta's rotary embedding wants them: `(heads, d/2, 2, in)` back to
@@ -115,6 +122,13 @@ fn half_split(tensor: &Tensor, heads: usize) -> CandleResult<Tensor> {
     let dims = tensor.dims().to_vec();
     let half = dims[0] / heads / 2;
     tensor.reshape((heads, half, 2, ()))?.transpose(1, 2)?.contiguous()?.reshape(dims)
+}
+
+/// The way back: rows in the order of GGUF.
+pub(super) fn interleaved(tensor: &Tensor, heads: usize) -> CandleResult<Tensor> {
+    let dims = tensor.dims().to_vec();
+    let half = dims[0] / heads / 2;
+    tensor.reshape((heads, 2, half, ()))?.transpose(1, 2)?.contiguous()?.reshape(dims)
 }
 
 #[cfg(test)]
@@ -134,5 +148,7 @@ mod tests {
         let interleaved = Tensor::new(&[0_f32, 2., 1., 3., 10., 12., 11., 13.], &Device::Cpu).unwrap();
         let rows: Vec<f32> = half_split(&interleaved, 2).unwrap().to_vec1().unwrap();
         assert_eq!(rows, [0., 1., 2., 3., 10., 11., 12., 13.]);
+        let back = super::interleaved(&half_split(&interleaved, 2).unwrap(), 2).unwrap();
+        assert_eq!(back.to_vec1::<f32>().unwrap(), interleaved.to_vec1::<f32>().unwrap());
     }
 }

@@ -5,6 +5,7 @@
 //! keeps 32 bytes for each element of an array, also of bytes.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use candle_core::quantized::GgmlDType;
 
@@ -19,24 +20,59 @@ const MAX_DEPTH: usize = 4;
 
 const MAX_DIMENSIONS: u32 = 4;
 
-/// Number types of tensors under their codes in the format: those candle dequantises.
-const DTYPES: [(u32, GgmlDType); 15] = [
-    (0, GgmlDType::F32),
-    (1, GgmlDType::F16),
-    (2, GgmlDType::Q4_0),
-    (3, GgmlDType::Q4_1),
-    (6, GgmlDType::Q5_0),
-    (7, GgmlDType::Q5_1),
-    (8, GgmlDType::Q8_0),
-    (9, GgmlDType::Q8_1),
-    (10, GgmlDType::Q2K),
-    (11, GgmlDType::Q3K),
-    (12, GgmlDType::Q4K),
-    (13, GgmlDType::Q5K),
-    (14, GgmlDType::Q6K),
-    (15, GgmlDType::Q8K),
-    (30, GgmlDType::BF16),
+/// Number types of tensors: those candle dequantises.
+const DTYPES: [GgmlDType; 15] = [
+    GgmlDType::F32,
+    GgmlDType::F16,
+    GgmlDType::BF16,
+    GgmlDType::Q4_0,
+    GgmlDType::Q4_1,
+    GgmlDType::Q5_0,
+    GgmlDType::Q5_1,
+    GgmlDType::Q8_0,
+    GgmlDType::Q8_1,
+    GgmlDType::Q2K,
+    GgmlDType::Q3K,
+    GgmlDType::Q4K,
+    GgmlDType::Q5K,
+    GgmlDType::Q6K,
+    GgmlDType::Q8K,
 ];
+
+/// The code of a number type in the format.
+pub(crate) fn code(dtype: GgmlDType) -> u32 {
+    match dtype {
+        GgmlDType::F32 => 0,
+        GgmlDType::F16 => 1,
+        GgmlDType::Q4_0 => 2,
+        GgmlDType::Q4_1 => 3,
+        GgmlDType::Q5_0 => 6,
+        GgmlDType::Q5_1 => 7,
+        GgmlDType::Q8_0 => 8,
+        GgmlDType::Q8_1 => 9,
+        GgmlDType::Q2K => 10,
+        GgmlDType::Q3K => 11,
+        GgmlDType::Q4K => 12,
+        GgmlDType::Q5K => 13,
+        GgmlDType::Q6K => 14,
+        GgmlDType::Q8K => 15,
+        GgmlDType::BF16 => 30,
+    }
+}
+
+/// Where the parts of a header are, for whoever copies them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Version of the format; the first one has lengths of 32 bits, the others of 64.
+    pub version: u32,
+    /// Every tensor begins at a multiple of so many bytes from the first.
+    pub alignment: u64,
+    /// The entries of the metadata in the order of the file, each with the bytes it takes, its key included.
+    pub entries: Vec<Entry>,
+}
+
+/// Key and bytes of an entry of the metadata.
+pub type Entry = (String, Range<usize>);
 
 /// What is wrong, and at which byte.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,20 +85,22 @@ pub struct HeaderError {
 }
 
 /// Walks the header of a file.
-pub(super) fn check(bytes: &[u8]) -> Result<(), HeaderError> {
+pub(super) fn check(bytes: &[u8]) -> Result<Header, HeaderError> {
     let mut walk = Walk { bytes, at: 0, part: "header".into(), is_v1: false, n_elements: 0, n_text_bytes: 0 };
     if walk.take(4)? != b"GGUF" {
         return Err(walk.wrong("expected `GGUF` as its first four bytes"));
     }
-    match walk.u32()? {
+    let version = walk.u32()?;
+    match version {
         1 => walk.is_v1 = true,
         2 | 3 => {}
         version => return Err(walk.wrong(format!("expected version 1, 2 or 3, found {version}"))),
     }
     let (n_tensors, n_entries) = (walk.length()?, walk.length()?);
-    let alignment = walk.metadata(n_entries)?;
+    let (alignment, entries) = walk.metadata(n_entries)?;
     let tensors = walk.tensors(n_tensors)?;
-    walk.places(tensors, alignment)
+    walk.places(tensors, alignment)?;
+    Ok(Header { version, alignment, entries })
 }
 
 /// Name, offset and length in bytes of a tensor.
@@ -78,14 +116,16 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Returns the alignment of tensors.
-    fn metadata(&mut self, n_entries: u64) -> Result<u64, HeaderError> {
+    /// Returns the alignment of tensors, and where each entry is.
+    fn metadata(&mut self, n_entries: u64) -> Result<(u64, Vec<Entry>), HeaderError> {
         const DEFAULT_ALIGNMENT: u64 = 32;
         const U32: u32 = 4;
         let mut alignment = DEFAULT_ALIGNMENT;
         let mut seen = HashMap::new();
+        let mut entries = Vec::new();
         for entry in 1..=n_entries {
             self.part = format!("metadata entry {entry} of {n_entries}");
+            let start = self.at;
             let key = self.text()?;
             let name = self.name(key)?;
             self.part = format!("{}, `{}`", self.part, shown(name));
@@ -104,8 +144,9 @@ impl<'a> Walk<'a> {
             } else {
                 self.value(kind, 0)?;
             }
+            entries.push((name.to_owned(), start..self.at));
         }
-        Ok(alignment)
+        Ok((alignment, entries))
     }
 
     fn tensors(&mut self, n_tensors: u64) -> Result<Vec<Place>, HeaderError> {
@@ -131,7 +172,7 @@ impl<'a> Walk<'a> {
                     .ok_or_else(|| self.wrong("expected fewer than 2^64 numbers, found more"))?;
             }
             let kind = self.u32()?;
-            let dtype = DTYPES.into_iter().find(|(known, _)| *known == kind).map(|(_, dtype)| dtype);
+            let dtype = DTYPES.into_iter().find(|dtype| code(*dtype) == kind);
             let dtype = dtype.ok_or_else(|| self.wrong(format!("unknown number type {kind}")))?;
             let block = dtype.block_size() as u64;
             if !n_numbers.is_multiple_of(block) {
@@ -303,8 +344,16 @@ mod tests {
             .entry("tokens", 9, &[array(8, 2), text("a"), text("b")].concat())
             .tensor("a", &[2, 4], 0)
             .tensor("b", &[8], 64);
-        assert_eq!(check(&file.bytes(160)), Ok(()));
-        assert_eq!(check(&File::new().bytes(0)), Ok(()));
+        let bytes = file.bytes(160);
+        let header = check(&bytes).unwrap();
+        assert_eq!((header.version, header.alignment), (3, 64));
+        let keys: Vec<&str> = header.entries.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["general.name", "general.alignment", "tokens"]);
+        let (_, name) = &header.entries[0];
+        assert_eq!(bytes[name.clone()], [&text("general.name")[..], &8_u32.to_le_bytes(), &text("x")].concat());
+        assert_eq!(header.entries[0].1.end, header.entries[1].1.start);
+        let empty = Header { version: 3, alignment: 32, entries: Vec::new() };
+        assert_eq!(check(&File::new().bytes(0)), Ok(empty));
     }
 
     #[test]

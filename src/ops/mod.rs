@@ -12,7 +12,6 @@
 
 use candle_core::{DType, Result, Tensor};
 
-pub mod adamw;
 pub mod attention;
 mod backend;
 mod cpu;
@@ -26,6 +25,7 @@ pub mod profile;
 pub mod reduce;
 pub mod rope;
 pub mod swiglu;
+pub mod update;
 
 #[cfg(test)]
 mod finite_differences;

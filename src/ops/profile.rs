@@ -37,7 +37,7 @@ pub enum Op {
     /// Dropout, forward and backward.
     Dropout,
     /// Updates of parameters.
-    Adamw,
+    Update,
     /// Norm of the gradient.
     GradientNorm,
 }
@@ -76,7 +76,7 @@ impl Op {
         Self::LinearBackwardWeight,
         Self::AttentionBackward,
         Self::GradientNorm,
-        Self::Adamw,
+        Self::Update,
     ];
 
     /// Its name, as a report has it.
@@ -94,7 +94,7 @@ impl Op {
             Self::Swiglu => "swiglu",
             Self::Embedding => "embedding",
             Self::Dropout => "dropout",
-            Self::Adamw => "adamw",
+            Self::Update => "update",
             Self::GradientNorm => "gradient norm",
         }
     }
@@ -155,14 +155,14 @@ mod tests {
             call(Op::Rope, 1.0);
             call(Op::Rope, 2.0);
             std::thread::scope(|scope| scope.spawn(|| call(Op::Rope, 4.0)).join().unwrap());
-            count(|| call(Op::Adamw, 8.0)).1
+            count(|| call(Op::Update, 8.0)).1
         });
         let flops = |counts: &Counts| -> Vec<_> {
             let named = Op::ALL.iter().zip(counts).filter(|(_, count)| count.calls > 0);
             named.map(|(op, count)| (op.name(), count.calls, count.flops)).collect()
         };
         assert_eq!(flops(&outer), [("rope", 2, 3.0)]);
-        assert_eq!(flops(&inner), [("adamw", 1, 8.0)]);
+        assert_eq!(flops(&inner), [("update", 1, 8.0)]);
         assert!(start(Op::Norm, || 0.0).is_none());
     }
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::attention::Attention;
 use super::cpu::Isa;
 use super::cpu::gemm::{Matrix, Update, gemm};
-use super::{Compute, Kernels, Precision, adamw, cpu, embedding, head, linear, norm, rope, swiglu};
+use super::update::{adamw, average, rmsprop, sgd};
+use super::{Compute, Kernels, Precision, cpu, embedding, head, linear, norm, rope, swiglu};
 use crate::batch::{Group, GroupBatch};
 
 const OWN: Kernels = Kernels::Own;
@@ -235,6 +236,39 @@ proptest! {
             agree(name, own, &Ok(stock));
         }
         prop_assert!(numbers(&own[0]) != numbers(&start()[0]), "nothing was changed");
+    }
+
+    #[test]
+    fn other_updates(
+        n_rows in 1..20_usize, width in 1..20_usize, decay in prop_oneof![Just(0.0), Just(0.1)], has_momentum: bool,
+    ) {
+        let shape = [n_rows, width];
+        // A parameter and its buffer for each of the two, a mean square, a mean.
+        let start = || [1, 2, 1, 2, 3, 4].map(|seed| random(seed, &shape));
+        let (own, stock) = (start(), start());
+        for tensors in [&own, &stock] {
+            tensors[4].slice_set(&tensors[4].sqr().unwrap(), 0, 0).unwrap();
+        }
+        for seed in 5..8 {
+            // A view with gaps.
+            let gradient = random(seed, &[width, n_rows]).t().unwrap();
+            let (factor, momentum, rate) = (0.7, 0.9, 1e-2);
+            let rmsprop = rmsprop::Step { factor, decay, alpha: 0.99, eps: 1e-8, momentum, rate };
+            let sgd = sgd::Step { factor, decay, momentum, rate };
+            for (tensors, kernels) in [(&own, OWN), (&stock, Kernels::Stock)] {
+                let buffer = |at: usize| has_momentum.then(|| &tensors[at]);
+                rmsprop.apply(&tensors[0], &tensors[4], buffer(1), &gradient, kernels).unwrap();
+                sgd.apply(&tensors[2], buffer(3), &gradient, kernels).unwrap();
+                average::approach(&tensors[5], &tensors[2], 0.1, kernels).unwrap();
+            }
+        }
+        let names = ["rmsprop", "its buffer", "sgd", "its buffer", "mean square", "mean"];
+        for (name, (own, stock)) in names.into_iter().zip(own.iter().zip(stock)) {
+            agree(name, own, &Ok(stock));
+        }
+        for at in [0, 2, 5] {
+            prop_assert!(numbers(&own[at]) != numbers(&start()[at]), "{} was not changed", names[at]);
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::groups::decay;
 use crate::model::{Gradients, Params};
-use crate::ops::adamw;
+use crate::ops::update::adamw;
 
 /// Constants of AdamW. The defaults are torch's, but for a weight decay of 0 as in transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -86,7 +87,7 @@ impl AdamW {
                 factor,
                 beta1,
                 beta2,
-                keep: if decays(name) { 1.0 - lr * weight_decay } else { 1.0 },
+                keep: 1.0 - lr * decay(name, weight_decay),
                 rate: lr / corrections[0],
                 root: corrections[1].sqrt(),
                 eps,
@@ -94,39 +95,5 @@ impl AdamW {
             step.apply(theta, &moments.first, &moments.second, gradient, params.kernels())?;
         }
         Ok(())
-    }
-}
-
-/// Weight decay is for matrices and embeddings, not for biases and norms: the groups of transformers.
-fn decays(name: &str) -> bool {
-    let mut parts = name.rsplit('.');
-    let kind = parts.next();
-    let is_norm =
-        parts.next().is_some_and(|part| part == "norm" || part.ends_with("layernorm") || part.ends_with("_norm"));
-    kind != Some("bias") && !is_norm
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn biases_and_norms_do_not_decay() {
-        for name in [
-            "model.embed_tokens.weight",
-            "lm_head.weight",
-            "model.layers.0.mlp.up_proj.weight",
-            "model.layers.0.mlp.up_proj.lora_A.weight",
-        ] {
-            assert!(decays(name), "{name}");
-        }
-        for name in [
-            "model.norm.weight",
-            "model.layers.0.self_attn.q_proj.bias",
-            "model.layers.0.input_layernorm.weight",
-            "model.layers.0.self_attn.k_norm.weight",
-        ] {
-            assert!(!decays(name), "{name}");
-        }
     }
 }

@@ -1,10 +1,20 @@
-//! Optimisers with named, ordered state; learning-rate schedules; clipping.
+//! Optimisers with named, ordered state; a running mean of the weights; learning-rate schedules; clipping.
 
 mod adamw;
+mod ema;
+mod groups;
+mod optimizer;
+mod rmsprop;
 mod schedule;
+mod sgd;
 
 pub use adamw::{AdamW, AdamWParams, Moments};
-pub use schedule::{Schedule, ScheduleKind};
+pub use ema::Ema;
+pub use groups::decays;
+pub use optimizer::{Optimizer, OptimizerParams};
+pub use rmsprop::{RmsProp, RmsPropParams, Squares};
+pub use schedule::{Schedule, ScheduleKind, Warmup};
+pub use sgd::{Sgd, SgdParams};
 
 /// Factor that brings a gradient of norm `norm` down to `max_norm`, as `torch.nn.utils.clip_grad_norm_` computes it.
 ///

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::loss_settings::LossSettingsError;
+use super::optim_settings::OptimSettingsError;
 use super::overrides::SetError;
 use super::values::ValueError;
 use crate::error::Hint;
@@ -92,9 +93,36 @@ pub enum PipelineError {
         /// Why not.
         source: LossSettingsError,
     },
+    /// Settings of `[train]` that make no optimiser or no schedule.
+    #[error(transparent)]
+    Optim(#[from] OptimSettingsError),
     /// A setting of `[train.lora]` that nothing reads.
     #[error("`train.lora.{setting}` is set, and {reason}")]
     Lora {
+        /// The setting.
+        setting: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A setting of `[train.pairs]` that contradicts another.
+    #[error("`train.pairs.{setting}` is set, and {reason}")]
+    Pairs {
+        /// The setting.
+        setting: &'static str,
+        /// What it contradicts.
+        reason: &'static str,
+    },
+    /// Weights that do not fit the tables.
+    #[error("{}", table_weights(*n_tables, *n_weights))]
+    TableWeights {
+        /// Tables there are.
+        n_tables: usize,
+        /// Weights there are.
+        n_weights: usize,
+    },
+    /// A setting of `[train.eval]` that nothing reads.
+    #[error("`train.eval.{setting}` is set, and {reason}")]
+    Eval {
         /// The setting.
         setting: &'static str,
         /// Why not.
@@ -191,6 +219,13 @@ impl std::fmt::Display for UnknownName {
     }
 }
 
+fn table_weights(n_tables: usize, n_weights: usize) -> String {
+    if n_tables < 2 {
+        return format!("expected at least 2 tables for {n_weights} weights, found {n_tables}");
+    }
+    format!("expected a weight for each of {n_tables} tables, found {n_weights}")
+}
+
 pub(super) fn section_name(section: &str) -> String {
     if section.is_empty() { "the top level".into() } else { format!("`[{section}]`") }
 }
@@ -213,8 +248,15 @@ impl Hint for PipelineError {
             | Self::RunName { .. }
             | Self::Internal { .. }
             | Self::NoData { .. }
-            | Self::Lora { .. } => None,
+            | Self::Lora { .. }
+            | Self::Pairs { .. }
+            | Self::Eval { .. } => None,
+            Self::TableWeights { .. } => Some(
+                "repeat `--table` for each table, and name their weights in that order: `--table-weights 0.7,0.3`"
+                    .into(),
+            ),
             Self::Device(error) => error.hint(),
+            Self::Optim(error) => error.hint(),
             Self::Loss { source } => source.hint(),
             Self::Record { source } => source.hint(),
         }

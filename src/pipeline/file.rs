@@ -57,6 +57,12 @@ pub(super) fn adapter_defaults() -> Result<Settings, PipelineError> {
     table.try_into().map_err(internal)
 }
 
+/// The defaults of a run whose pairs have an order, where they are others.
+pub(super) fn ordered_defaults() -> Result<Settings, PipelineError> {
+    let table: Table = include_str!("defaults_ordered.toml").parse().map_err(internal)?;
+    table.try_into().map_err(internal)
+}
+
 /// The defaults, as written.
 pub(super) fn default_table() -> Result<Table, PipelineError> {
     include_str!("defaults.toml").parse().map_err(internal)

@@ -2,19 +2,22 @@
 //!
 //! Invariant: what leaves this module is a [`precompute::Plan`](crate::precompute::Plan) or a
 //! [`train::Plan`](crate::train::Plan); nobody below sees a setting, a key or a default. Three layers lie over each
-//! other, key by key: `defaults.toml` (with `defaults_adapter.toml` the only place a default is written), the pipeline
-//! file, the flags.
+//! other, key by key: `defaults.toml` (with `defaults_adapter.toml` and `defaults_ordered.toml` the only place a
+//! default is written), the pipeline file, the flags.
 //!
 //! Paths in a pipeline file are relative to the folder the command runs in, like those of flags.
 
 mod error;
+mod eval_settings;
 mod file;
 mod import;
 mod known;
 mod lora_settings;
 mod loss_settings;
 mod loss_type;
+mod optim_settings;
 mod overrides;
+mod pairs_settings;
 mod plans;
 mod record;
 mod settings;
@@ -23,14 +26,17 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use error::{FileError, PipelineError, SettingError};
+pub use eval_settings::{EvalFlags, EvalSettings};
 pub use import::ImportFlags;
 pub use lora_settings::{LoraSettings, TargetModule};
 pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError};
 pub use loss_type::LossType;
+pub use optim_settings::{LrSchedulerType, OptimSettingsError, OptimizerName};
 pub use overrides::{Axis, Override, Overrides, SetError, read_list, short_key, value_text};
+pub use pairs_settings::PairsSettings;
 pub use record::{PLAN_FILE, Stage};
 pub(crate) use settings::words;
-pub use settings::{DataSettings, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings};
+pub use settings::{DataSettings, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings};
 pub(crate) use values::number;
 pub use values::{Decay, Name, NonNegative, Positive, Share, ValueError};
 
@@ -90,6 +96,9 @@ fn over_defaults(layers: &[&Settings]) -> Result<Settings, PipelineError> {
     let mut settings = file::defaults()?;
     if layers.iter().any(|layer| layer.train.lora.is_on()) {
         settings = settings.under(&file::adapter_defaults()?)?;
+    }
+    if layers.iter().any(|layer| layer.train.pairs.are_ordered()) {
+        settings = settings.under(&file::ordered_defaults()?)?;
     }
     for layer in layers {
         settings = settings.under(layer)?;

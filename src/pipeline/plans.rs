@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::Pipeline;
 use super::error::PipelineError;
-use super::settings::{Optimizer, Settings, TrainSettings};
+use super::settings::{Settings, TrainSettings};
 use super::values::Name;
 use crate::error::nearest;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
-use crate::optim::{AdamWParams, Schedule};
 use crate::precompute::{self, Pairs, Start};
 use crate::table::reference_folder;
-use crate::tokenize::Rules;
+use crate::tokenize::{Rules, TemplateDate};
 use crate::train::{Mismatch, Recompute, RecomputePolicy, Trained};
 use crate::{bench, io, train};
 
@@ -107,8 +106,16 @@ impl Pipeline {
                 limit => limit,
             },
             truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
-            template_date: need(tokenize.template_date, "tokenize.template_date", "--template-date")?,
+            template_date: self.template_date()?,
         })
+    }
+
+    /// The date a chat template prints.
+    ///
+    /// # Errors
+    /// If it is not set.
+    pub fn template_date(&self) -> Result<TemplateDate, PipelineError> {
+        need(self.settings().tokenize.template_date, "tokenize.template_date", "--template-date")
     }
 
     fn files(&self) -> Result<Pairs, PipelineError> {
@@ -126,10 +133,11 @@ impl Pipeline {
         Ok(paths)
     }
 
-    /// The plan of stage two. Without `table` and `out`, they are `runs/<name>/reference` and `runs/<name>`.
+    /// The plan of stage two. Without `table` it trains from those of the settings, without any of these from
+    /// `runs/<name>/reference`; without `out` the run is `runs/<name>`.
     ///
     /// # Errors
-    /// If the model or a folder is not set.
+    /// If the model or a folder is not set, or two settings contradict each other.
     pub fn train_plan(
         &self,
         table: Option<&Path>,
@@ -143,22 +151,24 @@ impl Pipeline {
         let is_drift_allowed = need(settings.allow_dtype_drift, "train.allow_dtype_drift", "--allow-dtype-drift")?;
         let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
         let objective = settings.loss.objective()?;
+        let pairs = settings.pairs.with_table(table);
+        let (table, selection) = pairs.selection(|| self.folder(None, REFERENCE, "--table"), is_shuffled)?;
+        let eval = settings.eval.plan(selection.held_out.is_some())?;
         Ok(train::Plan {
             model: self.model()?,
             trained: settings.lora.trained()?,
-            table: self.folder(table, REFERENCE, "--table")?,
+            table,
+            selection,
             reference: settings.reference.clone().map(String::from),
             other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             other_dtype: if is_drift_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             out: self.folder(out, "", "--out")?,
             score_columns: settings.loss.score_columns(&objective)?,
             objective,
-            optimizer: optimizer(settings)?,
+            optimizer: settings.optimizer()?,
+            ema_decay: settings.ema_decay.map(f64::from),
             learning_rate: need(settings.learning_rate, "train.learning_rate", "--learning-rate")?.get(),
-            schedule: Schedule {
-                kind: need(settings.lr_scheduler_type, "train.lr_scheduler_type", "--lr-scheduler-type")?,
-                warmup_steps: need(settings.warmup_steps, "train.warmup_steps", "--warmup-steps")?,
-            },
+            schedule: settings.schedule()?,
             max_grad_norm: Some(need(settings.max_grad_norm, "train.max_grad_norm", "--max-grad-norm")?.get())
                 .filter(|norm| *norm > 0.0),
             batch_size: need(settings.batch_size, "train.batch_size", "--batch-size")?,
@@ -169,7 +179,10 @@ impl Pipeline {
             recompute: need(settings.recompute, "train.recompute", "--recompute")?,
             memory_budget: settings.memory_budget.map(|size| size.as_u64()),
             logging_steps: need(settings.logging_steps, "train.logging_steps", "--logging-steps")?,
+            report_to: need(settings.report_to, "train.report_to", "--report-to")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
+            save_total_limit: settings.save_total_limit,
+            eval,
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
             backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,
@@ -203,17 +216,6 @@ fn backend(device: DeviceName, kernels: Option<Kernels>) -> Result<Backend, Devi
         Some(Kernels::Stock) => Ok(Backend::stock(opened)),
         Some(Kernels::Own) if opened.is_cpu() => Ok(Backend::cpu()),
         Some(Kernels::Own) => Err(DeviceError::OwnKernels { device }),
-    }
-}
-
-fn optimizer(settings: &TrainSettings) -> Result<AdamWParams, PipelineError> {
-    match need(settings.optim, "train.optim", "--optim")? {
-        Optimizer::AdamW => Ok(AdamWParams {
-            beta1: need(settings.adam_beta1, "train.adam_beta1", "--adam-beta1")?.get(),
-            beta2: need(settings.adam_beta2, "train.adam_beta2", "--adam-beta2")?.get(),
-            eps: need(settings.adam_epsilon, "train.adam_epsilon", "--adam-epsilon")?.get(),
-            weight_decay: need(settings.weight_decay, "train.weight_decay", "--weight-decay")?.get(),
-        }),
     }
 }
 

@@ -11,16 +11,18 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::eval_settings::EvalSettings;
 use super::known;
 use super::lora_settings::LoraSettings;
 use super::loss_settings::LossSettings;
+use super::optim_settings::{LrSchedulerType, OptimizerName};
+use super::pairs_settings::PairsSettings;
 use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::ColumnMap;
 use crate::model::ScoringDtype;
 use crate::ops::DeviceName;
-use crate::optim::ScheduleKind;
 use crate::tokenize::{TemplateDate, TruncationMode};
-use crate::train::RecomputePolicy;
+use crate::train::{RecomputePolicy, ReportTo};
 
 /// A whole pipeline file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -143,19 +145,32 @@ pub struct TrainSettings {
     #[arg(long, value_name = "RATE", value_parser = number::<Positive>)]
     pub learning_rate: Option<Positive>,
 
-    /// Shape of the learning rate after the warm-up.
-    #[arg(long, value_name = "SHAPE", value_parser = words::<ScheduleKind>())]
-    pub lr_scheduler_type: Option<ScheduleKind>,
+    /// Shape of the learning rate after the warm-up. With one, `constant` is `constant_with_warmup`.
+    #[arg(long, value_name = "SHAPE", value_parser = words::<LrSchedulerType>())]
+    pub lr_scheduler_type: Option<LrSchedulerType>,
+
+    /// Lowest learning rate of `cosine_with_min_lr`.
+    #[arg(long, value_name = "RATE", value_parser = number::<NonNegative>)]
+    pub min_lr: Option<NonNegative>,
+
+    /// The same as a share of the learning rate, in [0, 1].
+    #[arg(long, value_name = "SHARE", value_parser = number::<Share>)]
+    pub min_lr_rate: Option<Share>,
 
     /// Optimiser steps in which the learning rate rises from 0.
     #[arg(long, value_name = "STEPS")]
     pub warmup_steps: Option<u64>,
 
-    /// Optimiser that turns gradients into steps.
-    #[arg(long, value_name = "NAME", value_parser = words::<Optimizer>())]
-    pub optim: Option<Optimizer>,
+    /// The same as a share of all steps, in [0, 1], rounded up; in place of `warmup_steps`.
+    #[arg(long, value_name = "SHARE", value_parser = number::<Share>)]
+    pub warmup_ratio: Option<Share>,
 
-    /// Decoupled weight decay, per unit of learning rate; 0 for none.
+    /// Optimiser that turns gradients into steps: those of torch, with its defaults.
+    #[arg(long, value_name = "NAME", value_parser = words::<OptimizerName>())]
+    pub optim: Option<OptimizerName>,
+
+    /// Weight decay of all but biases and norms; 0 for none. AdamW's is decoupled, per unit of learning rate; RMSprop and
+    /// SGD add this share of a weight to its gradient.
     #[arg(long, value_name = "DECAY", value_parser = number::<NonNegative>)]
     pub weight_decay: Option<NonNegative>,
 
@@ -171,6 +186,23 @@ pub struct TrainSettings {
     #[arg(long, value_name = "EPS", value_parser = number::<Positive>)]
     pub adam_epsilon: Option<Positive>,
 
+    /// Decay of RMSprop's mean square, in [0, 1).
+    #[arg(long, value_name = "ALPHA", value_parser = number::<Decay>)]
+    pub rmsprop_alpha: Option<Decay>,
+
+    /// RMSprop's ε, added to the root of the mean square.
+    #[arg(long, value_name = "EPS", value_parser = number::<Positive>)]
+    pub rmsprop_epsilon: Option<Positive>,
+
+    /// Momentum of RMSprop and SGD, in [0, 1); 0 for none.
+    #[arg(long, value_name = "MOMENTUM", value_parser = number::<Decay>)]
+    pub momentum: Option<Decay>,
+
+    /// Decay of a running mean of the trained weights (EMA), in [0, 1), e.g. 0.99: the policy then is the mean, and
+    /// checkpoints hold both. Default: no mean.
+    #[arg(long, value_name = "DECAY", value_parser = number::<Decay>)]
+    pub ema_decay: Option<Decay>,
+
     /// Norm the gradient is clipped to; 0 for no clipping.
     #[arg(long, value_name = "NORM", value_parser = number::<NonNegative>)]
     pub max_grad_norm: Option<NonNegative>,
@@ -183,7 +215,7 @@ pub struct TrainSettings {
     #[arg(long, value_name = "STEPS")]
     pub max_steps: Option<NonZeroU64>,
 
-    /// Passes over the table; may be a fraction.
+    /// Passes over the selected pairs; may be a fraction.
     #[arg(long, value_name = "EPOCHS", value_parser = number::<Positive>)]
     pub num_train_epochs: Option<Positive>,
 
@@ -212,9 +244,22 @@ pub struct TrainSettings {
     #[arg(long, value_name = "STEPS")]
     pub logging_steps: Option<NonZeroU64>,
 
+    /// Who is told of every step besides `train/metrics.jsonl`: `tensorboard` writes an event file beside it.
+    #[arg(long, value_name = "NAME", value_parser = words::<ReportTo>())]
+    pub report_to: Option<ReportTo>,
+
     /// Optimiser steps from one checkpoint to the next; 0 for none but the last.
     #[arg(long, value_name = "STEPS")]
     pub save_steps: Option<u64>,
+
+    /// Checkpoints to keep, at most: the oldest go, the newest and the best stay. Default: all.
+    #[arg(long, value_name = "CHECKPOINTS")]
+    pub save_total_limit: Option<NonZeroUsize>,
+
+    /// Which pairs.
+    #[command(flatten)]
+    #[serde(default)]
+    pub pairs: PairsSettings,
 
     /// The objective.
     #[command(flatten)]
@@ -225,14 +270,11 @@ pub struct TrainSettings {
     #[command(flatten)]
     #[serde(default)]
     pub lora: LoraSettings,
-}
 
-/// Name of an optimiser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Optimizer {
-    /// Adam with decoupled weight decay.
-    AdamW,
+    /// Evaluations on the way.
+    #[command(flatten)]
+    #[serde(default)]
+    pub eval: EvalSettings,
 }
 
 /// A flag with the words of a serde enum.

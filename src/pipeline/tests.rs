@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Hint;
-use crate::optim::ScheduleKind;
+use crate::optim::{ScheduleKind, Warmup};
 use crate::precompute::{Pairs, Start};
 use crate::train::{self, Length, Order};
 
@@ -95,7 +95,7 @@ fn wrong_types_and_values_name_key_line_expected_and_found() {
         ),
         (
             "[train]\nlr_scheduler_type = \"cosin\"",
-            "line 2: `lr_scheduler_type` in `[train]`: unknown variant `cosin`, expected one of `constant`, `linear`, `cosine`",
+            "line 2: `lr_scheduler_type` in `[train]`: unknown variant `cosin`, expected one of `constant`, `constant_with_warmup`, `linear`, `cosine`, `cosine_with_min_lr`, `inverse_sqrt`",
         ),
     ];
     for (text, want) in cases {
@@ -119,7 +119,7 @@ fn flags_win_over_the_file_key_by_key() {
     let plan = Pipeline { settings: Settings { model: Some("m".into()), ..settings }, run: Some("runs/x".into()) }
         .train_plan(None, None, train::Start::Resume)
         .unwrap();
-    assert_eq!((plan.seed, plan.schedule.warmup_steps, plan.schedule.kind), (9, 3, ScheduleKind::Cosine));
+    assert_eq!((plan.seed, plan.schedule.warmup, plan.schedule.kind), (9, Warmup::Steps(3), ScheduleKind::Cosine));
     assert_eq!(plan.order, Order::Shuffled { seed: 9 });
     let number = |number: f64| crate::loss::LabelSmoothing::try_from(number).unwrap();
     let want = crate::loss::Objective::sigmoid(0.2.try_into().unwrap(), number(0.1));

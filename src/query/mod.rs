@@ -7,7 +7,7 @@
 //! |---|---|
 //! | a log-prob table | `pairs`, `scored`, and `rejects` where there are any |
 //! | its further references | `pairs_NAME` for each, and `by_reference` over all |
-//! | a run folder | those of its `reference/`, `metrics`, `findings` |
+//! | a run folder | those of its `reference/`, `metrics`, `findings`, and `evals`: what its policy said of held-out pairs at each evaluation |
 //! | `a-b.parquet`, `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, also `.gz` and `.zst` | the file name as an identifier: `a_b` |
 //!
 //! `FROM 'path/to/file.parquet'` works for each of these without a name. `scored` is `pairs` with the margin and the
@@ -15,11 +15,14 @@
 //! of it: `ref_chosen_logps`, `NAME_chosen_logps`, …, null where a reference does not have the pair. Columns of `metrics` have slashes in their names, as in TRL, and need
 //! double quotes: `SELECT step, "rewards/margins" FROM metrics`.
 //!
+//! [`pair_rows`] answers another question: which rows of log-prob tables a predicate holds of, and in which order.
+//!
 //! Invariant: reads whatever it is given, trusts none of it; every error names the file or the part of the query.
 
 mod columns;
 mod error;
 mod output;
+mod pair_rows;
 mod parquet_table;
 mod path_tables;
 mod session;
@@ -29,6 +32,7 @@ mod views;
 
 pub use error::QueryError;
 pub use output::{Format, run};
+pub use pair_rows::{RowQuery, pair_rows};
 pub use session::{Rows, Session};
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::io::{self, IoError};
 use crate::parquet_check;
 use crate::query::QueryError;
 use crate::table;
+use crate::table::schema::evals;
 
 /// The table in one Parquet file.
 pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
@@ -22,6 +23,17 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
     table::refuse_other_versions(path)?;
     let schema = checked.builder.schema().as_ref().clone().with_metadata([].into());
     of_files(&[path.to_owned()], Arc::new(schema))
+}
+
+/// The evaluations of a run, one file each.
+///
+/// # Errors
+/// If one of them is damaged, or follows another contract.
+pub(super) fn open_evals(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, QueryError> {
+    for file in files {
+        table::check_evals(file)?;
+    }
+    of_files(files, Arc::new(evals::schema().as_ref().clone()))
 }
 
 /// The table in these files, which all have this schema.

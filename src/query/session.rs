@@ -142,17 +142,20 @@ impl Session {
                 names.push(self.add(name, path, path_tables::open(file)?)?);
             }
         }
+        if !run.evals.is_empty() {
+            names.push(self.add("evals", path, parquet_table::open_evals(&run.evals)?)?);
+        }
         Ok(names)
     }
 
-    fn add(&mut self, name: &str, path: &Path, table: Arc<dyn TableProvider>) -> Result<String, QueryError> {
+    pub(super) fn add(&mut self, name: &str, path: &Path, table: Arc<dyn TableProvider>) -> Result<String, QueryError> {
         self.check_free(name, path)?;
         // A bare reference: dots in a name stay part of it.
         self.ctx.register_table(TableReference::bare(name), table).map_err(|source| self.error(source))?;
         Ok(name.to_owned())
     }
 
-    fn add_view(&mut self, name: &str, path: &Path, sql: &str) -> Result<(), QueryError> {
+    pub(super) fn add_view(&mut self, name: &str, path: &Path, sql: &str) -> Result<(), QueryError> {
         self.check_free(name, path)?;
         self.query(sql).map(drop)
     }
@@ -164,7 +167,7 @@ impl Session {
         Ok(())
     }
 
-    fn error(&self, source: DataFusionError) -> QueryError {
+    pub(super) fn error(&self, source: DataFusionError) -> QueryError {
         QueryError::Sql { source: Box::new(source), tables: self.tables() }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::io::IoError;
 use crate::query::QueryError;
-use crate::table::MANIFEST;
+use crate::table::{MANIFEST, evals_files};
 
 /// Extensions of files that are read; the text ones also followed by `.gz` or `.zst`.
 pub(super) const EXTENSIONS: [&str; 6] = [".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv"];
@@ -26,6 +26,8 @@ pub(super) struct RunFiles {
     pub(super) reference: Option<PathBuf>,
     pub(super) metrics: Option<PathBuf>,
     pub(super) findings: Option<PathBuf>,
+    /// The evaluations of its training, by step.
+    pub(super) evals: Vec<PathBuf>,
 }
 
 /// How the rows of a file are written.
@@ -46,14 +48,16 @@ impl Source {
         if !path.is_dir() {
             return Err(IoError::Missing { path: path.to_owned() }.into());
         }
+        let evals = evals_files(&path.join("train").join("evals"))?;
         let run = RunFiles {
             reference: Some(path.join("reference")).filter(|folder| folder.is_dir()),
             metrics: Some(path.join("train").join("metrics.jsonl")).filter(|file| file.is_file()),
             findings: Some(path.join("findings.parquet")).filter(|file| file.is_file()),
+            evals: evals.into_iter().map(|(_, path)| path).collect(),
         };
         if path.join(MANIFEST).is_file() || path.join(crate::table::part_name(0)).is_file() {
             Ok(Self::Table)
-        } else if run.reference.is_some() || run.metrics.is_some() || run.findings.is_some() {
+        } else if run.reference.is_some() || run.metrics.is_some() || run.findings.is_some() || !run.evals.is_empty() {
             Ok(Self::Run(run))
         } else {
             Err(QueryError::UnknownFolder { path: path.to_owned() })

@@ -13,6 +13,7 @@
 mod check;
 mod diff;
 mod error;
+mod evals;
 mod findings;
 mod folder;
 mod journal;
@@ -33,6 +34,8 @@ pub use check::is_logp;
 pub(crate) use check::{Answer, problems};
 pub use diff::{Deltas, Rows, TableDiff, diff};
 pub use error::TableError;
+pub(crate) use evals::check_evals;
+pub use evals::{EvalsWriter, EvaluatedPair, drop_evals_after, evals_file, evals_files};
 pub use findings::{Finding, FindingsWriter, Level};
 pub(crate) use folder::is_part_name;
 pub use folder::{TableFolder, reference_folder};
@@ -46,7 +49,7 @@ pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, 
 pub use reader::ReferenceTable;
 pub use references::references;
 pub use rejects::{REJECTS, RejectsWriter};
-pub use training_pairs::{TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
+pub use training_pairs::{Loading, TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
 pub use writer::{PairTokenLogps, Part, assemble, part_name, unscored, write_part};
 
 #[cfg(test)]

@@ -26,11 +26,17 @@ pub struct OutsideScores {
     pub rejected: f64,
 }
 
-/// The scores in a column of a batch, as `Float64`.
+/// The scores in a column of a batch, as `Float64`; of rows that are not loaded (see `is_loaded`, by row of the batch)
+/// anything.
 ///
 /// # Errors
-/// If the column holds no numbers, or at the first row without one.
-pub(super) fn read(place: &BatchPlace, batch: &RecordBatch, column: &str) -> Result<ArrayRef, TableError> {
+/// If the column holds no numbers, or at the first loaded row without one.
+pub(super) fn read(
+    place: &BatchPlace,
+    batch: &RecordBatch,
+    column: &str,
+    is_loaded: impl Fn(usize) -> bool,
+) -> Result<ArrayRef, TableError> {
     let missing = || TableError::Internal { what: format!("column `{column}` was asked for and is not there") };
     let array = batch.column_by_name(column).ok_or_else(missing)?;
     if !array.data_type().is_numeric() {
@@ -44,7 +50,7 @@ pub(super) fn read(place: &BatchPlace, batch: &RecordBatch, column: &str) -> Res
     let scores =
         cast(array, &DataType::Float64).map_err(|source| TableError::Decode { path: place.path.clone(), source })?;
     for (row, score) in scores.as_primitive::<Float64Type>().iter().enumerate() {
-        if !score.is_some_and(f64::is_finite) {
+        if is_loaded(row) && !score.is_some_and(f64::is_finite) {
             let ids = batch.column_by_name("pair_id").and_then(|ids| ids.as_string_opt::<i32>());
             return Err(TableError::Score {
                 path: place.path.clone(),

@@ -15,7 +15,7 @@ use crate::table::{FileRecord, Manifest, Provenance, TableError, check};
 /// A log-prob table: a folder with its manifest, or a single part.
 ///
 /// Opening reads footers only. Rows come in the order of the manifest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ReferenceTable {
     path: PathBuf,
     provenance: Provenance,

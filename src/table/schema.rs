@@ -8,13 +8,14 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use crate::table::TableError;
 
+pub mod evals;
 pub mod findings;
 pub mod metrics;
 pub mod sweep;
 
 /// Version of every contract, as the files of this program carry it.
-pub const VERSIONS: [&str; 5] =
-    [reference::VERSION, rejects::VERSION, findings::VERSION, metrics::VERSION, sweep::VERSION];
+pub const VERSIONS: [&str; 6] =
+    [reference::VERSION, rejects::VERSION, findings::VERSION, metrics::VERSION, evals::VERSION, sweep::VERSION];
 
 /// A column of a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray};
-use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, StringArray};
+use arrow::buffer::{BooleanBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::{concat_batches, filter, filter_record_batch};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Float32Type, Float64Type, Schema, SchemaRef, UInt32Type};
 
 use crate::spool::{Spool, SpoolWriter};
@@ -37,6 +37,18 @@ pub enum TokenLogps {
     Skip,
     /// Sums and their terms.
     Load,
+}
+
+/// What is loaded of which pairs.
+#[derive(Debug, Clone, Copy)]
+pub struct Loading<'a> {
+    /// Whether the terms of the sums are.
+    pub token_logps: TokenLogps,
+    /// The columns of outside scores, if those are.
+    pub scores: Option<&'a ScoreColumns>,
+    /// A bit for each row of the tables, one after the other; `None` loads all of them. A row that is not loaded need
+    /// have neither terms nor scores; it is checked all the same.
+    pub rows: Option<&'a BooleanBuffer>,
 }
 
 /// All pairs of a table, checked, on disk: in memory is what is being read.
@@ -85,7 +97,8 @@ impl ReferenceTable {
     /// If a part cannot be decoded, at the first row that breaks the invariant of [`TrainingPairs`] or lacks the token
     /// log-probs asked for, or if the disk refuses.
     pub fn load_pairs(&self, token_logps: TokenLogps, folder: &Path) -> Result<TrainingPairs, TableError> {
-        self.load(token_logps, None, folder)
+        let what = Loading { token_logps, scores: None, rows: None };
+        TrainingPairs::load(std::slice::from_ref(self), &what, folder)
     }
 
     /// The same, with the scores in two columns of the source.
@@ -98,35 +111,31 @@ impl ReferenceTable {
         scores: &ScoreColumns,
         folder: &Path,
     ) -> Result<TrainingPairs, TableError> {
-        self.load(token_logps, Some(scores), folder)
+        let what = Loading { token_logps, scores: Some(scores), rows: None };
+        TrainingPairs::load(std::slice::from_ref(self), &what, folder)
     }
+}
 
-    fn load(
-        &self,
-        token_logps: TokenLogps,
-        scores: Option<&ScoreColumns>,
-        folder: &Path,
-    ) -> Result<TrainingPairs, TableError> {
-        let mut kept = KEPT.to_vec();
-        if token_logps == TokenLogps::Load {
-            kept.extend(TERMS);
-        }
-        let score_columns: Vec<&str> = scores.iter().flat_map(|names| [&*names.chosen, &*names.rejected]).collect();
-        let read = [kept.as_slice(), &CHECKED, score_columns.as_slice()].concat();
-        let mut pairs = PairSpool::create(folder, &kept, &SCORES[..score_columns.len()])?;
-        for item in self.part_batches(&read)? {
-            let (place, batch) = item?;
-            check::rows(&place.path, place.first_row, &batch)?;
-            for column in kept.iter().filter(|column| TERMS.contains(column)) {
-                let nulls = batch.column_by_name(column).and_then(|array| array.nulls());
-                if let Some(row) = nulls.and_then(|nulls| nulls.iter().position(|is_valid| !is_valid)) {
-                    return Err(TableError::NoTokenLogps { path: place.path, row: place.first_row + row, column });
-                }
-            }
-            let scores = score_columns.iter().map(|column| outside_scores::read(&place, &batch, column));
-            pairs.push(&batch, &scores.collect::<Result<Vec<_>, _>>()?)?;
-        }
-        pairs.finish()
+/// The loaded rows of a batch, and the scores of them.
+fn loaded(
+    batch: &RecordBatch,
+    scores: Vec<ArrayRef>,
+    rows: BooleanBuffer,
+) -> Result<(RecordBatch, Vec<ArrayRef>), TableError> {
+    if rows.count_set_bits() == rows.len() {
+        return Ok((batch.clone(), scores));
+    }
+    let mask = BooleanArray::new(rows, None);
+    let scores = scores.iter().map(|column| filter(column, &mask)).collect::<Result<Vec<_>, _>>();
+    Ok((filter_record_batch(batch, &mask).map_err(internal)?, scores.map_err(internal)?))
+}
+
+/// The bits of a batch of `n_rows` rows that starts at row `start` of all tables.
+fn rows_of_batch(rows: Option<&BooleanBuffer>, start: usize, n_rows: usize) -> Result<BooleanBuffer, TableError> {
+    match rows {
+        None => Ok(BooleanBuffer::new_set(n_rows)),
+        Some(rows) if start + n_rows <= rows.len() => Ok(rows.slice(start, n_rows)),
+        Some(rows) => Err(TableError::Internal { what: format!("{} bits for more rows than that", rows.len()) }),
     }
 }
 
@@ -175,6 +184,44 @@ impl PairSpool {
 }
 
 impl TrainingPairs {
+    /// Streams the pairs of these tables once, one table after the other, and puts them aside as
+    /// [`ReferenceTable::load_pairs`] does. A pair keeps no trace of its table: its row is its place among the loaded.
+    ///
+    /// # Errors
+    /// As [`ReferenceTable::load_pairs_with_scores`].
+    pub fn load(tables: &[ReferenceTable], what: &Loading<'_>, folder: &Path) -> Result<Self, TableError> {
+        let mut kept = KEPT.to_vec();
+        if what.token_logps == TokenLogps::Load {
+            kept.extend(TERMS);
+        }
+        let score_columns: Vec<&str> =
+            what.scores.iter().flat_map(|names| [&*names.chosen, &*names.rejected]).collect();
+        let read = [kept.as_slice(), &CHECKED, score_columns.as_slice()].concat();
+        let mut pairs = PairSpool::create(folder, &kept, &SCORES[..score_columns.len()])?;
+        let mut n_seen = 0;
+        for table in tables {
+            for item in table.part_batches(&read)? {
+                let (place, batch) = item?;
+                check::rows(&place.path, place.first_row, &batch)?;
+                let rows = rows_of_batch(what.rows, n_seen, batch.num_rows())?;
+                n_seen += batch.num_rows();
+                for column in kept.iter().filter(|column| TERMS.contains(column)) {
+                    let nulls = batch.column_by_name(column).and_then(|array| array.nulls());
+                    if let Some(row) = nulls.and_then(|nulls| rows.set_indices().find(|&row| nulls.is_null(row))) {
+                        return Err(TableError::NoTokenLogps { path: place.path, row: place.first_row + row, column });
+                    }
+                }
+                let scores = score_columns
+                    .iter()
+                    .map(|column| outside_scores::read(&place, &batch, column, |row| rows.value(row)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let (batch, scores) = loaded(&batch, scores, rows)?;
+                pairs.push(&batch, &scores)?;
+            }
+        }
+        pairs.finish()
+    }
+
     /// How many pairs there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -335,6 +382,33 @@ mod tests {
         let pairs = spool.finish().unwrap();
         assert_eq!((pairs.len(), pairs.0.batches().len()), (40, 1));
         assert!((0..40).all(|row| pairs.get(row).unwrap().pair_id == format!("pair-{row}")));
+    }
+
+    #[test]
+    fn rows_of_several_tables_are_numbered_among_the_loaded_and_the_others_need_no_scores() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = batch(0..4).schema().index_of("score_chosen").unwrap();
+        let tables = [0..4, 10..13].map(|rows| {
+            let path = folder.path().join(format!("part-{:05}.parquet", rows.start));
+            let mut columns = batch(rows.clone()).columns().to_vec();
+            // The first row of each has no score.
+            let scores = rows.clone().map(|row| (row != rows.start).then_some(f64::from(row)));
+            columns[at] = Arc::new(scores.collect::<Float64Array>());
+            let batch = RecordBatch::try_new(batch(rows).schema(), columns).unwrap();
+            write_part(&path, &batch, &provenance()).unwrap();
+            ReferenceTable::open(&path).unwrap()
+        });
+        let columns = ScoreColumns { chosen: "score_chosen".into(), rejected: "chosen_tokens".into() };
+        let load = |rows: &[usize]| {
+            let rows: BooleanBuffer = (0..7).map(|row| rows.contains(&row)).collect();
+            let what = Loading { token_logps: TokenLogps::Load, scores: Some(&columns), rows: Some(&rows) };
+            TrainingPairs::load(&tables, &what, folder.path())
+        };
+        let pairs = load(&[1, 3, 5]).unwrap();
+        let found: Vec<_> = pairs.iter().map(|pair| (pair.pair_id, pair.scores.unwrap().chosen)).collect();
+        assert_eq!(found, [("pair-1", 1.0), ("pair-3", 3.0), ("pair-11", 11.0)]);
+        let error = load(&[1, 4]).unwrap_err();
+        assert!(error.to_string().contains("part-00010.parquet`, row 0, pair `pair-10`"), "{error}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) fn load(folder: &Path) -> Result<TokenizerFiles, TokenizeError> {
     TokenizerFiles::new(folder, tokenizer, special_tokens, template(folder, &config)?)
 }
 
-fn json_object(path: &Path) -> Result<Map<String, Json>, TokenizeError> {
+pub(super) fn json_object(path: &Path) -> Result<Map<String, Json>, TokenizeError> {
     if !path.is_file() {
         return Ok(Map::new());
     }

@@ -224,7 +224,7 @@ impl<'a> Metadata<'a> {
 }
 
 /// A number that is not negative, in any of GGUF's widths.
-fn number(value: &Value) -> Option<usize> {
+pub(super) fn number(value: &Value) -> Option<usize> {
     match value {
         Value::I8(number) => usize::try_from(*number).ok(),
         Value::I16(number) => usize::try_from(*number).ok(),

@@ -2,6 +2,7 @@
 //!
 //! [`PairTokenizer`] makes a [`TokenizedPair`] of a preference pair: texts (plain, or rendered by the model's
 //! [`ChatTemplate`]) are tokenised jointly, prompt + completion, cut apart where a completion starts, and truncated.
+//! [`PromptTokenizer`] makes the ids of a prompt alone, for an answer to follow.
 //! [`StoreWriter`] keeps the result of a whole data set in a file, [`TokenStore`] maps it.
 //!
 //! What TRL 1.16 does and this does not: a pair whose prompt has no token is rejected (TRL leaves the first completion
@@ -10,6 +11,7 @@
 //! Invariant: the ids in a [`TokenizedPair`] are those that are scored. Nothing downstream tokenises again.
 
 mod boundary;
+mod end_tokens;
 mod error;
 mod folder;
 mod gguf;
@@ -17,6 +19,7 @@ mod gguf_split;
 mod growth;
 mod pair_tokenizer;
 mod pass_through;
+mod prompt_tokenizer;
 mod store;
 mod store_rows;
 mod template;
@@ -29,6 +32,7 @@ mod truncation;
 pub use error::{RejectReason, Side, TemplateError, TokenizeError};
 pub use pair_tokenizer::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, Rules, TokenizedPair, TokensId};
 pub use pass_through::{PassThrough, PassThroughKind};
+pub use prompt_tokenizer::PromptTokenizer;
 pub use store::{StoreWriter, TokenStore};
 pub use template::{ChatTemplate, Ending, TemplateInput};
 pub use template_date::{ParseTemplateDateError, TemplateDate};

@@ -335,7 +335,7 @@ fn count(n_tokens: usize) -> u32 {
     u32::try_from(n_tokens).unwrap_or(u32::MAX)
 }
 
-fn as_map(message: Message) -> Map<String, Json> {
+pub(super) fn as_map(message: Message) -> Map<String, Json> {
     let Message { role, content, mut extra } = message;
     let mut map = Map::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content.into())]);
     map.append(&mut extra);

@@ -6,10 +6,12 @@ use super::passes::gb;
 use crate::checkpoint::CheckpointError;
 use crate::digest::Digest;
 use crate::error::Hint;
+use crate::eval::EvalError;
 use crate::io::IoError;
 use crate::loss::LossError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
+use crate::selection::SelectionError;
 use crate::table::{Difference, TableError};
 use crate::tokenize::TokenizeError;
 
@@ -93,26 +95,32 @@ pub enum TrainError {
         /// The first field that differs: expected in the table, found in the model.
         difference: Difference,
     },
-    /// More pairs than a 32-bit number can name.
-    #[error("a table of {n_pairs} pairs is too large: expected fewer than 2^32")]
-    TooManyPairs {
-        /// Pairs in the table.
-        n_pairs: usize,
-    },
     /// A folder to be merged that holds no adapter.
     #[error("no adapter in `{}`: expected `adapter_config.json` in it or in its `policy`", path.display())]
     NoAdapter {
         /// The folder.
         path: PathBuf,
     },
-    /// An adapter that does not say which model it belongs to.
-    #[error("the adapter in `{}` does not name its base model", path.display())]
+    /// A policy that does not say which model it comes from.
+    #[error("the policy in `{}` does not name its base model", path.display())]
     NoBase {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder without a policy.
+    #[error("no policy in `{}`: expected `config.json` or `adapter_config.json` in it or in its `policy`", path.display())]
+    NoPolicy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A model without the metadata that a GGUF file needs.
+    #[error("the base model `{}` is a folder: expected a `.gguf` file, whose metadata and tokenizer to keep", path.display())]
+    NoGguf {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Something is where a model is to be written.
-    #[error("`{}` is there already: expected a new folder", path.display())]
+    #[error("`{}` is there already: expected a new name", path.display())]
     Taken {
         /// As given.
         path: PathBuf,
@@ -167,6 +175,9 @@ pub enum TrainError {
     /// The table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// Which pairs are trained on.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -185,6 +196,18 @@ pub enum TrainError {
     /// The objective needs outside scores, and the plan names no columns of them.
     #[error("the objective needs outside scores of every pair, and no columns of them are named")]
     NoScores,
+    /// The held-out pairs cannot be used.
+    #[error(transparent)]
+    HeldOut(#[from] EvalError),
+    /// The policy cannot be evaluated.
+    #[error("step {step}: cannot evaluate the policy")]
+    Evaluation {
+        /// Optimiser steps done.
+        step: u64,
+        /// Why not.
+        #[source]
+        source: EvalError,
+    },
     /// The update failed.
     #[error("step {step}: cannot update the parameters")]
     Update {
@@ -227,7 +250,13 @@ impl Hint for TrainError {
             Self::NotOurs { .. } => Some("name a new or empty folder with `--out`".into()),
             Self::NoAdapter { .. } => Some("a run with `--lora-r` ends with one; other policies are whole".into()),
             Self::NoBase { .. } => Some("name it with `--model`".into()),
-            Self::Taken { .. } => Some("name another folder with `--out`, or delete this one".into()),
+            Self::NoPolicy { .. } => Some("a run has one when it has finished".into()),
+            Self::NoGguf { .. } => Some(
+                "`--model` may name a GGUF file of the same model (an adapter is merged first, `--merge`); without one, `convert_hf_to_gguf.py` of llama.cpp makes \
+                 a GGUF file of a policy that is a whole model"
+                    .into(),
+            ),
+            Self::Taken { .. } => Some("name another place with `--out`, or delete what is there".into()),
             Self::Tokenizer { .. } => {
                 Some("run `piref precompute` with this model, or train the model the table was made with".into())
             }
@@ -241,13 +270,16 @@ impl Hint for TrainError {
             Self::MetricsVersion { .. } => {
                 Some("go on with the version of piref that wrote it, or start again with `--fresh`".into())
             }
-            Self::Metrics { .. } | Self::Update { .. } | Self::TooManyPairs { .. } => None,
+            Self::Metrics { .. } | Self::Update { .. } => None,
             Self::NoScores => Some("`--chosen-score-column` and `--rejected-score-column` name them".into()),
             Self::Objective { source, .. } => source.hint(),
             Self::Model { source, .. } => source.hint(),
+            Self::Evaluation { source, .. } => source.hint(),
+            Self::HeldOut(error) => error.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Table(error) => error.hint(),
+            Self::Selection(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Io(error) => error.hint(),
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::error::TrainError;
 use crate::io;
-use crate::model::{Adapter, Decoder, Digests, Lora, ModelError, adapter_base, export, is_adapter};
+use crate::model::{Adapter, Decoder, Digests, Lora, ModelError, adapter_base, export, find_adapter};
 use crate::model_source::ModelSource;
 use crate::ops::Backend;
 use crate::tokenize::TokenizerFiles;
@@ -20,6 +20,8 @@ pub struct MergePlan {
     pub model: Option<String>,
     /// The folder to write.
     pub out: PathBuf,
+    /// Largest weight file, in bytes.
+    pub shard_bytes: u64,
 }
 
 /// What was merged.
@@ -40,38 +42,38 @@ pub struct MergeSummary {
 /// # Errors
 /// If there is no adapter, if it belongs to another model, or if something is in the way.
 pub fn merge(plan: &MergePlan) -> Result<MergeSummary, TrainError> {
-    let folder = adapter_folder(&plan.adapter)?;
+    let folder = find_adapter(&plan.adapter).ok_or_else(|| TrainError::NoAdapter { path: plan.adapter.clone() })?;
     if plan.out.exists() {
         return Err(TrainError::Taken { path: plan.out.clone() });
     }
-    let unnamed = |source| TrainError::Model { model: folder.display().to_string(), source };
-    let named = match &plan.model {
-        Some(model) => Some(model.clone()),
-        None => adapter_base(&folder).map_err(unnamed)?,
-    };
-    let model = named.filter(|name| !name.is_empty()).ok_or_else(|| TrainError::NoBase { path: folder.clone() })?;
-    let in_model = |source: ModelError| TrainError::Model { model: model.clone(), source };
-
+    let model = base_name(&folder, plan.model.as_deref())?;
     let source = ModelSource::resolve(&model)?;
-    let digests = Digests::of(&source).map_err(in_model)?;
     let tokenizer = TokenizerFiles::load(&source)?;
-    let base = Decoder::load(&source, &Backend::cpu()).map_err(in_model)?;
-    let adapter = Adapter::read(&folder, base.config(), &digests, base.device()).map_err(in_model)?;
-    let lora = adapter.lora().clone();
-    let merged = base.with_adapter(adapter).merged().map_err(in_model)?;
+    let (merged, lora) = merged(&folder, &model, &source)?;
     io::write_dir(&plan.out, |out| {
-        export(&merged, &source, out).map_err(in_model)?;
+        let written = export(&merged, &source, out, plan.shard_bytes);
+        written.map_err(|source| TrainError::Model { model: model.clone(), source })?;
         Ok::<_, TrainError>(tokenizer.save(&source, out)?)
     })?;
     Ok(MergeSummary { model, adapter: folder, lora, out: plan.out.clone() })
 }
 
-/// The adapter of a run is its policy.
-fn adapter_folder(path: &Path) -> Result<PathBuf, TrainError> {
-    let of_run = path.join("policy");
-    [path, of_run.as_path()]
-        .into_iter()
-        .find(|folder| is_adapter(folder))
-        .map(Path::to_owned)
-        .ok_or_else(|| TrainError::NoAdapter { path: path.to_owned() })
+/// The name of the model an adapter is for: as given, or as its folder has it.
+pub(super) fn base_name(folder: &Path, given: Option<&str>) -> Result<String, TrainError> {
+    let unnamed = |source| TrainError::Model { model: folder.display().to_string(), source };
+    let named = match given {
+        Some(model) => Some(model.to_owned()),
+        None => adapter_base(folder).map_err(unnamed)?,
+    };
+    named.filter(|name| !name.is_empty()).ok_or_else(|| TrainError::NoBase { path: folder.to_owned() })
+}
+
+/// A model with the adapter of a folder added to its weights, and what the adapter is like.
+pub(super) fn merged(folder: &Path, name: &str, source: &ModelSource) -> Result<(Decoder, Lora), TrainError> {
+    let in_model = |source: ModelError| TrainError::Model { model: name.to_owned(), source };
+    let digests = Digests::of(source).map_err(in_model)?;
+    let base = Decoder::load(source, &Backend::cpu()).map_err(in_model)?;
+    let adapter = Adapter::read(folder, base.config(), &digests, base.device()).map_err(in_model)?;
+    let lora = adapter.lora().clone();
+    Ok((base.with_adapter(adapter).merged().map_err(in_model)?, lora))
 }

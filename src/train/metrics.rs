@@ -1,14 +1,19 @@
-//! What is recorded of a step: `metrics.jsonl`, one object a step under TRL's names (`schemas/metrics.v1.toml`).
+//! What is recorded of a run: `metrics.jsonl`, one object a step and one an evaluation, under TRL's names
+//! (`schemas/metrics.v1.toml`), and the same numbers for TensorBoard, where the plan reports to it.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::error::TrainError;
+use super::plan::{Event, ReportTo};
+use crate::eval::EvalMetrics;
 use crate::io::{self, IoError};
 use crate::table::schema::metrics::VERSION;
+use crate::tensorboard::{EventFile, Kept};
 
 /// The metrics file of a run folder.
 pub const METRICS: &str = "train/metrics.jsonl";
@@ -56,41 +61,74 @@ pub struct StepMetrics {
     pub step_seconds: f64,
 }
 
+/// Metrics of an evaluation, after so many steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationMetrics {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Passes over the table done.
+    pub epoch: f64,
+    /// Means over the held-out pairs.
+    #[serde(flatten)]
+    pub metrics: EvalMetrics,
+}
+
+/// What the last line that counts is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLine {
+    /// A step.
+    Step,
+    /// The evaluation after it.
+    Evaluation,
+}
+
 /// The open metrics file.
 #[derive(Debug)]
 pub(super) struct MetricsFile {
     path: PathBuf,
     file: File,
+    /// What was there already and stays.
+    kept: Kept,
+    /// TensorBoard's, beside it.
+    events: Option<EventFile>,
 }
 
 /// A line as it is written: the version of its contract first.
 #[derive(Serialize)]
-struct VersionedLine<'a> {
+struct VersionedLine<'a, T> {
     schema: &'static str,
     #[serde(flatten)]
-    metrics: &'a StepMetrics,
+    metrics: &'a T,
 }
 
 /// What resuming reads of a line.
 #[derive(Deserialize)]
 struct Line {
     #[serde(default)]
-    schema: serde_json::Value,
+    schema: Value,
     step: u64,
+    /// An evaluation has it.
+    eval_loss: Option<serde::de::IgnoredAny>,
+}
+
+impl Line {
+    fn kind(&self) -> LastLine {
+        if self.eval_loss.is_some() { LastLine::Evaluation } else { LastLine::Step }
+    }
 }
 
 impl MetricsFile {
-    /// Opens the file for the steps after `step`, where the newest checkpoint stands: what a killed run wrote after it
-    /// is dropped unread, since it may end anywhere in a line.
-    pub(super) fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
-        let mut kept = Vec::new();
+    /// Opens the file for what follows the line of `step`, or of the evaluation after it, where the newest checkpoint
+    /// stands: what a killed run wrote after it is dropped unread, since it may end anywhere in a line.
+    pub(super) fn open(path: &Path, step: u64, last: LastLine) -> Result<Self, TrainError> {
+        let (mut kept, mut n_of_step) = (Vec::new(), 0);
         if step > 0 && path.is_file() {
             let bytes = io::read(path)?;
             for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
                 match serde_json::from_slice::<Line>(line) {
                     Ok(found) if found.schema != VERSION => {
                         let found = match found.schema {
-                            serde_json::Value::Null => "none".to_owned(),
+                            Value::Null => "none".to_owned(),
                             found => found.to_string(),
                         };
                         let (path, line) = (path.to_owned(), index + 1);
@@ -100,30 +138,80 @@ impl MetricsFile {
                     Ok(found) => {
                         if found.step == step {
                             kept.extend(line);
+                            n_of_step += 1;
                         }
-                        break;
+                        // An evaluation of this step is still to come.
+                        if found.step > step || found.kind() == last {
+                            break;
+                        }
                     }
                     Err(_) => return Err(TrainError::Metrics { path: path.to_owned(), line: index + 1 }),
                 }
             }
         }
         io::write(path, &kept)?;
-        Ok(Self { path: path.to_owned(), file: io::append(path)? })
+        Ok(Self { path: path.to_owned(), file: io::append(path)?, kept: Kept { step, n_of_step }, events: None })
+    }
+
+    /// Reports what follows to TensorBoard as well, or not.
+    pub(super) fn reporting_to(
+        mut self,
+        report_to: ReportTo,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        let (folder, step) = (self.path.parent().unwrap_or(Path::new("")), self.kept.step);
+        match report_to {
+            // What an earlier start of the run reported stays, as far as the run stays.
+            ReportTo::None if step == 0 => EventFile::remove(folder)?,
+            ReportTo::None => {}
+            ReportTo::Tensorboard => {
+                let resumed = EventFile::open(folder, self.kept)?;
+                let last_step = resumed.last_step.unwrap_or(0);
+                if last_step < step {
+                    let after = last_step + 1;
+                    observe(Event::Note(format!(
+                        "TensorBoard's event file lacks the steps {after} to {step}: they are in `{}` alone",
+                        self.path.display()
+                    )));
+                }
+                self.events = Some(resumed.file);
+            }
+        }
+        Ok(self)
     }
 
     /// Makes the lines durable: before a checkpoint is, so that one that is found has its metrics.
     pub(super) fn sync(&self) -> Result<(), TrainError> {
-        Ok(self.file.sync_data().map_err(|source| IoError::new("sync", &self.path, source))?)
+        self.file.sync_data().map_err(|source| IoError::new("sync", &self.path, source))?;
+        Ok(self.events.as_ref().map_or(Ok(()), EventFile::sync)?)
     }
 
-    pub(super) fn push(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
+    pub(super) fn push(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let wrap = |source| IoError::new("write", &self.path, source);
         let mut line =
             serde_json::to_vec(&VersionedLine { schema: VERSION, metrics }).map_err(|error| wrap(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(wrap)?;
+        if let Some(events) = &mut self.events {
+            let line = serde_json::to_value(metrics).map_err(|error| wrap(error.into()))?;
+            let step = line.get("step").and_then(Value::as_u64).unwrap_or(0);
+            events.push(step, &scalars(line))?;
+        }
         Ok(())
     }
+}
+
+/// The numbers of a line under the tags transformers gives them (`rewrite_logs`): `loss` is `train/loss`, `eval_loss` is
+/// `eval/loss`. Of an evaluation only its own numbers, or `train/epoch` would have its step twice.
+fn scalars(line: Value) -> Vec<(String, f64)> {
+    let Value::Object(members) = line else { return Vec::new() };
+    let is_evaluation = members.keys().any(|name| name.starts_with("eval_"));
+    let tag = |name: &str| match name.strip_prefix("eval_") {
+        Some(name) => Some(format!("eval/{name}")),
+        None if is_evaluation || name == "step" => None,
+        None => Some(format!("train/{name}")),
+    };
+    members.iter().filter_map(|(name, value)| Some((tag(name)?, value.as_f64()?))).collect()
 }
 
 #[cfg(test)]
@@ -140,7 +228,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, found).unwrap();
-        MetricsFile::open(&path, step).unwrap();
+        MetricsFile::open(&path, step, LastLine::Step).unwrap();
         assert_eq!(io::read_text(&path).unwrap(), kept);
     }
 
@@ -156,11 +244,37 @@ mod tests {
     }
 
     #[test]
+    fn the_evaluation_of_the_last_step_stays_if_the_checkpoint_knows_of_it() {
+        let evaluation = |step: u64| format!("{{\"schema\":\"metrics.v1\",\"step\":{step},\"eval_loss\":0.5}}\n");
+        let text = evaluation(0) + &line(1) + &line(2) + &evaluation(2) + &line(3) + "{\"sch";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        for (step, last, want) in [
+            (1, LastLine::Step, evaluation(0) + &line(1)),
+            (2, LastLine::Step, evaluation(0) + &line(1) + &line(2)),
+            (2, LastLine::Evaluation, evaluation(0) + &line(1) + &line(2) + &evaluation(2)),
+        ] {
+            io::write(&path, text.as_bytes()).unwrap();
+            MetricsFile::open(&path, step, last).unwrap();
+            assert_eq!(io::read_text(&path).unwrap(), want, "step {step}, {last:?}");
+        }
+    }
+
+    #[test]
+    fn scalars_have_the_tags_of_transformers() {
+        let tags = |line: Value| scalars(line).into_iter().map(|(tag, _)| tag).collect::<Vec<_>>();
+        let step = serde_json::json!({ "step": 3, "epoch": 0.5, "loss": 0.6, "rewards/margins": 0.1, "name": "x" });
+        assert_eq!(tags(step), ["train/epoch", "train/loss", "train/rewards/margins"]);
+        let evaluation = serde_json::json!({ "step": 3, "epoch": 0.5, "eval_loss": 0.6, "eval_rewards/margins": 0.1 });
+        assert_eq!(tags(evaluation), ["eval/loss", "eval/rewards/margins"]);
+    }
+
+    #[test]
     fn a_line_before_the_checkpoint_that_is_not_ours_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, (line(1) + "loss 0.3\n" + &line(3)).as_bytes()).unwrap();
-        let error = MetricsFile::open(&path, 3).unwrap_err();
+        let error = MetricsFile::open(&path, 3, LastLine::Step).unwrap_err();
         assert!(error.to_string().contains("metrics.jsonl`, line 2"), "{error}");
     }
 
@@ -169,7 +283,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, b"{\"step\":1}\n").unwrap();
-        let error = MetricsFile::open(&path, 1).unwrap_err();
+        let error = MetricsFile::open(&path, 1, LastLine::Step).unwrap_err();
         assert!(error.to_string().contains("line 1: expected `schema` `metrics.v1`, found none"), "{error}");
     }
 }

@@ -4,17 +4,21 @@
 //! here takes two models. What the policy says of itself is held against what the table says of its reference, field
 //! by field, and before the first step a seeded sample of the table is scored with the policy: a table of another model
 //! is refused unless the plan allows it, and one whose numbers are not those of the policy is refused where they must be.
-//! Pairs are read from disk as they are needed: memory does not grow with the table. An objective sees all pairs of an
+//! Pairs are read from disk as they are needed: memory does not grow with the table. Which pairs those are, and in
+//! which order, is a [`Selection`](crate::selection::Selection). An objective sees all pairs of an
 //! optimiser step where it asks for them; how a step is cut into passes changes no loss. Of a model with an adapter only
-//! the adapter is trained: the weights have neither gradients nor moments.
+//! the adapter is trained: the weights have neither gradients nor moments. Evaluations on the way ([`EvalPlan`]) decide when
+//! a run ends and which policy it writes, and nothing else of it.
 
 mod agreement;
 mod error;
+mod evals;
 mod merge;
 mod metrics;
 mod order;
 mod passes;
 mod plan;
+mod policy_gguf;
 mod run;
 mod run_folder;
 mod start_check;
@@ -22,10 +26,15 @@ mod step;
 mod trainer;
 
 pub use error::{StepError, TrainError};
+pub use evals::EVALS;
 pub use merge::{MergePlan, MergeSummary, merge};
-pub use metrics::{METRICS, StepMetrics};
+pub use metrics::{EvaluationMetrics, METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
-pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary, Trained};
+pub use plan::{
+    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, ReportTo, Start,
+    Summary, Trained,
+};
+pub use policy_gguf::{GgufPlan, GgufSummary, policy_to_gguf};
 pub use run::run;
-pub use run_folder::clear;
+pub use run_folder::{HELD_OUT, clear};
 pub use step::{StepGradient, gradient};

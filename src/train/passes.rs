@@ -5,7 +5,8 @@ use super::plan::{Event, Plan};
 use super::step;
 use crate::batch::MicroBatch;
 use crate::model::{Decoder, TrainingMemory};
-use crate::table::TrainingPairs;
+use crate::optim::OptimizerParams;
+use crate::table::TrainingPair;
 
 /// How a step is cut into passes.
 #[derive(Debug, Clone, Copy)]
@@ -56,27 +57,32 @@ impl Recompute {
 }
 
 impl Passes {
-    /// As the plan has them. `available` is what was free before the model was loaded, in bytes.
+    /// As the plan has them, for steps of these pairs. `available` is what was free before the model was loaded, in bytes.
     ///
     /// # Errors
     /// If the largest micro-batch does not fit into the budget of the plan.
-    pub(super) fn of(
+    pub(super) fn of<'a>(
         plan: &Plan,
         model: &Decoder,
-        pairs: &TrainingPairs,
+        pairs: impl Iterator<Item = TrainingPair<'a>>,
         available: Option<u64>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let free = available.map(|bytes| bytes / 100 * SHARE_OF_FREE);
+        let memory = model.training_memory();
+        // The estimate counts what AdamW keeps.
+        let counted = n_kept(OptimizerParams::default(), None) * memory.trained;
+        let kept = n_kept(plan.optimizer, plan.ema_decay) * memory.trained;
         let recompute = match (plan.recompute, plan.memory_budget.or(free)) {
             (RecomputePolicy::None, _) | (RecomputePolicy::Auto, None) => Recompute::None,
             (RecomputePolicy::Layer, _) => Recompute::All,
-            (RecomputePolicy::Auto, Some(budget)) => Recompute::Within(budget),
+            (RecomputePolicy::Auto, Some(budget)) => {
+                Recompute::Within(budget.saturating_add(counted).saturating_sub(kept))
+            }
         };
-        let memory = model.training_memory();
         let n_rows = largest(plan, pairs);
         let n_recomputed = recompute.n_layers(&memory, n_rows);
-        let needed = memory.peak(n_rows, n_recomputed);
+        let needed = memory.peak(n_rows, n_recomputed) + kept - counted;
         if let Some(budget) = plan.memory_budget
             && needed > budget
         {
@@ -99,6 +105,11 @@ impl Passes {
     }
 }
 
+/// Numbers that are kept beside each one that is trained.
+fn n_kept(optimizer: OptimizerParams, ema_decay: Option<f64>) -> u64 {
+    optimizer.slots().len() as u64 + u64::from(ema_decay.is_some())
+}
+
 /// Bytes in 10⁹.
 pub(super) fn gb(bytes: u64) -> f64 {
     bytes as f64 / 1e9
@@ -106,8 +117,8 @@ pub(super) fn gb(bytes: u64) -> f64 {
 
 /// Rows of the largest micro-batch there can be: the token budget, or the longest pair if that is above it, and never
 /// more than a step of such pairs.
-fn largest(plan: &Plan, pairs: &TrainingPairs) -> usize {
-    let alone = |pair| MicroBatch::of(step::ids(&pair)).n_rows();
-    let longest = pairs.iter().map(alone).max().unwrap_or_default();
+fn largest<'a>(plan: &Plan, pairs: impl Iterator<Item = TrainingPair<'a>>) -> usize {
+    let alone = |pair: TrainingPair<'_>| MicroBatch::of(step::ids(&pair)).n_rows();
+    let longest = pairs.map(alone).max().unwrap_or_default();
     plan.max_tokens.get().max(longest).min(longest.saturating_mul(plan.batch_size.get()))
 }

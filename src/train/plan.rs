@@ -3,23 +3,26 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::metrics::StepMetrics;
+use super::metrics::{EvaluationMetrics, StepMetrics};
 use super::passes::RecomputePolicy;
+use crate::checkpoint;
 use crate::digest::Digest;
+use crate::eval::{BestMetric, EarlyStopping};
 use crate::logprob;
 use crate::loss::BatchObjective;
 use crate::model::{Digests, Lora, ScoringDtype};
 use crate::ops::Backend;
-use crate::optim::{AdamWParams, Schedule};
-use crate::table::{ScoreColumns, reference_folder};
+use crate::optim::{OptimizerParams, Schedule};
+use crate::selection::Selection;
+use crate::table::ScoreColumns;
 
 /// In which order pairs are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// As they stand in the table, in every epoch.
+    /// As they stand in the table, or as the selection orders them, in every epoch.
     Table,
     /// Shuffled anew in every epoch, by this seed.
     Shuffled {
@@ -33,7 +36,7 @@ pub enum Order {
 pub enum Length {
     /// This many optimiser steps.
     Steps(NonZeroU64),
-    /// This many passes over the table; the last step of each may be smaller.
+    /// This many epochs, each a pass over the selected pairs; the last step of each may be smaller.
     Epochs(f64),
 }
 
@@ -71,6 +74,39 @@ pub enum Trained {
     },
 }
 
+/// When a run evaluates its policy, and what follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvalPlan {
+    /// The held-out log-prob table; a further reference of the plan is looked for in it by the same name. `None`: the
+    /// pairs that the selection holds out.
+    pub table: Option<PathBuf>,
+    /// Optimiser steps from one evaluation to the next; `None`: only before the first step and after the last.
+    pub steps: Option<NonZeroU64>,
+    /// By which metric evaluations are compared.
+    pub metric_for_best_model: BestMetric,
+    /// When the run ends early; `None` never.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Whether the policy that is written is the best one, not the last.
+    pub load_best_model_at_end: bool,
+}
+
+impl EvalPlan {
+    /// Whether a checkpoint of the best evaluation is kept.
+    pub(super) fn keeps_best(&self) -> bool {
+        self.load_best_model_at_end || self.early_stopping.is_some()
+    }
+}
+
+/// Who is told of every step, besides `metrics.jsonl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportTo {
+    /// TensorBoard: an event file beside the metrics.
+    Tensorboard,
+    /// Nobody.
+    None,
+}
+
 /// A training run, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -78,8 +114,10 @@ pub struct Plan {
     pub model: String,
     /// What of it is trained.
     pub trained: Trained,
-    /// The log-prob table.
+    /// The log-prob table; those that are trained from besides are in the selection.
     pub table: PathBuf,
+    /// Which pairs of the tables are trained on, and which are held out.
+    pub selection: Selection,
     /// The further reference of the table to train against, by name; `None` for the table's own.
     pub reference: Option<String>,
     /// Whether the reference may be another model than the policy starts from.
@@ -92,8 +130,11 @@ pub struct Plan {
     pub objective: BatchObjective,
     /// Where the outside scores are, for an objective that needs them.
     pub score_columns: Option<ScoreColumns>,
-    /// Constants of the optimiser.
-    pub optimizer: AdamWParams,
+    /// The optimiser.
+    pub optimizer: OptimizerParams,
+    /// Decay of a running mean of the trained weights, which then is the policy in place of the weights themselves;
+    /// `None` for no mean.
+    pub ema_decay: Option<f64>,
     /// Learning rate before the schedule.
     pub learning_rate: f64,
     /// The schedule.
@@ -116,8 +157,14 @@ pub struct Plan {
     pub memory_budget: Option<u64>,
     /// A line of progress every this many steps.
     pub logging_steps: NonZeroU64,
+    /// Who is told of every step.
+    pub report_to: ReportTo,
     /// A checkpoint every this many steps; `None` only at the end of the run.
     pub save_steps: Option<NonZeroU64>,
+    /// Most checkpoints that are kept, beside the best; `None`: all.
+    pub save_total_limit: Option<NonZeroUsize>,
+    /// Evaluations on the way; `None`: none.
+    pub eval: Option<EvalPlan>,
     /// Precision of the forward and backward pass.
     pub dtype: ScoringDtype,
     /// Where the passes run.
@@ -131,12 +178,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The table of the reference that is trained against.
-    pub(super) fn reference_table(&self) -> PathBuf {
-        match &self.reference {
-            None => self.table.clone(),
-            Some(name) => reference_folder(&self.table, name),
-        }
+    /// Every table, the first one first.
+    pub fn tables(&self) -> Vec<&Path> {
+        [vec![self.table.as_path()], self.selection.further_tables()].concat()
     }
 
     pub(super) fn train_folder(&self) -> PathBuf {
@@ -154,12 +198,13 @@ impl Plan {
     }
 
     /// Everything in the plan that decides the course of the run: two runs with equal trajectories are equal to the bit.
-    /// `adapter` is the digest of the one the run goes on from.
+    /// `adapter` is the digest of the one the run goes on from, `selected` what decides which pairs it sees.
     pub(super) fn trajectory(
         &self,
         model: &Digests,
         adapter: Option<&Digest>,
         table: &Digest,
+        selected: &[(&'static str, Value)],
         n_steps: u64,
     ) -> Map<String, Value> {
         let order = match self.order {
@@ -174,7 +219,7 @@ impl Plan {
             ("optimizer", json!(self.optimizer)),
             ("learning_rate", json!(self.learning_rate)),
             ("lr_scheduler_type", json!(self.schedule.kind)),
-            ("warmup_steps", json!(self.schedule.warmup_steps)),
+            ("warmup_steps", json!(self.schedule.warmup.steps(n_steps))),
             ("max_grad_norm", json!(self.max_grad_norm)),
             ("batch_size", json!(self.batch_size)),
             ("n_steps", json!(n_steps)),
@@ -193,7 +238,12 @@ impl Plan {
         };
         // Not named where there are none, so that runs of earlier versions go on.
         let scores = self.score_columns.as_ref().map(|columns| ("score_columns", json!(columns)));
-        entries.into_iter().chain(scores).chain(of_adapter).map(|(key, value)| (key.to_owned(), value)).collect()
+        let optim = self.optimizer.name();
+        let optim = (optim != OptimizerParams::default().name()).then(|| (checkpoint::OPTIM, json!(optim)));
+        let ema = self.ema_decay.map(|decay| ("ema_decay", json!(decay)));
+        // Which pairs there are decides how many steps: it is told first where both are others.
+        let entries = selected.iter().cloned().chain(entries).chain(scores).chain(optim).chain(ema).chain(of_adapter);
+        entries.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 
@@ -225,6 +275,22 @@ pub enum Event<'a> {
         /// Whether this step is one to be logged.
         is_logged: bool,
     },
+    /// Held-out pairs were scored.
+    Evaluating {
+        /// Optimiser steps done.
+        step: u64,
+        /// So far.
+        n_scored: usize,
+        /// In all.
+        n_pairs: usize,
+    },
+    /// The policy was evaluated.
+    Evaluated {
+        /// What came of it.
+        metrics: &'a EvaluationMetrics,
+        /// Steps of the whole run.
+        n_steps: u64,
+    },
     /// A checkpoint or the policy was written.
     Saved {
         /// Where.
@@ -255,12 +321,15 @@ pub struct Interruption {
 /// What a finished run ends with.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// Optimiser steps of the run.
+    /// Optimiser steps of the run; fewer than planned if it ended early.
     pub n_steps: u64,
     /// Steps that an earlier run had made.
     pub n_resumed: u64,
-    /// Pairs in the table.
+    /// Pairs to train on: those of the tables that are selected and not held out.
     pub n_pairs: usize,
+    /// Pairs held out; not written where there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub n_held_out: usize,
     /// Metrics of the first step made now, if any was.
     pub first: Option<StepMetrics>,
     /// Metrics of the last step made now, if any was.
@@ -271,4 +340,42 @@ pub struct Summary {
     pub metrics: PathBuf,
     /// The trained policy: a Hugging Face folder, or the adapter as one of PEFT.
     pub policy: PathBuf,
+    /// What came of evaluations, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval: Option<EvalSummary>,
+}
+
+/// What the evaluations of a finished run amount to.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvalSummary {
+    /// The first evaluation made now, if any was.
+    pub first: Option<EvaluationMetrics>,
+    /// The last evaluation made now, if any was.
+    pub last: Option<EvaluationMetrics>,
+    /// The best one of the whole run.
+    pub best: Option<BestSummary>,
+    /// Whether the run ended early, for want of improvement.
+    pub is_stopped_early: bool,
+    /// Steps that the policy that was written has made.
+    pub policy_step: u64,
+    /// The folder with the evaluated pairs.
+    pub evals: PathBuf,
+}
+
+/// The best evaluation of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct BestSummary {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// By which it is the best.
+    pub metric: BestMetric,
+    /// Its value.
+    pub value: f64,
+    /// Its checkpoint, if there is one.
+    pub checkpoint: Option<PathBuf>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over the field by reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }

@@ -5,23 +5,26 @@ use std::time::Instant;
 
 use super::agreement;
 use super::error::TrainError;
-use super::metrics::{METRICS, MetricsFile};
+use super::evals::{self, EVALS, Evaluations, HeldOutTable};
+use super::metrics::{EvaluationMetrics, LastLine, METRICS, MetricsFile, StepMetrics};
 use super::order::{Batches, rng};
 use super::passes::Passes;
-use super::plan::{Event, Interruption, Outcome, Plan, Summary, Trained};
+use super::plan::{BestSummary, EvalSummary, Event, Interruption, Outcome, Plan, Summary, Trained};
 use super::run_folder::RunFolder;
-use super::start_check::{self, Weights};
+use super::start_check::{self, Checked, Weights};
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::digest::Digest;
+use crate::eval::{EvalState, HeldOut};
 use crate::interrupt::Interrupt;
 use crate::logprob;
 use crate::loss::ObjectiveState;
 use crate::memory;
 use crate::model::{Adapter, Decoder, Digests, adapter_digest};
 use crate::model_source::ModelSource;
-use crate::optim::AdamW;
-use crate::table::{ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
+use crate::optim::{Ema, Optimizer};
+use crate::selection::{self, Selected};
+use crate::table::{Loading, ReferenceTable, TokenLogps, TrainingPair, TrainingPairs};
 use crate::tokenize::TokenizerFiles;
 
 /// Trains a policy as the plan says; goes on from the newest checkpoint if the plan allows it, and stops at a
@@ -39,21 +42,32 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
 
 /// What a run reads, checked before anything is written.
 struct Inputs {
-    table: ReferenceTable,
+    /// The first of the plan first.
+    tables: Vec<ReferenceTable>,
+    /// Of the first; those of the others are in the record of the selection.
+    table_digest: Digest,
+    selected: Selected,
     source: ModelSource,
     digests: Digests,
     /// Of the adapter the policy starts from, if it starts from one.
     adapter: Option<Digest>,
     tokenizer: TokenizerFiles,
-    weights: Weights,
+    /// Of each table.
+    weights: Vec<Weights>,
+    /// The table the policy is evaluated on, if it is another one.
+    held_out: Option<HeldOutTable>,
 }
 
 impl Inputs {
     fn open(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
-        let table = match &plan.reference {
-            None => ReferenceTable::open(&plan.table)?,
-            Some(name) => ReferenceTable::open_reference(&plan.table, name)?,
+        let open = |table| match &plan.reference {
+            None => ReferenceTable::open(table),
+            Some(name) => ReferenceTable::open_reference(table, name),
         };
+        let table = open(&plan.table)?;
+        let table_digest = table.digest()?;
+        let further = plan.selection.further_tables().into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let tables = [vec![table], further].concat();
         let source = ModelSource::resolve(&plan.model)?;
         let in_model = |source| TrainError::Model { model: plan.model.clone(), source };
         let digests = Digests::of(&source).map_err(in_model)?;
@@ -62,9 +76,14 @@ impl Inputs {
             Trained::Weights | Trained::NewAdapter(_) => None,
         };
         let tokenizer = TokenizerFiles::load(&source)?;
-        let weights = agreement::check(plan, &table, &digests, adapter.as_ref(), &tokenizer, observe)?;
-        table.check_digests()?;
-        Ok(Self { table, source, digests, adapter, tokenizer, weights })
+        let mut weights = Vec::with_capacity(tables.len());
+        for table in &tables {
+            weights.push(agreement::check(plan, table, &digests, adapter.as_ref(), &tokenizer, observe)?);
+            table.check_digests()?;
+        }
+        let selected = selection::select(&plan.selection, &tables)?;
+        let held_out = HeldOutTable::open(plan, &tables, &tokenizer, observe)?;
+        Ok(Self { tables, table_digest, selected, source, digests, adapter, tokenizer, weights, held_out })
     }
 }
 
@@ -82,20 +101,34 @@ impl<'a> Job<'a> {
         let Self { plan, inputs, .. } = *self;
         let pairs = self.load_pairs()?;
         if pairs.is_empty() {
-            return Err(TrainError::EmptyTable { path: inputs.table.path().to_owned() });
+            return Err(TrainError::EmptyTable { path: plan.table.clone() });
         }
-        let n_pairs = u32::try_from(pairs.len()).map_err(|_| TrainError::TooManyPairs { n_pairs: pairs.len() })?;
-        let batches = Batches::new(plan.order, n_pairs, plan.batch_size.get());
+        let Selected { split, record, notes, .. } = &inputs.selected;
+        for note in notes {
+            observe(Event::Note(note.clone()));
+        }
+        let batches = Batches::new(plan.order, &split.train, plan.batch_size.get());
         let n_steps = batches.n_steps(plan.length);
-        let table_digest = inputs.table.digest()?;
-        let trajectory = plan.trajectory(&inputs.digests, inputs.adapter.as_ref(), &table_digest, n_steps);
+        let mut trajectory =
+            plan.trajectory(&inputs.digests, inputs.adapter.as_ref(), &inputs.table_digest, record, n_steps);
+        let other_pairs = inputs.held_out.as_ref().map(|held_out| held_out.load(plan, &pairs, observe)).transpose()?;
+        let held_out = match &other_pairs {
+            Some(held_out) => held_out.as_held_out(),
+            None => HeldOut { pairs: &pairs, rows: &split.held_out },
+        };
+        let held_out_digest = inputs.held_out.as_ref().map_or(inputs.table_digest, HeldOutTable::digest);
+        let evaluations = plan.eval.as_ref().map(|eval| Evaluations::new(plan, eval, held_out, held_out_digest));
+        if let Some(evaluations) = &evaluations {
+            trajectory.insert("eval".into(), evaluations.trajectory());
+        }
         let resumed = self.folder.newest_checkpoint(&trajectory, observe)?;
         // Of the memory of a GPU nothing is known here.
         let available = if plan.backend.device().is_cpu() { memory::available_bytes() } else { None };
-        let (model, optimizer, state) = if let Some(checkpoint) = resumed {
+        let (model, optimizer, ema, state) = if let Some(checkpoint) = resumed {
             self.resume(&checkpoint, observe)?
         } else {
-            let state = State { step: 0, n_tokens: 0, objective: ObjectiveState::default(), trajectory };
+            let (objective, eval) = (ObjectiveState::default(), EvalState::default());
+            let state = State { step: 0, n_tokens: 0, objective, eval, trajectory };
             self.begin(&pairs, state, observe)?
         };
         if model.lora().is_some() {
@@ -105,21 +138,25 @@ impl<'a> Job<'a> {
         if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
             observe(Event::Note(warning.into()));
         }
-        let passes = Passes::of(plan, &model, &pairs, available, observe)?;
-        self.train(Trainer { plan, model, optimizer, state, n_steps, passes }, batches, &pairs, observe)
+        let get = |row: &u32| pairs.get(*row as usize);
+        self.folder.save_held_out(split.held_out.iter().filter_map(get).map(|pair| pair.pair_id))?;
+        let trained = split.train.iter().flat_map(|stream| &stream.rows).filter_map(get);
+        let passes = Passes::of(plan, &model, trained, available, observe)?;
+        let data = Data { batches, pairs: &pairs, evaluations };
+        self.train(Trainer { plan, model, optimizer, ema, state, n_steps, passes }, data, observe)
     }
 
-    /// The pairs of the table, with what the objective needs of them.
+    /// The selected pairs of the tables, with what the objective needs of them.
     fn load_pairs(&self) -> Result<TrainingPairs, TrainError> {
         let Self { plan, inputs, .. } = *self;
         let needs = plan.objective.needs();
         let token_logps = if needs.tokens { TokenLogps::Load } else { TokenLogps::Skip };
-        let folder = plan.train_folder();
-        Ok(match &plan.score_columns {
-            Some(columns) if needs.scores => inputs.table.load_pairs_with_scores(token_logps, columns, &folder)?,
-            None if needs.scores => return Err(TrainError::NoScores),
-            _ => inputs.table.load_pairs(token_logps, &folder)?,
-        })
+        if needs.scores && plan.score_columns.is_none() {
+            return Err(TrainError::NoScores);
+        }
+        let scores = plan.score_columns.as_ref().filter(|_| needs.scores);
+        let what = Loading { token_logps, scores, rows: inputs.selected.loaded.as_ref() };
+        Ok(TrainingPairs::load(&inputs.tables, &what, &plan.train_folder())?)
     }
 
     /// The model as a checkpoint has it.
@@ -127,11 +164,12 @@ impl<'a> Job<'a> {
         &self,
         checkpoint: &Checkpoint,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(Decoder, AdamW, State), TrainError> {
+    ) -> Result<(Decoder, Optimizer, Option<Ema>, State), TrainError> {
         observe(Event::Resumed { step: checkpoint.state().step });
         let mut model = self.load_model()?;
         let optimizer = checkpoint.load(model.params_mut(), self.plan.optimizer)?;
-        Ok((model, optimizer, checkpoint.state().clone()))
+        let ema = self.plan.ema_decay.map(|decay| checkpoint.load_ema(model.params(), decay)).transpose()?;
+        Ok((model, optimizer, ema, checkpoint.state().clone()))
     }
 
     /// The model as it comes, once a sample of the table has been scored with it.
@@ -140,11 +178,17 @@ impl<'a> Job<'a> {
         pairs: &TrainingPairs,
         state: State,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(Decoder, AdamW, State), TrainError> {
+    ) -> Result<(Decoder, Optimizer, Option<Ema>, State), TrainError> {
         let model = self.load_model()?;
-        start_check::run(self.plan, &model, pairs, &self.inputs.weights, observe)?;
-        let optimizer = AdamW::new(self.plan.optimizer, model.params());
-        Ok((model, optimizer.map_err(|source| TrainError::Update { step: 0, source })?, state))
+        let Inputs { tables, selected, weights, .. } = self.inputs;
+        for ((table, rows), weights) in tables.iter().zip(&selected.rows_of_tables).zip(weights) {
+            let checked = Checked { path: table.path(), rows: rows.clone(), weights };
+            start_check::run(self.plan, &model, pairs, &checked, observe)?;
+        }
+        let failed = |source| TrainError::Update { step: 0, source };
+        let optimizer = Optimizer::new(self.plan.optimizer, model.params()).map_err(failed)?;
+        let ema = self.plan.ema_decay.map(|decay| Ema::new(decay, model.params())).transpose().map_err(failed)?;
+        Ok((model, optimizer, ema, state))
     }
 
     fn load_model(&self) -> Result<Decoder, TrainError> {
@@ -167,65 +211,171 @@ impl<'a> Job<'a> {
     fn train(
         &self,
         mut trainer: Trainer<'a>,
-        mut batches: Batches,
-        pairs: &TrainingPairs,
+        data: Data<'_>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome, TrainError> {
         let Self { plan, interrupt, .. } = *self;
+        let Data { mut batches, pairs, evaluations } = data;
         let (n_steps, n_resumed) = (trainer.n_steps, trainer.state.step);
-        let metrics_path = plan.out.join(METRICS);
-        let mut metrics_file = MetricsFile::open(&metrics_path, n_resumed)?;
-        let mut saved = n_resumed;
-        let (mut first, mut last) = (None, None);
-        while trainer.state.step < n_steps {
-            let rows = batches.rows(trainer.state.step).iter();
+        let mut record = Record::open(plan, &trainer.state, observe)?;
+        loop {
+            let step = trainer.state.step;
+            if let Some(evaluations) = evaluations.as_ref().filter(|evaluations| evaluations.is_due(&trainer)) {
+                let epoch = batches.epoch_after(step);
+                let Some(metrics) = evaluations.run(&mut trainer, epoch, interrupt, observe)? else {
+                    return record.interrupted(&trainer);
+                };
+                record.add_evaluation(&metrics)?;
+                observe(Event::Evaluated { metrics: &metrics, n_steps });
+            }
+            let evaluations = evaluations.as_ref();
+            let is_end = step == n_steps || evaluations.is_some_and(|evals| evals.is_stopped(&trainer.state.eval));
+            let is_planned = is_end || plan.save_steps.is_some_and(|every| step.is_multiple_of(every.get()));
+            let is_best = evaluations.is_some_and(|evals| evals.keeps(step, &trainer.state.eval));
+            if step > 0 && !record.is_saved && (is_planned || is_best) {
+                let path = record.save(&trainer, if is_planned { Occasion::Planned } else { Occasion::Best })?;
+                observe(Event::Saved { path: &path });
+            }
+            if is_end {
+                break;
+            }
+            let rows = batches.rows(step).iter();
             let step_pairs: Vec<TrainingPair<'_>> = rows.filter_map(|&row| pairs.get(row as usize)).collect();
-            let epoch = batches.epoch_after(trainer.state.step + 1);
+            let epoch = batches.epoch_after(step + 1);
             let Some(metrics) = trainer.step(&step_pairs, epoch, interrupt)? else {
-                let checkpoint = save_interrupted(plan, &trainer, &metrics_file, saved)?;
-                return Ok(Outcome::Interrupted(Interruption { step: trainer.state.step, n_steps, checkpoint }));
+                return record.interrupted(&trainer);
             };
-            metrics_file.push(&metrics)?;
+            record.add_step(&metrics)?;
             let is_logged =
                 [1, n_steps].contains(&metrics.step) || metrics.step.is_multiple_of(plan.logging_steps.get());
             observe(Event::Step { metrics: &metrics, n_steps, is_logged });
-            if metrics.step == n_steps || plan.save_steps.is_some_and(|every| metrics.step.is_multiple_of(every.get()))
-            {
-                metrics_file.sync()?;
-                let path = checkpoint::save(&plan.checkpoints(), &trainer.snapshot(Occasion::Planned))?;
-                saved = metrics.step;
-                observe(Event::Saved { path: &path });
-            }
-            first.get_or_insert_with(|| metrics.clone());
-            last = Some(metrics);
         }
-        let Inputs { source, digests, tokenizer, .. } = self.inputs;
-        let policy = self.folder.save_policy(&trainer.model, source, digests, tokenizer)?;
+        let eval = match evaluations {
+            Some(evaluations) => Some(self.choose_policy(&mut trainer, &evaluations, &mut record)?),
+            None => None,
+        };
+        let Inputs { source, digests, tokenizer, selected, .. } = self.inputs;
+        let policy = trainer.with_policy(|model| self.folder.save_policy(model, source, digests, tokenizer))?;
         observe(Event::Saved { path: &policy });
         Ok(Outcome::Finished(Box::new(Summary {
-            n_steps,
+            n_steps: trainer.state.step,
             n_resumed,
-            n_pairs: pairs.len(),
-            first,
-            last,
+            n_pairs: pairs.len() - selected.split.held_out.len(),
+            n_held_out: selected.split.held_out.len(),
+            first: record.first,
+            last: record.last,
             seconds: self.started.elapsed().as_secs_f64(),
-            metrics: metrics_path,
+            metrics: plan.out.join(METRICS),
             policy,
+            eval,
         })))
+    }
+
+    /// Puts the best weights into the model where the plan asks for them; what the evaluations amount to.
+    fn choose_policy(
+        &self,
+        trainer: &mut Trainer<'_>,
+        evaluations: &Evaluations<'_>,
+        record: &mut Record<'_>,
+    ) -> Result<EvalSummary, TrainError> {
+        let Self { plan, .. } = *self;
+        let State { step, eval: state, .. } = trainer.state;
+        let mut policy_step = step;
+        if evaluations.plan().load_best_model_at_end
+            && let Some(best) = state.best.filter(|best| best.step != step)
+        {
+            let checkpoint = Checkpoint::open(&checkpoint::path_of(&plan.checkpoints(), best.step))?;
+            checkpoint.check(&trainer.state.trajectory)?;
+            checkpoint.load(trainer.model.params_mut(), plan.optimizer)?;
+            if let Some(decay) = plan.ema_decay {
+                trainer.ema = Some(checkpoint.load_ema(trainer.model.params(), decay)?);
+            }
+            policy_step = best.step;
+        }
+        let best = state.best.map(|best| {
+            let path = checkpoint::path_of(&plan.checkpoints(), best.step);
+            let metric = evaluations.plan().metric_for_best_model;
+            let checkpoint = Some(path).filter(|path| path.is_dir());
+            BestSummary { step: best.step, metric, value: best.value, checkpoint }
+        });
+        Ok(EvalSummary {
+            first: record.first_evaluation.take(),
+            last: record.last_evaluation.take(),
+            best,
+            is_stopped_early: step < trainer.n_steps,
+            policy_step,
+            evals: plan.out.join(EVALS),
+        })
     }
 }
 
-/// Keeps the steps made since the last checkpoint; where there are none, that one will do.
-fn save_interrupted(
-    plan: &Plan,
-    trainer: &Trainer<'_>,
-    metrics: &MetricsFile,
-    saved: u64,
-) -> Result<Option<PathBuf>, TrainError> {
-    if trainer.state.step == saved {
-        let path = plan.checkpoints().join(format!("step-{saved}"));
-        return Ok((saved > 0).then_some(path));
+/// What a run reads, once it is checked.
+struct Data<'a> {
+    batches: Batches<'a>,
+    pairs: &'a TrainingPairs,
+    evaluations: Option<Evaluations<'a>>,
+}
+
+/// What is written down on the way.
+struct Record<'a> {
+    plan: &'a Plan,
+    metrics: MetricsFile,
+    /// Whether the newest checkpoint is of the state as it is, its evaluation included.
+    is_saved: bool,
+    first: Option<StepMetrics>,
+    last: Option<StepMetrics>,
+    first_evaluation: Option<EvaluationMetrics>,
+    last_evaluation: Option<EvaluationMetrics>,
+}
+
+impl<'a> Record<'a> {
+    /// Opens it where this state stands: what is of later steps, or of an evaluation it does not know of, is dropped.
+    fn open(plan: &'a Plan, state: &State, observe: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
+        let last = if state.eval.last_step == Some(state.step) { LastLine::Evaluation } else { LastLine::Step };
+        let metrics = MetricsFile::open(&plan.out.join(METRICS), state.step, last)?;
+        let metrics = metrics.reporting_to(plan.report_to, observe)?;
+        evals::clear(&plan.out, &state.eval)?;
+        let (first_evaluation, last_evaluation) = (None, None);
+        Ok(Self { plan, metrics, is_saved: true, first: None, last: None, first_evaluation, last_evaluation })
     }
-    metrics.sync()?;
-    Ok(Some(checkpoint::save(&plan.checkpoints(), &trainer.snapshot(Occasion::Interrupted))?))
+
+    fn add_step(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
+        self.metrics.push(metrics)?;
+        self.is_saved = false;
+        self.first.get_or_insert_with(|| metrics.clone());
+        self.last = Some(metrics.clone());
+        Ok(())
+    }
+
+    fn add_evaluation(&mut self, metrics: &EvaluationMetrics) -> Result<(), TrainError> {
+        self.metrics.push(metrics)?;
+        self.is_saved = false;
+        self.first_evaluation.get_or_insert_with(|| metrics.clone());
+        self.last_evaluation = Some(metrics.clone());
+        Ok(())
+    }
+
+    /// Writes a checkpoint, and deletes those that are too many: not for an interruption, whose checkpoint does not stay.
+    fn save(&mut self, trainer: &Trainer<'_>, occasion: Occasion) -> Result<PathBuf, TrainError> {
+        self.metrics.sync()?;
+        let folder = self.plan.checkpoints();
+        let path = checkpoint::save(&folder, &trainer.snapshot(occasion))?;
+        if let Some(limit) = self.plan.save_total_limit.filter(|_| occasion != Occasion::Interrupted) {
+            checkpoint::rotate(&folder, limit, trainer.state.eval.best.map(|best| best.step))?;
+        }
+        self.is_saved = true;
+        Ok(path)
+    }
+
+    /// Keeps what was done since the last checkpoint; where that is nothing, that one will do. Before the first step there
+    /// is nothing to keep.
+    fn interrupted(&mut self, trainer: &Trainer<'_>) -> Result<Outcome, TrainError> {
+        let (step, n_steps) = (trainer.state.step, trainer.n_steps);
+        let checkpoint = match step {
+            0 => None,
+            step if self.is_saved => Some(checkpoint::path_of(&self.plan.checkpoints(), step)),
+            _ => Some(self.save(trainer, Occasion::Interrupted)?),
+        };
+        Ok(Outcome::Interrupted(Interruption { step, n_steps, checkpoint }))
+    }
 }

@@ -12,9 +12,12 @@ use super::metrics::METRICS;
 use super::plan::{Event, Plan, Start};
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, Lock};
-use crate::model::{Decoder, Digests, ModelError, export, export_adapter};
+use crate::model::{DEFAULT_SHARD_BYTES, Decoder, Digests, ModelError, export, export_adapter};
 use crate::model_source::ModelSource;
 use crate::tokenize::TokenizerFiles;
+
+/// The held-out pairs of a run, in its folder.
+pub const HELD_OUT: &str = "train/held_out.csv";
 
 /// A run folder that is ours, and nobody else's as long as this value lives.
 #[derive(Debug)]
@@ -47,8 +50,11 @@ impl<'a> RunFolder<'a> {
         if self.plan.start == Start::Fresh {
             self.clear()?;
         }
-        for path in [&policy, &checkpoints, &self.plan.out.join(METRICS), &self.plan.out.join("plan.toml")] {
+        for path in [&policy, &checkpoints, &self.plan.out.join(METRICS)] {
             io::remove_halves(path)?;
+        }
+        for path in ["plan.toml", "report.html"].map(|name| self.plan.out.join(name)) {
+            io::remove_halves(&path)?;
         }
         io::create_dir(&checkpoints)?;
         let Some(newest) = checkpoint::newest(&checkpoints)? else { return Ok(None) };
@@ -62,6 +68,18 @@ impl<'a> RunFolder<'a> {
             )));
         }
         Ok(Some(newest))
+    }
+
+    /// Writes the ids of the held-out pairs, one a line under a header, so that SQL can ask for them; deletes those of an
+    /// earlier run where there are none.
+    pub(super) fn save_held_out<'p>(&self, pair_ids: impl Iterator<Item = &'p str>) -> Result<(), TrainError> {
+        let path = self.plan.out.join(HELD_OUT);
+        io::remove_halves(&path)?;
+        let lines: String = pair_ids.flat_map(|pair_id| [pair_id, "\n"]).collect();
+        if lines.is_empty() {
+            return Ok(io::remove(&path)?);
+        }
+        Ok(io::write(&path, format!("pair_id\n{lines}").as_bytes())?)
     }
 
     fn clear(&self) -> Result<(), TrainError> {
@@ -82,7 +100,7 @@ impl<'a> RunFolder<'a> {
         io::write_dir(&policy, |folder| {
             let in_model = |source: ModelError| TrainError::Model { model: self.plan.model.clone(), source };
             let written = match model.lora() {
-                None => export(model, source, folder),
+                None => export(model, source, folder, DEFAULT_SHARD_BYTES),
                 Some(_) => export_adapter(model, &self.plan.model, digests, folder),
             };
             written.map_err(in_model)?;
@@ -109,9 +127,12 @@ fn refuse_folders_of_others(plan: &Plan) -> Result<(), TrainError> {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_ours = match name.as_str() {
             "policy" => plan.train_folder().is_dir(),
-            "plan.toml" | "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
-            // `plan.toml` before its rename.
-            name => name.starts_with(".plan.toml.") && name.ends_with(".partial"),
+            "plan.toml" | "report.html" | "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
+            // A file before its rename.
+            name => {
+                [".plan.toml.", ".report.html."].iter().any(|start| name.starts_with(start))
+                    && name.ends_with(".partial")
+            }
         };
         if !is_ours {
             return Err(TrainError::NotOurs { path: plan.out.clone(), found: name });

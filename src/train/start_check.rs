@@ -3,6 +3,9 @@
 //! Every peer that trusted its cache shipped a run whose reference was not the one it named; this costs one forward
 //! pass over a few pairs.
 
+use std::ops::Range;
+use std::path::Path;
+
 use rand::seq::index;
 
 use super::error::TrainError;
@@ -46,7 +49,18 @@ pub(super) fn rounding(provenance: &Provenance, kernel: &str) -> f64 {
     }
 }
 
-/// Scores a sample and compares.
+/// A table as the check sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Checked<'a> {
+    /// The table.
+    pub(super) path: &'a Path,
+    /// Its pairs among the loaded.
+    pub(super) rows: Range<usize>,
+    /// Whether the policy is the model it was made with.
+    pub(super) weights: &'a Weights,
+}
+
+/// Scores a sample of a table and compares.
 ///
 /// # Errors
 /// If the weights are the table's own and a sequence differs by more than the tolerance of the plan and rounding.
@@ -54,13 +68,14 @@ pub(super) fn run(
     plan: &Plan,
     model: &Decoder,
     pairs: &TrainingPairs,
-    weights: &Weights,
+    table: &Checked<'_>,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<(), TrainError> {
-    let n_sampled = plan.check_pairs.min(pairs.len());
-    let mut rows = index::sample(&mut rng(plan.seed, "start check"), pairs.len(), n_sampled).into_vec();
-    rows.sort_unstable();
-    let sample: Vec<TrainingPair<'_>> = rows.iter().filter_map(|&row| pairs.get(row)).collect();
+    let Checked { path, rows, weights } = table;
+    let n_sampled = plan.check_pairs.min(rows.len());
+    let mut sampled = index::sample(&mut rng(plan.seed, "start check"), rows.len(), n_sampled).into_vec();
+    sampled.sort_unstable();
+    let sample: Vec<TrainingPair<'_>> = sampled.iter().filter_map(|&at| pairs.get(rows.start + at)).collect();
     let ids: Vec<PairIds<'_>> = sample.iter().map(step::ids).collect();
     let scored = score(model, &ids, plan.max_tokens.get(), Sharing::Prompts, |_| {})
         .map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
@@ -104,7 +119,7 @@ pub(super) fn run(
             Ok(())
         }
         Weights::Same { .. } => Err(TrainError::StartsElsewhere {
-            table: plan.reference_table(),
+            table: path.to_path_buf(),
             pair_id: worst.0.pair_id.to_owned(),
             column: worst.1,
             expected: worst.2,

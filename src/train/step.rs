@@ -7,15 +7,15 @@
 
 use super::error::{StepError, TrainError};
 use super::passes::{Passes, Recompute};
-use crate::batch::{GroupBatch, MicroBatch, PairIds, PairPlace, Sharing, micro_batches};
+use crate::batch::{GroupBatch, MicroBatch, PairIds, Sharing, micro_batches};
+use crate::eval::{self, PolicyScores};
 use crate::logprob::{self, Scored, Slopes};
-use crate::loss::{
-    BatchFacts, BatchObjective, ObjectiveState, PairInputs, PairLogps, PairScores, PairSlopes, PairSums,
-    PairTokenLogps, PairTokens, Scope,
-};
+use crate::loss::{BatchFacts, BatchObjective, ObjectiveState, PairLogps, PairSlopes, Scope};
 use crate::model::{Decoder, Gradients, Keep, ModelError};
 use crate::ops::dropout::Dropout;
-use crate::table::{self, TrainingPair};
+use crate::table::TrainingPair;
+
+pub(super) use crate::eval::{ids, reference};
 
 /// What the pairs of a step amount to, with the gradient of their mean loss.
 #[derive(Debug)]
@@ -38,16 +38,6 @@ pub(super) struct Aim<'a> {
     pub(super) objective: &'a BatchObjective,
     /// What it remembers of the steps before.
     pub(super) state: ObjectiveState,
-}
-
-/// The token ids of a pair.
-pub(super) fn ids<'a>(pair: &TrainingPair<'a>) -> PairIds<'a> {
-    PairIds { prompt: pair.prompt_ids, chosen: pair.chosen_ids, rejected: pair.rejected_ids }
-}
-
-/// The reference log-probs of a pair, as the table has them.
-pub(super) fn reference(pair: &TrainingPair<'_>) -> PairLogps {
-    PairLogps { chosen: pair.ref_chosen_logps, rejected: pair.ref_rejected_logps }
 }
 
 /// Runs the pairs of a first step, before which the objective has seen nothing, in micro-batches and without dropout.
@@ -160,18 +150,9 @@ impl<'a> RunningStep<'a> {
 
     /// Runs a micro-batch forward and puts aside what the policy says of its pairs.
     fn score(&mut self, micro_batch: &MicroBatch<'_>, batch: &GroupBatch, keep: Keep) -> Result<Scored, ModelError> {
-        let needs = self.aim.objective.needs();
-        let scored = if needs.collisions {
-            logprob::token_logps_with_collisions(self.model, batch, keep)?
-        } else {
-            logprob::token_logps(self.model, batch, keep)?
-        };
-        for place in &micro_batch.pairs {
-            self.policy[place.pair] = Some(PolicyScores {
-                logps: sums(&scored.logps, batch, place),
-                tokens: needs.tokens.then(|| tokens(&scored.logps, batch, place)),
-                collisions: scored.collisions.as_deref().map(|found| sums(found, batch, place)),
-            });
+        let (scored, policy) = eval::score(self.model, micro_batch, batch, keep, self.aim.objective.needs())?;
+        for (place, policy) in micro_batch.pairs.iter().zip(policy) {
+            self.policy[place.pair] = Some(policy);
         }
         Ok(scored)
     }
@@ -220,41 +201,6 @@ impl<'a> RunningStep<'a> {
             state: self.aim.state,
         }
     }
-}
-
-/// What the policy says of a pair.
-#[derive(Debug)]
-struct PolicyScores {
-    logps: PairLogps,
-    tokens: Option<table::PairTokenLogps>,
-    collisions: Option<PairLogps>,
-}
-
-impl PolicyScores {
-    /// The pair as an objective sees it.
-    fn inputs<'b>(&'b self, pair: &TrainingPair<'b>) -> PairInputs<'b> {
-        let tokens = PairTokens { chosen: pair.chosen_ids.len(), rejected: pair.rejected_ids.len() };
-        let of_tokens = |chosen: &'b [f32], rejected: &'b [f32]| PairTokenLogps { chosen, rejected };
-        PairInputs {
-            sums: PairSums { policy: self.logps, reference: reference(pair), tokens },
-            policy_tokens: self.tokens.as_ref().map(|logps| of_tokens(&logps.chosen, &logps.rejected)),
-            reference_tokens: pair.ref_token_logps.map(|logps| of_tokens(logps.chosen, logps.rejected)),
-            collisions: self.collisions,
-            scores: pair.scores.map(|scores| PairScores { chosen: scores.chosen, rejected: scores.rejected }),
-        }
-    }
-}
-
-/// Sums of what each token of a pair has.
-fn sums(tokens: &[f32], batch: &GroupBatch, place: &PairPlace) -> PairLogps {
-    let sum = |sequence: usize| logprob::sum(&tokens[batch.scored.sequences[sequence].clone()]);
-    PairLogps { chosen: sum(place.chosen), rejected: sum(place.rejected) }
-}
-
-/// Log-probs of the tokens of a pair.
-fn tokens(logps: &[f32], batch: &GroupBatch, place: &PairPlace) -> table::PairTokenLogps {
-    let completion = |sequence: usize| logps[batch.scored.sequences[sequence].clone()].to_vec();
-    table::PairTokenLogps { chosen: completion(place.chosen), rejected: completion(place.rejected) }
 }
 
 impl StepGradient {

@@ -12,14 +12,16 @@ use crate::interrupt::Interrupt;
 use crate::loss::{self, BatchObjective};
 use crate::model::Decoder;
 use crate::ops::dropout::{Dropout, Stream};
-use crate::optim::{AdamW, clip_factor};
+use crate::optim::{Ema, Optimizer, clip_factor};
 use crate::table::TrainingPair;
 
 /// The run in memory.
 pub(super) struct Trainer<'a> {
     pub(super) plan: &'a Plan,
     pub(super) model: Decoder,
-    pub(super) optimizer: AdamW,
+    pub(super) optimizer: Optimizer,
+    /// Running means of the trained weights, if the run keeps them.
+    pub(super) ema: Option<Ema>,
     pub(super) state: State,
     pub(super) n_steps: u64,
     pub(super) passes: Passes,
@@ -59,6 +61,9 @@ impl Trainer<'_> {
         let factor = plan.max_grad_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
         let learning_rate = plan.learning_rate * plan.schedule.factor(self.state.step, self.n_steps);
         self.optimizer.step(self.model.params(), &result.gradients, learning_rate, factor).map_err(failed)?;
+        if let Some(ema) = &mut self.ema {
+            ema.update(self.model.params()).map_err(failed)?;
+        }
 
         self.state.step = step;
         self.state.n_tokens += result.n_tokens;
@@ -85,9 +90,19 @@ impl Trainer<'_> {
         }))
     }
 
+    /// Does some work with the policy the run would end with now: its weights, or their running means if it keeps them.
+    pub(super) fn with_policy<R>(&mut self, work: impl FnOnce(&Decoder) -> R) -> R {
+        let Some(ema) = &mut self.ema else { return work(&self.model) };
+        ema.swap(self.model.params_mut());
+        let result = work(&self.model);
+        ema.swap(self.model.params_mut());
+        result
+    }
+
     /// What a checkpoint has to hold now.
     pub(super) fn snapshot(&self, occasion: Occasion) -> Snapshot<'_> {
-        Snapshot { params: self.model.params(), optimizer: &self.optimizer, state: &self.state, occasion }
+        let Self { optimizer, ema, state, .. } = self;
+        Snapshot { params: self.model.params(), optimizer, ema: ema.as_ref(), state, occasion }
     }
 }
 

@@ -82,7 +82,7 @@ fn a_setting_that_the_loss_does_not_read_is_refused() {
     error: cannot train
       caused by: `label_smoothing` is set, and loss type `ipo` does not read it
 
-    hint: it is a setting of sigmoid, robust, exo_pair, cpo, simpo, alphapo
+    hint: it is a setting of sigmoid, robust, exo_pair, cpo, simpo, alphapo, aot, aot_unpaired, dr_dpo, wpo
     ");
 }
 

@@ -23,7 +23,8 @@ fn piref() {
                    log-probabilities
       train        Optimise a policy from the log-prob table; the reference model is not loaded
       sql          Query log-prob tables, metrics and data files with SQL
-      export       Write the pairs of a log-prob table as another program takes them
+      export       Write the pairs of a log-prob table, or the policy of a run, as another program takes
+                   them
       import       Make a log-prob table of pairs that another program has scored
       bench        Measure how fast both stages run on this machine, and against what it can do
       verify       Check every byte and every row of a log-prob table; with its model, score a sample
@@ -192,7 +193,7 @@ fn train() {
               build with the feature of that name [default: cpu]
 
           --learning-rate <RATE>
-              Highest learning rate of the schedule [default: 1e-6]
+              Highest learning rate of the schedule. With an adapter the default is 1e-5 [default: 1e-6]
 
           --lr-scheduler-type <SHAPE>
               Shape of the learning rate after the warm-up [default: linear]
@@ -340,6 +341,28 @@ fn train() {
 
           --log-epsilon-r <NATS>
               Greatest log-ratio of a token under humanline, in nats: at least 0 [default: 1.5]
+
+          --lora-r <RANK>
+              Rank of a LoRA adapter to train while the weights stay as they are. Default: the weights
+              are trained
+
+          --lora-alpha <ALPHA>
+              α of the adapter, which is multiplied with α/rank [default: 32.0]
+
+          --lora-dropout <SHARE>
+              Share of its input that is dropped while training, in [0, 1). With it, other `max_tokens`
+              draw otherwise [default: 0.0]
+
+          --use-rslora
+              Multiply the adapter with α/√rank instead (rsLoRA) [default: false]
+
+          --lora-target-modules <NAME,…>
+              Linear maps of a layer that have an adapter, by their names in PEFT, e.g. `q_proj,v_proj`;
+              `all-linear` for all [default: all-linear]
+
+          --adapter <FOLDER>
+              Folder of an adapter to go on from, one of PEFT's. The policy then starts elsewhere than
+              the model, which needs `--allow-other-reference`
 
           --allow-other-reference
               Train although the table's reference is another model than the policy starts from: on from

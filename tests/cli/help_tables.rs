@@ -171,17 +171,21 @@ fn export() {
     assert_snapshot!(Case::new().run(["export", "--help"]), @"
     exit: 0
     stdout:
-    Write the pairs of a log-prob table as another program takes them.
+    Write the pairs of a log-prob table, or the policy of a run, as another program takes them.
 
-    For TRL: one Parquet file with the columns its DPO collator reads, token ids and reference
+    A table for TRL: one Parquet file with the columns its DPO collator reads, token ids and reference
     log-probs. A trainer that is told to leave the rows as they are trains from it without a reference
     model.
 
-    Usage: piref export [OPTIONS] --to <PROGRAM> --out <FILE> <TABLE>
+    An adapter (`--merge`): a Hugging Face folder of the model it belongs to, the adapter added to its
+    weights. Other policies are such folders already.
+
+    Usage: piref export [OPTIONS] --out <PATH> <PATH>
 
     Arguments:
-      <TABLE>
-              Folder of the log-prob table, or one part of it
+      <PATH>
+              Folder of the log-prob table, or one part of it; with `--merge` a run folder, or the
+              folder of an adapter
 
     Options:
           --to <PROGRAM>
@@ -191,8 +195,14 @@ fn export() {
               - trl: TRL's DPOTrainer: `prompt_ids`, `chosen_ids`, `rejected_ids`, `ref_chosen_logps`,
                 `ref_rejected_logps`
 
-          --out <FILE>
-              Parquet file to write; it is replaced if it is there
+          --merge
+              Merge an adapter into its base model
+
+          --model <MODEL>
+              Base model of the adapter. Default: the one it names
+
+          --out <PATH>
+              Parquet file to write, which is replaced if it is there; with `--merge` a new folder
 
           --output-format <FORMAT>
               Form of the summary on standard output
@@ -377,6 +387,10 @@ fn bench() {
               none here [default: auto]
 
               [possible values: auto, none, layer]
+
+          --lora-r <RANK>
+              Rank of a LoRA adapter on all linear maps that stage two trains while the weights stay as
+              they are. Default: the weights are trained
 
           --no-sharing
               Let stage one encode a prompt anew for every pair that has it, to measure what sharing

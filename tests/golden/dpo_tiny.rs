@@ -10,7 +10,7 @@ use piref::model::{Decoder, Keep, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::ops::reduce::sum_of_squares;
 use piref::ops::{Backend, Kernels};
-use piref::optim::{AdamW, AdamWParams, Schedule, ScheduleKind, clip_factor};
+use piref::optim::{Optimizer, OptimizerParams, Schedule, ScheduleKind, Warmup, clip_factor};
 use piref::table::TrainingPair;
 use piref::train;
 use serde::Deserialize;
@@ -19,28 +19,28 @@ use crate::support::stages::passes;
 use crate::support::{assert_close, golden};
 
 #[derive(Deserialize)]
-struct Golden {
-    settings: Settings,
-    pairs: Vec<Pair>,
+pub(super) struct Golden {
+    pub(super) settings: Settings,
+    pub(super) pairs: Vec<Pair>,
     steps: Vec<Step>,
     final_weights: BTreeMap<String, Weight>,
 }
 
 #[derive(Deserialize)]
-struct Settings {
-    beta: f64,
-    learning_rate: f64,
-    warmup_steps: u64,
-    max_grad_norm: f64,
+pub(super) struct Settings {
+    pub(super) beta: f64,
+    pub(super) learning_rate: f64,
+    pub(super) warmup_steps: u64,
+    pub(super) max_grad_norm: f64,
 }
 
 #[derive(Deserialize)]
-struct Pair {
-    prompt_ids: Vec<u32>,
-    chosen_ids: Vec<u32>,
-    rejected_ids: Vec<u32>,
-    ref_chosen_logps: f64,
-    ref_rejected_logps: f64,
+pub(super) struct Pair {
+    pub(super) prompt_ids: Vec<u32>,
+    pub(super) chosen_ids: Vec<u32>,
+    pub(super) rejected_ids: Vec<u32>,
+    pub(super) ref_chosen_logps: f64,
+    pub(super) ref_rejected_logps: f64,
 }
 
 #[derive(Deserialize)]
@@ -64,11 +64,11 @@ struct Weight {
 /// Up to 300 f32 terms of up to 15 nats in a sequence: 300 · 15 · 2⁻²⁴ ≈ 3e-4.
 const SEQUENCE: f64 = 5e-4;
 
-fn tiny() -> Decoder {
+pub(super) fn tiny() -> Decoder {
     Decoder::load(&ModelSource::resolve("fixtures/tiny").unwrap(), &Backend::cpu()).unwrap()
 }
 
-fn pair(pair: &Pair) -> TrainingPair<'_> {
+pub(super) fn pair(pair: &Pair) -> TrainingPair<'_> {
     TrainingPair {
         pair_id: "",
         tokens_id: "",
@@ -133,8 +133,8 @@ fn ten_steps_match_trl() {
     let model = tiny();
     let settings = &golden.settings;
     let objective = sigmoid(settings.beta);
-    let schedule = Schedule { kind: ScheduleKind::Linear, warmup_steps: settings.warmup_steps };
-    let mut optimizer = AdamW::new(AdamWParams::default(), model.params()).unwrap();
+    let schedule = Schedule { kind: ScheduleKind::Linear, warmup: Warmup::Steps(settings.warmup_steps) };
+    let mut optimizer = Optimizer::new(OptimizerParams::default(), model.params()).unwrap();
     assert_eq!(golden.steps.len(), 10);
     for (index, want) in golden.steps.iter().enumerate() {
         let pairs: Vec<TrainingPair<'_>> = want.rows.iter().map(|&row| pair(&golden.pairs[row])).collect();

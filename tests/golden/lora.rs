@@ -8,7 +8,7 @@ use piref::model::{Adapter, Decoder, Digests};
 use piref::model_source::ModelSource;
 use piref::ops::reduce::sum_of_squares;
 use piref::ops::{Backend, Kernels};
-use piref::optim::{AdamW, AdamWParams, Schedule, ScheduleKind, clip_factor};
+use piref::optim::{Optimizer, OptimizerParams, Schedule, ScheduleKind, Warmup, clip_factor};
 use piref::table::TrainingPair;
 use piref::train;
 use serde::Deserialize;
@@ -85,8 +85,8 @@ fn ten_steps_of_an_adapter_match_trl() {
     let settings = &golden.settings;
     let objective =
         BatchObjective::new(Objective::sigmoid(Beta::try_from(settings.beta).unwrap(), LabelSmoothing::default()));
-    let schedule = Schedule { kind: ScheduleKind::Linear, warmup_steps: settings.warmup_steps };
-    let mut optimizer = AdamW::new(AdamWParams::default(), model.params()).unwrap();
+    let schedule = Schedule { kind: ScheduleKind::Linear, warmup: Warmup::Steps(settings.warmup_steps) };
+    let mut optimizer = Optimizer::new(OptimizerParams::default(), model.params()).unwrap();
     assert_eq!(golden.steps.len(), 10);
     for (index, want) in golden.steps.iter().enumerate() {
         let pairs: Vec<TrainingPair<'_>> = want.rows.iter().map(|&row| pair(&golden.pairs[row])).collect();

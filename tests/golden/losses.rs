@@ -24,23 +24,23 @@ struct Tolerance {
 }
 
 #[derive(Deserialize)]
-struct Golden {
-    inputs: BTreeMap<String, Vec<Pair>>,
+pub(super) struct Golden {
+    pub(super) inputs: BTreeMap<String, Vec<Pair>>,
     dpo: Vec<DpoCase>,
     reference_free: Vec<ReferenceFreeCase>,
 }
 
 #[derive(Deserialize)]
-struct Pair {
-    chosen: Sequence,
-    rejected: Sequence,
+pub(super) struct Pair {
+    pub(super) chosen: Sequence,
+    pub(super) rejected: Sequence,
 }
 
 #[derive(Deserialize)]
-struct Sequence {
-    policy: Vec<f32>,
-    reference: Vec<f32>,
-    collisions: Vec<f32>,
+pub(super) struct Sequence {
+    pub(super) policy: Vec<f32>,
+    pub(super) reference: Vec<f32>,
+    pub(super) collisions: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -126,7 +126,7 @@ fn sum(logps: &[f32]) -> f64 {
     logps.iter().copied().map(f64::from).sum()
 }
 
-fn inputs(pair: &Pair) -> PairInputs<'_> {
+pub(super) fn inputs(pair: &Pair) -> PairInputs<'_> {
     let Pair { chosen, rejected } = pair;
     let logps = |of: fn(&Sequence) -> &Vec<f32>| PairLogps { chosen: sum(of(chosen)), rejected: sum(of(rejected)) };
     let tokens = PairTokens { chosen: chosen.policy.len(), rejected: rejected.policy.len() };
@@ -185,7 +185,7 @@ fn objective(settings: &Settings) -> BatchObjective {
         Some("forward_kl") => Divergence::ForwardKl,
         Some("js_divergence") => Divergence::JsDivergence,
         Some("alpha_divergence") => {
-            Divergence::AlphaDivergence(settings.f_alpha_divergence_coef.unwrap().try_into().unwrap())
+            Divergence::AlphaDivergence(settings.f_alpha_divergence_coef.unwrap_or(0.5).try_into().unwrap())
         }
         Some(other) => panic!("unknown divergence {other}"),
     };
@@ -199,7 +199,7 @@ fn objective(settings: &Settings) -> BatchObjective {
     objective.with_weighting(if settings.use_weighting { Weighting::Wpo } else { Weighting::None }).unwrap()
 }
 
-fn losses(objective: &BatchObjective, pairs: &[PairInputs<'_>]) -> Vec<PairSlopes> {
+pub(super) fn losses(objective: &BatchObjective, pairs: &[PairInputs<'_>]) -> Vec<PairSlopes> {
     let facts = BatchFacts::of(pairs.iter().map(|pair| pair.sums.tokens.chosen));
     objective.losses(pairs, facts, &mut ObjectiveState::default()).unwrap()
 }

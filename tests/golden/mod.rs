@@ -7,4 +7,6 @@ mod lora;
 mod losses;
 mod optim;
 mod oracle;
+mod papers;
+mod trajectories;
 mod trl_export;

@@ -10,7 +10,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, UInt32Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use piref::interchange::export_trl;
-use piref::optim::{Schedule, ScheduleKind};
+use piref::optim::{Schedule, ScheduleKind, Warmup};
 use piref::precompute::Pairs;
 use piref::train::{self, StepMetrics};
 use serde::Deserialize;
@@ -126,7 +126,7 @@ fn trl_from_the_export_and_piref_from_the_table_take_the_same_steps() {
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path(), &trl.pairs);
     let plan = train::Plan {
-        schedule: Schedule { kind: ScheduleKind::Linear, warmup_steps: 2 },
+        schedule: Schedule { kind: ScheduleKind::Linear, warmup: Warmup::Steps(2) },
         batch_size: NonZeroUsize::new(4).unwrap(),
         length: train::Length::Steps(NonZeroU64::new(10).unwrap()),
         order: train::Order::Table,

@@ -11,7 +11,7 @@ use piref::interrupt::Interrupt;
 use piref::loss::{BatchObjective, BatchTerm, Beta, LabelSmoothing, LossWeight, Objective};
 use piref::model::ScoringDtype;
 use piref::ops::Backend;
-use piref::optim::{AdamWParams, Schedule, ScheduleKind};
+use piref::optim::{OptimizerParams, Schedule, ScheduleKind, Warmup};
 use piref::table::{Manifest, ReferenceTable, part_name, write_part};
 use piref::tokenize::{Rules, TruncationMode};
 use piref::{precompute, train};
@@ -60,15 +60,17 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         model: "fixtures/tiny".into(),
         trained: train::Trained::Weights,
         table: table.to_owned(),
+        selection: piref::selection::Selection::default(),
         reference: None,
         other_reference: train::Mismatch::Refuse,
         other_dtype: train::Mismatch::Refuse,
         out: out.to_owned(),
         objective: sigmoid(),
         score_columns: None,
-        optimizer: AdamWParams::default(),
+        optimizer: OptimizerParams::default(),
+        ema_decay: None,
         learning_rate: 1e-3,
-        schedule: Schedule { kind: ScheduleKind::Cosine, warmup_steps: 1 },
+        schedule: Schedule { kind: ScheduleKind::Cosine, warmup: Warmup::Steps(1) },
         max_grad_norm: Some(1.0),
         batch_size: NonZeroUsize::new(8).unwrap(),
         length: train::Length::Steps(NonZeroU64::new(6).unwrap()),
@@ -78,7 +80,10 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         recompute: train::RecomputePolicy::Auto,
         memory_budget: None,
         logging_steps: NonZeroU64::new(1).unwrap(),
+        report_to: train::ReportTo::None,
         save_steps: NonZeroU64::new(3),
+        save_total_limit: None,
+        eval: None,
         dtype: ScoringDtype::F32,
         backend: Backend::cpu(),
         start: train::Start::Resume,

@@ -10,7 +10,7 @@ const ANY: (&str, &str) = ("1", "(-inf, inf)");
 const SHARE: (&str, &str) = ("1", "[0, 1]");
 const NOT_NEGATIVE: (&str, &str) = ("1", "[0, inf)");
 
-/// The members of a line, in their order.
+/// The members of the line of a step, in their order.
 pub const COLUMNS: &[Column] = &[
     Column::text("schema", "Schema version: metrics.v1."),
     Column::number("step", ColumnType::Int64, ("step", "[1, inf)"), "Optimiser steps done, this one included."),
@@ -88,5 +88,72 @@ pub const COLUMNS: &[Column] = &[
         ColumnType::Float64,
         ("s", "[0, inf)"),
         "Wall time of this step: forward, backward and update.",
+    ),
+];
+
+/// The members of the line of an evaluation, in their order: it has `eval_loss`, and no `loss`.
+pub const EVAL_COLUMNS: &[Column] = &[
+    Column::text("schema", "Schema version: metrics.v1."),
+    Column::number("step", ColumnType::Int64, ("step", "[0, inf)"), "Optimiser steps done; 0 before the first."),
+    Column::number("epoch", ColumnType::Float64, ("epoch", "[0, inf)"), "Passes over the table done."),
+    Column::number("eval_loss", ColumnType::Float64, ANY, "Objective, averaged over the held-out pairs."),
+    Column::number("eval_rewards/chosen", ColumnType::Float64, ANY, "Mean of β·(ln π_θ(y_w | x) − ln π_ref(y_w | x))."),
+    Column::number(
+        "eval_rewards/rejected",
+        ColumnType::Float64,
+        ANY,
+        "Mean of β·(ln π_θ(y_l | x) − ln π_ref(y_l | x)).",
+    ),
+    Column::number("eval_rewards/margins", ColumnType::Float64, ANY, "eval_rewards/chosen − eval_rewards/rejected."),
+    Column::number(
+        "eval_rewards/accuracies",
+        ColumnType::Float64,
+        SHARE,
+        "Share of pairs whose chosen reward is above the rejected one; a tie counts one half.",
+    ),
+    Column::number("eval_rewards/ties", ColumnType::Float64, SHARE, "Share of pairs whose rewards are equal."),
+    Column::number(
+        "eval_logps/chosen",
+        ColumnType::Float64,
+        LOGPS,
+        "Mean of ln π_θ(y_w | x), summed over completion tokens.",
+    ),
+    Column::number(
+        "eval_logps/rejected",
+        ColumnType::Float64,
+        LOGPS,
+        "Mean of ln π_θ(y_l | x), summed over completion tokens.",
+    ),
+    Column::number(
+        "eval_kl/chosen",
+        ColumnType::Float64,
+        ("nat/token", "(-inf, inf)"),
+        "Σ(ln π_θ − ln π_ref)/Σ|y_w| over all chosen completions: estimator k1 of the KL to the reference (Schulman 2020), of completions that the policy has not written.",
+    ),
+    Column::number(
+        "eval_kl/rejected",
+        ColumnType::Float64,
+        ("nat/token", "(-inf, inf)"),
+        "The same of the rejected completions.",
+    ),
+    Column::number(
+        "eval_displacement",
+        ColumnType::Float64,
+        SHARE,
+        "Share of pairs whose chosen log-prob is below the reference's: ln π_θ(y_w | x) < ln π_ref(y_w | x).",
+    ),
+    Column::number(
+        "eval_logps/chosen_change",
+        ColumnType::Float64,
+        ("nat", "(-inf, inf)"),
+        "Mean of ln π_θ(y_w | x) − ln π_ref(y_w | x).",
+    ),
+    Column::number("eval_n_pairs", ColumnType::Int64, ("pair", "[1, inf)"), "Held-out pairs."),
+    Column::number("eval_runtime", ColumnType::Float64, ("s", "[0, inf)"), "Wall time of the evaluation."),
+    Column::number(
+        "eval_samples_per_second",
+        ColumnType::Float64,
+        ("pair/s", "[0, inf)"),
+        "Held-out pairs by wall time.",
     ),
 ];

@@ -2,11 +2,11 @@
 //! intermediate.
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
-use super::Kernels;
-use super::cpu::tensors::InPlace;
-use super::profile::{self, Op};
+use super::{f32s, par_zip};
+use crate::ops::Kernels;
+use crate::ops::cpu::tensors::InPlace;
+use crate::ops::profile::{self, Op};
 
 /// The constants of one step; see [`crate::optim::AdamW::step`] for the formula.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ impl Step {
         gradient: &Tensor,
         kernels: Kernels,
     ) -> Result<()> {
-        let _timer = profile::start(Op::Adamw, || 0.0);
+        let _timer = profile::start(Op::Update, || 0.0);
         if kernels == Kernels::Stock {
             return self.apply_stock(theta, first, second, gradient);
         }
@@ -77,20 +77,4 @@ impl Step {
         }
         Ok(())
     }
-}
-
-/// Applies `f` to every element and its two companions, in parallel; each element is independent, so the split does
-/// not change the result.
-fn par_zip(out: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(&mut f32, f32, f32) + Sync) {
-    const CHUNK: usize = 1 << 16;
-    out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((out, a), b)| {
-        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-            f(out, a, b);
-        }
-    });
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the constants of an f32 update, as torch casts them")]
-fn f32s<const N: usize>(constants: [f64; N]) -> [f32; N] {
-    constants.map(|constant| constant as f32)
 }

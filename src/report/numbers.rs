@@ -1,0 +1,169 @@
+//! Queries whose answers are numbers: curves of at most so many points, histograms of so many bins.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use arrow::array::{Array, ArrowPrimitiveType, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+
+use super::ReportError;
+use super::chart::Point;
+use super::histogram::{Bars, Histogram};
+use crate::query::Session;
+
+/// Most points of a curve: more steps than that share points.
+const MAX_POINTS: f64 = 120.0;
+
+/// Bins of a histogram.
+const N_BINS: usize = 40;
+
+/// Curves by the name of their column.
+#[derive(Debug, Default)]
+pub(super) struct Curves {
+    pub(super) lines: BTreeMap<String, Vec<Point>>,
+    pub(super) steps_per_point: f64,
+}
+
+/// What values of a histogram are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    /// Any numbers.
+    Continuous,
+    /// Counts: the width of a bin is a whole number.
+    Whole,
+}
+
+/// The columns of the answer; a null is NaN.
+pub(super) fn columns(session: &Session, table: &'static str, sql: &str) -> Result<Vec<Vec<f64>>, ReportError> {
+    let batches = session.query(sql)?;
+    let n_columns = batches.first().map_or(0, RecordBatch::num_columns);
+    (0..n_columns)
+        .map(|column| {
+            let values = primitive::<Float64Type>(&batches, column, table)?;
+            Ok(values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+        })
+        .collect()
+}
+
+/// The one row of the answer.
+pub(super) fn row(session: &Session, table: &'static str, sql: &str) -> Result<Vec<f64>, ReportError> {
+    let columns = columns(session, table, sql)?;
+    Ok(columns.into_iter().map(|column| column.first().copied().unwrap_or(f64::NAN)).collect())
+}
+
+/// Names of the columns of `table` that hold numbers, in its order.
+pub(super) fn number_columns(session: &Session, table: &'static str) -> Result<Vec<String>, ReportError> {
+    let sql = format!(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = '{table}' AND data_type IN ('Int32', \
+         'Int64', 'UInt64', 'Float32', 'Float64') ORDER BY ordinal_position"
+    );
+    let mut names = Vec::new();
+    for batch in session.query(&sql)? {
+        let column =
+            cast(batch.column(0), &DataType::Utf8).map_err(|source| ReportError::Internal { table, source })?;
+        names.extend(column.as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    Ok(names)
+}
+
+/// Curves of columns of `table` over its column `step`, and how many steps share a point at most; of the rows that have
+/// the column `of`.
+pub(super) fn curves(session: &Session, table: &'static str, of: &str, names: &[&str]) -> Result<Curves, ReportError> {
+    let mut curves = Curves::default();
+    let of = quoted(of);
+    let range = row(session, table, &format!("SELECT min(step), max(step) FROM {table} WHERE {of} IS NOT NULL"))?;
+    let &[first, last] = range.as_slice() else { return Ok(curves) };
+    if !(first.is_finite() && last.is_finite()) {
+        return Ok(curves);
+    }
+    curves.steps_per_point = ((last - first + 1.0) / MAX_POINTS).ceil().max(1.0);
+    let mut sql = String::from("SELECT min(step), max(step)");
+    for name in names {
+        let column = quoted(name);
+        // Writing to a string does not fail.
+        _ = write!(sql, ", avg({column}), min({column}), max({column})");
+    }
+    let width = curves.steps_per_point;
+    _ = write!(sql, " FROM {table} WHERE {of} IS NOT NULL GROUP BY floor((step - {first:.0}) / {width:.1}) ORDER BY 2");
+    let columns = columns(session, table, &sql)?;
+    let [firsts, lasts, values @ ..] = columns.as_slice() else { return Ok(curves) };
+    for (name, of_name) in names.iter().zip(values.chunks_exact(3)) {
+        let points = firsts.iter().zip(lasts).enumerate().map(|(idx, (first, last))| {
+            let [mean, least, greatest] = [0, 1, 2].map(|column| value(of_name, column, idx));
+            Point { first: *first, last: *last, mean, least, greatest }
+        });
+        curves.lines.insert((*name).to_owned(), points.filter(|point| point.mean.is_finite()).collect());
+    }
+    Ok(curves)
+}
+
+fn value(columns: &[Vec<f64>], column: usize, row: usize) -> f64 {
+    columns.get(column).and_then(|column| column.get(row)).copied().unwrap_or(f64::NAN)
+}
+
+/// Histogram of what the named expressions give for the rows of `table` that meet the condition of each; none where there
+/// are no such rows.
+pub(super) fn histogram(
+    session: &Session,
+    table: &'static str,
+    x: &str,
+    values: Values,
+    series: &[(&str, &str, &str)],
+) -> Result<Option<Histogram>, ReportError> {
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for (_, expression, condition) in series {
+        let sql = format!("SELECT min({expression}), max({expression}) FROM {table} WHERE {condition}");
+        if let [least, greatest] = row(session, table, &sql)?.as_slice() {
+            (low, high) = (low.min(*least), high.max(*greatest));
+        }
+    }
+    if !(low.is_finite() && high.is_finite()) {
+        return Ok(None);
+    }
+    let (from, width) = match values {
+        Values::Whole => (low, ((high - low + 1.0) / N_BINS as f64).ceil()),
+        Values::Continuous if high > low => (low, (high - low) / N_BINS as f64),
+        Values::Continuous => (low - 0.5, 1.0 / N_BINS as f64),
+    };
+    let bars = series.iter().map(|(name, expression, condition)| {
+        let sql = format!(
+            "SELECT least(floor(({expression} - ({from:?})) / {width:?}), {}) AS bin, count(*) FROM {table} WHERE \
+             {condition} AND ({expression}) IS NOT NULL GROUP BY bin ORDER BY bin",
+            N_BINS - 1
+        );
+        let batches = session.query(&sql)?;
+        let bins = primitive::<Int64Type>(&batches, 0, table)?;
+        let n_values = primitive::<Int64Type>(&batches, 1, table)?;
+        let mut counts = vec![0; N_BINS];
+        for (bin, n) in bins.into_iter().flatten().zip(n_values.into_iter().flatten()) {
+            if let Some(count) = usize::try_from(bin).ok().and_then(|bin| counts.get_mut(bin)) {
+                *count += u64::try_from(n).unwrap_or(0);
+            }
+        }
+        Ok(Bars { name: (*name).to_owned(), counts })
+    });
+    let bars = bars.collect::<Result<_, ReportError>>()?;
+    Ok(Some(Histogram { x: x.to_owned(), from, width, bars }))
+}
+
+/// A column of the answer in one type.
+fn primitive<T: ArrowPrimitiveType>(
+    batches: &[RecordBatch],
+    column: usize,
+    table: &'static str,
+) -> Result<Vec<Option<T::Native>>, ReportError> {
+    let mut values = Vec::new();
+    for batch in batches {
+        let array =
+            cast(batch.column(column), &T::DATA_TYPE).map_err(|source| ReportError::Internal { table, source })?;
+        let array = array.as_primitive::<T>();
+        values.extend((0..array.len()).map(|row| array.is_valid(row).then(|| array.value(row))));
+    }
+    Ok(values)
+}
+
+/// A name as SQL takes it, whatever is in it.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

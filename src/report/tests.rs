@@ -1,0 +1,178 @@
+//! Pages of small runs, and of what a hostile one may hold.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::io;
+use crate::query::Session;
+
+/// A run of `n_steps` with an evaluation every tenth.
+fn run(n_steps: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = Vec::new();
+    for step in 1..=n_steps {
+        let loss = 0.69 / f64::from(step);
+        lines.push(json!({
+            "schema": "metrics.v1", "step": step, "epoch": 0.5, "loss": loss, "grad_norm": 1.5, "learning_rate": 1e-6,
+            "rewards/chosen": 0.1, "rewards/rejected": -0.1, "rewards/margins": 0.2, "rewards/accuracies": 0.75,
+            "logps/chosen": -20.5, "logps/rejected": -21.0, "num_tokens": step, "n_pairs": 8, "displacement": 0.25,
+            "tokens_per_second": 100.0, "step_seconds": 0.5, "entropy": 1.25
+        }));
+        if step % 10 == 0 {
+            lines.push(json!({ "schema": "metrics.v1", "step": step, "eval_loss": 2.0 * loss, "eval_n_pairs": 4 }));
+        }
+    }
+    write_metrics(folder.path(), &lines);
+    folder
+}
+
+fn write_metrics(run: &Path, lines: &[Value]) {
+    io::create_dir(&run.join("train")).unwrap();
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    io::write(&run.join("train/metrics.jsonl"), text.join("\n").as_bytes()).unwrap();
+}
+
+fn figures(page: &Page) -> Vec<(&'static str, Value)> {
+    let blocks = page.sections.iter().flat_map(|section| section.blocks.iter().map(|block| (section.id, block)));
+    let shown = blocks.filter(|(_, block)| matches!(block, Block::Figure(_)));
+    shown.map(|(id, block)| (id, serde_json::to_value(block).unwrap())).collect()
+}
+
+#[test]
+fn a_run_has_its_curves_and_their_numbers() {
+    let folder = run(20);
+    let page = run_page(&RunInputs { run: folder.path(), table: None }).unwrap();
+    let figures = figures(&page);
+    let titles: Vec<(&str, &str)> =
+        figures.iter().map(|(id, figure)| (*id, figure["title"].as_str().unwrap())).collect();
+    let training = [
+        "Loss",
+        "Reward accuracy",
+        "Reward margin",
+        "Rewards",
+        "Log-probs",
+        "Displacement",
+        "Gradient norm",
+        "Learning rate",
+    ];
+    let mut want: Vec<(&str, &str)> = training.map(|title| ("training", title)).into();
+    want.extend([("other", "entropy"), ("time", "Speed")]);
+    assert_eq!(titles, want);
+
+    let numbers = &figures[0].1["numbers"];
+    assert_eq!(numbers["columns"], json!(["step", "trained on", "held out"]));
+    assert_eq!(numbers["rows"].as_array().unwrap().len(), 20);
+    assert_eq!(numbers["rows"][0], json!(["1", "0.69", ""]));
+    assert_eq!(numbers["rows"][9], json!(["10", "0.069", "0.138"]));
+    let facts: Vec<String> = page.facts.iter().map(|fact| format!("{}: {}", fact.name, fact.value)).collect();
+    assert!(facts.contains(&"steps: 20".to_owned()) && facts.contains(&"loss: 0.69 → 0.0345".to_owned()), "{facts:?}");
+    let html = page.to_html().unwrap();
+    assert!(html.contains("<dt>in steps</dt><dd>10.0 s</dd>") && html.contains("<dt>median step</dt><dd>500 ms</dd>"));
+}
+
+#[test]
+fn steps_of_a_long_run_share_points_and_none_is_lost() {
+    let folder = run(1001);
+    let session = || {
+        let mut session = Session::new().unwrap();
+        session.register(folder.path()).unwrap();
+        session
+    };
+    let curves = numbers::curves(&session(), "metrics", "loss", &["loss"]).unwrap();
+    assert_eq!(curves.steps_per_point, 9.0);
+    let points = &curves.lines["loss"];
+    assert_eq!((points.len(), points[0].first, points[111].last), (112, 1.0, 1001.0));
+    assert!(points.windows(2).all(|pair| pair[0].last + 1.0 == pair[1].first));
+    assert_eq!((points[0].greatest, points[0].least), (0.69, 0.69 / 9.0));
+    let mean = (1..=9).map(|step| 0.69 / f64::from(step)).sum::<f64>() / 9.0;
+    assert!((points[0].mean - mean).abs() < 1e-12);
+}
+
+#[test]
+fn a_histogram_counts_every_value_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("evals.csv");
+    io::write(&path, b"step,margin\n0,0\n0,1\n0,4\n0,4\n8,-1\n8,3\n8,\n").unwrap();
+    let mut session = Session::new().unwrap();
+    session.register(&path).unwrap();
+    let series = [("first", "margin", "step = 0"), ("last", "margin", "step = 8")];
+    for (values, from, width) in [(numbers::Values::Continuous, -1.0, 0.125), (numbers::Values::Whole, -1.0, 1.0)] {
+        let histogram = numbers::histogram(&session, "evals", "margin", values, &series).unwrap().unwrap();
+        assert_eq!((histogram.from, histogram.width), (from, width));
+        let counts: Vec<u64> = histogram.bars.iter().map(|bars| bars.counts.iter().sum()).collect();
+        assert_eq!(counts, [4, 2]);
+        let last_bin = if width == 1.0 { 5 } else { 39 };
+        assert_eq!(histogram.bars[0].counts[last_bin], 2);
+    }
+    let none = numbers::histogram(&session, "evals", "x", numbers::Values::Whole, &[("none", "margin", "step = 3")]);
+    assert!(none.unwrap().is_none());
+}
+
+/// Elements that are open at the end, or closed out of turn: enough to see markup that a name has broken out of.
+#[track_caller]
+fn check_markup(html: &str) {
+    let mut open = Vec::new();
+    for tag in html.split('<').skip(1).map(|rest| rest.split_once('>').unwrap().0) {
+        let name = tag.trim_end_matches('/').split_whitespace().next().unwrap();
+        match name.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop(), Some(name), "in <{tag}>"),
+            None if tag.ends_with('/') || ["meta", "!doctype"].contains(&name) => {}
+            None => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn what_a_run_says_of_itself_is_text() {
+    let hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join(hostile.replace('/', "\u{2215}"));
+    let metric = hostile.replace('"', "\\\"");
+    let line = |step| json!({ "schema": "metrics.v1", "step": step, "loss": 0.5, hostile: 1.5 });
+    write_metrics(&run, &[1, 2, 3].map(line));
+    let plan =
+        format!("model = \"{metric}\"\n[train]\n\"{metric}\" = [\"{metric}\", 1]\n[train.\"{metric}.x\"]\nx = 1\n");
+    io::write(&run.join("plan.toml"), plan.as_bytes()).unwrap();
+
+    let html = run_page(&RunInputs { run: &run, table: None }).unwrap().to_html().unwrap();
+    check_markup(&html);
+    assert!(!html.contains("<script") && !html.contains("<img"));
+    assert!(html.contains("&lt;script&gt;"), "the name is not shown at all");
+}
+
+#[test]
+fn a_page_is_one_file_that_may_not_load_anything() {
+    let folder = run(3);
+    let html = run_page(&RunInputs { run: folder.path(), table: None }).unwrap().to_html().unwrap();
+    check_markup(&html);
+    assert!(html.contains("content=\"default-src 'none'; style-src 'unsafe-inline'\""));
+    for loading in ["http:", "https:", "src=", "@import", "url(", "<script", "<link"] {
+        assert!(!html.contains(loading), "{loading}");
+    }
+    // As many tables of numbers as figures, each to be opened by a key.
+    assert_eq!(html.matches("<figure").count(), html.matches("<details><summary>").count());
+}
+
+#[test]
+fn a_run_of_one_step_is_a_dot() {
+    let folder = run(1);
+    let html = run_page(&RunInputs { run: folder.path(), table: None }).unwrap().to_html().unwrap();
+    assert!(html.contains("<circle class=\"dot c1\""));
+    assert!(!html.contains("NaN") && !html.contains("inf"));
+}
+
+#[test]
+fn what_is_no_run_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = run_page(&RunInputs { run: folder.path(), table: None }).unwrap_err();
+    assert!(error.to_string().contains("is neither a log-prob table nor a run folder"), "{error}");
+    let folder = run(1);
+    io::write(&folder.path().join("plan.toml"), b"model = \n").unwrap();
+    let error = run_page(&RunInputs { run: folder.path(), table: None }).unwrap_err();
+    assert!(error.to_string().contains("plan.toml"), "{error}");
+    let missing = RunInputs { run: Path::new("there/is/none"), table: None };
+    assert!(run_page(&missing).unwrap_err().to_string().contains("`there/is/none` does not exist"));
+}
