@@ -111,7 +111,7 @@ pub(super) fn curves(title: &str, items: &[Item<'_, &[(f64, f64)]>]) -> Panel {
         let label = escaped(item.label);
         put(&mut body, format_args!("<path d=\"{path}\" {}><title>{label}</title></path>", stroke(item.style)));
     }
-    let mut y = 4.0 * ROW + GROUND;
+    let mut y = 5.0 * ROW + GROUND;
     for pair in items.chunks(2) {
         for (item, x) in pair.iter().zip([CURVES.0, WIDTH / 2.0 + 20.0]) {
             let label = escaped(&cut(item.label));
