@@ -68,7 +68,10 @@ fn a_predicate_and_an_order_decide_which_pairs_each_step_sees_and_a_resumed_run_
     let plan = fs::read_to_string(case.path().join("run/plan.toml")).unwrap();
     assert!(plan.contains("[train.pairs]\nwhere = \"grade % 4 = 1\"\norder_by = "), "{plan}");
     for (more, want) in [
-        (["--where", "grade % 4 = 2"].as_slice(), "`where` was `\"grade % 4 = 1\"`, now it is `\"grade % 4 = 2\"`"),
+        (
+            ["--where", "grade % 4 = 2", "--order-by", "chosen_tokens, grade DESC"].as_slice(),
+            "`where` was `\"grade % 4 = 1\"`, now it is `\"grade % 4 = 2\"`",
+        ),
         (&["--where", "grade % 4 = 1"], "`order_by` was `\"chosen_tokens, grade DESC\"`, now it is not set"),
     ] {
         let more = [more, &["--no-shuffle", "--num-train-epochs", "1"]].concat();

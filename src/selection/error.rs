@@ -116,7 +116,7 @@ impl fmt::Display for Misplaced {
 }
 
 fn more(n_more: usize) -> String {
-    if n_more == 0 { String::new() } else { format!("; {n_more} more lines are wrong like it") }
+    if n_more == 0 { String::new() } else { format!("; {n_more} more of its lines are wrong") }
 }
 
 impl Hint for SelectionError {

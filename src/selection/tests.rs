@@ -190,7 +190,7 @@ fn a_curriculum_is_its_lines_and_no_others() {
 
     let error = |text: &str, predicate, held_out| run(text, predicate, held_out).unwrap_err().to_string();
     let unknown = run("pair_id\npair-1\npair-7\npair-8\n", None, None).unwrap_err();
-    let want = "c.csv`, line 3: pair `pair-7` is in no table; 1 more lines are wrong like it";
+    let want = "c.csv`, line 3: pair `pair-7` is in no table; 1 more of its lines are wrong";
     assert!(unknown.to_string().ends_with(want), "{unknown}");
     assert!(unknown.hint().unwrap().contains("--format csv"));
     let left_out = error("pair-1\npair-2", Some("pair_id <> 'pair-2'"), None);
