@@ -176,7 +176,7 @@ fn check_answers(layout: &Layout, chosen: &[Message], rejected: &[Message]) -> R
 }
 
 /// Tools as a list, or as the JSON text of one.
-fn parse_tools(column: &str, value: Option<&Value>) -> Result<Option<Value>, String> {
+pub(super) fn parse_tools(column: &str, value: Option<&Value>) -> Result<Option<Value>, String> {
     let unexpected = |found: &str| format!("column `{column}`: expected a list of tools, found {found}");
     let tools = match value {
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
@@ -204,7 +204,7 @@ fn message(role: &str, content: &str) -> Message {
     Message { role: role.into(), content: content.into(), extra: Map::new() }
 }
 
-fn turns(row: &Map<String, Value>, column: &str) -> Result<Turns, String> {
+pub(super) fn turns(row: &Map<String, Value>, column: &str) -> Result<Turns, String> {
     parse_turns(column, value(row, column)?)
 }
 
@@ -212,7 +212,7 @@ fn prompt_column(layout: &Layout) -> &str {
     layout.prompt.as_deref().unwrap_or("prompt")
 }
 
-fn string<'a>(row: &'a Map<String, Value>, column: &str) -> Result<&'a str, String> {
+pub(super) fn string<'a>(row: &'a Map<String, Value>, column: &str) -> Result<&'a str, String> {
     let value = value(row, column)?;
     value.as_str().ok_or_else(|| expected_string(column, value))
 }

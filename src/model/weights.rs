@@ -35,10 +35,20 @@ impl Digests {
             }
             ModelSource::Folder(folder) => Ok(Self {
                 weights: weights_safetensors::digest(folder)?,
-                config: Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?),
+                config: config_digest(source)?,
             }),
         }
     }
+}
+
+/// Digest of `config.json` (of the GGUF file as a whole); there may be no weights.
+pub fn config_digest(source: &ModelSource) -> Result<Digest, ModelError> {
+    Ok(match source {
+        ModelSource::Gguf(path) => io::digest(path)?.0,
+        ModelSource::Folder(folder) => {
+            Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?)
+        }
+    })
 }
 
 /// The family of a model, without loading its weights.

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use crate::io::{self, IoError};
-use crate::table::schema::metrics::VERSION;
 
 /// The metrics file of a run folder.
 pub const METRICS: &str = "train/metrics.jsonl";
@@ -60,15 +59,16 @@ pub struct StepMetrics {
 #[derive(Debug)]
 pub(super) struct MetricsFile {
     path: PathBuf,
+    schema: &'static str,
     file: File,
 }
 
 /// A line as it is written: the version of its contract first.
 #[derive(Serialize)]
-struct VersionedLine<'a> {
+struct VersionedLine<'a, M> {
     schema: &'static str,
     #[serde(flatten)]
-    metrics: &'a StepMetrics,
+    metrics: &'a M,
 }
 
 /// What resuming reads of a line.
@@ -81,20 +81,20 @@ struct Line {
 
 impl MetricsFile {
     /// Opens the file for the steps after `step`, where the newest checkpoint stands: what a killed run wrote after it
-    /// is dropped unread, since it may end anywhere in a line.
-    pub(super) fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
+    /// is dropped unread, since it may end anywhere in a line. Its lines follow the contract `schema`.
+    pub(super) fn open(path: &Path, schema: &'static str, step: u64) -> Result<Self, TrainError> {
         let mut kept = Vec::new();
         if step > 0 && path.is_file() {
             let bytes = io::read(path)?;
             for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
                 match serde_json::from_slice::<Line>(line) {
-                    Ok(found) if found.schema != VERSION => {
+                    Ok(found) if found.schema != schema => {
                         let found = match found.schema {
                             serde_json::Value::Null => "none".to_owned(),
                             found => found.to_string(),
                         };
                         let (path, line) = (path.to_owned(), index + 1);
-                        return Err(TrainError::MetricsVersion { path, line, expected: VERSION, found });
+                        return Err(TrainError::MetricsVersion { path, line, expected: schema, found });
                     }
                     Ok(found) if found.step < step => kept.extend(line),
                     Ok(found) => {
@@ -108,7 +108,7 @@ impl MetricsFile {
             }
         }
         io::write(path, &kept)?;
-        Ok(Self { path: path.to_owned(), file: io::append(path)? })
+        Ok(Self { path: path.to_owned(), schema, file: io::append(path)? })
     }
 
     /// Makes the lines durable: before a checkpoint is, so that one that is found has its metrics.
@@ -116,10 +116,10 @@ impl MetricsFile {
         Ok(self.file.sync_data().map_err(|source| IoError::new("sync", &self.path, source))?)
     }
 
-    pub(super) fn push(&mut self, metrics: &StepMetrics) -> Result<(), TrainError> {
+    pub(super) fn push(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let wrap = |source| IoError::new("write", &self.path, source);
         let mut line =
-            serde_json::to_vec(&VersionedLine { schema: VERSION, metrics }).map_err(|error| wrap(error.into()))?;
+            serde_json::to_vec(&VersionedLine { schema: self.schema, metrics }).map_err(|error| wrap(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(wrap)?;
         Ok(())
@@ -129,6 +129,7 @@ impl MetricsFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::schema::metrics::VERSION;
 
     /// As much of a line as resuming reads.
     fn line(step: u64) -> String {
@@ -140,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, found).unwrap();
-        MetricsFile::open(&path, step).unwrap();
+        MetricsFile::open(&path, VERSION, step).unwrap();
         assert_eq!(io::read_text(&path).unwrap(), kept);
     }
 
@@ -160,7 +161,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, (line(1) + "loss 0.3\n" + &line(3)).as_bytes()).unwrap();
-        let error = MetricsFile::open(&path, 3).unwrap_err();
+        let error = MetricsFile::open(&path, VERSION, 3).unwrap_err();
         assert!(error.to_string().contains("metrics.jsonl`, line 2"), "{error}");
     }
 
@@ -169,7 +170,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, b"{\"step\":1}\n").unwrap();
-        let error = MetricsFile::open(&path, 1).unwrap_err();
+        let error = MetricsFile::open(&path, VERSION, 1).unwrap_err();
         assert!(error.to_string().contains("line 1: expected `schema` `metrics.v1`, found none"), "{error}");
     }
 }

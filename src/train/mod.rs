@@ -1,5 +1,8 @@
 //! Stage two: the policy is trained from the log-prob table.
 //!
+//! The loop, the run folder, checkpoints and metrics know nothing of pairs ([`Course`] is what they are told), so that
+//! [`crate::sft`] trains with them too.
+//!
 //! Invariant: no reference model. The reference enters as two numbers a pair, read from the table, and no function
 //! here takes two models. What the policy says of itself is held against what the table says of its reference, field
 //! by field, and before the first step a seeded sample of the table is scored with the policy: a table of another model
@@ -9,6 +12,9 @@
 //! the adapter is trained: the weights have neither gradients nor moments.
 
 mod agreement;
+mod base;
+mod course;
+mod engine;
 mod error;
 mod merge;
 mod metrics;
@@ -21,10 +27,15 @@ mod start_check;
 mod step;
 mod trainer;
 
+pub(crate) use base::Base;
+pub use course::Course;
+pub(crate) use engine::{End, Engine, Work};
 pub use error::{StepError, TrainError};
 pub use merge::{MergePlan, MergeSummary, merge};
 pub use metrics::{METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
 pub use plan::{Event, Interruption, Length, Mismatch, Order, Outcome, Plan, Start, Summary, Trained};
 pub use run::run;
+pub(crate) use run_folder::RunFolder;
 pub use step::{StepGradient, gradient};
+pub(crate) use trainer::Trainer;

@@ -4,14 +4,13 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::metrics::StepMetrics;
 use super::passes::RecomputePolicy;
 use crate::digest::Digest;
-use crate::logprob;
 use crate::loss::BatchObjective;
-use crate::model::{Digests, Lora, ScoringDtype};
+use crate::model::{Lora, ScoringDtype};
 use crate::ops::Backend;
 use crate::optim::{AdamWParams, Schedule};
 use crate::table::{ScoreColumns, reference_folder};
@@ -69,6 +68,8 @@ pub enum Trained {
         /// Dropout of this run, whatever the folder says of an earlier one.
         dropout: f64,
     },
+    /// All weights, drawn anew: of the model nothing is read but its configuration and its tokenizer.
+    Drawn,
 }
 
 /// A training run, checked.
@@ -143,61 +144,19 @@ impl Plan {
         self.out.join("train")
     }
 
-    pub(super) fn checkpoints(&self) -> PathBuf {
-        self.train_folder().join("checkpoints")
-    }
-
-    pub(super) fn policy(&self) -> PathBuf {
-        self.out.join("policy")
-    }
-
-    /// Everything in the plan that decides the course of the run: two runs with equal trajectories are equal to the bit.
-    /// `adapter` is the digest of the one the run goes on from.
-    pub(super) fn trajectory(
-        &self,
-        model: &Digests,
-        adapter: Option<&Digest>,
-        table: &Digest,
-        n_steps: u64,
-    ) -> Map<String, Value> {
-        let order = match self.order {
-            Order::Table => json!("table"),
-            Order::Shuffled { seed } => json!({ "shuffled": seed }),
-        };
-        let entries = [
-            ("model_digest", json!(model.weights)),
-            ("config_digest", json!(model.config)),
-            ("table_digest", json!(table)),
-            ("objective", json!(self.objective)),
-            ("optimizer", json!(self.optimizer)),
-            ("learning_rate", json!(self.learning_rate)),
-            ("lr_scheduler_type", json!(self.schedule.kind)),
-            ("warmup_steps", json!(self.schedule.warmup_steps)),
-            ("max_grad_norm", json!(self.max_grad_norm)),
-            ("batch_size", json!(self.batch_size)),
-            ("n_steps", json!(n_steps)),
-            ("order", order),
-            ("max_tokens", json!(self.max_tokens)),
-            ("dtype", json!(self.dtype)),
-            ("kernel", json!(logprob::kernel(&self.backend, self.dtype))),
-        ];
-        // The start of an adapter and its dropout are drawn.
-        let of_adapter = match &self.trained {
-            Trained::Weights => Vec::new(),
-            Trained::NewAdapter(lora) => vec![("lora", json!(lora)), ("seed", json!(self.seed))],
-            Trained::Adapter { dropout, .. } => {
-                vec![("adapter_digest", json!(adapter)), ("lora_dropout", json!(dropout)), ("seed", json!(self.seed))]
-            }
-        };
+    /// What of the plan decides the trajectory of a run beside its course: two runs with equal trajectories are equal to
+    /// the bit.
+    pub(super) fn told(&self, table: &Digest) -> Vec<(String, Value)> {
+        let mut told = vec![("table_digest".to_owned(), json!(table)), ("objective".to_owned(), json!(self.objective))];
         // Not named where there are none, so that runs of earlier versions go on.
-        let scores = self.score_columns.as_ref().map(|columns| ("score_columns", json!(columns)));
-        entries.into_iter().chain(scores).chain(of_adapter).map(|(key, value)| (key.to_owned(), value)).collect()
+        told.extend(self.score_columns.as_ref().map(|columns| ("score_columns".to_owned(), json!(columns))));
+        told
     }
 }
 
-/// What a run says while it runs.
+/// What a run says while it runs; `M` is what it records of a step.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum Event<'a, M = StepMetrics> {
     /// Something a user should know.
     Note(String),
     /// The sample scored before the first step agrees with the table.
@@ -217,7 +176,7 @@ pub enum Event<'a> {
     /// A step was made.
     Step {
         /// Its metrics.
-        metrics: &'a StepMetrics,
+        metrics: &'a M,
         /// Steps of the whole run.
         n_steps: u64,
         /// Whether this step is one to be logged.

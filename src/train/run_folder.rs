@@ -7,48 +7,53 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::base::Base;
+use super::course::Course;
 use super::error::TrainError;
 use super::metrics::METRICS;
-use super::plan::{Event, Plan, Start};
+use super::plan::Start;
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, Lock};
-use crate::model::{Decoder, Digests, ModelError, export, export_adapter};
-use crate::model_source::ModelSource;
-use crate::tokenize::TokenizerFiles;
+use crate::model::{Decoder, ModelError, export, export_adapter};
 
 /// A run folder that is ours, and nobody else's as long as this value lives.
 #[derive(Debug)]
-pub(super) struct RunFolder<'a> {
-    plan: &'a Plan,
+pub(crate) struct RunFolder<'a> {
+    course: &'a Course,
     _lock: Lock,
 }
 
 impl<'a> RunFolder<'a> {
-    /// Takes the folder of the plan.
+    /// Takes the folder of the course.
     ///
     /// # Errors
     /// If it holds something a run does not make, or if another process is at work in it.
-    pub(super) fn claim(plan: &'a Plan) -> Result<Self, TrainError> {
-        refuse_folders_of_others(plan)?;
-        io::create_dir(&plan.train_folder())?;
-        Ok(Self { plan, _lock: Lock::acquire(&plan.train_folder().join(".piref.lock"))? })
+    pub(crate) fn claim(course: &'a Course) -> Result<Self, TrainError> {
+        refuse_folders_of_others(course)?;
+        io::create_dir(&course.train_folder())?;
+        Ok(Self { course, _lock: Lock::acquire(&course.train_folder().join(".piref.lock"))? })
     }
 
-    /// Finds the checkpoint to go on from, or deletes the earlier run where the plan starts again.
+    /// What the run in it is told.
+    pub(super) fn course(&self) -> &'a Course {
+        self.course
+    }
+
+    /// Finds the checkpoint to go on from, or deletes the earlier run where the course starts again.
     ///
     /// # Errors
     /// If the newest checkpoint is damaged, or belongs to a run that was told something else.
     pub(super) fn newest_checkpoint(
         &self,
         trajectory: &Map<String, Value>,
-        observe: &mut dyn FnMut(Event<'_>),
+        note: &mut dyn FnMut(String),
     ) -> Result<Option<Checkpoint>, TrainError> {
-        let (checkpoints, policy) = (self.plan.checkpoints(), self.plan.policy());
-        if self.plan.start == Start::Fresh {
+        let (checkpoints, policy) = (self.course.checkpoints(), self.course.policy());
+        if self.course.start == Start::Fresh {
             io::remove_dir(&policy)?;
             io::remove_dir(&checkpoints)?;
         }
-        for path in [&policy, &checkpoints, &self.plan.out.join(METRICS), &self.plan.out.join("plan.toml")] {
+        for path in [&policy, &checkpoints, &self.course.out.join(METRICS), &self.course.out.join("plan.toml")] {
             io::remove_halves(path)?;
         }
         io::create_dir(&checkpoints)?;
@@ -56,53 +61,47 @@ impl<'a> RunFolder<'a> {
         newest.check(trajectory)?;
         checkpoint::tidy(&checkpoints)?;
         if newest.crate_version() != env!("CARGO_PKG_VERSION") {
-            observe(Event::Note(format!(
+            note(format!(
                 "the checkpoint was written by piref {}, this is {}: the rest may differ in the last bits",
                 newest.crate_version(),
                 env!("CARGO_PKG_VERSION")
-            )));
+            ));
         }
         Ok(Some(newest))
     }
 
     /// Writes the trained policy as a Hugging Face folder, or its adapter as one of PEFT: all of it under its name, or
     /// none.
-    pub(super) fn save_policy(
-        &self,
-        model: &Decoder,
-        source: &ModelSource,
-        digests: &Digests,
-        tokenizer: &TokenizerFiles,
-    ) -> Result<PathBuf, TrainError> {
-        let policy = self.plan.policy();
+    pub(super) fn save_policy(&self, model: &Decoder, base: &Base) -> Result<PathBuf, TrainError> {
+        let policy = self.course.policy();
         io::write_dir(&policy, |folder| {
-            let in_model = |source: ModelError| TrainError::Model { model: self.plan.model.clone(), source };
+            let in_model = |source: ModelError| TrainError::Model { model: self.course.model.clone(), source };
             let written = match model.lora() {
-                None => export(model, source, folder),
-                Some(_) => export_adapter(model, &self.plan.model, digests, folder),
+                None => export(model, &base.source, folder),
+                Some(_) => export_adapter(model, &self.course.model, &base.digests, folder),
             };
             written.map_err(in_model)?;
-            Ok::<_, TrainError>(tokenizer.save(source, folder)?)
+            Ok::<_, TrainError>(base.tokenizer.save(&base.source, folder)?)
         })?;
         Ok(policy)
     }
 }
 
 /// A run replaces `policy/` and its own checkpoints, so it must be sure that they are its own.
-fn refuse_folders_of_others(plan: &Plan) -> Result<(), TrainError> {
-    if !plan.out.is_dir() {
+fn refuse_folders_of_others(course: &Course) -> Result<(), TrainError> {
+    if !course.out.is_dir() {
         return Ok(());
     }
-    for entry in io::list(&plan.out)? {
+    for entry in io::list(&course.out)? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_ours = match name.as_str() {
-            "policy" => plan.train_folder().is_dir(),
+            "policy" => course.train_folder().is_dir(),
             "plan.toml" | "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
             // `plan.toml` before its rename.
             name => name.starts_with(".plan.toml.") && name.ends_with(".partial"),
         };
         if !is_ours {
-            return Err(TrainError::NotOurs { path: plan.out.clone(), found: name });
+            return Err(TrainError::NotOurs { path: course.out.clone(), found: name });
         }
     }
     Ok(())
