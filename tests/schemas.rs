@@ -12,7 +12,7 @@ use piref::inspect::inspect;
 use piref::interrupt::Interrupt;
 use piref::precompute::Pairs;
 use piref::query::Session;
-use piref::table::schema::{Column, ColumnType, findings, metrics, reference, rejects};
+use piref::table::schema::{Column, ColumnType, findings, metrics, reference, rejects, sft_metrics};
 use piref::table::{Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable};
 use piref::train;
 use serde_json::{Map, Value};
@@ -212,18 +212,24 @@ fn contract_code_and_written_files_agree() {
 
     let contract = Contract::load("metrics.v1.toml");
     contract.check_code(metrics::VERSION, metrics::COLUMNS);
-    check_metrics(&contract, &run.path().join(train::METRICS));
+    check_metrics(&contract, &run.path().join(train::METRICS), metrics::VERSION);
+
+    let contract = Contract::load("sft_metrics.v1.toml");
+    contract.check_code(sft_metrics::VERSION, sft_metrics::COLUMNS);
+    let sft = tempfile::tempdir().unwrap();
+    stages::sft(&stages::sft_plan(&["fixtures/pairs/standard.jsonl"], sft.path(), 3));
+    check_metrics(&contract, &sft.path().join(train::METRICS), sft_metrics::VERSION);
 
     let contract = Contract::load("manifest.v1.toml");
     assert_eq!(contract.version(), "manifest.v1");
     check_manifest(&contract, &table.join(MANIFEST));
 
     // Every contract there is, is one of these.
-    assert_eq!(fs::read_dir("schemas").unwrap().count(), 5);
+    assert_eq!(fs::read_dir("schemas").unwrap().count(), 6);
 }
 
 #[track_caller]
-fn check_metrics(contract: &Contract, path: &Path) {
+fn check_metrics(contract: &Contract, path: &Path, version: &str) {
     let lines = fs::read_to_string(path).unwrap();
     assert_eq!(lines.lines().count(), 3);
     for line in lines.lines() {
@@ -232,7 +238,7 @@ fn check_metrics(contract: &Contract, path: &Path) {
         for column in contract.columns() {
             check_value(column, &row[text(column, "name").unwrap()]);
         }
-        assert_eq!(row["schema"], metrics::VERSION);
+        assert_eq!(row["schema"], version);
     }
 }
 

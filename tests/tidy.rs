@@ -28,6 +28,7 @@ const LAYERS: &[&str] = &[
     "precompute",
     "interchange",
     "train",
+    "sft",
     "bench",
     "verify",
     "inspect",

@@ -17,6 +17,7 @@ use crate::ops::DeviceError;
 use crate::pipeline::{FileError, PipelineError};
 use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
+use crate::sft::SftError;
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
 use crate::train::TrainError;
@@ -100,6 +101,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<PrecomputeError>(cause))
         .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
+        .or_else(|| hint_of::<SftError>(cause))
         .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<VerifyError>(cause))
         .or_else(|| hint_of::<InspectError>(cause))

@@ -54,7 +54,9 @@ pub enum ExampleText {
     Document {
         /// The text.
         text: String,
-        /// Whether it ends here: pieces that follow belong to another one.
+        /// Whether it begins here: a piece before it belongs to another one.
+        is_start: bool,
+        /// Whether it ends here.
         is_end: bool,
     },
 }
@@ -148,7 +150,7 @@ impl ExampleFormat {
                 Ok(ExampleText::Conversation { messages: turns(row, column)?, tools: tools()? })
             }
             Self::Documents | Self::Pairs(_) | Self::TextFile => {
-                Ok(ExampleText::Document { text: string(row, "text")?.to_owned(), is_end: true })
+                Ok(ExampleText::Document { text: string(row, "text")?.to_owned(), is_start: true, is_end: true })
             }
         }
     }

@@ -1,8 +1,8 @@
 //! A data file as examples and rejects, row by row; a text file as pieces of one document.
 
 use std::collections::VecDeque;
-use std::io::Read;
-use std::path::Path;
+use std::io::{BufRead, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::container::{self, RawRow, RawRows};
@@ -119,16 +119,18 @@ fn is_text(path: &Path) -> bool {
 
 /// A text file, piece by piece.
 struct Pieces {
-    path: std::path::PathBuf,
-    reader: Box<dyn std::io::BufRead + Send>,
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
     /// Bytes that were read and not returned.
     rest: Vec<u8>,
+    has_begun: bool,
     is_done: bool,
 }
 
 impl Pieces {
     fn open(path: &Path) -> Result<Self, DataError> {
-        Ok(Self { path: path.to_owned(), reader: io::open_decoded(path)?, rest: Vec::new(), is_done: false })
+        let reader = io::open_decoded(path)?;
+        Ok(Self { path: path.to_owned(), reader, rest: Vec::new(), has_begun: false, is_done: false })
     }
 
     fn read(&mut self) -> Result<ExampleText, DataError> {
@@ -145,7 +147,9 @@ impl Pieces {
             rows: 0,
             source: source.into(),
         };
-        Ok(ExampleText::Document { text: String::from_utf8(bytes).map_err(damaged)?, is_end: self.is_done })
+        let text = String::from_utf8(bytes).map_err(damaged)?;
+        let is_start = !std::mem::replace(&mut self.has_begun, true);
+        Ok(ExampleText::Document { text, is_start, is_end: self.is_done })
     }
 }
 
@@ -199,7 +203,7 @@ mod tests {
                     format!("messages: {}|{}", turns(prompt), turns(completion))
                 }
                 ExampleText::Conversation { messages, .. } => format!("conversation: {}", turns(messages)),
-                ExampleText::Document { text, is_end } => format!("document: {text}|{is_end}"),
+                ExampleText::Document { text, is_end, .. } => format!("document: {text}|{is_end}"),
             },
         };
         rows.iter().map(said).collect()
@@ -263,10 +267,11 @@ mod tests {
             let (_, rows) = read("a.txt", text.as_bytes()).unwrap();
             let mut joined = String::new();
             for (index, row) in rows.iter().enumerate() {
-                let ExampleRow::Example(Example { text: ExampleText::Document { text, is_end }, .. }) = row else {
+                let ExampleRow::Example(Example { text: ExampleText::Document { text, is_start, is_end }, .. }) = row
+                else {
                     panic!("{row:?}")
                 };
-                assert_eq!(*is_end, index + 1 == rows.len());
+                assert_eq!((*is_start, *is_end), (index == 0, index + 1 == rows.len()));
                 assert!(text.len() <= PIECE);
                 joined += text;
             }

@@ -23,11 +23,7 @@ impl Decoder {
     ///
     /// # Errors
     /// If the configuration is not one the decoder honours, or if `source` is a GGUF file: it has no such range.
-    pub fn draw<R: Rng>(
-        source: &ModelSource,
-        backend: &Backend,
-        rng: impl Fn(&str) -> R,
-    ) -> Result<Self, ModelError> {
+    pub fn draw<R: Rng>(source: &ModelSource, backend: &Backend, rng: impl Fn(&str) -> R) -> Result<Self, ModelError> {
         let ModelSource::Folder(folder) = source else {
             return Err(ModelError::NothingToDraw { path: source.path().to_owned() });
         };

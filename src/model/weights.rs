@@ -33,10 +33,9 @@ impl Digests {
                 let (digest, _) = io::digest(path)?;
                 Ok(Self { weights: digest, config: digest })
             }
-            ModelSource::Folder(folder) => Ok(Self {
-                weights: weights_safetensors::digest(folder)?,
-                config: config_digest(source)?,
-            }),
+            ModelSource::Folder(folder) => {
+                Ok(Self { weights: weights_safetensors::digest(folder)?, config: config_digest(source)? })
+            }
         }
     }
 }
@@ -45,9 +44,7 @@ impl Digests {
 pub fn config_digest(source: &ModelSource) -> Result<Digest, ModelError> {
     Ok(match source {
         ModelSource::Gguf(path) => io::digest(path)?.0,
-        ModelSource::Folder(folder) => {
-            Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?)
-        }
+        ModelSource::Folder(folder) => Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?),
     })
 }
 

@@ -74,6 +74,14 @@ pub enum PipelineError {
         /// Why not.
         reason: &'static str,
     },
+    /// A setting that `piref sft` would not read.
+    #[error("`{setting}` is set, and {reason}")]
+    Sft {
+        /// The setting, with its section.
+        setting: &'static str,
+        /// Why it is not read.
+        reason: &'static str,
+    },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
     Record {
@@ -171,7 +179,9 @@ impl Hint for PipelineError {
             Self::NoRun { pipeline, .. } => Some(format!("run `piref precompute {}` first", pipeline.display())),
             Self::ReservedName { .. } => Some("give it another name with `--as`".into()),
             // The error of a file is the next in the chain and gives its own.
-            Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } | Self::Lora { .. } => None,
+            Self::Load { .. } | Self::Internal { .. } | Self::NoData { .. } | Self::Lora { .. } | Self::Sft { .. } => {
+                None
+            }
             Self::Device(error) => error.hint(),
             Self::Loss { source } => source.hint(),
             Self::Record { source } => source.hint(),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what leaves this module is a [`precompute::Plan`](crate::precompute::Plan) or a
 //! [`train::Plan`](crate::train::Plan); nobody below sees a setting, a key or a default. Three layers lie over each
-//! other, key by key: `defaults.toml` (with `defaults_adapter.toml` the only place a default is written), the pipeline
+//! other, key by key: `defaults.toml` (with `defaults_adapter.toml` and those of `piref sft` the only place a default is written), the pipeline
 //! file, the flags.
 //!
 //! Paths in a pipeline file are relative to the folder the command runs in, like those of flags.
@@ -17,6 +17,7 @@ mod loss_type;
 mod plans;
 mod record;
 mod settings;
+mod sft;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub use loss_type::LossType;
 pub use record::{PLAN_FILE, Stage};
 pub(crate) use settings::words;
 pub use settings::{DataSettings, Optimizer, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings};
+pub use sft::SftSettings;
 pub(crate) use values::number;
 pub use values::{Decay, Name, NonNegative, Positive, Share, ValueError};
 
@@ -54,15 +56,7 @@ impl Pipeline {
     /// # Errors
     /// If the file cannot be read, is no TOML, or has an unknown key or a wrong value: with the line and the section.
     pub fn load(path: &Path, flags: &Settings) -> Result<Self, PipelineError> {
-        let wrap = |source| PipelineError::Load { path: path.to_owned(), source };
-        let text = io::read_text_up_to(path, FILE_BYTES).map_err(|source| wrap(FileError::Io(source)))?;
-        let mut file = file::parse(&text).map_err(wrap)?;
-        let name = match file.name.take() {
-            Some(name) => name,
-            None => Name::of_file(path).map_err(|source| wrap(FileError::Name { source }))?,
-        };
-        let run = Path::new(RUNS).join(name.as_str());
-        file.name = Some(name);
+        let (file, run) = read(path)?;
         let settings = over_defaults(&[&file, flags])?;
         Ok(Self { settings, run: Some(run) })
     }
@@ -83,6 +77,20 @@ impl Pipeline {
     }
 }
 
+/// A pipeline file, and the folder of its run.
+fn read(path: &Path) -> Result<(Settings, PathBuf), PipelineError> {
+    let wrap = |source| PipelineError::Load { path: path.to_owned(), source };
+    let text = io::read_text_up_to(path, FILE_BYTES).map_err(|source| wrap(FileError::Io(source)))?;
+    let mut file = file::parse(&text).map_err(wrap)?;
+    let name = match file.name.take() {
+        Some(name) => name,
+        None => Name::of_file(path).map_err(|source| wrap(FileError::Name { source }))?,
+    };
+    let run = Path::new(RUNS).join(name.as_str());
+    file.name = Some(name);
+    Ok((file, run))
+}
+
 /// Layers of settings over the defaults, later ones over earlier ones.
 fn over_defaults(layers: &[&Settings]) -> Result<Settings, PipelineError> {
     let mut settings = file::defaults()?;
@@ -100,6 +108,11 @@ fn over_defaults(layers: &[&Settings]) -> Result<Settings, PipelineError> {
 pub struct Defaults(toml::Table);
 
 impl Defaults {
+    /// Those of `piref sft`, where they are others.
+    pub fn load_sft() -> Result<Self, PipelineError> {
+        sft::default_table().map(Self)
+    }
+
     /// Reads `defaults.toml`, which is part of the program.
     pub fn load() -> Result<Self, PipelineError> {
         file::default_table().map(Self)

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::known;
 use super::lora_settings::LoraSettings;
 use super::loss_settings::LossSettings;
+use super::sft::SftSettings;
 use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::ColumnMap;
 use crate::model::ScoringDtype;
@@ -42,6 +43,9 @@ pub struct Settings {
     /// Stage two.
     #[serde(default)]
     pub train: TrainSettings,
+    /// Supervised training, which reads `[train]` too.
+    #[serde(default)]
+    pub sft: SftSettings,
 }
 
 /// `[data]`: what to read.

@@ -60,7 +60,7 @@ fn unknown_sections_and_top_level_keys_are_named() {
     assert_eq!(hint.unwrap(), "did you mean `train`?");
     let (message, hint) = refused("colour = \"red\"\n");
     assert_eq!(message, "line 1: unknown key `colour` in the top level");
-    assert_eq!(hint.unwrap(), "the top level knows: name, model, data, tokenize, precompute, train");
+    assert_eq!(hint.unwrap(), "the top level knows: name, model, data, tokenize, precompute, train, sft");
 }
 
 #[test]

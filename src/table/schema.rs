@@ -10,9 +10,11 @@ use crate::table::TableError;
 
 pub mod findings;
 pub mod metrics;
+pub mod sft_metrics;
 
 /// Version of every contract, as the files of this program carry it.
-pub const VERSIONS: [&str; 4] = [reference::VERSION, rejects::VERSION, findings::VERSION, metrics::VERSION];
+pub const VERSIONS: [&str; 5] =
+    [reference::VERSION, rejects::VERSION, findings::VERSION, metrics::VERSION, sft_metrics::VERSION];
 
 /// A column of a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

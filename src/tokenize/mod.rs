@@ -10,6 +10,7 @@
 //! Invariant: the ids in a [`TokenizedPair`] are those that are scored. Nothing downstream tokenises again.
 
 mod boundary;
+mod conversation;
 mod error;
 mod folder;
 mod gguf;
@@ -17,6 +18,7 @@ mod gguf_split;
 mod growth;
 mod pair_tokenizer;
 mod pass_through;
+mod sequence_tokenizer;
 mod store;
 mod store_rows;
 mod template;
@@ -29,6 +31,7 @@ mod truncation;
 pub use error::{RejectReason, Side, TemplateError, TokenizeError};
 pub use pair_tokenizer::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, Rules, TokenizedPair, TokensId};
 pub use pass_through::{PassThrough, PassThroughKind};
+pub use sequence_tokenizer::{Masking, Sequence, SequenceTokenizer, Tokenized};
 pub use store::{StoreWriter, TokenStore};
 pub use template::{ChatTemplate, Ending, TemplateInput};
 pub use template_date::{ParseTemplateDateError, TemplateDate};

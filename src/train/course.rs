@@ -58,7 +58,7 @@ pub struct Course {
 
 impl Plan {
     /// The part of the plan that does not know of pairs.
-    pub(super) fn course(&self) -> Course {
+    pub(crate) fn course(&self) -> Course {
         Course {
             model: self.model.clone(),
             trained: self.trained.clone(),
