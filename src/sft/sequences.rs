@@ -1,10 +1,9 @@
 //! The sequences of a run, put aside on disk and mapped.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, ListArray, RecordBatch, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt32Type};
 
@@ -156,6 +155,8 @@ fn values(lists: &ListArray, at: usize) -> &[u32] {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     /// Ids and learnt ranges.
