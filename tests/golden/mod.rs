@@ -7,4 +7,5 @@ mod lora;
 mod losses;
 mod optim;
 mod oracle;
+mod sft;
 mod trl_export;
