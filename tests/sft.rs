@@ -139,10 +139,14 @@ fn a_text_is_learnt_from_nothing_and_its_blocks_have_one_length() {
     plan.rules.max_length = 64;
     let summary = stages::sft(&plan);
     let steps = metrics(&plan.course.out);
-    assert!(steps.iter().all(|step| step.n_learnt_tokens > 3 * 63 && step.n_learnt_tokens <= 4 * 63));
+    // All but the last block are full.
+    for step in &steps {
+        let n_full = step.n_learnt_tokens.div_ceil(63);
+        assert_eq!(n_full, step.n_sequences, "{step:?}");
+    }
     // Before it knows anything, every token of 1200 is about as likely.
     assert_close!([steps[0].loss], [1200_f64.ln()], abs = 0.2);
-    assert!(steps[29].loss < 1.0, "loss {} of a text that repeats itself", steps[29].loss);
+    assert!(steps[29].loss < 2.0, "loss {} of a text that repeats itself", steps[29].loss);
     assert_eq!(summary.n_learnt_tokens, summary.n_tokens - summary.n_sequences as u64);
 }
 
@@ -211,7 +215,7 @@ fn the_command_trains_from_nothing_and_its_run_can_be_looked_at() {
         stages::copy_dir(&Path::new("fixtures").join(name), &case.path().join(name));
     }
     fs::remove_file(case.path().join("tiny/model.safetensors")).unwrap();
-    let flags = ["--max-steps", "2", "--batch-size", "2", "--max-length", "64"];
+    let flags = ["--max-steps", "2", "--batch-size", "2", "--max-length", "256"];
     let data = ["--data", "tiny/corpus.txt", "--data", "pairs/conversational.jsonl"];
     let start = ["sft", "--init", "tiny", "--out", "run"];
     let said = case.run(start.into_iter().chain(data).chain(flags)).success().stderr;
@@ -219,8 +223,8 @@ fn the_command_trains_from_nothing_and_its_run_can_be_looked_at() {
     assert!(said.contains("step 2/2: loss ") && said.contains("policy: run/policy"), "{said}");
 
     let plan = fs::read_to_string(case.path().join("run/plan.toml")).unwrap();
-    assert!(plan.contains("init = \"tiny\"") && plan.contains("learning_rate = 2e-5"), "{plan}");
-    assert!(!plan.contains("[precompute]"), "{plan}");
+    assert!(plan.contains("init = \"tiny\"") && plan.contains("learning_rate = 0.00002"), "{plan}");
+    assert!(!plan.contains("rows_per_part"), "{plan}");
     let shown = case.run(["inspect", "run", "--output-format", "json"]).success().stdout;
     assert!(shown.contains("sft_metrics.v1") && shown.contains("cross_entropy"), "{shown}");
     let query = "SELECT step, n_sequences FROM metrics ORDER BY step";

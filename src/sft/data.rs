@@ -70,7 +70,11 @@ pub(super) fn read(
                 sink.n_rows += 1;
                 match row? {
                     ExampleRow::Example(example) => sink.push(example, plan)?,
-                    ExampleRow::Reject(reject) => sink.reject(&reject)?,
+                    ExampleRow::Reject(reject) => {
+                        // In the order of the rows.
+                        sink.tokenise(plan)?;
+                        sink.reject(&reject)?;
+                    }
                 }
             }
         }
