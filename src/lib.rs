@@ -64,6 +64,7 @@
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
+//! | [`sft`] | supervised fine-tuning | the loss is a mean over tokens, however a step is cut |
 //! | [`mod@bench`] | the speed of both stages | operations are counted of the task, not of the code |
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
@@ -141,6 +142,8 @@ pub mod precompute;
 pub mod interchange;
 
 pub mod train;
+
+pub mod sft;
 
 pub mod bench;
 

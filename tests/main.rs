@@ -24,6 +24,7 @@ mod references;
 mod reuse;
 mod scale;
 mod schemas;
+mod sft;
 mod sharing;
 mod sql;
 mod support;

@@ -14,7 +14,7 @@ use piref::interrupt::Interrupt;
 use piref::pipeline::Axis;
 use piref::precompute::Pairs;
 use piref::query::Session;
-use piref::table::schema::{Column, ColumnType, evals, findings, metrics, reference, rejects, sweep};
+use piref::table::schema::{Column, ColumnType, evals, findings, metrics, reference, rejects, sft_metrics, sweep};
 use piref::table::{
     Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable, evals_file,
 };
@@ -249,6 +249,16 @@ fn contract_code_and_written_files_agree() {
         contract.check_parquet(&evals_file(&run.path().join(train::EVALS), step));
     }
 
+    let contract = Contract::load("sft_metrics.v1.toml");
+    contract.check_code(sft_metrics::VERSION, sft_metrics::COLUMNS);
+    let sft = tempfile::tempdir().unwrap();
+    stages::sft(&stages::sft_plan(&["fixtures/pairs/standard.jsonl"], sft.path(), 3));
+    let lines = fs::read_to_string(sft.path().join(train::METRICS)).unwrap();
+    assert_eq!(lines.lines().count(), 3);
+    for line in lines.lines() {
+        check_line(&contract, line, sft_metrics::VERSION);
+    }
+
     let contract = Contract::load("manifest.v1.toml");
     assert_eq!(contract.version(), "manifest.v1");
     check_manifest(&contract, &table.join(MANIFEST));
@@ -258,7 +268,7 @@ fn contract_code_and_written_files_agree() {
     contract.check_parquet(&swept(&run));
 
     // Every contract there is, is one of these.
-    assert_eq!(fs::read_dir("schemas").unwrap().count(), 7);
+    assert_eq!(fs::read_dir("schemas").unwrap().count(), 8);
 }
 
 /// The comparison of a sweep of two short runs on the table of `run`.
@@ -287,13 +297,18 @@ fn check_metrics(of_steps: &Contract, of_evaluations: &Contract, path: &Path) {
     assert_eq!(is_evaluation, [true, false, false, true, false, true]);
     for (line, is_evaluation) in lines.lines().zip(is_evaluation) {
         let contract = if is_evaluation { of_evaluations } else { of_steps };
-        let row: Map<String, Value> = serde_json::from_str(line).unwrap();
-        assert_eq!(row.keys().collect::<Vec<_>>(), contract.names());
-        for column in contract.columns() {
-            check_value(column, &row[text(column, "name").unwrap()]);
-        }
-        assert_eq!(row["schema"], metrics::VERSION);
+        check_line(contract, line, metrics::VERSION);
     }
+}
+
+#[track_caller]
+fn check_line(contract: &Contract, line: &str, version: &str) {
+    let row: Map<String, Value> = serde_json::from_str(line).unwrap();
+    assert_eq!(row.keys().collect::<Vec<_>>(), contract.names());
+    for column in contract.columns() {
+        check_value(column, &row[text(column, "name").unwrap()]);
+    }
+    assert_eq!(row["schema"], version);
 }
 
 #[track_caller]

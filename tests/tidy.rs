@@ -34,6 +34,7 @@ const LAYERS: &[&str] = &[
     "precompute",
     "interchange",
     "train",
+    "sft",
     "bench",
     "verify",
     "inspect",

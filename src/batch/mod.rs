@@ -16,11 +16,13 @@
 
 mod packing;
 mod pairs;
+mod sequences;
 
 use std::ops::Range;
 
 pub use packing::pack;
 pub use pairs::{MicroBatch, PairIds, PairPlace, Sharing, micro_batches};
+pub use sequences::SequenceIds;
 
 /// One prompt and the completions that follow it, as token ids.
 #[derive(Debug, Clone)]

@@ -20,6 +20,7 @@ use crate::pipeline::{FileError, PipelineError, SetError};
 use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
 use crate::report::ReportError;
+use crate::sft::SftError;
 use crate::sweep::{RunError, SweepError};
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
@@ -130,6 +131,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<TrainError>(cause))
         .or_else(|| hint_of::<EvalError>(cause))
         .or_else(|| hint_of::<GenerateError>(cause))
+        .or_else(|| hint_of::<SftError>(cause))
         .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<VerifyError>(cause))
         .or_else(|| hint_of::<InspectError>(cause))

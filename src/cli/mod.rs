@@ -17,6 +17,7 @@ mod precompute;
 mod printer;
 mod progress;
 mod report;
+mod sft;
 mod sql;
 mod sweep;
 mod train;
@@ -61,6 +62,7 @@ enum Command {
     Train(Box<train::Args>),
     Eval(Box<eval::Args>),
     Sweep(sweep::Args),
+    Sft(Box<sft::Args>),
     Sql(sql::Args),
     Generate(Box<generate::Args>),
     Report(report::Args),
@@ -108,6 +110,7 @@ impl Cli {
             Command::Train(args) => train::run(*args, printer),
             Command::Eval(args) => eval::run(*args, printer),
             Command::Sweep(args) => sweep::run(args, printer),
+            Command::Sft(args) => sft::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
             Command::Generate(args) => generate::run(*args, printer),
             Command::Report(args) => report::run(&args, printer),
@@ -141,16 +144,30 @@ fn command() -> clap::Command {
             with_defaults(command, &defaults, &[&["train"], &["train", "loss"], &["train", "lora"], &["train", "eval"]])
         })
         .mut_subcommand("eval", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
+        .mut_subcommand("sft", |command| {
+            let command = sft::without_pair_flags(command);
+            let sections: &[&[&str]] = &[&["data"], &["tokenize"], &["train"], &["train", "lora"]];
+            match Defaults::load_sft() {
+                Ok(own) => with_defaults_over(command, &[&own, &defaults], sections),
+                Err(_) => command,
+            }
+        })
 }
 
 fn with_defaults(command: clap::Command, defaults: &Defaults, sections: &[&[&str]]) -> clap::Command {
+    with_defaults_over(command, &[defaults], sections)
+}
+
+/// The same with several layers of defaults, the first of which wins.
+fn with_defaults_over(command: clap::Command, layers: &[&Defaults], sections: &[&[&str]]) -> clap::Command {
     command.mut_args(|argument| {
         // A number below its range is a wrong value, not an unknown flag.
         let is_switch = argument.get_num_args().is_some_and(|n_values| !n_values.takes_values());
         let takes_values = argument.get_action().takes_values() && !is_switch;
         let argument = if takes_values { argument.allow_negative_numbers(true) } else { argument };
         let key = argument.get_id().as_str();
-        let default = sections.iter().find_map(|section| defaults.of(section, key));
+        let of = |defaults: &&Defaults| sections.iter().find_map(|section| defaults.of(section, key));
+        let default = layers.iter().find_map(of);
         match (default, argument.get_help().cloned()) {
             (Some(default), Some(help)) => argument.help(format!("{help} [default: {default}]")),
             _ => argument,

@@ -151,7 +151,7 @@ fn evaluation_lines(eval: &EvalSummary) -> Vec<String> {
     lines
 }
 
-fn interrupted_lines(interruption: &Interruption) -> Vec<String> {
+pub(super) fn interrupted_lines(interruption: &Interruption) -> Vec<String> {
     let Interruption { step, n_steps, checkpoint } = interruption;
     let mut lines = vec![format!("interrupted after step {step} of {n_steps}")];
     lines.extend(checkpoint.as_ref().map(|path| format!("checkpoint: {}", path.display())));

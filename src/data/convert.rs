@@ -212,7 +212,7 @@ pub(super) fn message(role: &str, content: &str) -> Message {
     Message { role: role.into(), content: content.into(), extra: Map::new() }
 }
 
-fn turns(row: &Map<String, Value>, column: &str) -> Result<Turns, String> {
+pub(super) fn turns(row: &Map<String, Value>, column: &str) -> Result<Turns, String> {
     parse_turns(column, value(row, column)?)
 }
 
@@ -220,7 +220,7 @@ fn prompt_column(layout: &Layout) -> &str {
     layout.prompt.as_deref().unwrap_or("prompt")
 }
 
-fn string<'a>(row: &'a Map<String, Value>, column: &str) -> Result<&'a str, String> {
+pub(super) fn string<'a>(row: &'a Map<String, Value>, column: &str) -> Result<&'a str, String> {
     let value = value(row, column)?;
     value.as_str().ok_or_else(|| expected_string(column, value))
 }

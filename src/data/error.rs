@@ -114,6 +114,18 @@ pub enum DataError {
         /// Its columns.
         columns: Vec<String>,
     },
+    /// Columns that are nothing to learn answers from.
+    #[error(
+        "`{}` holds neither preference pairs nor `messages`, `prompt` with `completion`, or `text` (columns found: {})",
+        path.display(),
+        columns.join(", ")
+    )]
+    NotExamples {
+        /// The file.
+        path: PathBuf,
+        /// Its columns.
+        columns: Vec<String>,
+    },
     /// Single answers with a label.
     #[error(
         "`{}` holds unpaired answers with a label, expected preference pairs (columns found: {})",

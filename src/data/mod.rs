@@ -12,6 +12,8 @@ mod container;
 mod convert;
 mod detect;
 mod error;
+mod example;
+mod example_reader;
 mod folder;
 mod format;
 mod implicit;
@@ -34,6 +36,8 @@ use crate::digest::Id;
 
 pub use column_map::{ColumnMap, ParseColumnMapError, Role};
 pub use error::DataError;
+pub use example::{Example, ExampleFormat, ExampleText};
+pub use example_reader::{ExampleReader, ExampleRow, open_examples};
 pub use folder::files;
 pub use format::Format;
 pub use prompts::{Prompt, PromptReader, PromptRow, PromptText, open_prompts};

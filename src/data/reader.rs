@@ -94,7 +94,7 @@ pub fn open(path: &Path, map: &ColumnMap) -> Result<PairReader, DataError> {
 }
 
 /// A reason may quote names from the row, which may be of any length.
-fn shortened(mut reason: String) -> String {
+pub(super) fn shortened(mut reason: String) -> String {
     const LIMIT: usize = 400;
     if reason.len() > LIMIT {
         reason.truncate(reason.floor_char_boundary(LIMIT));
@@ -103,7 +103,7 @@ fn shortened(mut reason: String) -> String {
     reason
 }
 
-fn read_sample(rows: &mut RawRows) -> Result<VecDeque<RawRow>, DataError> {
+pub(super) fn read_sample(rows: &mut RawRows) -> Result<VecDeque<RawRow>, DataError> {
     let mut sample = VecDeque::new();
     let (mut n_readable, mut n_bytes) = (0, 0);
     while n_readable < SAMPLE_ROWS && sample.len() < SAMPLE_TRIED && n_bytes < SAMPLE_BYTES {

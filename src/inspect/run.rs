@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::io;
 use crate::model::{Lora, adapter_base, adapter_config, adapter_digest, is_adapter};
 use crate::model_source::ModelSource;
-use crate::table::schema::metrics;
+use crate::table::schema::{metrics, sft_metrics};
 use crate::train::METRICS;
 
 /// A run folder: those of its parts that are there.
@@ -135,15 +135,19 @@ pub(super) fn checkpoint(path: &Path) -> Result<CheckpointInfo, InspectError> {
 }
 
 fn steps(path: &Path) -> Result<MetricsInfo, InspectError> {
-    let (mut n_steps, mut last, mut last_evaluation) = (0, None, None);
+    let (mut n_steps, mut last, mut last_evaluation, mut schema) = (0, None, None, metrics::VERSION);
     for (line, text) in (1..).zip(io::read_text(path)?.lines()) {
         let row = serde_json::from_str::<Map<String, Value>>(text).ok();
         let found = row.as_ref().and_then(|row| row.get("schema"));
-        if found.is_none_or(|version| version != metrics::VERSION) {
+        // A file is of one kind of run.
+        if line == 1 && found.is_some_and(|version| version == sft_metrics::VERSION) {
+            schema = sft_metrics::VERSION;
+        }
+        if found.is_none_or(|version| version != schema) {
             return Err(InspectError::Metrics {
                 path: path.to_owned(),
                 line,
-                expected: metrics::VERSION,
+                expected: schema,
                 found: found.map_or_else(|| "none".into(), Value::to_string),
             });
         }
@@ -154,5 +158,5 @@ fn steps(path: &Path) -> Result<MetricsInfo, InspectError> {
             last = row;
         }
     }
-    Ok(MetricsInfo { path: path.to_owned(), schema: metrics::VERSION, n_steps, last, last_evaluation })
+    Ok(MetricsInfo { path: path.to_owned(), schema, n_steps, last, last_evaluation })
 }

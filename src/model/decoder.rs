@@ -88,8 +88,18 @@ impl Decoder {
         let config = weights::config(source)?;
         let specs = specs(&config);
         let tensors = weights::load(source, &config, &specs, backend.device())?;
+        Self::of(source, config, specs.into_iter().zip(tensors), backend)
+    }
+
+    /// A model of this configuration and these parameters, in their order.
+    pub(super) fn of(
+        source: &ModelSource,
+        config: DecoderConfig,
+        tensors: impl Iterator<Item = (Spec, Tensor)>,
+        backend: &Backend,
+    ) -> Result<Self, ModelError> {
         let mut params = Params::new(backend.kernels());
-        for (spec, tensor) in specs.into_iter().zip(tensors) {
+        for (spec, tensor) in tensors {
             params.push(spec.name, tensor);
         }
         let id = |name: &str| {
@@ -293,7 +303,7 @@ pub fn shapes(source: &ModelSource) -> Result<(DecoderConfig, Vec<Shape>), Model
 }
 
 /// Names and shapes of all parameters, in their order.
-fn specs(config: &DecoderConfig) -> Vec<Spec> {
+pub(super) fn specs(config: &DecoderConfig) -> Vec<Spec> {
     let table = vec![config.vocab_size, config.hidden_size];
     let mut specs = vec![Spec { name: EMBEDDING.into(), shape: table.clone() }];
     specs.extend((0..config.n_layers()).flat_map(|index| layer::specs(config, index)));

@@ -57,6 +57,12 @@ pub enum ModelError {
         /// The folder.
         path: PathBuf,
     },
+    /// A model to be drawn from a file that says nothing of how.
+    #[error("`{}` has no configuration to draw weights by: expected a folder with `config.json`", path.display())]
+    NothingToDraw {
+        /// The file.
+        path: PathBuf,
+    },
     /// A damaged safetensors file.
     #[error("cannot read safetensors file `{}`", path.display())]
     Safetensors {

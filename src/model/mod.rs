@@ -11,6 +11,7 @@ mod config;
 mod config_gguf;
 mod config_hf;
 mod decoder;
+mod draw;
 mod error;
 mod export;
 mod export_gguf;
@@ -34,7 +35,7 @@ pub use flops::Flops;
 pub use lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
 pub use memory::TrainingMemory;
 pub use params::{Gradients, ParamId, Params};
-pub use weights::{Digests, architecture, vocab_size};
+pub use weights::{Digests, architecture, config_digest, vocab_size};
 
 use crate::ops::Precision;
 

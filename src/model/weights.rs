@@ -33,12 +33,19 @@ impl Digests {
                 let (digest, _) = io::digest(path)?;
                 Ok(Self { weights: digest, config: digest })
             }
-            ModelSource::Folder(folder) => Ok(Self {
-                weights: weights_safetensors::digest(folder)?,
-                config: Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?),
-            }),
+            ModelSource::Folder(folder) => {
+                Ok(Self { weights: weights_safetensors::digest(folder)?, config: config_digest(source)? })
+            }
         }
     }
+}
+
+/// Digest of `config.json` (of the GGUF file as a whole); there may be no weights.
+pub fn config_digest(source: &ModelSource) -> Result<Digest, ModelError> {
+    Ok(match source {
+        ModelSource::Gguf(path) => io::digest(path)?.0,
+        ModelSource::Folder(folder) => Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?),
+    })
 }
 
 /// The family of a model, without loading its weights.

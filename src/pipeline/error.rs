@@ -128,6 +128,14 @@ pub enum PipelineError {
         /// Why not.
         reason: &'static str,
     },
+    /// A setting that `piref sft` would not read.
+    #[error("`{setting}` is set, and {reason}")]
+    Sft {
+        /// The setting, with its section.
+        setting: &'static str,
+        /// Why it is not read.
+        reason: &'static str,
+    },
     /// The record of the settings in the run folder cannot be read or written.
     #[error("cannot keep a record of the plan")]
     Record {
@@ -250,7 +258,8 @@ impl Hint for PipelineError {
             | Self::NoData { .. }
             | Self::Lora { .. }
             | Self::Pairs { .. }
-            | Self::Eval { .. } => None,
+            | Self::Eval { .. }
+            | Self::Sft { .. } => None,
             Self::TableWeights { .. } => Some(
                 "repeat `--table` for each table, and name their weights in that order: `--table-weights 0.7,0.3`"
                     .into(),

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what leaves this module is a [`precompute::Plan`](crate::precompute::Plan) or a
 //! [`train::Plan`](crate::train::Plan); nobody below sees a setting, a key or a default. Three layers lie over each
-//! other, key by key: `defaults.toml` (with `defaults_adapter.toml` and `defaults_ordered.toml` the only place a
-//! default is written), the pipeline file, the flags.
+//! other, key by key: `defaults.toml` (with `defaults_adapter.toml`, `defaults_ordered.toml` and those of `piref sft`
+//! the only place a default is written), the pipeline file, the flags.
 //!
 //! Paths in a pipeline file are relative to the folder the command runs in, like those of flags.
 
@@ -21,6 +21,7 @@ mod pairs_settings;
 mod plans;
 mod record;
 mod settings;
+mod sft;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub use pairs_settings::PairsSettings;
 pub use record::{PLAN_FILE, Stage};
 pub(crate) use settings::words;
 pub use settings::{DataSettings, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings};
+pub use sft::SftSettings;
 pub(crate) use values::number;
 pub use values::{Decay, Name, NonNegative, Positive, Share, ValueError};
 
@@ -62,15 +64,7 @@ impl Pipeline {
     /// # Errors
     /// If the file cannot be read, is no TOML, or has an unknown key or a wrong value: with the line and the section.
     pub fn load(path: &Path, flags: &Settings) -> Result<Self, PipelineError> {
-        let wrap = |source| PipelineError::Load { path: path.to_owned(), source };
-        let text = io::read_text_up_to(path, FILE_BYTES).map_err(|source| wrap(FileError::Io(source)))?;
-        let mut file = file::parse(&text).map_err(wrap)?;
-        let name = match file.name.take() {
-            Some(name) => name,
-            None => Name::of_file(path).map_err(|source| wrap(FileError::Name { source }))?,
-        };
-        let run = Path::new(RUNS).join(name.as_str());
-        file.name = Some(name);
+        let (file, run) = read(path)?;
         let settings = over_defaults(&[&file, flags])?;
         Ok(Self { settings, run: Some(run) })
     }
@@ -89,6 +83,20 @@ impl Pipeline {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// A pipeline file, and the folder of its run.
+fn read(path: &Path) -> Result<(Settings, PathBuf), PipelineError> {
+    let wrap = |source| PipelineError::Load { path: path.to_owned(), source };
+    let text = io::read_text_up_to(path, FILE_BYTES).map_err(|source| wrap(FileError::Io(source)))?;
+    let mut file = file::parse(&text).map_err(wrap)?;
+    let name = match file.name.take() {
+        Some(name) => name,
+        None => Name::of_file(path).map_err(|source| wrap(FileError::Name { source }))?,
+    };
+    let run = Path::new(RUNS).join(name.as_str());
+    file.name = Some(name);
+    Ok((file, run))
 }
 
 /// Layers of settings over the defaults, later ones over earlier ones.
@@ -111,6 +119,11 @@ fn over_defaults(layers: &[&Settings]) -> Result<Settings, PipelineError> {
 pub struct Defaults(toml::Table);
 
 impl Defaults {
+    /// Those of `piref sft`, where they are others.
+    pub fn load_sft() -> Result<Self, PipelineError> {
+        sft::default_table().map(Self)
+    }
+
     /// Reads `defaults.toml`, which is part of the program.
     pub fn load() -> Result<Self, PipelineError> {
         file::default_table().map(Self)

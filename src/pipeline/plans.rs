@@ -89,7 +89,7 @@ impl Pipeline {
             recompute: recompute(need(train.recompute, "train.recompute", "--recompute")?),
             lora: match train.lora.trained()? {
                 Trained::NewAdapter(lora) => Some(lora),
-                Trained::Weights | Trained::Adapter { .. } => None,
+                Trained::Weights | Trained::Adapter { .. } | Trained::Drawn => None,
             },
             batch_size: need(train.batch_size, "train.batch_size", "--batch-size")?,
             objective: train.loss.objective()?,

@@ -13,21 +13,24 @@ use crate::io;
 /// Name of the record in a run folder.
 pub const PLAN_FILE: &str = "plan.toml";
 
-/// The two stages.
+/// The stages that leave a run folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// `piref precompute`.
     Precompute,
     /// `piref train`.
     Train,
+    /// `piref sft`.
+    Sft,
 }
 
 impl Stage {
     /// Whether the stage reads this key or section of the top level.
     pub fn reads(self, key: &str) -> bool {
         match self {
-            Self::Precompute => key != "train",
+            Self::Precompute => key != "train" && key != "sft",
             Self::Train => matches!(key, "name" | "model" | "train"),
+            Self::Sft => key != "precompute",
         }
     }
 }

@@ -17,6 +17,7 @@ use super::lora_settings::LoraSettings;
 use super::loss_settings::LossSettings;
 use super::optim_settings::{LrSchedulerType, OptimizerName};
 use super::pairs_settings::PairsSettings;
+use super::sft::SftSettings;
 use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::ColumnMap;
 use crate::model::ScoringDtype;
@@ -44,6 +45,9 @@ pub struct Settings {
     /// Stage two.
     #[serde(default)]
     pub train: TrainSettings,
+    /// Supervised training, which reads `[train]` too.
+    #[serde(default)]
+    pub sft: SftSettings,
 }
 
 /// `[data]`: what to read.

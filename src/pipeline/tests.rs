@@ -60,7 +60,7 @@ fn unknown_sections_and_top_level_keys_are_named() {
     assert_eq!(hint.unwrap(), "did you mean `train`?");
     let (message, hint) = refused("colour = \"red\"\n");
     assert_eq!(message, "line 1: unknown key `colour` in the top level");
-    assert_eq!(hint.unwrap(), "the top level knows: name, model, data, tokenize, precompute, train");
+    assert_eq!(hint.unwrap(), "the top level knows: name, model, data, tokenize, precompute, train, sft");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn check_keys(table: &toml::Table, section: &known::Section) {
 fn every_flag_has_a_manual_and_each_default_belongs_to_a_key() {
     let known = known::Section::of::<Settings>().unwrap();
     check_keys(&file::default_table().unwrap(), &known);
-    assert_eq!(known.sections.keys().copied().collect::<Vec<_>>(), ["data", "precompute", "tokenize", "train"]);
+    assert_eq!(known.sections.keys().copied().collect::<Vec<_>>(), ["data", "precompute", "sft", "tokenize", "train"]);
 
     let command = TrainSettings::augment_args(DataSettings::augment_args(Command::new("x")));
     for argument in command.get_arguments() {

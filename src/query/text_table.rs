@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use crate::io::{self, IoError};
 use crate::query::QueryError;
 use crate::query::columns::Columns;
-use crate::table::schema::metrics;
+use crate::table::schema::{metrics, sft_metrics};
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 4096;
@@ -77,6 +77,10 @@ fn refuse_other_metrics(path: &Path, row: u64, value: &Value) -> Result<(), Quer
     match value.get("schema") {
         Some(Value::String(found)) if found.starts_with("metrics.v") && found != metrics::VERSION => {
             Err(other_version(path, row, format!("`{found}`")))
+        }
+        Some(Value::String(found)) if found.starts_with("sft_metrics.v") && found != sft_metrics::VERSION => {
+            let (path, expected) = (path.to_owned(), sft_metrics::VERSION);
+            Err(QueryError::MetricsVersion { path, row, expected, found: format!("`{found}`") })
         }
         _ => Ok(()),
     }

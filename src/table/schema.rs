@@ -11,11 +11,19 @@ use crate::table::TableError;
 pub mod evals;
 pub mod findings;
 pub mod metrics;
+pub mod sft_metrics;
 pub mod sweep;
 
 /// Version of every contract, as the files of this program carry it.
-pub const VERSIONS: [&str; 6] =
-    [reference::VERSION, rejects::VERSION, findings::VERSION, metrics::VERSION, evals::VERSION, sweep::VERSION];
+pub const VERSIONS: [&str; 7] = [
+    reference::VERSION,
+    rejects::VERSION,
+    findings::VERSION,
+    metrics::VERSION,
+    evals::VERSION,
+    sweep::VERSION,
+    sft_metrics::VERSION,
+];
 
 /// A column of a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,7 +47,8 @@ pub(crate) fn split(
     Ok(SplitPair { prompt_ids: prompt_chosen, chosen_ids, rejected_ids, boundary_moved: prompt_alone.len() - cut })
 }
 
-fn shared_beginning(a: &[u32], b: &[u32]) -> usize {
+/// How many ids two texts begin with alike.
+pub(crate) fn shared_beginning(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 

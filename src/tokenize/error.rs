@@ -229,6 +229,9 @@ pub enum RejectReason {
         /// Its tokens.
         completion_tokens: usize,
     },
+    /// A conversation without an answer, or with none that `max_length` leaves.
+    #[error("it has no token to learn: no answer of the assistant within max_length")]
+    NothingToLearn,
     /// The template stopped at these messages.
     #[error("chat template, {0}")]
     Template(TemplateError),

@@ -11,6 +11,7 @@
 //! Invariant: the ids in a [`TokenizedPair`] are those that are scored. Nothing downstream tokenises again.
 
 mod boundary;
+mod conversation;
 mod end_tokens;
 mod error;
 mod folder;
@@ -20,6 +21,7 @@ mod growth;
 mod pair_tokenizer;
 mod pass_through;
 mod prompt_tokenizer;
+mod sequence_tokenizer;
 mod store;
 mod store_rows;
 mod template;
@@ -33,6 +35,7 @@ pub use error::{RejectReason, Side, TemplateError, TokenizeError};
 pub use pair_tokenizer::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, Rules, TokenizedPair, TokensId};
 pub use pass_through::{PassThrough, PassThroughKind};
 pub use prompt_tokenizer::PromptTokenizer;
+pub use sequence_tokenizer::{Masking, Sequence, SequenceTokenizer, Tokenized};
 pub use store::{StoreWriter, TokenStore};
 pub use template::{ChatTemplate, Ending, TemplateInput};
 pub use template_date::{ParseTemplateDateError, TemplateDate};

@@ -6,8 +6,9 @@ use serde_json::{Map, Value as Json};
 use tokenizers::Encoding;
 
 use super::boundary::{SplitPair, split};
+use super::conversation::Conversation;
 use super::error::{RejectReason, Side, TokenizeError};
-use super::template::{ChatTemplate, Ending, TemplateInput};
+use super::template::{ChatTemplate, Ending};
 use super::template_date::TemplateDate;
 use super::tokenizer_files::TokenizerFiles;
 use super::truncation::{TruncationMode, truncate};
@@ -277,19 +278,8 @@ impl PairTokenizer {
         tools: Option<&Json>,
         variables: Option<&Map<String, Json>>,
     ) -> Result<JointTexts, RejectReason> {
-        let parsed: Option<Json> = match tools {
-            Some(Json::String(text)) => {
-                let parse = serde_json::from_str(text);
-                Some(parse.map_err(|error| RejectReason::Tools { reason: error.to_string() })?)
-            }
-            tools => tools.cloned(),
-        };
-        let render = |messages: [&[Message]; 2], ending: Ending| {
-            let messages: Vec<Map<String, Json>> = messages.concat().into_iter().map(as_map).collect();
-            let special_tokens = &self.files.special_tokens;
-            let input = TemplateInput { special_tokens, tools: parsed.as_ref(), variables, ending };
-            template.render(&messages, input).map_err(RejectReason::Template)
-        };
+        let conversation = Conversation::new(template, &self.files.special_tokens, tools, variables)?;
+        let render = |messages: [&[Message]; 2], ending: Ending| conversation.render(&messages.concat(), ending);
         Ok(JointTexts {
             prompt: render([prompt, &[]], Ending::GenerationPrompt)?,
             prompt_chosen: render([prompt, chosen], Ending::LastMessage)?,
@@ -333,13 +323,6 @@ fn chunk_length(pairs: &[PreferencePair]) -> usize {
 /// A number of tokens; no text in memory has more of them than u32 counts.
 fn count(n_tokens: usize) -> u32 {
     u32::try_from(n_tokens).unwrap_or(u32::MAX)
-}
-
-pub(super) fn as_map(message: Message) -> Map<String, Json> {
-    let Message { role, content, mut extra } = message;
-    let mut map = Map::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content.into())]);
-    map.append(&mut extra);
-    map
 }
 
 #[cfg(test)]

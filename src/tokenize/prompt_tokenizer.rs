@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
 
+use super::conversation::Conversation;
 use super::end_tokens;
 use super::error::{RejectReason, TokenizeError};
-use super::pair_tokenizer::as_map;
-use super::template::{ChatTemplate, Ending, TemplateInput};
+use super::template::{ChatTemplate, Ending};
 use super::template_date::TemplateDate;
 use super::tokenizer_files::TokenizerFiles;
 use crate::data::PromptText;
@@ -66,14 +66,8 @@ impl PromptTokenizer {
                 let Some(template) = &self.template else {
                     return Err(TokenizeError::NoTemplate { model: self.files.path.clone() });
                 };
-                let messages: Vec<Map<String, Json>> = turns.iter().cloned().map(as_map).collect();
-                let input = TemplateInput {
-                    special_tokens: &self.files.special_tokens,
-                    tools: tools.as_ref(),
-                    variables,
-                    ending: Ending::GenerationPrompt,
-                };
-                let rendered = template.render(&messages, input).map_err(RejectReason::Template);
+                let conversation = Conversation::new(template, &self.files.special_tokens, tools.as_ref(), variables);
+                let rendered = conversation.and_then(|it| it.render(turns, Ending::GenerationPrompt));
                 rendered.and_then(|text| Ok(self.encode(&text, false)?.0))
             }
         };

@@ -128,7 +128,7 @@ fn differences(trained_on: &ReferenceTable, held_out: &ReferenceTable) -> Vec<Di
 
 /// The evaluations of a run under way.
 #[derive(Debug)]
-pub(super) struct Evaluations<'a> {
+pub(crate) struct Evaluations<'a> {
     plan: &'a Plan,
     eval: &'a EvalPlan,
     held_out: HeldOut<'a>,
@@ -184,12 +184,12 @@ impl<'a> Evaluations<'a> {
     ///
     /// # Errors
     /// If a number is not finite, or the disk refuses.
-    pub(super) fn run(
+    pub(super) fn run<M>(
         &self,
         trainer: &mut Trainer<'_>,
         epoch: f64,
         interrupt: &Interrupt,
-        observe: &mut dyn FnMut(Event<'_>),
+        observe: &mut dyn FnMut(Event<'_, M>),
     ) -> Result<Option<EvaluationMetrics>, TrainError> {
         let step = trainer.state.step;
         let failed = |source: EvalError| TrainError::Evaluation { step, source };

@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::TrainError;
-use super::plan::{Event, ReportTo};
+use super::plan::ReportTo;
 use crate::eval::EvalMetrics;
 use crate::io::{self, IoError};
-use crate::table::schema::metrics::VERSION;
 use crate::tensorboard::{EventFile, Kept};
 
 /// The metrics file of a run folder.
@@ -86,6 +85,7 @@ pub(super) enum LastLine {
 #[derive(Debug)]
 pub(super) struct MetricsFile {
     path: PathBuf,
+    schema: &'static str,
     file: File,
     /// What was there already and stays.
     kept: Kept,
@@ -119,20 +119,21 @@ impl Line {
 
 impl MetricsFile {
     /// Opens the file for what follows the line of `step`, or of the evaluation after it, where the newest checkpoint
-    /// stands: what a killed run wrote after it is dropped unread, since it may end anywhere in a line.
-    pub(super) fn open(path: &Path, step: u64, last: LastLine) -> Result<Self, TrainError> {
+    /// stands: what a killed run wrote after it is dropped unread, since it may end anywhere in a line. Its lines follow the
+    /// contract `schema`.
+    pub(super) fn open(path: &Path, schema: &'static str, step: u64, last: LastLine) -> Result<Self, TrainError> {
         let (mut kept, mut n_of_step) = (Vec::new(), 0);
         if step > 0 && path.is_file() {
             let bytes = io::read(path)?;
             for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
                 match serde_json::from_slice::<Line>(line) {
-                    Ok(found) if found.schema != VERSION => {
+                    Ok(found) if found.schema != schema => {
                         let found = match found.schema {
                             Value::Null => "none".to_owned(),
                             found => found.to_string(),
                         };
                         let (path, line) = (path.to_owned(), index + 1);
-                        return Err(TrainError::MetricsVersion { path, line, expected: VERSION, found });
+                        return Err(TrainError::MetricsVersion { path, line, expected: schema, found });
                     }
                     Ok(found) if found.step < step => kept.extend(line),
                     Ok(found) => {
@@ -150,14 +151,15 @@ impl MetricsFile {
             }
         }
         io::write(path, &kept)?;
-        Ok(Self { path: path.to_owned(), file: io::append(path)?, kept: Kept { step, n_of_step }, events: None })
+        let (path, file, kept) = (path.to_owned(), io::append(path)?, Kept { step, n_of_step });
+        Ok(Self { path, schema, file, kept, events: None })
     }
 
     /// Reports what follows to TensorBoard as well, or not.
     pub(super) fn reporting_to(
         mut self,
         report_to: ReportTo,
-        observe: &mut dyn FnMut(Event<'_>),
+        note: &mut dyn FnMut(String),
     ) -> Result<Self, TrainError> {
         let (folder, step) = (self.path.parent().unwrap_or(Path::new("")), self.kept.step);
         match report_to {
@@ -169,10 +171,10 @@ impl MetricsFile {
                 let last_step = resumed.last_step.unwrap_or(0);
                 if last_step < step {
                     let after = last_step + 1;
-                    observe(Event::Note(format!(
+                    note(format!(
                         "TensorBoard's event file lacks the steps {after} to {step}: they are in `{}` alone",
                         self.path.display()
-                    )));
+                    ));
                 }
                 self.events = Some(resumed.file);
             }
@@ -189,7 +191,7 @@ impl MetricsFile {
     pub(super) fn push(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let wrap = |source| IoError::new("write", &self.path, source);
         let mut line =
-            serde_json::to_vec(&VersionedLine { schema: VERSION, metrics }).map_err(|error| wrap(error.into()))?;
+            serde_json::to_vec(&VersionedLine { schema: self.schema, metrics }).map_err(|error| wrap(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(wrap)?;
         if let Some(events) = &mut self.events {
@@ -217,6 +219,7 @@ fn scalars(line: Value) -> Vec<(String, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::schema::metrics::VERSION;
 
     /// As much of a line as resuming reads.
     fn line(step: u64) -> String {
@@ -228,7 +231,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, found).unwrap();
-        MetricsFile::open(&path, step, LastLine::Step).unwrap();
+        MetricsFile::open(&path, VERSION, step, LastLine::Step).unwrap();
         assert_eq!(io::read_text(&path).unwrap(), kept);
     }
 
@@ -255,7 +258,7 @@ mod tests {
             (2, LastLine::Evaluation, evaluation(0) + &line(1) + &line(2) + &evaluation(2)),
         ] {
             io::write(&path, text.as_bytes()).unwrap();
-            MetricsFile::open(&path, step, last).unwrap();
+            MetricsFile::open(&path, VERSION, step, last).unwrap();
             assert_eq!(io::read_text(&path).unwrap(), want, "step {step}, {last:?}");
         }
     }
@@ -274,7 +277,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, (line(1) + "loss 0.3\n" + &line(3)).as_bytes()).unwrap();
-        let error = MetricsFile::open(&path, 3, LastLine::Step).unwrap_err();
+        let error = MetricsFile::open(&path, VERSION, 3, LastLine::Step).unwrap_err();
         assert!(error.to_string().contains("metrics.jsonl`, line 2"), "{error}");
     }
 
@@ -283,7 +286,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         io::write(&path, b"{\"step\":1}\n").unwrap();
-        let error = MetricsFile::open(&path, 1, LastLine::Step).unwrap_err();
+        let error = MetricsFile::open(&path, VERSION, 1, LastLine::Step).unwrap_err();
         assert!(error.to_string().contains("line 1: expected `schema` `metrics.v1`, found none"), "{error}");
     }
 }

@@ -1,5 +1,8 @@
 //! Stage two: the policy is trained from the log-prob table.
 //!
+//! The loop, the run folder, checkpoints and metrics know nothing of pairs ([`Course`] is what they are told), so that
+//! [`crate::sft`] trains with them too.
+//!
 //! Invariant: no reference model. The reference enters as two numbers a pair, read from the table, and no function
 //! here takes two models. What the policy says of itself is held against what the table says of its reference, field
 //! by field, and before the first step a seeded sample of the table is scored with the policy: a table of another model
@@ -11,6 +14,9 @@
 //! a run ends and which policy it writes, and nothing else of it.
 
 mod agreement;
+mod base;
+mod course;
+mod engine;
 mod error;
 mod evals;
 mod merge;
@@ -19,12 +25,16 @@ mod order;
 mod passes;
 mod plan;
 mod policy_gguf;
+mod record;
 mod run;
 mod run_folder;
 mod start_check;
 mod step;
 mod trainer;
 
+pub(crate) use base::Base;
+pub use course::Course;
+pub(crate) use engine::{End, Engine, Work};
 pub use error::{StepError, TrainError};
 pub use evals::EVALS;
 pub use merge::{MergePlan, MergeSummary, merge};
@@ -36,5 +46,7 @@ pub use plan::{
 };
 pub use policy_gguf::{GgufPlan, GgufSummary, policy_to_gguf};
 pub use run::run;
+pub(crate) use run_folder::RunFolder;
 pub use run_folder::{HELD_OUT, clear};
 pub use step::{StepGradient, gradient};
+pub(crate) use trainer::Trainer;

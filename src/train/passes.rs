@@ -1,12 +1,9 @@
 //! How a step is cut into passes, and what those keep: memory against speed, the result aside.
 
+use super::course::Course;
 use super::error::TrainError;
-use super::plan::{Event, Plan};
-use super::step;
-use crate::batch::MicroBatch;
 use crate::model::{Decoder, TrainingMemory};
 use crate::optim::OptimizerParams;
-use crate::table::TrainingPair;
 
 /// How a step is cut into passes.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +44,7 @@ const SHARE_OF_FREE: u64 = 85;
 
 impl Recompute {
     /// How many of the layers, for a micro-batch of `n_rows` rows.
-    pub(super) fn n_layers(self, memory: &TrainingMemory, n_rows: usize) -> usize {
+    pub(crate) fn n_layers(self, memory: &TrainingMemory, n_rows: usize) -> usize {
         match self {
             Self::None => 0,
             Self::All => memory.n_layers,
@@ -57,33 +54,34 @@ impl Recompute {
 }
 
 impl Passes {
-    /// As the plan has them, for steps of these pairs. `available` is what was free before the model was loaded, in bytes.
+    /// As the course has them. `longest` is the most rows that a pair or a sequence takes alone, `available` what was free
+    /// before the model was loaded, in bytes.
     ///
     /// # Errors
-    /// If the largest micro-batch does not fit into the budget of the plan.
-    pub(super) fn of<'a>(
-        plan: &Plan,
+    /// If the largest micro-batch does not fit into the budget of the course.
+    pub(super) fn of(
+        course: &Course,
         model: &Decoder,
-        pairs: impl Iterator<Item = TrainingPair<'a>>,
+        longest: usize,
         available: Option<u64>,
-        observe: &mut dyn FnMut(Event<'_>),
+        note: &mut dyn FnMut(String),
     ) -> Result<Self, TrainError> {
         let free = available.map(|bytes| bytes / 100 * SHARE_OF_FREE);
         let memory = model.training_memory();
         // The estimate counts what AdamW keeps.
         let counted = n_kept(OptimizerParams::default(), None) * memory.trained;
-        let kept = n_kept(plan.optimizer, plan.ema_decay) * memory.trained;
-        let recompute = match (plan.recompute, plan.memory_budget.or(free)) {
+        let kept = n_kept(course.optimizer, course.ema_decay) * memory.trained;
+        let recompute = match (course.recompute, course.memory_budget.or(free)) {
             (RecomputePolicy::None, _) | (RecomputePolicy::Auto, None) => Recompute::None,
             (RecomputePolicy::Layer, _) => Recompute::All,
             (RecomputePolicy::Auto, Some(budget)) => {
                 Recompute::Within(budget.saturating_add(counted).saturating_sub(kept))
             }
         };
-        let n_rows = largest(plan, pairs);
+        let n_rows = largest(course, longest);
         let n_recomputed = recompute.n_layers(&memory, n_rows);
         let needed = memory.peak(n_rows, n_recomputed) + kept - counted;
-        if let Some(budget) = plan.memory_budget
+        if let Some(budget) = course.memory_budget
             && needed > budget
         {
             return Err(TrainError::OverBudget { needed, budget, n_rows, n_recomputed, n_layers: memory.n_layers });
@@ -91,17 +89,17 @@ impl Passes {
         if let Some(available) = available
             && needed > available
         {
-            observe(Event::Note(format!("a step may need {:.1} GB, {:.1} GB are free", gb(needed), gb(available))));
+            note(format!("a step may need {:.1} GB, {:.1} GB are free", gb(needed), gb(available)));
         }
         if n_recomputed > 0 {
-            observe(Event::Note(format!(
+            note(format!(
                 "{n_recomputed} of {} layers are run again in the backward of a micro-batch of {n_rows} tokens, which then \
                  needs about {:.1} GB",
                 memory.n_layers,
                 gb(needed)
-            )));
+            ));
         }
-        Ok(Self { max_tokens: plan.max_tokens.get(), recompute })
+        Ok(Self { max_tokens: course.max_tokens.get(), recompute })
     }
 }
 
@@ -115,10 +113,8 @@ pub(super) fn gb(bytes: u64) -> f64 {
     bytes as f64 / 1e9
 }
 
-/// Rows of the largest micro-batch there can be: the token budget, or the longest pair if that is above it, and never
-/// more than a step of such pairs.
-fn largest<'a>(plan: &Plan, pairs: impl Iterator<Item = TrainingPair<'a>>) -> usize {
-    let alone = |pair: TrainingPair<'_>| MicroBatch::of(step::ids(&pair)).n_rows();
-    let longest = pairs.map(alone).max().unwrap_or_default();
-    plan.max_tokens.get().max(longest).min(longest.saturating_mul(plan.batch_size.get()))
+/// Rows of the largest micro-batch there can be: the token budget, or `longest` if that is above it, and never more than a
+/// step of such pairs or sequences.
+fn largest(course: &Course, longest: usize) -> usize {
+    course.max_tokens.get().max(longest).min(longest.saturating_mul(course.batch_size.get()))
 }

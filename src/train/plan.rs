@@ -4,16 +4,14 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::metrics::{EvaluationMetrics, StepMetrics};
 use super::passes::RecomputePolicy;
-use crate::checkpoint;
 use crate::digest::Digest;
 use crate::eval::{BestMetric, EarlyStopping};
-use crate::logprob;
 use crate::loss::BatchObjective;
-use crate::model::{Digests, Lora, ScoringDtype};
+use crate::model::{Lora, ScoringDtype};
 use crate::ops::Backend;
 use crate::optim::{OptimizerParams, Schedule};
 use crate::selection::Selection;
@@ -72,6 +70,8 @@ pub enum Trained {
         /// Dropout of this run, whatever the folder says of an earlier one.
         dropout: f64,
     },
+    /// All weights, drawn anew: of the model nothing is read but its configuration and its tokenizer.
+    Drawn,
 }
 
 /// When a run evaluates its policy, and what follows from it.
@@ -184,72 +184,33 @@ impl Plan {
     }
 
     pub(super) fn train_folder(&self) -> PathBuf {
-        self.out.join("train")
+        self.course().train_folder()
     }
 
     /// Where its checkpoints go.
     pub fn checkpoints(&self) -> PathBuf {
-        self.train_folder().join("checkpoints")
+        self.course().checkpoints()
     }
 
     /// Where its policy goes, once all steps are made.
     pub fn policy(&self) -> PathBuf {
-        self.out.join("policy")
+        self.course().policy()
     }
 
-    /// Everything in the plan that decides the course of the run: two runs with equal trajectories are equal to the bit.
-    /// `adapter` is the digest of the one the run goes on from, `selected` what decides which pairs it sees.
-    pub(super) fn trajectory(
-        &self,
-        model: &Digests,
-        adapter: Option<&Digest>,
-        table: &Digest,
-        selected: &[(&'static str, Value)],
-        n_steps: u64,
-    ) -> Map<String, Value> {
-        let order = match self.order {
-            Order::Table => json!("table"),
-            Order::Shuffled { seed } => json!({ "shuffled": seed }),
-        };
-        let entries = [
-            ("model_digest", json!(model.weights)),
-            ("config_digest", json!(model.config)),
-            ("table_digest", json!(table)),
-            ("objective", json!(self.objective)),
-            ("optimizer", json!(self.optimizer)),
-            ("learning_rate", json!(self.learning_rate)),
-            ("lr_scheduler_type", json!(self.schedule.kind)),
-            ("warmup_steps", json!(self.schedule.warmup.steps(n_steps))),
-            ("max_grad_norm", json!(self.max_grad_norm)),
-            ("batch_size", json!(self.batch_size)),
-            ("n_steps", json!(n_steps)),
-            ("order", order),
-            ("max_tokens", json!(self.max_tokens)),
-            ("dtype", json!(self.dtype)),
-            ("kernel", json!(logprob::kernel(&self.backend, self.dtype))),
-        ];
-        // The start of an adapter and its dropout are drawn.
-        let of_adapter = match &self.trained {
-            Trained::Weights => Vec::new(),
-            Trained::NewAdapter(lora) => vec![("lora", json!(lora)), ("seed", json!(self.seed))],
-            Trained::Adapter { dropout, .. } => {
-                vec![("adapter_digest", json!(adapter)), ("lora_dropout", json!(dropout)), ("seed", json!(self.seed))]
-            }
-        };
+    /// What of the plan decides the trajectory of a run beside its course: two runs with equal trajectories are equal to
+    /// the bit. `selected` is what decides which pairs it sees.
+    pub(super) fn told(&self, table: &Digest, selected: &[(&'static str, Value)]) -> Vec<(String, Value)> {
         // Not named where there are none, so that runs of earlier versions go on.
         let scores = self.score_columns.as_ref().map(|columns| ("score_columns", json!(columns)));
-        let optim = self.optimizer.name();
-        let optim = (optim != OptimizerParams::default().name()).then(|| (checkpoint::OPTIM, json!(optim)));
-        let ema = self.ema_decay.map(|decay| ("ema_decay", json!(decay)));
-        // Which pairs there are decides how many steps: it is told first where both are others.
-        let entries = selected.iter().cloned().chain(entries).chain(scores).chain(optim).chain(ema).chain(of_adapter);
-        entries.map(|(key, value)| (key.to_owned(), value)).collect()
+        let told = [("table_digest", json!(table)), ("objective", json!(self.objective))];
+        let told = selected.iter().cloned().chain(told).chain(scores);
+        told.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 
-/// What a run says while it runs.
+/// What a run says while it runs; `M` is what it records of a step.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum Event<'a, M = StepMetrics> {
     /// Something a user should know.
     Note(String),
     /// The sample scored before the first step agrees with the table.
@@ -269,7 +230,7 @@ pub enum Event<'a> {
     /// A step was made.
     Step {
         /// Its metrics.
-        metrics: &'a StepMetrics,
+        metrics: &'a M,
         /// Steps of the whole run.
         n_steps: u64,
         /// Whether this step is one to be logged.

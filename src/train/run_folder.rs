@@ -7,53 +7,58 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::base::Base;
+use super::course::Course;
 use super::error::TrainError;
 use super::metrics::METRICS;
-use super::plan::{Event, Plan, Start};
+use super::plan::{Plan, Start};
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, Lock};
-use crate::model::{DEFAULT_SHARD_BYTES, Decoder, Digests, ModelError, export, export_adapter};
-use crate::model_source::ModelSource;
-use crate::tokenize::TokenizerFiles;
+use crate::model::{DEFAULT_SHARD_BYTES, Decoder, ModelError, export, export_adapter};
 
 /// The held-out pairs of a run, in its folder.
 pub const HELD_OUT: &str = "train/held_out.csv";
 
 /// A run folder that is ours, and nobody else's as long as this value lives.
 #[derive(Debug)]
-pub(super) struct RunFolder<'a> {
-    plan: &'a Plan,
+pub(crate) struct RunFolder<'a> {
+    course: &'a Course,
     _lock: Lock,
 }
 
 impl<'a> RunFolder<'a> {
-    /// Takes the folder of the plan.
+    /// Takes the folder of the course.
     ///
     /// # Errors
     /// If it holds something a run does not make, or if another process is at work in it.
-    pub(super) fn claim(plan: &'a Plan) -> Result<Self, TrainError> {
-        refuse_folders_of_others(plan)?;
-        io::create_dir(&plan.train_folder())?;
-        Ok(Self { plan, _lock: Lock::acquire(&plan.train_folder().join(".piref.lock"))? })
+    pub(crate) fn claim(course: &'a Course) -> Result<Self, TrainError> {
+        refuse_folders_of_others(course)?;
+        io::create_dir(&course.train_folder())?;
+        Ok(Self { course, _lock: Lock::acquire(&course.train_folder().join(".piref.lock"))? })
     }
 
-    /// Finds the checkpoint to go on from, or deletes the earlier run where the plan starts again.
+    /// What the run in it is told.
+    pub(super) fn course(&self) -> &'a Course {
+        self.course
+    }
+
+    /// Finds the checkpoint to go on from, or deletes the earlier run where the course starts again.
     ///
     /// # Errors
     /// If the newest checkpoint is damaged, or belongs to a run that was told something else.
     pub(super) fn newest_checkpoint(
         &self,
         trajectory: &Map<String, Value>,
-        observe: &mut dyn FnMut(Event<'_>),
+        note: &mut dyn FnMut(String),
     ) -> Result<Option<Checkpoint>, TrainError> {
-        let (checkpoints, policy) = (self.plan.checkpoints(), self.plan.policy());
-        if self.plan.start == Start::Fresh {
+        let (checkpoints, policy) = (self.course.checkpoints(), self.course.policy());
+        if self.course.start == Start::Fresh {
             self.clear()?;
         }
-        for path in [&policy, &checkpoints, &self.plan.out.join(METRICS)] {
+        for path in [&policy, &checkpoints, &self.course.out.join(METRICS)] {
             io::remove_halves(path)?;
         }
-        for path in ["plan.toml", "report.html"].map(|name| self.plan.out.join(name)) {
+        for path in ["plan.toml", "report.html"].map(|name| self.course.out.join(name)) {
             io::remove_halves(&path)?;
         }
         io::create_dir(&checkpoints)?;
@@ -61,11 +66,11 @@ impl<'a> RunFolder<'a> {
         newest.check(trajectory)?;
         checkpoint::tidy(&checkpoints)?;
         if newest.crate_version() != env!("CARGO_PKG_VERSION") {
-            observe(Event::Note(format!(
+            note(format!(
                 "the checkpoint was written by piref {}, this is {}: the rest may differ in the last bits",
                 newest.crate_version(),
                 env!("CARGO_PKG_VERSION")
-            )));
+            ));
         }
         Ok(Some(newest))
     }
@@ -73,7 +78,7 @@ impl<'a> RunFolder<'a> {
     /// Writes the ids of the held-out pairs, one a line under a header, so that SQL can ask for them; deletes those of an
     /// earlier run where there are none.
     pub(super) fn save_held_out<'p>(&self, pair_ids: impl Iterator<Item = &'p str>) -> Result<(), TrainError> {
-        let path = self.plan.out.join(HELD_OUT);
+        let path = self.course.out.join(HELD_OUT);
         io::remove_halves(&path)?;
         let lines: String = pair_ids.flat_map(|pair_id| [pair_id, "\n"]).collect();
         if lines.is_empty() {
@@ -83,28 +88,22 @@ impl<'a> RunFolder<'a> {
     }
 
     fn clear(&self) -> Result<(), TrainError> {
-        io::remove_dir(&self.plan.policy())?;
-        Ok(io::remove_dir(&self.plan.checkpoints())?)
+        io::remove_dir(&self.course.policy())?;
+        Ok(io::remove_dir(&self.course.checkpoints())?)
     }
 
     /// Writes the trained policy as a Hugging Face folder, or its adapter as one of PEFT: all of it under its name, or
     /// none.
-    pub(super) fn save_policy(
-        &self,
-        model: &Decoder,
-        source: &ModelSource,
-        digests: &Digests,
-        tokenizer: &TokenizerFiles,
-    ) -> Result<PathBuf, TrainError> {
-        let policy = self.plan.policy();
+    pub(super) fn save_policy(&self, model: &Decoder, base: &Base) -> Result<PathBuf, TrainError> {
+        let policy = self.course.policy();
         io::write_dir(&policy, |folder| {
-            let in_model = |source: ModelError| TrainError::Model { model: self.plan.model.clone(), source };
+            let in_model = |source: ModelError| TrainError::Model { model: self.course.model.clone(), source };
             let written = match model.lora() {
-                None => export(model, source, folder, DEFAULT_SHARD_BYTES),
-                Some(_) => export_adapter(model, &self.plan.model, digests, folder),
+                None => export(model, &base.source, folder, DEFAULT_SHARD_BYTES),
+                Some(_) => export_adapter(model, &self.course.model, &base.digests, folder),
             };
             written.map_err(in_model)?;
-            Ok::<_, TrainError>(tokenizer.save(source, folder)?)
+            Ok::<_, TrainError>(base.tokenizer.save(&base.source, folder)?)
         })?;
         Ok(policy)
     }
@@ -115,18 +114,19 @@ impl<'a> RunFolder<'a> {
 /// # Errors
 /// If the folder holds something a run does not make, or if another process is at work in it.
 pub fn clear(plan: &Plan) -> Result<(), TrainError> {
-    if plan.train_folder().is_dir() { RunFolder::claim(plan)?.clear() } else { Ok(()) }
+    let course = plan.course();
+    if course.train_folder().is_dir() { RunFolder::claim(&course)?.clear() } else { Ok(()) }
 }
 
 /// A run replaces `policy/` and its own checkpoints, so it must be sure that they are its own.
-fn refuse_folders_of_others(plan: &Plan) -> Result<(), TrainError> {
-    if !plan.out.is_dir() {
+fn refuse_folders_of_others(course: &Course) -> Result<(), TrainError> {
+    if !course.out.is_dir() {
         return Ok(());
     }
-    for entry in io::list(&plan.out)? {
+    for entry in io::list(&course.out)? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_ours = match name.as_str() {
-            "policy" => plan.train_folder().is_dir(),
+            "policy" => course.train_folder().is_dir(),
             "plan.toml" | "report.html" | "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
             // A file before its rename.
             name => {
@@ -135,7 +135,7 @@ fn refuse_folders_of_others(plan: &Plan) -> Result<(), TrainError> {
             }
         };
         if !is_ours {
-            return Err(TrainError::NotOurs { path: plan.out.clone(), found: name });
+            return Err(TrainError::NotOurs { path: course.out.clone(), found: name });
         }
     }
     Ok(())

@@ -2,29 +2,29 @@
 
 use std::time::Instant;
 
+use super::course::Course;
 use super::error::{StepError, TrainError};
 use super::metrics::StepMetrics;
 use super::passes::Passes;
-use super::plan::Plan;
 use super::step::{Aim, RunningStep, StepGradient};
 use crate::checkpoint::{Occasion, Snapshot, State};
 use crate::interrupt::Interrupt;
 use crate::loss::{self, BatchObjective};
-use crate::model::Decoder;
+use crate::model::{Decoder, Gradients};
 use crate::ops::dropout::{Dropout, Stream};
 use crate::optim::{Ema, Optimizer, clip_factor};
 use crate::table::TrainingPair;
 
 /// The run in memory.
-pub(super) struct Trainer<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) model: Decoder,
-    pub(super) optimizer: Optimizer,
+pub(crate) struct Trainer<'a> {
+    pub(crate) course: &'a Course,
+    pub(crate) model: Decoder,
+    pub(crate) optimizer: Optimizer,
     /// Running means of the trained weights, if the run keeps them.
-    pub(super) ema: Option<Ema>,
-    pub(super) state: State,
-    pub(super) n_steps: u64,
-    pub(super) passes: Passes,
+    pub(crate) ema: Option<Ema>,
+    pub(crate) state: State,
+    pub(crate) n_steps: u64,
+    pub(crate) passes: Passes,
 }
 
 impl Trainer<'_> {
@@ -32,43 +32,30 @@ impl Trainer<'_> {
     /// the run stands where it stood.
     pub(super) fn step(
         &mut self,
+        objective: &BatchObjective,
         pairs: &[TrainingPair<'_>],
         epoch: f64,
         interrupt: &Interrupt,
     ) -> Result<Option<StepMetrics>, TrainError> {
         let started = Instant::now();
-        let plan = self.plan;
         let step = self.state.step + 1;
-        let failed = |source| TrainError::Update { step, source };
-        let aim = Aim { objective: &plan.objective, state: self.state.objective };
-        let dropout = match self.model.lora() {
-            Some(lora) if lora.dropout > 0.0 => Dropout::On(Stream::new(plan.seed).at(step)),
-            _ => Dropout::Off,
-        };
-        let mut running = RunningStep::new(&self.model, pairs, aim, self.passes).with_dropout(dropout);
+        let aim = Aim { objective, state: self.state.objective };
+        let mut running = RunningStep::new(&self.model, pairs, aim, self.passes).with_dropout(self.dropout());
         while !running.is_done() {
             if interrupt.is_set() {
                 return Ok(None);
             }
             running.run_next().map_err(|error| match error {
-                StepError::Model(source) => TrainError::Model { model: plan.model.clone(), source },
+                StepError::Model(source) => TrainError::Model { model: self.course.model.clone(), source },
                 StepError::Loss(source) => TrainError::Objective { step, source },
             })?;
         }
         let result = running.finish();
-        let grad_norm = result.gradients.norm().map_err(failed)?;
+        let grad_norm = result.gradients.norm().map_err(|source| TrainError::Update { step, source })?;
         result.check(step, pairs, grad_norm)?;
-        let factor = plan.max_grad_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
-        let learning_rate = plan.learning_rate * plan.schedule.factor(self.state.step, self.n_steps);
-        self.optimizer.step(self.model.params(), &result.gradients, learning_rate, factor).map_err(failed)?;
-        if let Some(ema) = &mut self.ema {
-            ema.update(self.model.params()).map_err(failed)?;
-        }
-
-        self.state.step = step;
-        self.state.n_tokens += result.n_tokens;
+        let learning_rate = self.update(&result.gradients, grad_norm, result.n_tokens)?;
         self.state.objective = result.state;
-        let means = Means::of(&result, pairs, &plan.objective);
+        let means = Means::of(&result, pairs, objective);
         let step_seconds = started.elapsed().as_secs_f64();
         Ok(Some(StepMetrics {
             step,
@@ -97,6 +84,30 @@ impl Trainer<'_> {
         let result = work(&self.model);
         ema.swap(self.model.params_mut());
         result
+    }
+
+    /// What is dropped in the step to come.
+    pub(crate) fn dropout(&self) -> Dropout {
+        match self.model.lora() {
+            Some(lora) if lora.dropout > 0.0 => Dropout::On(Stream::new(self.course.seed).at(self.state.step + 1)),
+            _ => Dropout::Off,
+        }
+    }
+
+    /// Ends a step over `n_tokens` tokens: clips its gradients, whose norm was found finite, and moves the parameters
+    /// against them. Returns the learning rate it did that with.
+    pub(crate) fn update(&mut self, gradients: &Gradients, grad_norm: f64, n_tokens: u64) -> Result<f64, TrainError> {
+        let (course, step) = (self.course, self.state.step + 1);
+        let factor = course.max_grad_norm.map_or(1.0, |max_norm| clip_factor(grad_norm, max_norm));
+        let learning_rate = course.learning_rate * course.schedule.factor(self.state.step, self.n_steps);
+        let failed = |source| TrainError::Update { step, source };
+        self.optimizer.step(self.model.params(), gradients, learning_rate, factor).map_err(failed)?;
+        if let Some(ema) = &mut self.ema {
+            ema.update(self.model.params()).map_err(failed)?;
+        }
+        self.state.step = step;
+        self.state.n_tokens += n_tokens;
+        Ok(learning_rate)
     }
 
     /// What a checkpoint has to hold now.

@@ -8,5 +8,6 @@ mod losses;
 mod optim;
 mod oracle;
 mod papers;
+mod sft;
 mod trajectories;
 mod trl_export;

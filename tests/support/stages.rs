@@ -13,8 +13,8 @@ use piref::model::ScoringDtype;
 use piref::ops::Backend;
 use piref::optim::{OptimizerParams, Schedule, ScheduleKind, Warmup};
 use piref::table::{Manifest, ReferenceTable, part_name, write_part};
-use piref::tokenize::{Rules, TruncationMode};
-use piref::{precompute, train};
+use piref::tokenize::{Masking, Rules, TruncationMode};
+use piref::{precompute, sft, train};
 
 /// Stage one on some of the fixture pairs: several formats, parts of 16 pairs.
 pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
@@ -124,6 +124,50 @@ pub(crate) fn train_until(plan: &train::Plan, step: u64) -> train::Interruption 
     match outcome.unwrap() {
         train::Outcome::Interrupted(at) => at,
         train::Outcome::Finished(summary) => panic!("not interrupted: {summary:?}"),
+    }
+}
+
+/// Supervised training of the tiny model on these files: so many shuffled steps of four sequences.
+pub(crate) fn sft_plan(data: &[&str], out: &Path, n_steps: u64) -> sft::Plan {
+    sft::Plan {
+        course: train::Course {
+            model: "fixtures/tiny".into(),
+            trained: train::Trained::Weights,
+            out: out.to_owned(),
+            optimizer: OptimizerParams::default(),
+            ema_decay: None,
+            learning_rate: 1e-3,
+            schedule: Schedule { kind: ScheduleKind::Linear, warmup: Warmup::Steps(0) },
+            max_grad_norm: Some(1.0),
+            batch_size: NonZeroUsize::new(4).unwrap(),
+            length: train::Length::Steps(NonZeroU64::new(n_steps).unwrap()),
+            order: train::Order::Shuffled { seed: 7 },
+            seed: 7,
+            max_tokens: NonZeroUsize::new(512).unwrap(),
+            recompute: train::RecomputePolicy::Auto,
+            memory_budget: None,
+            logging_steps: NonZeroU64::new(1).unwrap(),
+            report_to: train::ReportTo::None,
+            save_steps: NonZeroU64::new(3),
+            save_total_limit: None,
+            dtype: ScoringDtype::F32,
+            backend: Backend::cpu(),
+            start: train::Start::Resume,
+        },
+        data: data.iter().map(PathBuf::from).collect(),
+        column_map: ColumnMap::default(),
+        limit: None,
+        max_reject_rate: 0.01,
+        rules: Rules { max_length: 256, ..precompute_plan(out).rules },
+        masking: Masking::Prompts,
+    }
+}
+
+/// Runs supervised training and returns its summary.
+pub(crate) fn sft(plan: &sft::Plan) -> sft::Summary {
+    match sft::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
+        sft::Outcome::Finished(summary) => *summary,
+        sft::Outcome::Interrupted(at) => panic!("interrupted by nobody: {at:?}"),
     }
 }
 

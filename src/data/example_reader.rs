@@ -1,0 +1,282 @@
+//! A data file as examples and rejects, row by row; a text file as pieces of one document.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::container::{self, RawRow, RawRows};
+use super::example::{Example, ExampleFormat, ExampleText, variables};
+use super::reader::{read_sample, shortened};
+use super::{ColumnMap, DataError, PairReader, Reject, Row, Source, detect};
+use crate::io::{self, IoError};
+
+/// Bytes of a text that are one piece of it, up to the last end of a line in them.
+const PIECE: usize = 1 << 20;
+
+/// One row of a data file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExampleRow {
+    /// Something to learn from.
+    Example(Example),
+    /// A row that is not.
+    Reject(Reject),
+}
+
+/// The rows of a data file, in its order. Ends after the first error.
+pub struct ExampleReader {
+    source: Arc<Source>,
+    format: ExampleFormat,
+    rows: Rows,
+}
+
+enum Rows {
+    Pairs(Box<PairReader>),
+    Others { sample: VecDeque<RawRow>, rows: RawRows },
+    Text(Box<Pieces>),
+}
+
+/// Opens a data file of any kind that supervised training reads: preference pairs (`map` names their columns), `prompt`
+/// and `completion`, `messages`, `text`, or a `.txt` file. A text file is one document, as it is; one of more than a
+/// megabyte comes in pieces that end with a line.
+///
+/// # Errors
+/// Before any row is returned: if the file cannot be opened, is empty, or holds nothing of that kind. A fault that is met
+/// later is the last item of the iterator.
+pub fn open_examples(path: &Path, map: &ColumnMap) -> Result<ExampleReader, DataError> {
+    let source = Arc::new(Source::of(path));
+    if is_text(path) {
+        let rows = Rows::Text(Box::new(Pieces::open(path)?));
+        return Ok(ExampleReader { source, format: ExampleFormat::TextFile, rows });
+    }
+    let mut rows = container::open(path)?;
+    let sample = read_sample(&mut rows)?;
+    let readable: Vec<_> = sample.iter().filter_map(|row| row.object.as_ref().ok()).collect();
+    let format = match detect::detect(path, map, &readable) {
+        Err(DataError::NotPairs { path, columns }) if !readable.is_empty() => {
+            let found = readable.iter().find_map(|row| ExampleFormat::of_row(row));
+            found.ok_or(DataError::NotExamples { path, columns })?
+        }
+        // What is wrong with pairs, or with a file nothing can be read of, is told by their reader.
+        _ => {
+            let pairs = super::open(path, map)?;
+            let format = ExampleFormat::Pairs(pairs.layout());
+            return Ok(ExampleReader { source, format, rows: Rows::Pairs(Box::new(pairs)) });
+        }
+    };
+    Ok(ExampleReader { source, format, rows: Rows::Others { sample, rows } })
+}
+
+impl ExampleReader {
+    /// What the rows were found to be.
+    pub fn format(&self) -> &ExampleFormat {
+        &self.format
+    }
+
+    fn row(&self, raw: RawRow) -> ExampleRow {
+        let RawRow { row_idx, line, object, .. } = raw;
+        let source = Arc::clone(&self.source);
+        match object.and_then(|mut row| Ok((self.format.text(&row)?, variables(&mut row)))) {
+            Ok((text, variables)) => ExampleRow::Example(Example { text, variables, source, row_idx, line }),
+            Err(reason) => ExampleRow::Reject(Reject { source, row_idx, line, reason: shortened(reason) }),
+        }
+    }
+}
+
+impl Iterator for ExampleReader {
+    type Item = Result<ExampleRow, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let raw = match &mut self.rows {
+            Rows::Pairs(pairs) => {
+                return Some(pairs.next()?.map(|row| match row {
+                    Row::Pair(pair) => ExampleRow::Example(Example::of_pair(pair)),
+                    Row::Reject(reject) => ExampleRow::Reject(reject),
+                }));
+            }
+            Rows::Text(pieces) => {
+                let source = Arc::clone(&self.source);
+                let piece = pieces.next()?;
+                return Some(piece.map(|text| {
+                    ExampleRow::Example(Example { text, variables: None, source, row_idx: 0, line: None })
+                }));
+            }
+            Rows::Others { sample, rows } => match sample.pop_front() {
+                Some(raw) => Ok(raw),
+                None => rows.next()?,
+            },
+        };
+        Some(raw.map(|raw| self.row(raw)))
+    }
+}
+
+/// Whether the name is that of a text file, perhaps a compressed one.
+fn is_text(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+    Path::new(plain).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
+}
+
+/// A text file, piece by piece.
+struct Pieces {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    /// Bytes that were read and not returned.
+    rest: Vec<u8>,
+    has_begun: bool,
+    is_done: bool,
+}
+
+impl Pieces {
+    fn open(path: &Path) -> Result<Self, DataError> {
+        let reader = io::open_decoded(path)?;
+        Ok(Self { path: path.to_owned(), reader, rest: Vec::new(), has_begun: false, is_done: false })
+    }
+
+    fn read(&mut self) -> Result<ExampleText, DataError> {
+        let wanted = PIECE.saturating_sub(self.rest.len()) as u64;
+        let mut bytes = std::mem::take(&mut self.rest);
+        let read = (&mut self.reader).take(wanted).read_to_end(&mut bytes);
+        let n_read = read.map_err(|source| IoError::new("read", &self.path, source))?;
+        self.is_done = (n_read as u64) < wanted;
+        if !self.is_done {
+            self.rest = bytes.split_off(piece_length(&bytes));
+        }
+        let damaged = |source: std::string::FromUtf8Error| DataError::Damaged {
+            path: self.path.clone(),
+            rows: 0,
+            source: source.into(),
+        };
+        let text = String::from_utf8(bytes).map_err(damaged)?;
+        let is_start = !std::mem::replace(&mut self.has_begun, true);
+        Ok(ExampleText::Document { text, is_start, is_end: self.is_done })
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Result<ExampleText, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_done {
+            return None;
+        }
+        let piece = self.read();
+        self.is_done |= piece.is_err();
+        Some(piece)
+    }
+}
+
+/// How much of these bytes is a piece: up to the last end of a line, or else of a character.
+fn piece_length(bytes: &[u8]) -> usize {
+    if let Some(at) = bytes.iter().rposition(|&byte| byte == b'\n') {
+        return at + 1;
+    }
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => bytes.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, content: &[u8]) -> Result<(String, Vec<ExampleRow>), DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        io::write(&path, content).unwrap();
+        let reader = open_examples(&path, &ColumnMap::default())?;
+        let format = reader.format().to_string();
+        Ok((format, reader.collect::<Result<_, _>>()?))
+    }
+
+    /// What the examples say, as `kind: texts`.
+    fn said(rows: &[ExampleRow]) -> Vec<String> {
+        let turns = |turns: &[crate::data::Message]| {
+            turns.iter().map(|turn| format!("{}={}", turn.role, turn.content)).collect::<Vec<_>>().join(",")
+        };
+        let said = |row: &ExampleRow| match row {
+            ExampleRow::Reject(reject) => format!("reject: {}", reject.reason),
+            ExampleRow::Example(example) => match &example.text {
+                ExampleText::Plain { prompt, completion } => format!("plain: {prompt}|{completion}"),
+                ExampleText::Messages { prompt, completion, .. } => {
+                    format!("messages: {}|{}", turns(prompt), turns(completion))
+                }
+                ExampleText::Conversation { messages, .. } => format!("conversation: {}", turns(messages)),
+                ExampleText::Document { text, is_end, .. } => format!("document: {text}|{is_end}"),
+            },
+        };
+        rows.iter().map(said).collect()
+    }
+
+    #[test]
+    fn each_kind_of_row_is_told_by_its_columns() {
+        for (line, format, want) in [
+            (
+                r#"{"prompt": "p", "chosen": "c", "rejected": "r", "messages": [{"role": "user", "content": "x"}]}"#,
+                "the preferred answers of TRL standard with explicit prompt (`prompt`, `chosen`, `rejected`)",
+                "plain: p|c",
+            ),
+            (r#"{"prompt": "p", "completion": "c"}"#, "answers (`prompt`, `completion`)", "plain: p|c"),
+            (
+                r#"{"prompt": [{"role": "user", "content": "p"}], "completion": [{"role": "assistant", "content": "c"}]}"#,
+                "answers (`prompt`, `completion`)",
+                "messages: user=p|assistant=c",
+            ),
+            (
+                r#"{"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]}"#,
+                "conversations (`messages`)",
+                "conversation: user=p,assistant=c",
+            ),
+            (
+                r#"{"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "c"}], "text": "t"}"#,
+                "conversations (`conversations`)",
+                "conversation: user=p,assistant=c",
+            ),
+            (r#"{"text": "t", "id": 3}"#, "documents (`text`)", "document: t|true"),
+        ] {
+            let (found, rows) = read("a.jsonl", line.as_bytes()).unwrap();
+            assert_eq!((found.as_str(), said(&rows)), (format, vec![want.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn a_row_that_lacks_the_column_is_a_reject_with_its_place() {
+        let (_, rows) = read("a.jsonl", b"{\"text\": \"t\"}\n{\"body\": 1}\n").unwrap();
+        let ExampleRow::Reject(reject) = &rows[1] else { panic!("{rows:?}") };
+        assert_eq!((reject.row_idx, reject.line), (1, Some(2)));
+        assert_eq!(reject.reason, "column `text` is missing (found: body)");
+    }
+
+    #[test]
+    fn what_holds_nothing_to_learn_is_refused_by_its_columns() {
+        let error = read("a.jsonl", b"{\"question\": \"q\", \"answer\": \"a\"}").unwrap_err().to_string();
+        assert!(error.contains("columns found: question, answer"), "{error}");
+        // An answer with a label may be a bad one.
+        let labelled = br#"{"prompt": "p", "completion": "c", "label": false}"#;
+        assert!(matches!(read("a.jsonl", labelled), Err(DataError::Unpaired { .. })));
+        assert!(matches!(read("a.jsonl", b""), Err(DataError::Empty { .. })));
+    }
+
+    #[test]
+    fn a_text_is_one_document_whose_pieces_lose_nothing() {
+        let (format, rows) = read("a.txt", "é\n".as_bytes()).unwrap();
+        assert_eq!((format.as_str(), said(&rows)), ("one document", vec!["document: é\n|true".to_owned()]));
+        // Lines that do not end at a piece's end, and a text without lines whose characters do not.
+        for text in ["a line of text\n".repeat(150_000), "€".repeat(700_000)] {
+            let (_, rows) = read("a.txt", text.as_bytes()).unwrap();
+            let mut joined = String::new();
+            for (index, row) in rows.iter().enumerate() {
+                let ExampleRow::Example(Example { text: ExampleText::Document { text, is_start, is_end }, .. }) = row
+                else {
+                    panic!("{row:?}")
+                };
+                assert_eq!((*is_start, *is_end), (index == 0, index + 1 == rows.len()));
+                assert!(text.len() <= PIECE);
+                joined += text;
+            }
+            assert!(rows.len() > 1 && joined == text);
+        }
+        assert!(matches!(read("a.txt", b"\xff\xfe"), Err(DataError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,151 @@
+//! What every training run is told, whatever it learns from.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::passes::RecomputePolicy;
+use super::plan::{Length, Order, Plan, ReportTo, Start, Trained};
+use crate::checkpoint;
+use crate::digest::Digest;
+use crate::logprob;
+use crate::model::{Digests, ScoringDtype};
+use crate::ops::Backend;
+use crate::optim::{OptimizerParams, Schedule};
+
+/// How a policy is trained: model, optimiser, length, order, precision, and where the run goes.
+#[derive(Debug, Clone)]
+pub struct Course {
+    /// The model the policy starts from: folder, `.gguf` file or cached name.
+    pub model: String,
+    /// What of it is trained.
+    pub trained: Trained,
+    /// The run folder: `train/metrics.jsonl`, `train/checkpoints/`, `policy/` go there.
+    pub out: PathBuf,
+    /// The optimiser.
+    pub optimizer: OptimizerParams,
+    /// Decay of running means of the trained weights; `None`: none are kept.
+    pub ema_decay: Option<f64>,
+    /// Learning rate before the schedule.
+    pub learning_rate: f64,
+    /// The schedule.
+    pub schedule: Schedule,
+    /// Gradients are scaled down to this norm; `None` never.
+    pub max_grad_norm: Option<f64>,
+    /// Pairs or sequences per optimiser step.
+    pub batch_size: NonZeroUsize,
+    /// How long.
+    pub length: Length,
+    /// In which order.
+    pub order: Order,
+    /// Seed of everything drawn but the order.
+    pub seed: u64,
+    /// Token budget of a micro-batch; changes memory and speed, not the result beyond rounding.
+    pub max_tokens: NonZeroUsize,
+    /// Which layers are run again in the backward; the result does not depend on it.
+    pub recompute: RecomputePolicy,
+    /// Most memory a step may take, in bytes; `None`: what is free.
+    pub memory_budget: Option<u64>,
+    /// A line of progress every this many steps.
+    pub logging_steps: NonZeroU64,
+    /// Who is told of every step.
+    pub report_to: ReportTo,
+    /// A checkpoint every this many steps; `None` only at the end of the run.
+    pub save_steps: Option<NonZeroU64>,
+    /// Most checkpoints that are kept, beside the best; `None`: all.
+    pub save_total_limit: Option<NonZeroUsize>,
+    /// Precision of the forward and backward pass.
+    pub dtype: ScoringDtype,
+    /// Where the passes run.
+    pub backend: Backend,
+    /// Where to start.
+    pub start: Start,
+}
+
+impl Plan {
+    /// The part of the plan that does not know of pairs.
+    pub(crate) fn course(&self) -> Course {
+        Course {
+            model: self.model.clone(),
+            trained: self.trained.clone(),
+            out: self.out.clone(),
+            optimizer: self.optimizer,
+            ema_decay: self.ema_decay,
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            max_grad_norm: self.max_grad_norm,
+            batch_size: self.batch_size,
+            length: self.length,
+            order: self.order,
+            seed: self.seed,
+            max_tokens: self.max_tokens,
+            recompute: self.recompute,
+            memory_budget: self.memory_budget,
+            logging_steps: self.logging_steps,
+            report_to: self.report_to,
+            save_steps: self.save_steps,
+            save_total_limit: self.save_total_limit,
+            dtype: self.dtype,
+            backend: self.backend.clone(),
+            start: self.start,
+        }
+    }
+}
+
+impl Course {
+    pub(crate) fn train_folder(&self) -> PathBuf {
+        self.out.join("train")
+    }
+
+    pub(super) fn checkpoints(&self) -> PathBuf {
+        self.train_folder().join("checkpoints")
+    }
+
+    pub(super) fn policy(&self) -> PathBuf {
+        self.out.join("policy")
+    }
+
+    /// What of the course decides the trajectory of a run; what it learns from is added to that. `adapter` is the digest
+    /// of the one the run goes on from.
+    pub(crate) fn trajectory(&self, model: &Digests, adapter: Option<&Digest>, n_steps: u64) -> Map<String, Value> {
+        let order = match self.order {
+            Order::Table => json!("table"),
+            Order::Shuffled { seed } => json!({ "shuffled": seed }),
+        };
+        let entries = [
+            ("model_digest", json!(model.weights)),
+            ("config_digest", json!(model.config)),
+            ("optimizer", json!(self.optimizer)),
+            ("learning_rate", json!(self.learning_rate)),
+            ("lr_scheduler_type", json!(self.schedule.kind)),
+            ("warmup_steps", json!(self.schedule.warmup.steps(n_steps))),
+            ("max_grad_norm", json!(self.max_grad_norm)),
+            ("batch_size", json!(self.batch_size)),
+            ("n_steps", json!(n_steps)),
+            ("order", order),
+            ("max_tokens", json!(self.max_tokens)),
+            ("dtype", json!(self.dtype)),
+            ("kernel", json!(logprob::kernel(&self.backend, self.dtype))),
+        ];
+        // The start of an adapter and its dropout are drawn; the seed of drawn weights is in their digest.
+        let of_adapter = match &self.trained {
+            Trained::Weights | Trained::Drawn => Vec::new(),
+            Trained::NewAdapter(lora) => vec![("lora", json!(lora)), ("seed", json!(self.seed))],
+            Trained::Adapter { dropout, .. } => {
+                vec![("adapter_digest", json!(adapter)), ("lora_dropout", json!(dropout)), ("seed", json!(self.seed))]
+            }
+        };
+        // Not named where there are none, so that runs of earlier versions go on.
+        let optim = self.optimizer.name();
+        let optim = (optim != OptimizerParams::default().name()).then(|| (checkpoint::OPTIM, json!(optim)));
+        let ema = self.ema_decay.map(|decay| ("ema_decay", json!(decay)));
+        entries
+            .into_iter()
+            .chain(optim)
+            .chain(ema)
+            .chain(of_adapter)
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+}
