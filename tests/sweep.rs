@@ -118,7 +118,7 @@ fn a_grid_has_one_reference_pass_and_its_runs_are_those_of_piref_train() {
     // Of another table they are no longer finished.
     case.run(["precompute", "p.toml", "--limit", "8", "--fresh"]).success();
     let other = case.run(GRID);
-    assert_eq!((other.code, other.stderr.matches("`table_digest` was").count()), (Some(1), 4), "{other}");
+    assert_eq!((other.code, other.stderr.matches("belongs to another run").count()), (Some(1), 4), "{other}");
     let fresh = case.run(GRID.into_iter().chain(["--fresh", "--rank-by", "rewards/margins"])).success();
     assert!(fresh.stderr.contains("ranked by mean/rewards/margins, highest first"), "{fresh}");
     assert_eq!(fresh.stderr.matches(": to do").count(), 4, "{fresh}");

@@ -1,7 +1,7 @@
 //! Many training runs on one log-prob table: a grid of settings, or a list of them, and a comparison of what came out.
 //!
 //! ```text
-//! SWEEP/beta-0.1_loss_type-ipo/   a run folder like any other: plan.toml, train/, policy/
+//! SWEEP/beta-0.1_loss_type-ipo/   a run folder like any other: plan.toml, train/, policy/, report.html
 //! SWEEP/sweep.parquet             one row a run (schemas/sweep.v1.toml), written again after each
 //! SWEEP/sweep.svg, sweep.html     the same as a picture and as a page
 //! ```

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -116,11 +116,13 @@ impl Plan {
         let reference = if table.join(MANIFEST).is_file() || request.table.is_some() {
             None
         } else {
-            let plan = common.precompute_plan(Some(&table), None, precompute::Start::Resume)?;
-            Some((common, plan))
+            let plan = common.precompute_plan(None, None, precompute::Start::Resume)?;
+            // A table that settings name is nobody's to make.
+            (plan.out == table).then_some((common, plan))
         };
-        if reference.is_none() && !table.exists() {
-            return Err(PipelineError::NoTable { path: table }.into());
+        let made = reference.as_ref().map(|(_, plan)| plan.out.as_path());
+        for run in &runs {
+            run.check_tables(made)?;
         }
         let Request { out, rank_by, last_steps, .. } = request;
         Ok(Self { out, table, reference, runs, settings, rank_by, last_steps })
@@ -128,6 +130,16 @@ impl Plan {
 }
 
 impl Run {
+    /// Every table it reads is there, or is `made` before it.
+    fn check_tables(&self, made: Option<&Path>) -> Result<(), PipelineError> {
+        let held_out = self.plan.eval.as_ref().and_then(|eval| eval.table.as_deref());
+        let mut tables = self.plan.tables().into_iter().chain(held_out);
+        match tables.find(|table| Some(*table) != made && !table.exists()) {
+            Some(path) => Err(PipelineError::NoTable { path: path.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
     /// How far the run is, by what its folder says.
     ///
     /// # Errors

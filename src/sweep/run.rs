@@ -8,6 +8,7 @@ use super::{PAGE, PLOT, SWEEP, page, write};
 use crate::interrupt::Interrupt;
 use crate::io::{self, Lock};
 use crate::pipeline::Stage;
+use crate::report::{self, REPORT, RunInputs};
 use crate::table::ReferenceTable;
 use crate::train::Start;
 use crate::{precompute, train};
@@ -190,6 +191,11 @@ impl Sweep<'_> {
             train::Outcome::Interrupted(_) => Row::read(run, Status::Interrupted, last_steps),
             train::Outcome::Finished(summary) => {
                 observe(Event::Ended(&summary));
+                let inputs = RunInputs { run: &run.plan.out, table: Some(&run.plan.table) };
+                // The policy is there, and that is what was asked for.
+                if let Err(error) = report::write_run(&inputs, &run.plan.out.join(REPORT)) {
+                    observe(Event::Train(train::Event::Note(format!("no report: {}", chain(&error)))));
+                }
                 Row::read(run, Status::Finished, last_steps)
             }
         }
@@ -207,9 +213,9 @@ impl Sweep<'_> {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &RunError) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         let message = error.to_string();
         if !said.ends_with(&message) {

@@ -12,7 +12,7 @@ use toml::Value;
 use super::comparison::Comparison;
 use super::error::SweepError;
 use super::plan::Plan;
-use super::ranking::{LAST, MEAN, base};
+use super::ranking::{EVAL, LAST, MEAN, base};
 use super::results::Row;
 use crate::pipeline::value_text;
 use crate::table::ParquetFile;
@@ -88,15 +88,18 @@ fn field(name: &str, data_type: &DataType, doc: String, unit: Option<&str>) -> F
 
 /// What a metric says, and its unit.
 fn meaning(name: &str, last_steps: NonZeroUsize) -> (String, Option<&'static str>) {
-    let column = metrics::COLUMNS.iter().find(|column| column.name == base(name));
+    let column = if name.starts_with(EVAL) {
+        metrics::EVAL_COLUMNS.iter().find(|column| column.name == name)
+    } else {
+        metrics::COLUMNS.iter().find(|column| column.name == base(name))
+    };
     let what = column.map_or_else(|| format!("{}.", base(name)), |column| column.doc.to_owned());
     let doc = if name.starts_with(MEAN) {
         format!("Mean over the last {last_steps} steps. {what}")
     } else if name.starts_with(LAST) {
         format!("At the last step. {what}")
     } else {
-        // The contract of steps speaks of their pairs, not of held-out ones.
-        format!("{} of the last evaluation.", base(name))
+        format!("At the last evaluation. {what}")
     };
     (doc, column.and_then(|column| column.unit))
 }
