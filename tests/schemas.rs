@@ -438,11 +438,13 @@ fn parquet_files_of_older_and_newer_versions_are_refused_by_version() {
         let place = table.join(REJECTS);
         let good = fs::read(&place).unwrap();
         fs::rename(&other, &place).unwrap();
-        let mut manifest: Value = serde_json::from_str(&fs::read_to_string(table.join(MANIFEST)).unwrap()).unwrap();
+        let text = fs::read_to_string(table.join(MANIFEST)).unwrap();
+        let mut manifest: Value = serde_json::from_str(&text).unwrap();
         manifest["rejects"]["bytes"] = fs::metadata(&place).unwrap().len().into();
         fs::write(table.join(MANIFEST), manifest.to_string()).unwrap();
         refused(Session::new().unwrap().register(&table), rejects::VERSION, &version);
         fs::write(&place, good).unwrap();
+        fs::write(table.join(MANIFEST), text).unwrap();
     }
 }
 
