@@ -275,7 +275,7 @@ fn interrupted_evaluations_end_as_those_of_a_run_that_was_not() {
         |at: u64| move |event: &Event<'_>| matches!(event, Event::Sampling { step, n_completed: 1, .. } if *step == at);
     assert_eq!(stop_at(&in_evaluation(0)), 0);
     assert_eq!(stop_at(&in_samples(0)), 0);
-    assert!(files(&plan.out.join(train::SAMPLES)).is_empty() && files(&plan.out.join(train::EVALS)).is_empty());
+    assert!(!plan.out.join(train::SAMPLES).exists() && files(&plan.out.join(train::EVALS)).is_empty());
     assert_eq!(stop_at(&after_evaluation(0)), 0);
     assert_eq!(stop_at(&in_evaluation(2)), 2);
     assert_eq!(stop_at(&after_evaluation(2)), 2);

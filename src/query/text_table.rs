@@ -94,13 +94,17 @@ fn check_lines(path: &Path, expected: &'static str) -> Result<(), QueryError> {
 /// A row that says it is of another version of a contract, in whatever file.
 fn refuse_other_versions(path: &Path, row: u64, value: &Value) -> Result<(), QueryError> {
     let Some(Value::String(found)) = value.get("schema") else { return Ok(()) };
-    let name = |version: &'static str| version.trim_end_matches(|c: char| c.is_ascii_digit());
     match CONTRACTS.into_iter().find(|version| found.starts_with(name(version))) {
         Some(expected) if found != expected => {
             Err(QueryError::LineVersion { path: path.to_owned(), row, expected, found: format!("`{found}`") })
         }
         _ => Ok(()),
     }
+}
+
+/// `metrics.v` of `metrics.v1`.
+fn name(version: &str) -> &str {
+    version.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
 /// The table in a file of separated values under a header.
