@@ -63,7 +63,7 @@ fn samples(session: &Session, step: f64) -> Result<Vec<[String; 3]>, ReportError
                 .map_err(|source| ReportError::Internal { table: SAMPLES, source })
         };
         let columns = [text(0)?, text(1)?, text(2)?];
-        let columns = columns.each_ref().map(|column| column.as_string::<i32>());
+        let columns = columns.each_ref().map(AsArray::as_string::<i32>);
         rows.extend((0..batch.num_rows()).map(|row| {
             columns.map(|column| if column.is_valid(row) { column.value(row).to_owned() } else { String::new() })
         }));
