@@ -18,6 +18,7 @@ mod numbers;
 mod page;
 mod panels;
 mod run;
+mod samples;
 mod settings;
 mod table;
 
