@@ -23,6 +23,12 @@ pub enum PolicyError {
         /// Its folder.
         path: PathBuf,
     },
+    /// A folder without a policy.
+    #[error("no policy in `{}`: expected `config.json` or `adapter_config.json` in it or in its `policy`", path.display())]
+    NoPolicy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The model or its adapter cannot be read.
     #[error("cannot use model `{model}`")]
     Model {
@@ -40,8 +46,11 @@ pub enum PolicyError {
 impl Hint for PolicyError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoAdapter { .. } => Some("a whole model goes into `--model`".into()),
-            Self::NoBase { .. } => Some("name it with `--model`, and the adapter with `--adapter`".into()),
+            Self::NoAdapter { .. } => Some("a run with `--lora-r` ends with one; other policies are whole".into()),
+            Self::NoBase { .. } => Some(
+                "name it with `--model`; where that names the adapter now, the adapter goes into `--adapter`".into(),
+            ),
+            Self::NoPolicy { .. } => Some("a run has one when it has finished".into()),
             Self::Model { source, .. } => source.hint(),
             Self::Source(error) => error.hint(),
         }
@@ -65,22 +74,50 @@ impl PolicySource {
     /// If there is no such model or adapter, or an adapter names no base model.
     pub fn resolve(model: &str, adapter: Option<&Path>) -> Result<Self, PolicyError> {
         let path = Path::new(model);
-        let (name, adapter) = match adapter {
-            Some(adapter) => {
-                let no_adapter = || PolicyError::NoAdapter { path: adapter.to_owned() };
-                (model.to_owned(), Some(find_adapter(adapter).ok_or_else(no_adapter)?))
-            }
-            None if path.join("config.json").is_file() => (model.to_owned(), None),
-            None => match find_adapter(path) {
-                Some(folder) => {
-                    let unread = |source| PolicyError::Model { model: folder.display().to_string(), source };
-                    let base = adapter_base(&folder).map_err(unread)?.filter(|base| !base.is_empty());
-                    (base.ok_or_else(|| PolicyError::NoBase { path: folder.clone() })?, Some(folder))
-                }
-                None => (policy_of_run(path).unwrap_or_else(|| model.to_owned()), None),
-            },
+        if let Some(folder) = adapter {
+            return Self::of_adapter(folder, Some(model));
+        }
+        let found = if path.join("config.json").is_file() { None } else { Self::find(path, None)? };
+        match found {
+            Some(policy) => Ok(policy),
+            None => Ok(Self { base: ModelSource::resolve(model)?, name: model.to_owned(), adapter: None }),
+        }
+    }
+
+    /// The policy that a folder is, or that the run in it ended with. An adapter goes over `base`, or over the model it
+    /// names; a whole model has no base.
+    ///
+    /// # Errors
+    /// If there is neither, or an adapter names no base model.
+    pub fn in_folder(path: &Path, base: Option<&str>) -> Result<Self, PolicyError> {
+        Self::find(path, base)?.ok_or_else(|| PolicyError::NoPolicy { path: path.to_owned() })
+    }
+
+    /// The adapter that a folder is, or that the run in it ended with, over `base`, or over the model it names.
+    ///
+    /// # Errors
+    /// If there is no adapter, or it names no base model.
+    pub fn of_adapter(path: &Path, base: Option<&str>) -> Result<Self, PolicyError> {
+        let folder = find_adapter(path).ok_or_else(|| PolicyError::NoAdapter { path: path.to_owned() })?;
+        let named = match base {
+            Some(base) => Some(base.to_owned()),
+            None => adapter_base(&folder).map_err(|source| in_folder(&folder, source))?,
         };
-        Ok(Self { base: ModelSource::resolve(&name)?, name, adapter })
+        let name = named.filter(|name| !name.is_empty()).ok_or_else(|| PolicyError::NoBase { path: folder.clone() })?;
+        Ok(Self { base: ModelSource::resolve(&name)?, name, adapter: Some(folder) })
+    }
+
+    fn find(path: &Path, base: Option<&str>) -> Result<Option<Self>, PolicyError> {
+        if find_adapter(path).is_some() {
+            return Self::of_adapter(path, base).map(Some);
+        }
+        let of_run = path.join("policy");
+        let whole = [path, of_run.as_path()].into_iter().find(|folder| folder.join("config.json").is_file());
+        Ok(whole.map(|folder| Self {
+            name: folder.display().to_string(),
+            base: ModelSource::Folder(folder.to_owned()),
+            adapter: None,
+        }))
     }
 
     /// What the base model is called.
@@ -98,6 +135,11 @@ impl PolicySource {
         self.adapter.as_deref()
     }
 
+    /// The folder of its adapter, or else what the model itself is: where what was trained stands.
+    pub fn path(&self) -> &Path {
+        self.adapter().unwrap_or_else(|| self.base.path())
+    }
+
     /// The model, its adapter beside it.
     ///
     /// # Errors
@@ -107,14 +149,11 @@ impl PolicySource {
         let model = Decoder::load(&self.base, backend).map_err(in_base)?;
         let Some(folder) = &self.adapter else { return Ok(model) };
         let digests = Digests::of(&self.base).map_err(in_base)?;
-        let in_adapter = |source| PolicyError::Model { model: folder.display().to_string(), source };
-        let adapter = Adapter::read(folder, model.config(), &digests, model.device()).map_err(in_adapter)?;
-        Ok(model.with_adapter(adapter))
+        let adapter = Adapter::read(folder, model.config(), &digests, model.device());
+        Ok(model.with_adapter(adapter.map_err(|source| in_folder(folder, source))?))
     }
 }
 
-/// A run that trained all weights has a whole model as its policy.
-fn policy_of_run(path: &Path) -> Option<String> {
-    let policy = path.join("policy");
-    policy.join("config.json").is_file().then(|| policy.to_str().map(str::to_owned))?
+fn in_folder(folder: &Path, source: ModelError) -> PolicyError {
+    PolicyError::Model { model: folder.display().to_string(), source }
 }

@@ -11,15 +11,17 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use piref::batch::{Group, GroupBatch};
 use piref::error::Hint;
+use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::model::{Adapter, Decoder, Digests, Keep, Lora, ModelError, OutType, export, export_adapter, export_gguf};
 use piref::model_source::{Gguf, ModelSource};
 use piref::ops::Backend;
-use piref::train::{self, GgufPlan, TrainError};
+use piref::policy::PolicyError;
+use piref::train::{self, GgufPlan, TrainError, Trained};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::support::Case;
+use crate::support::{Case, stages};
 
 /// A width that every block size divides.
 const WIDTH: usize = 256;
@@ -248,6 +250,16 @@ fn plan(policy: &Path, base: Option<&Path>, out: &Path) -> GgufPlan {
     GgufPlan { policy: policy.to_owned(), base, outtype: OutType::F32, out: out.to_owned() }
 }
 
+fn lora() -> Lora {
+    Lora {
+        r: NonZeroUsize::new(4).unwrap(),
+        alpha: 8.0,
+        dropout: 0.0,
+        use_rslora: false,
+        target_modules: vec!["q_proj".into(), "up_proj".into()],
+    }
+}
+
 /// A folder with a base, a policy that is a whole model, and one that is an adapter.
 fn policies() -> (tempfile::TempDir, [PathBuf; 3]) {
     let folder = tempfile::tempdir().unwrap();
@@ -259,15 +271,8 @@ fn policies() -> (tempfile::TempDir, [PathBuf; 3]) {
     fs::create_dir_all(&whole).unwrap();
     export(&model, &source(&base), &whole, u64::MAX).unwrap();
 
-    let lora = Lora {
-        r: NonZeroUsize::new(4).unwrap(),
-        alpha: 8.0,
-        dropout: 0.0,
-        use_rslora: false,
-        target_modules: vec!["q_proj".into(), "up_proj".into()],
-    };
     let model = load(&base);
-    let drawn = Adapter::new(&lora, model.config(), model.device(), |_| ChaCha8Rng::seed_from_u64(3)).unwrap();
+    let drawn = Adapter::new(&lora(), model.config(), model.device(), |_| ChaCha8Rng::seed_from_u64(3)).unwrap();
     let model = model.with_adapter(drawn);
     train_some(&model, |name| name.contains("lora_B"));
     fs::create_dir_all(adapter.join("policy")).unwrap();
@@ -300,7 +305,10 @@ fn what_is_no_base_of_a_policy_is_refused() {
     let refused = |plan: &GgufPlan| train::policy_to_gguf(plan).unwrap_err();
     assert!(matches!(refused(&plan(&whole, None, &out)), TrainError::NoBase { .. }));
     assert!(matches!(refused(&plan(&whole, Some(&base), &base)), TrainError::Taken { .. }));
-    assert!(matches!(refused(&plan(folder.path(), Some(&base), &out)), TrainError::NoPolicy { .. }));
+    assert!(matches!(
+        refused(&plan(folder.path(), Some(&base), &out)),
+        TrainError::Policy(PolicyError::NoPolicy { .. })
+    ));
     for policy in [&whole, &run] {
         let error = refused(&plan(policy, Some(Path::new("fixtures/tiny")), &out));
         assert!(matches!(error, TrainError::NoGguf { .. }), "{error}");
@@ -317,6 +325,23 @@ fn what_is_no_base_of_a_policy_is_refused() {
     let tiny = plan(Path::new("fixtures/tiny"), Some(&base), &out);
     assert!(matches!(refused(&tiny), TrainError::Model { source: ModelError::ConfigValue { .. }, .. }));
     assert!(!out.exists());
+}
+
+/// No `config.json` can say what the rotary factors of such a base are; an adapter needs none.
+#[test]
+fn weights_that_could_not_be_written_are_not_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, out) = (folder.path().join("base.gguf"), folder.path().join("run"));
+    write_base(Base { has_factors: true, ..LLAMA }, &base);
+    let mut plan = stages::train_plan(Path::new("no table"), &out);
+    plan.model = base.to_str().unwrap().to_owned();
+    let error = train::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
+    let TrainError::Model { source: ModelError::ConfigValue { key, .. }, .. } = &error else { panic!("{error}") };
+    assert_eq!(key, "rope_freqs.weight");
+    plan.trained = Trained::NewAdapter(lora());
+    // What is missing next is the tokenizer.
+    let error = train::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, TrainError::Tokenize(_)) && !out.exists(), "{error}");
 }
 
 #[test]

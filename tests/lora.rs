@@ -19,6 +19,7 @@ use piref::ops::dropout::{Dropout, Stream};
 use piref::ops::reduce::sum_of_squares;
 use piref::ops::{Backend, Kernels};
 use piref::optim::{Optimizer, OptimizerParams};
+use piref::policy::PolicyError;
 use piref::train::{self, Event, MergePlan, RecomputePolicy, StepMetrics, TrainError, Trained};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -356,7 +357,7 @@ fn a_run_starts_at_the_reference_learns_and_leaves_an_adapter() {
     let want = loss(&model, &batch, Keep::Nothing);
     assert_close!([loss(&base(&out, &Backend::cpu()), &batch, Keep::Nothing)], [want], abs = 1e-3, "merged");
     let none = MergePlan { adapter: "fixtures/tiny".into(), out: folder.path().join("none"), ..merging };
-    assert!(matches!(train::merge(&none), Err(TrainError::NoAdapter { .. })));
+    assert!(matches!(train::merge(&none), Err(TrainError::Policy(PolicyError::NoAdapter { .. }))));
 }
 
 /// With dropout, whose draws go on where they stood.

@@ -16,7 +16,7 @@ use crate::model_source::ModelSource;
 use crate::pipeline::{Axis, read_list, short_key};
 use crate::query::{self, Format, Session};
 use crate::sweep::{
-    self, Comparison, Event, LAST_STEPS, Outcome, PAGE, PLOT, Plan, RankBy, Request, SWEEP, Standing, SweepError,
+    self, Comparison, Event, LAST_STEPS, Outcome, PAGE, Plan, RankBy, Request, SWEEP, Standing, SweepError,
 };
 use crate::train::Start;
 
@@ -25,7 +25,7 @@ use crate::train::Start;
 /// The table is that of the pipeline, `runs/<name>/reference`; if it is not there, the reference model makes it once. Each
 /// run has a folder of its own below `--out`, like any other run. Run again, the command makes what is missing: finished
 /// runs are kept, an interrupted one goes on from its checkpoint, one that failed is tried again. The comparison goes to
-/// standard output, `sweep.parquet`, `sweep.svg` and `sweep.html`.
+/// standard output, `sweep.parquet` and `sweep.html`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Pipeline file with the settings that all runs have in common.
@@ -179,7 +179,7 @@ fn compare(comparison: &Comparison, plan: &Plan, format: Format, printer: &mut P
     if let Some(ranking) = &comparison.ranking {
         printer.note(format_args!("ranked by {}", ranking.describe()));
     }
-    for name in [SWEEP, PAGE, PLOT] {
+    for name in [SWEEP, PAGE] {
         printer.note(format_args!("written: {}", plan.out.join(name).display()));
     }
     Ok(())

@@ -9,11 +9,23 @@ use serde_json::{Value, json};
 use super::config::{DecoderConfig, RopeScaling};
 use super::decoder::Decoder;
 use super::error::ModelError;
+use super::weights;
 use crate::io::{self, IoError};
 use crate::model_source::ModelSource;
 
 /// Largest weight file, in bytes, where nothing else is said: `max_shard_size` of transformers 4.
 pub const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
+
+/// Whether [`export`] can say in `config.json` what a model is, without loading its weights.
+///
+/// # Errors
+/// If its rotary frequencies have no name there, or its configuration cannot be read.
+pub fn check_export(source: &ModelSource) -> Result<(), ModelError> {
+    match source {
+        ModelSource::Folder(_) => Ok(()),
+        ModelSource::Gguf(path) => hf_config(&weights::config(source)?, path).map(drop),
+    }
+}
 
 /// Writes `config.json` and the weights in `f32` into `folder`, in files of at most `shard_bytes` bytes of tensors; one
 /// that is larger has a file of its own.
@@ -100,7 +112,7 @@ fn hf_config(config: &DecoderConfig, path: &Path) -> Result<Value, ModelError> {
             return Err(ModelError::ConfigValue {
                 path: path.to_owned(),
                 key: "rope_freqs.weight".into(),
-                expected: "rotary factors that `config.json` can name (train from the Hugging Face folder instead)"
+                expected: "rotary factors that `config.json` can name (train from the Hugging Face folder, or an adapter, instead)"
                     .into(),
                 found: "one factor per frequency".into(),
             });

@@ -29,7 +29,7 @@ pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
 pub(crate) use export::write_safetensors;
-pub use export::{DEFAULT_SHARD_BYTES, export};
+pub use export::{DEFAULT_SHARD_BYTES, check_export, export};
 pub use export_gguf::{GgufWeights, OutType, export_gguf};
 pub use flops::Flops;
 pub use lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};

@@ -1,10 +1,11 @@
-//! Curves as SVG, in the classes of the page's style sheet.
+//! Charts as SVG, in the classes of the page's style sheet; curves.
 
 use std::fmt::Write;
 
 use super::axis::{Scale, Ticks, number, range};
+use super::bar_chart::BarChart;
 use super::histogram::Histogram;
-use super::page::Table;
+use super::page::{Sample, Table};
 
 /// Size of a drawing: small, so that its text is readable where a phone shows it at its own width.
 pub(super) const SIZE: (f64, f64) = (420.0, 240.0);
@@ -19,6 +20,8 @@ pub enum Chart {
     Lines(LineChart),
     /// How often values occur.
     Histogram(Histogram),
+    /// One number of each of several things.
+    Bars(BarChart),
 }
 
 /// Curves over one axis.
@@ -28,7 +31,7 @@ pub struct LineChart {
     pub x: String,
     /// Unit of the values, where they have one.
     pub unit: Option<String>,
-    /// At most two; the second is dashed.
+    /// Each with a colour and a dash of its own, up to 32 of them.
     pub lines: Vec<Line>,
     /// Values to hold the curves against.
     pub guides: Vec<Guide>,
@@ -58,6 +61,13 @@ pub struct Point {
     pub greatest: f64,
 }
 
+impl Point {
+    /// What was measured once.
+    pub fn at(x: f64, value: f64) -> Self {
+        Self { first: x, last: x, mean: value, least: value, greatest: value }
+    }
+}
+
 /// A level that means something.
 #[derive(Debug, Clone)]
 pub struct Guide {
@@ -70,18 +80,32 @@ pub struct Guide {
 impl Chart {
     /// The drawing; `title` is what a screen reader says of it.
     pub(super) fn svg(&self, title: &str) -> String {
+        let (width, height) = match self {
+            Self::Lines(_) | Self::Histogram(_) => SIZE,
+            Self::Bars(chart) => chart.size(),
+        };
         let mut svg = format!(
-            "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">",
-            SIZE.0,
-            SIZE.1,
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">",
             escaped(&format!("{title}; the numbers are in the table below"))
         );
         match self {
             Self::Lines(chart) => chart.draw(&mut svg),
             Self::Histogram(chart) => chart.draw(&mut svg),
+            Self::Bars(chart) => chart.draw(&mut svg),
         }
         svg.push_str("</svg>");
         svg
+    }
+
+    /// How what is drawn together is told apart; nothing where there is nothing to tell apart, or where it bears its names.
+    pub(super) fn key(&self) -> Vec<Sample> {
+        let names: Vec<&str> = match self {
+            Self::Lines(chart) => chart.lines.iter().map(|line| line.name.as_str()).collect(),
+            Self::Histogram(chart) => chart.bars.iter().map(|bars| bars.name.as_str()).collect(),
+            Self::Bars(_) => Vec::new(),
+        };
+        let sample = |(idx, name): (usize, &&str)| Sample { name: (*name).to_owned(), style: style(idx) };
+        if names.len() > 1 { names.iter().enumerate().map(sample).collect() } else { Vec::new() }
     }
 
     /// The numbers it shows.
@@ -89,8 +113,17 @@ impl Chart {
         match self {
             Self::Lines(chart) => chart.numbers(),
             Self::Histogram(chart) => chart.numbers(),
+            Self::Bars(chart) => chart.numbers(),
         }
     }
+}
+
+/// Classes of the colour and the dash of one of the things that are drawn together: of the first solid, and no two of 32
+/// alike.
+pub(super) fn style(idx: usize) -> String {
+    const N_COLOURS: usize = 8;
+    const N_DASHES: usize = 4;
+    format!("c{} d{}", idx % N_COLOURS + 1, (idx + idx / N_COLOURS) % N_DASHES)
 }
 
 impl LineChart {
@@ -113,24 +146,29 @@ impl LineChart {
             let name = escaped(&guide.name);
             push(svg, format_args!("<path class=\"guide\" d=\"M{left} {at:.1}H{right}\"><title>{name}</title></path>"));
         }
-        for (line, class) in self.lines.iter().zip(CLASSES) {
-            line.draw(svg, class, &x, &y);
+        for (idx, line) in self.lines.iter().enumerate() {
+            line.draw(svg, &style(idx), &x, &y);
         }
-        draw_legend(svg, self.lines.iter().map(|line| line.name.as_str()), self.unit.as_deref());
+        if let Some(unit) = &self.unit {
+            push(svg, format_args!("<text class=\"y\" x=\"{right}\" y=\"{}\">{}</text>", top - 10.0, escaped(unit)));
+        }
         self.draw_tips(svg, &x);
     }
 
     /// Over every point a band from top to bottom that tells its numbers to a pointer.
     fn draw_tips(&self, svg: &mut String, x: &Scale) {
         let (left, right, top, bottom) = AREA;
-        let Some(first) = self.lines.first() else { return };
+        // Curves may end at different places: the longest one has a band everywhere.
+        let Some(longest) = self.lines.iter().map(|line| &line.points).max_by_key(|points| points.len()) else {
+            return;
+        };
         svg.push_str("<g class=\"tips\">");
-        for (idx, point) in first.points.iter().enumerate() {
+        for (idx, point) in longest.iter().enumerate() {
             let middle = |other: Option<&Point>, end: f64| {
                 other.map_or(end, |other| f64::midpoint(x.at(other.last), x.at(point.last)))
             };
-            let from = middle(idx.checked_sub(1).and_then(|idx| first.points.get(idx)), left);
-            let to = middle(first.points.get(idx + 1), right);
+            let from = middle(idx.checked_sub(1).and_then(|idx| longest.get(idx)), left);
+            let to = middle(longest.get(idx + 1), right);
             let values = self.lines.iter().filter_map(|line| {
                 let is_here = |found: &&Point| (point.first..=point.last).contains(&found.last);
                 let point = line.points.iter().rev().find(is_here)?;
@@ -191,9 +229,6 @@ impl Line {
     }
 }
 
-/// Classes of the first and the second of what is drawn together.
-pub(super) const CLASSES: [&str; 2] = ["c1", "c2"];
-
 /// Lines across with their numbers.
 pub(super) fn draw_y_axis(svg: &mut String, y: &Scale, ticks: &Ticks) {
     let (left, right, ..) = AREA;
@@ -221,24 +256,6 @@ pub(super) fn draw_x_axis(svg: &mut String, x: &Scale, ticks: &Ticks, name: &str
     }
     let (middle, below) = (f64::midpoint(left, right), bottom + 30.0);
     push(svg, format_args!("<text class=\"x\" x=\"{middle}\" y=\"{below}\">{}</text>", escaped(name)));
-}
-
-/// A sample of each with its name where there are several, and the unit.
-pub(super) fn draw_legend<'a>(svg: &mut String, names: impl Iterator<Item = &'a str>, unit: Option<&str>) {
-    let (left, right, top, _) = AREA;
-    let names: Vec<&str> = names.collect();
-    if names.len() > 1 {
-        let mut x = left;
-        for (name, class) in names.iter().zip(CLASSES) {
-            push(svg, format_args!("<path class=\"line {class}\" d=\"M{x:.1} {:.1}h20\"/>", top - 14.0));
-            push(svg, format_args!("<text x=\"{:.1}\" y=\"{}\">{}</text>", x + 25.0, top - 10.0, escaped(name)));
-            // The width of a letter, on average.
-            x += 45.0 + 6.6 * name.chars().count() as f64;
-        }
-    }
-    if let Some(unit) = unit {
-        push(svg, format_args!("<text class=\"y\" x=\"{right}\" y=\"{}\">{}</text>", top - 10.0, escaped(unit)));
-    }
 }
 
 /// The steps of a point: `12`, or `10–12`.

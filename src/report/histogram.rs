@@ -1,7 +1,7 @@
 //! Histograms as SVG: one filled, a second one over it as an outline.
 
 use super::axis::{Scale, Ticks, number, range};
-use super::chart::{AREA, CLASSES, draw_legend, draw_x_axis, draw_y_axis, escaped, push};
+use super::chart::{AREA, draw_x_axis, draw_y_axis, escaped, push, style};
 use super::page::Table;
 
 /// How often values occur, in bins of one width.
@@ -44,15 +44,14 @@ impl Histogram {
 
         draw_y_axis(svg, &y, &y_ticks);
         draw_x_axis(svg, &x, &Ticks::within(x.range, 5), &self.x);
-        for (bars, class) in self.bars.iter().zip(CLASSES) {
+        for (idx, bars) in self.bars.iter().enumerate() {
             let mut path = String::new();
             push(&mut path, format_args!("M{left} {bottom}"));
             for (bin, count) in bars.counts.iter().enumerate() {
                 push(&mut path, format_args!("V{:.1}H{:.1}", y.at(*count as f64), x.at(self.edge(bin + 1))));
             }
-            push(svg, format_args!("<path class=\"bars {class}\" d=\"{path}V{bottom}\"/>"));
+            push(svg, format_args!("<path class=\"bars {}\" d=\"{path}V{bottom}\"/>", style(idx)));
         }
-        draw_legend(svg, self.bars.iter().map(|bars| bars.name.as_str()), None);
         svg.push_str("<g class=\"tips\">");
         for bin in 0..self.n_bins() {
             let (from, to) = (x.at(self.edge(bin)), x.at(self.edge(bin + 1)));

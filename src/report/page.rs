@@ -91,14 +91,23 @@ pub struct Figure {
     note: String,
     /// Markup, and therefore made by [`Figure::new`] alone.
     svg: String,
+    key: Vec<Sample>,
     numbers: Table,
+}
+
+/// How a curve is drawn, and its name.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Sample {
+    pub(super) name: String,
+    /// Classes of the style sheet.
+    pub(super) style: String,
 }
 
 impl Figure {
     /// Draws a chart; `note` says what a reader has to know of it, and may be empty.
     pub fn new(title: impl Into<String>, note: impl Into<String>, chart: &Chart) -> Self {
         let title = title.into();
-        Self { svg: chart.svg(&title), numbers: chart.numbers(), note: note.into(), title }
+        Self { svg: chart.svg(&title), key: chart.key(), numbers: chart.numbers(), note: note.into(), title }
     }
 }
 

@@ -192,7 +192,7 @@ fn a_page_is_one_file_that_may_not_load_anything() {
 fn a_run_of_one_step_is_a_dot() {
     let folder = run(1);
     let html = run_page(&RunInputs { run: folder.path(), table: None }).unwrap().to_html().unwrap();
-    assert!(html.contains("<circle class=\"dot c1\""));
+    assert!(html.contains("<circle class=\"dot c1 d0\""));
     assert!(!html.contains("NaN") && !html.contains("inf"));
 }
 
@@ -207,4 +207,41 @@ fn what_is_no_run_is_refused_by_name() {
     assert!(error.to_string().contains("plan.toml"), "{error}");
     let missing = RunInputs { run: Path::new("there/is/none"), table: None };
     assert!(run_page(&missing).unwrap_err().to_string().contains("`there/is/none` does not exist"));
+}
+
+#[test]
+fn curves_drawn_together_differ_in_colour_or_dash() {
+    let styles: std::collections::BTreeSet<String> = (0..32).map(chart::style).collect();
+    assert_eq!(styles.len(), 32);
+    let line = |name: &str, y| Line { name: name.into(), points: vec![Point::at(1.0, y), Point::at(2.0, 0.5)] };
+    let chart = |lines| Chart::Lines(LineChart { x: "step".into(), unit: None, lines, guides: Vec::new() });
+    let figure = Figure::new("t", "", &chart(vec![line("a<b", 0.0), line("b", 1.0), line("c", 2.0)]));
+    let block = Block::Figure(figure);
+    let shown = serde_json::to_value(&block).unwrap();
+    let want = json!([
+        { "name": "a<b", "style": "c1 d0" }, { "name": "b", "style": "c2 d1" }, { "name": "c", "style": "c3 d2" }
+    ]);
+    assert_eq!(shown["key"], want);
+    let section = Section { id: "s", heading: "S".into(), blocks: vec![block] };
+    let page = Page { title: "p".into(), subtitle: String::new(), facts: Vec::new(), sections: vec![section] };
+    let html = page.to_html().unwrap();
+    check_markup(&html);
+    assert!(html.contains("</svg>a&lt;b</li>") && html.matches("<path class=\"line c3 d2\"").count() == 2, "{html}");
+    // One curve needs no name but that of its figure.
+    let alone = serde_json::to_value(Figure::new("t", "", &chart(vec![line("a", 0.0)]))).unwrap();
+    assert_eq!(alone["key"], json!([]));
+}
+
+#[test]
+fn bars_begin_at_zero_on_both_sides_of_it() {
+    let bar = |name: &str, value| Bar { name: name.into(), value };
+    let bars = vec![bar("up", Some(3.0)), bar("down", Some(-1.0)), bar("none", None), bar("wrong", Some(f64::NAN))];
+    let chart = Chart::Bars(BarChart { of: "run".into(), value: "margin".into(), bars });
+    let svg = chart.svg("t");
+    check_markup(&svg);
+    // From -1 to 3 on 4 to 416: 0 is at 107.
+    assert!(svg.contains("<rect class=\"bar c1 d0\" x=\"107.0\" y=\"19\" width=\"309.0\""), "{svg}");
+    assert!(svg.contains("<rect class=\"bar c2 d1\" x=\"4.0\" y=\"53\" width=\"103.0\""), "{svg}");
+    assert_eq!(svg.matches("<rect").count(), 2, "{svg}");
+    assert_eq!(chart.numbers().rows[..3], [["up", "3"], ["down", "-1"], ["none", ""]]);
 }

@@ -7,6 +7,7 @@ use crate::error::Hint;
 use crate::io::IoError;
 use crate::pipeline::PipelineError;
 use crate::precompute::PrecomputeError;
+use crate::report::ReportError;
 use crate::table::TableError;
 use crate::train::TrainError;
 
@@ -26,6 +27,9 @@ pub enum SweepError {
     /// The model.
     #[error("`model` cannot be swept: the log-prob table is of the model the runs start from, and they share one")]
     Model,
+    /// The tables the runs train from.
+    #[error("`train.pairs.tables` cannot be swept: all runs share the log-prob table they are compared on")]
+    Tables,
     /// The name of a run as a setting of the grid.
     #[error("`name` cannot be swept: runs are named by their settings")]
     Name,
@@ -93,13 +97,9 @@ pub enum SweepError {
         /// What they have.
         known: Vec<String>,
     },
-    /// The page cannot be made of its template.
-    #[error("internal error: the page of the sweep cannot be made; please report it")]
-    Page {
-        /// What the template engine says.
-        #[source]
-        source: minijinja::Error,
-    },
+    /// The page.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// Columns that do not make a table.
     #[error("internal error: the comparison cannot be written; please report it")]
     Columns {
@@ -151,6 +151,11 @@ impl Hint for SweepError {
             Self::ChangesTable { .. } | Self::Model => {
                 Some("make a table of each with `piref precompute --out`, and a sweep over each with `--table`".into())
             }
+            Self::Tables => Some(
+                "name all tables in the pipeline file and sweep `train.pairs.table_weights` or `train.pairs.where`, or make \
+                 a sweep over each with `--table`"
+                    .into(),
+            ),
             Self::Name => Some("a list can name its runs: `name = \"…\"` below `[[run]]`".into()),
             Self::SetTwice { .. } => Some("give all values in one `--set`, parted by commas".into()),
             Self::SameName { .. } => Some("take one of them out, or give them names in a list".into()),
@@ -163,7 +168,8 @@ impl Hint for SweepError {
             Self::Table(error) => error.hint(),
             Self::Io(error) => error.hint(),
             Self::NoMetric { known, .. } => Some(format!("they have: {}", known.join(", "))),
-            Self::TooMany { .. } | Self::Page { .. } | Self::Columns { .. } => None,
+            Self::Report(error) => error.hint(),
+            Self::TooMany { .. } | Self::Columns { .. } => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! SWEEP/beta-0.1_loss_type-ipo/   a run folder like any other: plan.toml, train/, policy/, report.html
 //! SWEEP/sweep.parquet             one row a run (schemas/sweep.v1.toml), written again after each
-//! SWEEP/sweep.svg, sweep.html     the same as a picture and as a page
+//! SWEEP/sweep.html                the same as a page with its plots
 //! ```
 //!
 //! Invariants: the reference pass is made once or found, never repeated: a setting that decides what is in the table
@@ -19,7 +19,6 @@ mod error;
 mod name;
 mod page;
 mod plan;
-mod plot;
 mod ranking;
 mod results;
 mod run;
@@ -40,9 +39,6 @@ pub const SWEEP: &str = "sweep.parquet";
 
 /// The page of it.
 pub const PAGE: &str = "sweep.html";
-
-/// The picture of it.
-pub const PLOT: &str = "sweep.svg";
 
 /// Steps that the means of a run are over, unless it is told otherwise.
 pub const LAST_STEPS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(9);

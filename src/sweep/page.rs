@@ -1,14 +1,12 @@
-//! `sweep.svg` and `sweep.html`: the comparison to look at. The page needs nothing but itself.
+//! `sweep.html`: the comparison to look at.
 
-use minijinja::{Environment, Value, context};
-
+use super::SWEEP;
 use super::comparison::Comparison;
-use super::error::SweepError;
 use super::plan::Plan;
-use super::plot::{Item, Panel, bars, curves, picture};
-use super::ranking::{LAST, MEAN};
-use super::results::Row;
+use super::ranking::{LAST, MEAN, Ranking};
+use super::results::{Row, Status};
 use crate::pipeline::{short_key, value_text};
+use crate::report::{Bar, BarChart, Block, Chart, Fact, Figure, Line, LineChart, Page, Point, Section, Table};
 
 /// Metrics whose curves a page has, besides that of the one that decides.
 const CURVES: &[&str] = &[
@@ -21,62 +19,111 @@ const CURVES: &[&str] = &[
     "mean/logps/rejected",
 ];
 
-/// The name ends in `.html`, which turns escaping on.
-const TEMPLATE: &str = "page.html";
-
-/// The picture and the page.
-pub(super) fn render(comparison: &Comparison, plan: &Plan) -> Result<(String, String), SweepError> {
-    let drawing = Drawing { comparison, order: comparison.by_rank() };
+/// The page about a sweep, as far as it is.
+pub(super) fn page(comparison: &Comparison, plan: &Plan) -> Page {
+    let ranked = Ranked { comparison, order: comparison.by_rank() };
     let column = comparison.ranking.as_ref().map(|ranking| ranking.column.as_str());
-    let (mut deciding, mut others) = (Vec::new(), Vec::new());
+    let mut ranking = vec![ranked.note(plan), ranked.table()];
     if let Some(column) = column {
-        deciding.push(drawing.bars(column));
-        deciding.extend(drawing.curves(column));
+        ranking.push(ranked.bars(column));
+        ranking.extend(ranked.curves(column));
     }
     // The mean is drawn for the last step, too.
     let drawn = column.map(|column| column.replace(LAST, MEAN));
-    for name in CURVES.iter().filter(|name| drawn.as_deref() != Some(**name)) {
-        others.extend(drawing.curves(name).map(|panel| picture(name, &[panel])));
+    let others = CURVES.iter().filter(|name| drawn.as_deref() != Some(**name));
+    let others = others.filter_map(|name| ranked.curves(name)).collect();
+    Page {
+        title: format!("{} runs on one table", comparison.rows.len()),
+        subtitle: plan.out.display().to_string(),
+        facts: facts(comparison, plan),
+        sections: vec![
+            Section { id: "ranking", heading: "Ranking".into(), blocks: ranking },
+            Section { id: "steps", heading: "Over the steps".into(), blocks: others },
+        ],
     }
-    let first = picture("the runs of a sweep", &deciding);
-    let page = drawing.page(plan, &first, &others).map_err(|source| SweepError::Page { source })?;
-    Ok((first, page))
 }
 
-struct Drawing<'a> {
+fn facts(comparison: &Comparison, plan: &Plan) -> Vec<Fact> {
+    let n_finished = comparison.rows.iter().filter(|row| row.status == Status::Finished).count();
+    let ranked_by = comparison.ranking.as_ref().map_or_else(|| "no run is finished".into(), Ranking::describe);
+    vec![
+        Fact::new("log-prob table", plan.table.display().to_string()),
+        Fact::new("runs", comparison.rows.len().to_string()),
+        Fact::new("finished", n_finished.to_string()),
+        Fact::new("ranked by", ranked_by),
+    ]
+}
+
+/// A comparison by rank.
+struct Ranked<'a> {
     comparison: &'a Comparison,
     /// The runs by place: the first one has the first colour.
     order: Vec<usize>,
 }
 
-impl<'a> Drawing<'a> {
-    fn rows(&self) -> impl Iterator<Item = (usize, usize, &'a Row)> {
+impl<'a> Ranked<'a> {
+    fn rows(&self) -> impl Iterator<Item = (usize, &'a Row)> {
         let comparison = self.comparison;
-        self.order
-            .iter()
-            .enumerate()
-            .filter_map(|(style, &row_idx)| Some((style, row_idx, comparison.rows.get(row_idx)?)))
+        self.order.iter().filter_map(|&row_idx| Some((row_idx, comparison.rows.get(row_idx)?)))
     }
 
-    fn bars(&self, column: &str) -> Panel {
+    fn note(&self, plan: &Plan) -> Block {
+        let text = format!(
+            "The reference was scored once, for all runs. Numbers under {MEAN} are over the last {} steps of a run. As a \
+             table: piref sql {} -c 'SELECT * FROM sweep ORDER BY rank'",
+            self.comparison.last_steps,
+            plan.out.join(SWEEP).display()
+        );
+        Block::Text { text }
+    }
+
+    /// Every run with its settings and numbers.
+    fn table(&self) -> Block {
+        let shown = self.comparison.shown();
+        let settings = self.comparison.settings.iter().map(|key| short_key(key).to_owned());
+        let names = ["steps", "seconds", "status", "run"].map(str::to_owned);
+        let columns = std::iter::once("rank".to_owned()).chain(settings);
+        let columns = columns.chain(shown.iter().map(ToString::to_string)).chain(names).collect();
+        let rows = self.rows().map(|(row_idx, row)| {
+            let rank = self.comparison.rank(row_idx).map(|rank| rank.to_string());
+            let values = self.comparison.values.get(row_idx).map(Vec::as_slice).unwrap_or_default();
+            let settings = values.iter().map(|value| value.as_ref().map(value_text));
+            let metrics = shown.iter().map(|name| row.metric(name).map(|value| format!("{value:.4}")));
+            let status = match &row.error {
+                Some(error) => format!("{}: {error}", row.status),
+                None => row.status.to_string(),
+            };
+            let rest = [row.n_steps.to_string(), format!("{:.1}", row.seconds), status, row.name.clone()];
+            let cells = std::iter::once(rank).chain(settings).chain(metrics).map(Option::unwrap_or_default);
+            cells.chain(rest).collect()
+        });
+        Block::Table { title: "Runs".into(), table: Table { columns, rows: rows.collect() } }
+    }
+
+    /// The metric that decides, of the runs that have a place.
+    fn bars(&self, column: &str) -> Block {
         let value = |row: &Row| if column == "seconds" { Some(row.seconds) } else { row.metric(column) };
-        let item = |(style, row_idx, row): (usize, usize, &'a Row)| Item {
-            label: row.name.as_str(),
-            style,
-            value: value(row).filter(|value| value.is_finite() && self.comparison.rank(row_idx).is_some()),
+        let bar = |(row_idx, row): (usize, &Row)| Bar {
+            name: row.name.clone(),
+            value: value(row).filter(|_| self.comparison.rank(row_idx).is_some()),
         };
-        bars(&self.title(column), &self.rows().map(item).collect::<Vec<_>>())
+        let chart = BarChart { of: "run".into(), value: column.to_owned(), bars: self.rows().map(bar).collect() };
+        Block::Figure(Figure::new(self.title(column), "", &Chart::Bars(chart)))
     }
 
-    /// None if no run has the metric.
-    fn curves(&self, column: &str) -> Option<Panel> {
-        let item = |(style, _, row): (usize, usize, &'a Row)| {
-            Some(Item { label: row.name.as_str(), style, value: row.curve(column)?.points.as_slice() })
+    /// A metric over the steps, a curve for each run; none if no run has it.
+    fn curves(&self, column: &str) -> Option<Block> {
+        let line = |(_, row): (usize, &Row)| Line {
+            name: row.name.clone(),
+            points: row.curve(column).iter().flat_map(|curve| &curve.points).map(|(x, y)| Point::at(*x, *y)).collect(),
         };
-        let items: Vec<_> = self.rows().filter_map(item).collect();
+        // A run without it keeps its place, so that each has one colour on the whole page.
+        let lines: Vec<Line> = self.rows().map(line).collect();
         // Of `last/…` the mean is drawn: single steps are noise.
-        let title = self.title(&column.replace(LAST, MEAN));
-        (!items.is_empty()).then(|| curves(&format!("{title}, over the steps"), &items))
+        let title = format!("{}, over the steps", self.title(&column.replace(LAST, MEAN)));
+        let is_drawn = lines.iter().any(|line| !line.points.is_empty());
+        let chart = LineChart { x: "step".into(), unit: None, lines, guides: Vec::new() };
+        is_drawn.then(|| Block::Figure(Figure::new(title, "", &Chart::Lines(chart))))
     }
 
     fn title(&self, column: &str) -> String {
@@ -84,40 +131,5 @@ impl<'a> Drawing<'a> {
             Some(name) => format!("{name}, mean of {} steps", self.comparison.last_steps),
             None => column.replace(LAST, "last "),
         }
-    }
-
-    fn page(&self, plan: &Plan, first: &str, others: &[String]) -> Result<String, minijinja::Error> {
-        let comparison = self.comparison;
-        let shown = comparison.shown();
-        let rows: Vec<Value> = self
-            .rows()
-            .map(|(_, row_idx, row)| {
-                let settings = comparison.values.get(row_idx).map(Vec::as_slice).unwrap_or_default();
-                context! {
-                    rank => comparison.rank(row_idx),
-                    name => row.name.clone(),
-                    settings => settings.iter().map(|value| value.as_ref().map(value_text)).collect::<Vec<_>>(),
-                    metrics => shown.iter().map(|name| row.metric(name).map(|value| format!("{value:.4}"))).collect::<Vec<_>>(),
-                    n_steps => row.n_steps,
-                    seconds => format!("{:.1}", row.seconds),
-                    status => row.status.to_string(),
-                    error => row.error.clone(),
-                }
-            })
-            .collect();
-        let mut environment = Environment::new();
-        environment.add_template(TEMPLATE, include_str!("page.html"))?;
-        environment.get_template(TEMPLATE)?.render(context! {
-            table => plan.table.display().to_string(),
-            out => plan.out.display().to_string(),
-            version => env!("CARGO_PKG_VERSION"),
-            ranking => comparison.ranking.as_ref().map(super::Ranking::describe),
-            last_steps => comparison.last_steps,
-            settings => comparison.settings.iter().map(|key| short_key(key).to_owned()).collect::<Vec<_>>(),
-            metrics => shown.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            rows => rows,
-            first => Value::from_safe_string(first.to_owned()),
-            others => others.iter().map(|svg| Value::from_safe_string(svg.clone())).collect::<Vec<_>>(),
-        })
     }
 }

@@ -21,6 +21,9 @@ const MOST_RUNS: usize = 10_000;
 /// The key that names a run of a list.
 const NAME: &str = "name";
 
+/// The key of the tables that are trained from.
+const TABLES: &str = "train.pairs.tables";
+
 /// What a sweep is asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -222,12 +225,14 @@ fn set_twice(option: &Overrides) -> SweepError {
     SweepError::SetTwice { key: option.entries().first().map(|entry| entry.key.clone()).unwrap_or_default() }
 }
 
-/// All runs share the table, so they may differ in nothing that stage one reads.
+/// All runs share their tables, so they may differ in nothing that stage one reads, nor in which tables they are.
 fn check_keys<'a>(mut keys: impl Iterator<Item = &'a str>) -> Result<(), SweepError> {
     keys.try_for_each(|key| {
         let top = key.split('.').next().unwrap_or(key);
         if top == "model" {
             Err(SweepError::Model)
+        } else if key == TABLES {
+            Err(SweepError::Tables)
         } else if Stage::Train.reads(top) {
             Ok(())
         } else {

@@ -16,8 +16,8 @@ use crate::train::METRICS;
 /// Members of a step that say where it stands, and nothing about how good the policy is.
 const COUNTS: &[&str] = &["step", "epoch", "num_tokens", "n_pairs", "learning_rate"];
 
-/// Most points of a curve: more than a page has dots.
-const POINTS: usize = 400;
+/// Most points of a curve: as many as a figure has room for, and its table of numbers.
+const POINTS: usize = 120;
 
 /// How a run ended, as far as it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

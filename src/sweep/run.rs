@@ -4,7 +4,7 @@ use super::comparison::Comparison;
 use super::error::{RunError, SweepError};
 use super::plan::{Plan, Run, Standing};
 use super::results::{Row, Status};
-use super::{PAGE, PLOT, SWEEP, page, write};
+use super::{PAGE, SWEEP, page, write};
 use crate::interrupt::Interrupt;
 use crate::io::{self, Lock};
 use crate::pipeline::Stage;
@@ -75,7 +75,7 @@ pub struct Failure {
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, SweepError> {
     io::create_dir(&plan.out)?;
     let _lock = Lock::acquire(&plan.out.join(".piref.lock"))?;
-    for name in [SWEEP, PAGE, PLOT] {
+    for name in [SWEEP, PAGE] {
         io::remove_halves(&plan.out.join(name))?;
     }
     if !make_table(plan, interrupt, observe)? {
@@ -205,8 +205,7 @@ impl Sweep<'_> {
     fn write(&self) -> Result<Comparison, SweepError> {
         let comparison = Comparison::of(self.plan, self.rows.clone())?;
         write::write(&comparison, self.plan, &self.plan.out.join(SWEEP))?;
-        let (picture, page) = page::render(&comparison, self.plan)?;
-        io::write(&self.plan.out.join(PLOT), picture.as_bytes())?;
+        let page = page::page(&comparison, self.plan).to_html()?;
         io::write(&self.plan.out.join(PAGE), page.as_bytes())?;
         Ok(comparison)
     }

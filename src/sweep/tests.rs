@@ -86,6 +86,8 @@ fn what_runs_cannot_differ_in_is_refused_with_the_reason() {
     );
     assert!(matches!(refused(&[], Some("[[run]]\ndata.limit = 8\n")), SweepError::ChangesTable { .. }));
     assert!(matches!(refused(&["model=a,b"], None), SweepError::Model));
+    assert!(matches!(refused(&["train.pairs.tables=['a'],['b', 'c']"], None), SweepError::Tables));
+    assert!(matches!(refused(&[], Some("[[run]]\ntrain.pairs.tables = ['a']\n")), SweepError::Tables));
     assert!(matches!(refused(&["name=a,b"], None), SweepError::Name));
     assert!(matches!(refused(&["train.seed=1", "train.seed=2"], None), SweepError::SetTwice { .. }));
     assert!(matches!(refused(&["train.seed=1"], Some("[[run]]\ntrain.seed = 2\n")), SweepError::SetTwice { .. }));
@@ -196,4 +198,33 @@ fn metrics_are_means_over_the_last_steps_and_evaluations_are_their_own_lines() {
     io::write(&path, other.as_bytes()).unwrap();
     let error = Row::read(run, Status::Finished, 2).unwrap_err();
     assert!(error.to_string().ends_with("line 1: expected an object of `metrics.v1`, found `metrics.v9`"), "{error}");
+}
+
+#[test]
+fn a_page_has_the_runs_by_rank_and_each_has_one_colour() {
+    let folder = folder();
+    let plan = Plan::new(request(folder.path(), &["train.seed=1,2,3"], None)).unwrap();
+    let curve = |points: &[(f64, f64)]| vec![Curve { name: "mean/loss".into(), points: points.to_vec() }];
+    let accuracy = |value| [("mean/rewards/accuracies", value)];
+    let rows = vec![
+        Row { curves: curve(&[(1.0, 0.5), (2.0, 0.25)]), ..row("low", Status::Finished, &accuracy(0.25)) },
+        Row { error: Some("<b>no".into()), ..row("bad", Status::Failed, &[]) },
+        row("high", Status::Finished, &accuracy(0.75)),
+    ];
+    let html = page::page(&Comparison::of(&plan, rows).unwrap(), &plan).to_html().unwrap();
+    let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("no `{text}` in {html}"));
+    let cells = |run: &str, rank: &str, seed: u8, accuracy: &str, status: &str| {
+        let cells = [rank, &seed.to_string(), accuracy, "1", "2.0", status, run];
+        cells.map(|cell| format!("<td>{cell}</td>")).concat()
+    };
+    let (high, low) = (cells("high", "1", 3, "0.7500", "finished"), cells("low", "2", 1, "0.2500", "finished"));
+    let bad = cells("bad", "", 2, "", "failed: &lt;b&gt;no");
+    assert!(place(&high) < place(&low) && place(&low) < place(&bad), "{html}");
+    // The bar of `low` is a third of that of `high`, which spans the drawing; the run without a place has none.
+    place("<rect class=\"bar c1 d0\" x=\"4.0\" y=\"19\" width=\"412.0\"");
+    place("<rect class=\"bar c2 d1\" x=\"4.0\" y=\"53\" width=\"137.3\"");
+    assert!(!html.contains("bar c3"), "{html}");
+    // Its curve is the only one of the loss, and it has the second colour there, too.
+    assert!(html.contains("<path class=\"line c2 d1\" d=\"M56.0"), "{html}");
+    assert!(!html.contains("NaN"), "{html}");
 }

@@ -5,7 +5,7 @@ use super::error::TrainError;
 use super::order::rng;
 use super::plan::Trained;
 use crate::digest::Digest;
-use crate::model::{Adapter, Decoder, Digests, ModelError, adapter_digest, config_digest};
+use crate::model::{Adapter, Decoder, Digests, ModelError, adapter_digest, check_export, config_digest};
 use crate::model_source::ModelSource;
 use crate::tokenize::TokenizerFiles;
 
@@ -22,10 +22,13 @@ impl Base {
     /// Finds what a course starts from.
     ///
     /// # Errors
-    /// If the model, its tokenizer or the adapter is not there.
+    /// If the model, its tokenizer or the adapter is not there, or the policy could not be written at the end.
     pub(crate) fn open(course: &Course) -> Result<Self, TrainError> {
         let source = ModelSource::resolve(&course.model)?;
         let in_model = in_model(course);
+        if matches!(course.trained, Trained::Weights | Trained::Drawn) {
+            check_export(&source).map_err(in_model)?;
+        }
         let digests = match &course.trained {
             Trained::Drawn => Digests {
                 weights: Digest::of_parts([("seed of the weights", course.seed.to_le_bytes().as_slice())]),

@@ -12,6 +12,7 @@ use crate::io::IoError;
 use crate::loss::LossError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
+use crate::policy::PolicyError;
 use crate::selection::SelectionError;
 use crate::table::{Difference, TableError};
 use crate::tokenize::TokenizeError;
@@ -96,21 +97,9 @@ pub enum TrainError {
         /// The first field that differs: expected in the table, found in the model.
         difference: Difference,
     },
-    /// A folder to be merged that holds no adapter.
-    #[error("no adapter in `{}`: expected `adapter_config.json` in it or in its `policy`", path.display())]
-    NoAdapter {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A policy that does not say which model it comes from.
+    /// A whole policy, which does not say which model it comes from.
     #[error("the policy in `{}` does not name its base model", path.display())]
     NoBase {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A folder without a policy.
-    #[error("no policy in `{}`: expected `config.json` or `adapter_config.json` in it or in its `policy`", path.display())]
-    NoPolicy {
         /// The folder.
         path: PathBuf,
     },
@@ -170,6 +159,9 @@ pub enum TrainError {
     /// Where the model is.
     #[error(transparent)]
     ModelSource(#[from] ModelSourceError),
+    /// The policy to be merged or written as another file.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The model's tokenizer.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
@@ -269,9 +261,7 @@ impl Hint for TrainError {
                 Some("the table is stale or was made by another version: run `piref precompute --fresh`".into())
             }
             Self::NotOurs { .. } => Some("name a new or empty folder with `--out`".into()),
-            Self::NoAdapter { .. } => Some("a run with `--lora-r` ends with one; other policies are whole".into()),
             Self::NoBase { .. } => Some("name it with `--model`".into()),
-            Self::NoPolicy { .. } => Some("a run has one when it has finished".into()),
             Self::NoGguf { .. } => Some(
                 "`--model` may name a GGUF file of the same model (an adapter is merged first, `--merge`); without one, `convert_hf_to_gguf.py` of llama.cpp makes \
                  a GGUF file of a policy that is a whole model"
@@ -299,6 +289,7 @@ impl Hint for TrainError {
             Self::Sampling { source, .. } | Self::Sample { source, .. } => source.hint(),
             Self::HeldOut(error) => error.hint(),
             Self::ModelSource(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Selection(error) => error.hint(),

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::TrainError;
-use super::merge::{base_name, merged};
-use crate::model::{Decoder, GgufWeights, Lora, OutType, export_gguf, find_adapter};
+use super::merge::merged;
+use crate::model::{GgufWeights, Lora, OutType, export_gguf};
 use crate::model_source::ModelSource;
-use crate::ops::Backend;
+use crate::policy::PolicySource;
 
 /// What to write as GGUF.
 #[derive(Debug, Clone)]
@@ -48,40 +48,23 @@ pub struct GgufSummary {
 /// # Errors
 /// If there is no policy, if its base is no GGUF file or another model, or if the file would take the place of the base.
 pub fn policy_to_gguf(plan: &GgufPlan) -> Result<GgufSummary, TrainError> {
-    let adapter = find_adapter(&plan.policy);
-    let policy = match &adapter {
-        Some(folder) => folder.clone(),
-        None => model_folder(&plan.policy)?,
+    let policy = PolicySource::in_folder(&plan.policy, plan.base.as_deref())?;
+    let (model, source) = match (policy.adapter(), &plan.base) {
+        (Some(_), _) => (policy.name().to_owned(), policy.base().clone()),
+        (None, Some(base)) => (base.clone(), ModelSource::resolve(base)?),
+        (None, None) => return Err(TrainError::NoBase { path: policy.path().to_owned() }),
     };
-    let model = match &adapter {
-        Some(folder) => base_name(folder, plan.base.as_deref())?,
-        None => plan.base.clone().ok_or_else(|| TrainError::NoBase { path: policy.clone() })?,
-    };
-    let source = ModelSource::resolve(&model)?;
     let ModelSource::Gguf(base) = &source else {
         return Err(TrainError::NoGguf { path: source.path().to_owned() });
     };
     if is_same(&plan.out, base) {
         return Err(TrainError::Taken { path: plan.out.clone() });
     }
-    let (decoder, lora) = if adapter.is_some() {
-        let (decoder, lora) = merged(&policy, &model, &source)?;
-        (decoder, Some(lora))
-    } else {
-        let in_folder = |source| TrainError::Model { model: policy.display().to_string(), source };
-        (Decoder::load(&ModelSource::Folder(policy.clone()), &Backend::cpu()).map_err(in_folder)?, None)
-    };
+    let (decoder, lora) = merged(&policy)?;
     let weights = export_gguf(&decoder, base, plan.outtype, &plan.out);
     let weights = weights.map_err(|source| TrainError::Model { model: model.clone(), source })?;
+    let policy = policy.path().to_owned();
     Ok(GgufSummary { model, policy, lora, outtype: plan.outtype, weights, out: plan.out.clone() })
-}
-
-/// The folder of a policy that is a whole model.
-fn model_folder(path: &Path) -> Result<PathBuf, TrainError> {
-    let of_run = path.join("policy");
-    let mut folders = [path, of_run.as_path()].into_iter();
-    let found = folders.find(|folder| folder.join("config.json").is_file()).map(Path::to_owned);
-    found.ok_or_else(|| TrainError::NoPolicy { path: path.to_owned() })
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
