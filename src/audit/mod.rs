@@ -1,0 +1,7 @@
+//! What is wrong with preference data, by the data and by what the reference says of it.
+
+mod check;
+mod error;
+
+pub use check::{Check, Context, Found, Hit, Info, Outcome};
+pub use error::AuditError;
