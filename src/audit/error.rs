@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::data::DataError;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::query::QueryError;
@@ -113,6 +114,25 @@ pub enum AuditError {
         /// Pairs of the table.
         n_pairs: u64,
     },
+    /// A number out of its range.
+    #[error("threshold `{name}`: expected {expected}, found {found}")]
+    Threshold {
+        /// The name.
+        name: String,
+        /// What it can be.
+        expected: &'static str,
+        /// What it is.
+        found: f64,
+    },
+    /// A state that the code excludes.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What went wrong.
+        what: String,
+    },
+    /// A file of evaluation prompts.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// SQL.
     #[error(transparent)]
     Query(#[from] QueryError),
@@ -141,6 +161,8 @@ impl Hint for AuditError {
             }
             Self::NoReference { .. } => Some("`piref precompute --as NAME` adds one to a table".into()),
             Self::NoneLeft { .. } => Some("exclude fewer checks, or raise their thresholds".into()),
+            Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
+            Self::Data(error) => error.hint(),
             Self::Query(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Io(error) => error.hint(),

@@ -2,6 +2,7 @@
 
 mod check;
 mod error;
+pub mod text;
 
 pub use check::{Check, Context, Found, Hit, Info, Outcome};
 pub use error::AuditError;
