@@ -9,6 +9,7 @@
 //! counts nowhere.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::words::{gram, grams, words};
 
@@ -104,7 +105,7 @@ fn long_enough(words: &[u64], n: usize) -> Box<[u64]> {
 
 /// Which evaluation prompts have a gram.
 struct Index {
-    items: HashMap<u64, Box<[usize]>>,
+    items: HashMap<u64, Box<[usize]>, BuildHasherDefault<AsItIs>>,
     /// Grams of each that count.
     n_grams: HashMap<usize, usize>,
 }
@@ -112,7 +113,7 @@ struct Index {
 impl Index {
     fn of(mut grams: Vec<(u64, usize)>) -> Self {
         grams.sort_unstable();
-        let (mut items, mut n_grams) = (HashMap::new(), HashMap::new());
+        let (mut items, mut n_grams) = (HashMap::default(), HashMap::new());
         for same in grams.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() <= MOST_PROMPTS) {
             items.insert(same[0].0, same.iter().map(|&(_, item)| item).collect());
             for &(_, item) in same {
@@ -124,14 +125,40 @@ impl Index {
 
     /// The evaluation prompts that share a gram with these words, ascending, each with the share of its grams.
     fn shares(&self, words: &[u64], n: usize) -> Vec<(usize, f64)> {
-        let grams = long_enough(words, n);
-        let mut hits: Vec<usize> = grams.iter().filter_map(|gram| self.items.get(gram)).flatten().copied().collect();
+        let known = |words: &[u64]| {
+            let gram = gram(words);
+            Some((gram, self.items.get(&gram)?))
+        };
+        let mut shared: Vec<(u64, &Box<[usize]>)> = words.windows(n).filter_map(known).collect();
+        shared.sort_unstable();
+        shared.dedup();
+        let mut hits: Vec<usize> = shared.into_iter().flat_map(|(_, items)| items.iter().copied()).collect();
         hits.sort_unstable();
         let share = |same: &[usize]| {
             let n_grams = self.n_grams.get(&same[0]).copied().unwrap_or(same.len());
             (same[0], same.len() as f64 / n_grams as f64)
         };
         hits.chunk_by(|a, b| a == b).map(share).collect()
+    }
+}
+
+/// Grams are hashes already: they are their own.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, gram: u64) {
+        self.0 = gram;
     }
 }
 

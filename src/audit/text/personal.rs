@@ -88,8 +88,12 @@ fn has_7_digits(found: &str) -> bool {
 fn is_card(found: &str) -> bool {
     let digits = digits(found);
     let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
-    let sum: u32 =
-        digits.iter().rev().enumerate().map(|(at, &digit)| if at.is_multiple_of(2) { digit } else { doubled(digit) }).sum();
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(at, &digit)| if at.is_multiple_of(2) { digit } else { doubled(digit) })
+        .sum();
     (13..=19).contains(&digits.len()) && matches!(digits[0], 2..=6) && sum.is_multiple_of(10)
 }
 

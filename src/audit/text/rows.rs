@@ -50,7 +50,7 @@ pub(super) fn each_pair(
     found: Found<'_>,
     look: impl Fn(PairTexts<'_>) -> Option<Hit> + Sync,
 ) -> Result<Outcome, AuditError> {
-    let mut has_text = false;
+    let mut has_text_yet = false;
     for batch in ctx.table.batches(&["pair_id", "prompt", "chosen", "rejected"])? {
         let rows = Rows::of(batch?);
         let pairs = rows.pairs()?;
@@ -63,7 +63,13 @@ pub(super) fn each_pair(
             }
         }
     }
-    Ok(if has_text || ctx.table.n_pairs() == 0 { Outcome::Done } else { no_text() })
+    Ok(if has_text_yet || ctx.table.n_pairs() == 0 { Outcome::Done } else { no_text() })
+}
+
+/// Whether any text is more than nothing; so is none at all, where there is nothing to miss.
+pub(super) fn has_text(pairs: &[PairTexts<'_>]) -> bool {
+    pairs.is_empty()
+        || pairs.iter().any(|pair| [pair.prompt, pair.chosen, pair.rejected].iter().any(|text| !text.is_empty()))
 }
 
 /// Says that there is nothing to look at.

@@ -79,8 +79,7 @@ impl<'a> Asked<'a> {
                 }
             }
         }
-        let evidence =
-            || format!("{n_without} rows of `{}` have no prompt and are compared with nothing", path.display());
+        let evidence = || format!("rows without a prompt, compared with nothing, in `{}`: {n_without}", path.display());
         Ok((n_without > 0).then(|| of_data_set(Level::Warn, n_without, evidence())))
     }
 

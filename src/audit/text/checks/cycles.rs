@@ -1,6 +1,6 @@
 //! C8: verdicts that go round in a circle.
 
-use super::super::rows::Rows;
+use super::super::rows::{Rows, has_text, no_text};
 use super::super::verdicts::verdicts;
 use super::About;
 use crate::audit::{AuditError, Context, Found, Hit, Outcome};
@@ -26,8 +26,11 @@ pub(super) const CHECK: About = About {
 
 fn run(ctx: &Context<'_>, found: Found<'_>) -> Result<Outcome, AuditError> {
     let rows = Rows::read(ctx.table, &["pair_id", "prompt", "chosen", "rejected"])?;
-    let pair_ids = rows.column("pair_id")?;
-    for hit in verdicts(&rows.pairs()?).cycles {
+    let (pair_ids, pairs) = (rows.column("pair_id")?, rows.pairs()?);
+    if !has_text(&pairs) {
+        return Ok(no_text());
+    }
+    for hit in verdicts(&pairs).cycles {
         let named: Vec<String> =
             hit.example.iter().take(MOST_NAMED).map(|&pair| format!("`{}`", pair_ids[pair])).collect();
         let more = if hit.example.len() > MOST_NAMED { ", …" } else { "" };

@@ -1,6 +1,6 @@
 //! C3: an answer that wins here and loses there.
 
-use super::super::rows::Rows;
+use super::super::rows::{Rows, has_text, no_text};
 use super::super::verdicts::verdicts;
 use super::About;
 use crate::audit::{AuditError, Context, Found, Hit, Outcome};
@@ -22,8 +22,11 @@ pub(super) const CHECK: About = About {
 
 fn run(ctx: &Context<'_>, found: Found<'_>) -> Result<Outcome, AuditError> {
     let rows = Rows::read(ctx.table, &["pair_id", "prompt", "chosen", "rejected"])?;
-    let pair_ids = rows.column("pair_id")?;
-    for hit in verdicts(&rows.pairs()?).losing_winners {
+    let (pair_ids, pairs) = (rows.column("pair_id")?, rows.pairs()?);
+    if !has_text(&pairs) {
+        return Ok(no_text());
+    }
+    for hit in verdicts(&pairs).losing_winners {
         let (n_wins, n_losses) = (hit.n_wins, hit.n_losses);
         let other = pair_ids[hit.loses_in];
         found(Hit {
