@@ -54,8 +54,7 @@ pub(super) fn each_pair(
     for batch in ctx.table.batches(&["pair_id", "prompt", "chosen", "rejected"])? {
         let rows = Rows::of(batch?);
         let pairs = rows.pairs()?;
-        has_text |=
-            pairs.iter().any(|pair| [pair.prompt, pair.chosen, pair.rejected].iter().any(|text| !text.is_empty()));
+        has_text_yet |= has_text(&pairs);
         let hits: Vec<Option<Hit>> = pairs.par_iter().map(|&pair| look(pair)).collect();
         for (hit, pair_id) in hits.into_iter().zip(rows.column("pair_id")?) {
             if let Some(hit) = hit {
