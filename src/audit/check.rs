@@ -61,7 +61,7 @@ pub enum Outcome {
 pub struct Context<'a> {
     /// The table, for code that reads rows.
     pub table: &'a ReferenceTable,
-    /// SQL over it: see [`tables`](super::tables) for the names there are.
+    /// SQL over it: see [`views`](super::views) for the names there are.
     pub session: &'a Session,
     /// The numbers of this check by name, every one of [`Info::thresholds`].
     pub thresholds: &'a BTreeMap<String, f64>,

@@ -28,7 +28,7 @@ pub enum AuditError {
         path: PathBuf,
         /// What is wrong with it, with line and key.
         #[source]
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
     /// Placeholders and thresholds of a check that do not fit.
     #[error("check `{id}`: {problem}")]
@@ -37,6 +37,20 @@ pub enum AuditError {
         id: String,
         /// What does not fit.
         problem: String,
+    },
+    /// A folder of checks without one.
+    #[error("no check in `{}`: expected files that end in `.sql`", path.display())]
+    NoChecks {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A check to exclude pairs by that was not run, or could not look.
+    #[error("cannot exclude by check `{id}`: {reason}")]
+    Exclude {
+        /// The check.
+        id: String,
+        /// Why not.
+        reason: String,
     },
     /// Two checks of one name.
     #[error("there are two checks `{id}`: the second is `{}`", path.display())]
@@ -98,14 +112,6 @@ pub enum AuditError {
         /// Pairs of which it says anything.
         n_pairs: u64,
     },
-    /// A further reference that is not there.
-    #[error("the table has no reference `{name}`: found {}", list(known))]
-    NoReference {
-        /// As given.
-        name: String,
-        /// Those there are.
-        known: Vec<String>,
-    },
     /// A selection of which no pair is left.
     #[error("excluding {excluded} leaves none of {n_pairs} pairs")]
     NoneLeft {
@@ -144,8 +150,22 @@ pub enum AuditError {
     Io(#[from] IoError),
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".into() } else { names.join(", ") }
+impl AuditError {
+    /// Whether it is about what the user wrote, not about the data.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Header { .. }
+                | Self::Placeholder { .. }
+                | Self::NoChecks { .. }
+                | Self::Twice { .. }
+                | Self::UnknownCheck { .. }
+                | Self::UnknownThreshold { .. }
+                | Self::NoColumn { .. }
+                | Self::Exclude { .. }
+                | Self::Threshold { .. }
+        )
+    }
 }
 
 impl Hint for AuditError {
@@ -159,7 +179,6 @@ impl Hint for AuditError {
             Self::UnknownCheck { nearest: Some(nearest), .. } | Self::NoColumn { nearest: Some(nearest), .. } => {
                 Some(format!("did you mean `{nearest}`?"))
             }
-            Self::NoReference { .. } => Some("`piref precompute --as NAME` adds one to a table".into()),
             Self::NoneLeft { .. } => Some("exclude fewer checks, or raise their thresholds".into()),
             Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
             Self::Data(error) => error.hint(),

@@ -26,6 +26,13 @@ pub enum Level {
     Error,
 }
 
+impl Level {
+    /// The level of this name, as [`Display`](fmt::Display) writes it.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Info, Self::Warn, Self::Error].into_iter().find(|level| level.to_string() == name)
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

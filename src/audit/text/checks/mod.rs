@@ -84,8 +84,9 @@ impl Check for TextCheck {
 
     fn explain(&self, thresholds: &BTreeMap<String, f64>) -> String {
         let mut text = self.method.to_owned();
-        for (name, value) in thresholds {
-            text.push_str(&format!("\n{name} = {value}"));
+        // β is among the numbers of every check.
+        for (name, value) in thresholds.iter().filter(|(name, _)| self.info.thresholds.contains_key(*name)) {
+            text.extend(["\n", name, " = ", &value.to_string()]);
         }
         text
     }
