@@ -1,6 +1,6 @@
 # Every target is a command a user could type; what it does is in `piref` itself.
-# PIPELINE= names the pipeline file of `precompute`, `train`, `sweep`, `sql` and `report`; SET= what `sweep` varies; Q= the
-# query of `sql`; MODEL= and DATA= what `bench` measures.
+# PIPELINE= names the pipeline file of `precompute`, `train`, `sweep`, `sql`, `audit` and `report`; SET= what `sweep`
+# varies; Q= the query of `sql`; MODEL= and DATA= what `bench` measures.
 
 PIPELINE ?= pipelines/quickstart.toml
 MODEL ?= fixtures/tiny
@@ -22,7 +22,7 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql report bench bench-peers test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda clean
+.PHONY: help build demo precompute train sweep sql audit report bench bench-peers test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ sweep: build ## Train PIPELINE once for each combination of SET, on one table, a
 
 sql: build ## Query the run of PIPELINE: make sql Q="SELECT …"
 	@$(PIREF) sql $(PIPELINE) -c "$$Q"
+
+audit: build ## Check the data of the run of PIPELINE: findings.parquet in its folder
+	$(PIREF) audit $(PIPELINE)
 
 report: build ## A page about the run of PIPELINE: report.html in its folder
 	$(PIREF) report $(PIPELINE)

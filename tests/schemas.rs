@@ -219,7 +219,7 @@ fn write_findings(path: &Path) {
     let mut file = FindingsWriter::create(path).unwrap();
     for (pair_id, level, value) in [(Some("p0"), Level::Error, Some(0.25)), (None, Level::Warn, None)] {
         let pair_id = pair_id.map(str::to_owned);
-        file.push(&Finding { pair_id, check: "rescore", level, value, evidence: "somewhere".into() }).unwrap();
+        file.push(&Finding { pair_id, check: "rescore".into(), level, value, evidence: "somewhere".into() }).unwrap();
     }
     file.finish().unwrap();
 }

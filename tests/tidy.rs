@@ -26,6 +26,7 @@ const LAYERS: &[&str] = &[
     "generate",
     "table",
     "query",
+    "audit",
     "selection",
     "loss",
     "eval",
@@ -52,6 +53,7 @@ const NARROW: &[(&str, &[&str])] = &[
     ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
     // Neither model nor training.
     ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
+    ("audit", &["error", "digest", "io", "data", "table", "query"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),
     ("report", &["error", "digest", "guard", "io", "parquet_check", "data", "table", "query"]),

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use super::Printer;
+use crate::audit::AuditError;
 use crate::bench::BenchError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
@@ -43,6 +44,12 @@ pub enum UsageError {
         /// As given.
         found: String,
     },
+    /// A `--threshold` that is none.
+    #[error("expected `ID.NAME=NUMBER`, found `{found}`")]
+    Threshold {
+        /// As given.
+        found: String,
+    },
     /// A flag that says something about another use of the subcommand.
     #[error("`{flag}` has no effect here: expected it with {with}")]
     Misplaced {
@@ -59,6 +66,7 @@ impl Hint for UsageError {
             Self::NoQuery => Some(
                 "`piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table".into(),
             ),
+            Self::Threshold { .. } => Some("`piref audit --explain ID` shows the numbers of a check".into()),
             Self::NamedPath { .. } | Self::Misplaced { .. } => None,
         }
     }
@@ -134,6 +142,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<SftError>(cause))
         .or_else(|| hint_of::<BenchError>(cause))
         .or_else(|| hint_of::<VerifyError>(cause))
+        .or_else(|| hint_of::<AuditError>(cause))
         .or_else(|| hint_of::<InspectError>(cause))
         .or_else(|| hint_of::<ReportError>(cause))
         .or_else(|| hint_of::<QueryError>(cause))
@@ -154,6 +163,7 @@ fn hint_of<E: Error + Hint + 'static>(cause: &(dyn Error + 'static)) -> Option<S
 fn is_usage(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref().is_some_and(is_wrong_setting)
         || cause.downcast_ref().is_some_and(is_wrong_sweep)
+        || cause.downcast_ref().is_some_and(AuditError::is_usage)
         || cause.is::<UsageError>()
         || cause.is::<DeviceError>()
         || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))

@@ -3,6 +3,8 @@
 //! Invariant: standard output is data, standard error is talk, and both go through [`Printer`]. Only this module knows
 //! exit codes and `anyhow`; a subcommand turns its arguments into a plan, runs it and says what came of it.
 
+mod audit;
+mod audit_text;
 mod bench;
 mod completions;
 mod diff;
@@ -64,6 +66,7 @@ enum Command {
     Sweep(sweep::Args),
     Sft(Box<sft::Args>),
     Sql(sql::Args),
+    Audit(Box<audit::Args>),
     Generate(Box<generate::Args>),
     Report(report::Args),
     Export(export::Args),
@@ -112,6 +115,7 @@ impl Cli {
             Command::Sweep(args) => sweep::run(args, printer),
             Command::Sft(args) => sft::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            Command::Audit(args) => audit::run(&args, printer),
             Command::Generate(args) => generate::run(*args, printer),
             Command::Report(args) => report::run(&args, printer),
             Command::Export(args) => export::run(&args, printer),

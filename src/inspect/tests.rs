@@ -54,7 +54,8 @@ fn a_findings_file_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.parquet");
     let mut file = FindingsWriter::create(&path).unwrap();
-    let finding = Finding { pair_id: None, check: "x", level: Level::Info, value: Some(1.0), evidence: "y".into() };
+    let finding =
+        Finding { pair_id: None, check: "x".into(), level: Level::Info, value: Some(1.0), evidence: "y".into() };
     file.push(&finding).unwrap();
     file.finish().unwrap();
     let Inspected::Findings(file) = inspect(&path).unwrap() else { panic!("findings are findings") };

@@ -7,6 +7,7 @@
 //!
 //! Paths in a pipeline file are relative to the folder the command runs in, like those of flags.
 
+mod audit_settings;
 mod error;
 mod eval_settings;
 mod file;
@@ -26,6 +27,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
+pub use audit_settings::AuditSettings;
 pub use error::{FileError, PipelineError, SettingError};
 pub use eval_settings::{EvalFlags, EvalSettings};
 pub use import::ImportFlags;

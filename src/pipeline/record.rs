@@ -28,9 +28,9 @@ impl Stage {
     /// Whether the stage reads this key or section of the top level.
     pub fn reads(self, key: &str) -> bool {
         match self {
-            Self::Precompute => key != "train" && key != "sft",
+            Self::Precompute => key != "train" && key != "sft" && key != "audit",
             Self::Train => matches!(key, "name" | "model" | "train"),
-            Self::Sft => key != "precompute",
+            Self::Sft => key != "precompute" && key != "audit",
         }
     }
 }

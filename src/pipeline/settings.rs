@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::audit_settings::AuditSettings;
 use super::eval_settings::EvalSettings;
 use super::known;
 use super::lora_settings::LoraSettings;
@@ -48,6 +49,9 @@ pub struct Settings {
     /// Supervised training, which reads `[train]` too.
     #[serde(default)]
     pub sft: SftSettings,
+    /// Checks of a table.
+    #[serde(default, skip_serializing_if = "AuditSettings::is_empty")]
+    pub audit: AuditSettings,
 }
 
 /// `[data]`: what to read.

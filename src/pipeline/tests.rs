@@ -244,7 +244,10 @@ fn check_keys(table: &toml::Table, section: &known::Section) {
 fn every_flag_has_a_manual_and_each_default_belongs_to_a_key() {
     let known = known::Section::of::<Settings>().unwrap();
     check_keys(&file::default_table().unwrap(), &known);
-    assert_eq!(known.sections.keys().copied().collect::<Vec<_>>(), ["data", "precompute", "sft", "tokenize", "train"]);
+    assert_eq!(
+        known.sections.keys().copied().collect::<Vec<_>>(),
+        ["audit", "data", "precompute", "sft", "tokenize", "train"]
+    );
 
     let command = TrainSettings::augment_args(DataSettings::augment_args(Command::new("x")));
     for argument in command.get_arguments() {

@@ -70,6 +70,14 @@ impl Session {
         }
     }
 
+    /// Registers a log-prob table, or one part of one, as `pairs` and what comes with it.
+    ///
+    /// # Errors
+    /// As [`register`](Self::register).
+    pub fn register_pairs(&mut self, path: &Path) -> Result<Vec<String>, QueryError> {
+        self.register_table(path, &TableNames::plain())
+    }
+
     /// The names a query can use, sorted; paths work besides.
     pub fn tables(&self) -> Vec<String> {
         let schema = self.ctx.catalog("datafusion").and_then(|catalog| catalog.schema("public"));
@@ -85,6 +93,22 @@ impl Session {
             rows = self.execute(statement)?.collect::<Result<_, _>>()?;
         }
         Ok(rows)
+    }
+
+    /// The rows of the last of the statements in `sql`, computed as they are asked for.
+    ///
+    /// # Errors
+    /// If a statement is wrong, or one before the last fails.
+    pub fn rows(
+        &self,
+        sql: &str,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, QueryError>> + use<'_>, QueryError> {
+        let mut statements = self.parse(sql)?;
+        let last = statements.pop_back();
+        for statement in statements {
+            self.execute(statement)?.collect::<Result<Vec<_>, _>>()?;
+        }
+        Ok(last.map(|statement| self.execute(statement)).transpose()?.into_iter().flatten())
     }
 
     /// The statements in `sql`.

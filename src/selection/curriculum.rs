@@ -11,6 +11,9 @@ use crate::io;
 /// First line of a list that `piref sql --format csv` wrote.
 const HEADER: &str = "pair_id";
 
+/// What a line begins with that says where the list comes from: `piref audit --write-selection` writes such lines.
+const COMMENT: char = '#';
+
 /// The lines of a curriculum.
 pub(super) struct Curriculum {
     path: PathBuf,
@@ -21,15 +24,17 @@ pub(super) struct Curriculum {
 }
 
 impl Curriculum {
-    /// Reads the file: ids may be repeated; empty lines and a header `pair_id` are passed over.
+    /// Reads the file: ids may be repeated; empty lines, lines that begin with `#` and a header
+    /// `pair_id` are passed over.
     ///
     /// # Errors
     /// If it cannot be read, or names nothing.
     pub(super) fn read(path: &Path) -> Result<Self, SelectionError> {
         let text = io::read_text(path)?;
         let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim().to_owned()));
-        let lines: Vec<(usize, String)> =
-            lines.filter(|(line, id)| !id.is_empty() && (*line, id.as_str()) != (1, HEADER)).collect();
+        let lines: Vec<(usize, String)> = lines
+            .filter(|(line, id)| !id.is_empty() && !id.starts_with(COMMENT) && (*line, id.as_str()) != (1, HEADER))
+            .collect();
         if lines.is_empty() {
             return Err(SelectionError::EmptyCurriculum { path: path.to_owned() });
         }

@@ -1,11 +1,12 @@
 //! `findings.parquet`: what checks have found, one row each (`schemas/findings.v1.toml`).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Builder, RecordBatch, StringBuilder};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::table::schema::findings;
 use crate::table::{FileRecord, ParquetFile, TableError};
@@ -14,7 +15,7 @@ use crate::table::{FileRecord, ParquetFile, TableError};
 const BATCH_ROWS: usize = 4096;
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Worth knowing.
@@ -23,6 +24,13 @@ pub enum Level {
     Warn,
     /// Something is wrong.
     Error,
+}
+
+impl Level {
+    /// The level of this name, as [`Display`](fmt::Display) writes it.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Info, Self::Warn, Self::Error].into_iter().find(|level| level.to_string() == name)
+    }
 }
 
 impl fmt::Display for Level {
@@ -41,7 +49,7 @@ pub struct Finding {
     /// Pair it is about, if it is about one.
     pub pair_id: Option<String>,
     /// Check that found it.
-    pub check: &'static str,
+    pub check: Cow<'static, str>,
     /// How bad it is.
     pub level: Level,
     /// The number found: nats for log-probs, rows for keys. Finite.

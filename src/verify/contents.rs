@@ -63,7 +63,13 @@ impl Contents {
             if is_unlisted_part || (is_rejects && self.rejects.is_none()) {
                 let evidence =
                     format!("{}: expected a file that the manifest lists, found one it does not", quoted(&entry));
-                report.push(&Finding { pair_id: None, check: "files", level: Level::Warn, value: None, evidence });
+                report.push(&Finding {
+                    pair_id: None,
+                    check: "files".into(),
+                    level: Level::Warn,
+                    value: None,
+                    evidence,
+                });
             }
         }
         Ok(())

@@ -158,7 +158,7 @@ fn foreign(key: &Key<'_>, expected: &str, report: &mut Report<'_>) {
 
 fn push(check: &'static str, pair_id: Option<&str>, value: Option<f64>, evidence: String, report: &mut Report<'_>) {
     let pair_id = pair_id.map(str::to_owned);
-    report.push(&Finding { pair_id, check, level: Level::Error, value, evidence });
+    report.push(&Finding { pair_id, check: check.into(), level: Level::Error, value, evidence });
 }
 
 fn span(first: u64, last: u64) -> String {

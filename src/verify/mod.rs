@@ -162,7 +162,7 @@ impl Report<'_> {
 
     /// A finding without a number about something else than a pair.
     fn error(&mut self, check: &'static str, evidence: String) {
-        self.push(&Finding { pair_id: None, check, level: Level::Error, value: None, evidence });
+        self.push(&Finding { pair_id: None, check: check.into(), level: Level::Error, value: None, evidence });
     }
 
     /// What the table's own code says about a file or a row.
@@ -172,7 +172,7 @@ impl Report<'_> {
             || matches!(error, TableError::OtherProvenance { .. });
         // Those of rows name `verify` itself, and that of provenance is for who writes the table.
         self.summary.hints.extend(error.hint().filter(|_| !is_for_others));
-        self.push(&Finding { pair_id, check, level: Level::Error, value, evidence: chain(error) });
+        self.push(&Finding { pair_id, check: check.into(), level: Level::Error, value, evidence: chain(error) });
     }
 
     fn note(&mut self, text: String) {

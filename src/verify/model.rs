@@ -176,7 +176,7 @@ impl Deltas {
                 );
                 let value = Some(delta).filter(|delta| delta.is_finite());
                 let pair_id = Some(pair.pair_id.clone());
-                report.push(&Finding { pair_id, check: "rescore", level: Level::Error, value, evidence });
+                report.push(&Finding { pair_id, check: "rescore".into(), level: Level::Error, value, evidence });
             }
             let terms = pair.terms.as_ref().map(|terms| &terms[at]);
             for (&expected, &found) in terms.into_iter().flatten().zip(logps) {

@@ -138,7 +138,7 @@ impl<'a> Columns<'a> {
                 place.first_row + row
             );
             let pair_id = Some(pair_id.to_owned());
-            report.push(&Finding { pair_id, check: "tokens_id", level: Level::Error, value: None, evidence });
+            report.push(&Finding { pair_id, check: "tokens_id".into(), level: Level::Error, value: None, evidence });
         }
     }
 

@@ -1,0 +1,19 @@
+-- id = "B9"
+-- level = "info"
+-- title = "chosen answer that stops in mid-sentence"
+-- question = "Does the chosen answer end where the rejected one does?"
+-- formula = "chosen of at least {chars} characters ends with a letter or a comma, rejected with a mark that ends a sentence"
+-- source = "answers cut by a generator's length limit; a heuristic of spelling, which code, verse and scripts without such marks escape"
+-- advice = "look at a few: a model trained on cut answers learns to stop anywhere"
+-- needs = ["chosen", "rejected"]
+-- [thresholds]
+-- chars = 200
+SELECT
+    pair_id,
+    character_length(chosen) AS value,
+    concat('chosen has ', character_length(chosen), ' characters and ends with `', right(btrim(chosen, E' \n\r\t'), 12), '`') AS evidence
+FROM audited
+WHERE character_length(chosen) >= {chars}
+    AND regexp_like(right(btrim(chosen, E' \n\r\t'), 1), '^[a-z,]$')
+    AND regexp_like(right(btrim(rejected, E' \n\r\t'), 1), '^[.!?…"”)]$')
+ORDER BY source, row_idx

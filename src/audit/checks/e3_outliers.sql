@@ -1,0 +1,32 @@
+-- id = "E3"
+-- level = "warn"
+-- title = "answer of an unusual log-prob"
+-- question = "Which answers are far from the others in log-prob a token?"
+-- formula = "|0.6745·(x − median)/MAD| > {z}, x the log-prob a token of chosen or of rejected"
+-- source = "modified z-score: Iglewicz and Hoaglin 1993, section 3.3"
+-- advice = "very low: noise, another language, encoding damage; very high: text the reference has seen"
+-- [thresholds]
+-- z = 6
+WITH usable AS (
+    SELECT pair_id, source, row_idx, ref_chosen_logps_mean AS c, ref_rejected_logps_mean AS r
+    FROM audited
+    WHERE abs(ref_margin_mean) < 1e308
+),
+centre AS (SELECT median(c) AS c, median(r) AS r FROM usable),
+spread AS (
+    SELECT median(abs(usable.c - centre.c)) AS c, median(abs(usable.r - centre.r)) AS r FROM usable CROSS JOIN centre
+),
+scored_z AS (
+    SELECT
+        pair_id, source, row_idx, usable.c AS c, usable.r AS r,
+        CASE WHEN spread.c > 0 THEN 0.6745 * (usable.c - centre.c) / spread.c ELSE 0 END AS zc,
+        CASE WHEN spread.r > 0 THEN 0.6745 * (usable.r - centre.r) / spread.r ELSE 0 END AS zr
+    FROM usable CROSS JOIN centre CROSS JOIN spread
+)
+SELECT
+    pair_id,
+    CASE WHEN abs(zc) >= abs(zr) THEN zc ELSE zr END AS value,
+    concat('nats a token: chosen ', round(c, 3), ' (z ', round(zc, 1), '), rejected ', round(r, 3), ' (z ', round(zr, 1), ')') AS evidence
+FROM scored_z
+WHERE abs(zc) > {z} OR abs(zr) > {z}
+ORDER BY source, row_idx

@@ -1,0 +1,140 @@
+//! An audit: every check over one table, findings as they come, a summary at the end.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::checks::numbers;
+use super::views::Views;
+use super::{
+    AuditError, Check, CheckSummary, Checks, Context, Exclusion, Hit, Info, Outcome, Summary, Thresholds, kept, quality,
+};
+use crate::table::{Finding, ReferenceTable};
+
+/// What to audit, and with which numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// A table's folder, or one part.
+    pub table: PathBuf,
+    /// A second model's log-probs of the same pairs: a further reference of the table by its name, or another table.
+    pub reference: Option<String>,
+    /// β of the checks that depend on it, in 1/nat.
+    pub beta: f64,
+    /// Numbers of checks that are not the default.
+    pub thresholds: Thresholds,
+    /// Files of evaluation prompts that the data should not have.
+    pub against: Vec<PathBuf>,
+    /// Columns with the scores of chosen and rejected, `column` or `column.key`; `None` for the usual names.
+    pub scores: Option<[String; 2]>,
+    /// Column that says which labels are known to be swapped.
+    pub truth: Option<String>,
+    /// Pairs to leave out of a list, where one is asked for.
+    pub exclusion: Option<Exclusion>,
+}
+
+/// What is said on the way.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A check begins.
+    Begun(&'a Info),
+    /// Something was found.
+    Finding(&'a Finding),
+    /// A check has ended.
+    Ended(&'a CheckSummary),
+}
+
+/// Runs the checks over a table; findings come as [`Event::Finding`], each once.
+///
+/// # Errors
+/// If the table, a file or a check cannot be read, or a name in the plan is of nothing there. What is wrong with the
+/// data is a finding, and what cannot be asked of this table is told as skipped.
+pub fn run(
+    plan: &Plan,
+    checks: &Checks,
+    observe: &mut dyn FnMut(Event<'_>) -> Result<(), AuditError>,
+) -> Result<Summary, AuditError> {
+    let started = Instant::now();
+    checks.check_thresholds(&plan.thresholds)?;
+    let excluded = match &plan.exclusion {
+        Some(exclusion) => checks.named(&exclusion.checks)?,
+        None => std::collections::BTreeSet::new(),
+    };
+    let table = ReferenceTable::open(&plan.table)?;
+    let mut views = Views::open(plan, &table)?;
+    views.look_at(checks.infos().flat_map(|info| info.needs.iter().map(String::as_str)))?;
+
+    let mut summary = Summary {
+        table: plan.table.clone(),
+        table_digest: table.digest()?,
+        n_pairs: table.n_pairs(),
+        beta: plan.beta,
+        scores: views.scores.as_ref().map(|scores| [scores.chosen.name(), scores.rejected.name()]),
+        checks: Vec::new(),
+        n_errors: 0,
+        n_warnings: 0,
+        n_infos: 0,
+        suspects: Vec::new(),
+        selection: None,
+        seconds: 0.0,
+    };
+    let mut excluded_pairs = HashSet::new();
+    for check in checks.iter() {
+        let info = check.info();
+        let is_excluding = excluded.contains(&info.id);
+        observe(Event::Begun(info))?;
+        let ended = one(plan, check, &table, &views, &mut |finding| {
+            if is_excluding {
+                excluded_pairs.extend(finding.pair_id.clone());
+            }
+            observe(Event::Finding(finding))
+        })
+        .map_err(|source| AuditError::Check { id: info.id.clone(), source: Box::new(source) })?;
+        if let (true, Some(reason)) = (is_excluding, &ended.skipped) {
+            return Err(AuditError::Exclude { id: info.id.clone(), reason: reason.clone() });
+        }
+        observe(Event::Ended(&ended))?;
+        summary.count(&ended);
+        summary.checks.push(ended);
+    }
+    if let Some(truth) = &plan.truth {
+        summary.suspects = quality::measure(&views.session, truth)?;
+    }
+    if let Some(exclusion) = &plan.exclusion {
+        summary.selection = Some(kept::write(&exclusion.path, &table, &excluded, &excluded_pairs)?);
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+fn one(
+    plan: &Plan,
+    check: &dyn Check,
+    table: &ReferenceTable,
+    views: &Views,
+    found: &mut dyn FnMut(&Finding) -> Result<(), AuditError>,
+) -> Result<CheckSummary, AuditError> {
+    let started = Instant::now();
+    let info = check.info();
+    let mut summary = CheckSummary::new(info.clone());
+    summary.skipped = views.lack(&info.needs);
+    if summary.skipped.is_none() {
+        let thresholds = numbers(info, &plan.thresholds, plan.beta);
+        let ctx = Context { table, session: &views.session, thresholds: &thresholds, against: &plan.against };
+        let outcome = check.run(&ctx, &mut |hit: Hit| {
+            let finding = Finding {
+                pair_id: hit.pair_id,
+                check: info.id.clone().into(),
+                level: hit.level.unwrap_or(info.level),
+                value: hit.value.filter(|value| value.is_finite()),
+                evidence: hit.evidence,
+            };
+            summary.push(&finding);
+            found(&finding)
+        })?;
+        if let Outcome::Skipped(reason) = outcome {
+            summary.skipped = Some(reason);
+        }
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}

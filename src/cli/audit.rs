@@ -1,0 +1,164 @@
+//! `piref audit`: what is wrong with the data, by the data and by what the reference says of it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::audit_text::{explain, lines, list};
+use super::{OutputFormat, Printer, UsageError, print_json, run_of_pipeline};
+use crate::audit::{self, Event, Exclusion};
+use crate::pipeline::{AuditSettings, Pipeline, Settings};
+use crate::table::FindingsWriter;
+
+/// The log-prob table in a run folder, and the findings beside it.
+const IN_RUN: [&str; 2] = ["reference", "findings.parquet"];
+
+/// Find what is wrong with preference data: with the texts, the labels, and what the reference says of them.
+///
+/// Every check is a question with a formula, a source and advice: `--list` names them, `--explain ID` prints one with its
+/// SQL. Findings are rows that `piref sql` can query. A check that cannot look at this table is told as skipped.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Log-prob table, run folder, or the pipeline file (`.toml`) it came from, whose `[audit]` counts.
+    #[arg(required_unless_present_any = ["list", "explain"])]
+    table: Option<PathBuf>,
+
+    /// Parquet file for the findings. Default: `findings.parquet` in the run folder, where one is given.
+    #[arg(long, value_name = "FILE")]
+    findings: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: AuditSettings,
+
+    /// Another number for a check, e.g. `E3.z=4`; repeat for more.
+    #[arg(long, value_name = "ID.NAME=NUMBER")]
+    threshold: Vec<Threshold>,
+
+    /// List the pairs that stay when those of the checks in `--exclude` are left out: a file for `piref train
+    /// --curriculum`.
+    #[arg(long, value_name = "FILE", requires = "exclude")]
+    write_selection: Option<PathBuf>,
+
+    /// Checks whose pairs are left out of the selection, by name or family.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', requires = "write_selection")]
+    exclude: Vec<String>,
+
+    /// Print the checks and look at nothing.
+    #[arg(long, conflicts_with = "explain")]
+    list: bool,
+
+    /// Print what a check asks, and its SQL.
+    #[arg(long, value_name = "ID")]
+    explain: Option<String>,
+
+    /// Form of the answer on standard output.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    output_format: OutputFormat,
+}
+
+/// `ID.NAME=NUMBER`.
+#[derive(Debug, Clone)]
+struct Threshold {
+    id: String,
+    name: String,
+    number: f64,
+}
+
+impl std::str::FromStr for Threshold {
+    type Err = UsageError;
+
+    fn from_str(text: &str) -> Result<Self, UsageError> {
+        let parts = || {
+            let (key, number) = text.split_once('=')?;
+            let (id, name) = key.rsplit_once('.')?;
+            let number = number.trim().parse().ok().filter(|number: &f64| number.is_finite())?;
+            Some(Self { id: id.to_owned(), name: name.to_owned(), number })
+        };
+        parts().ok_or_else(|| UsageError::Threshold { found: text.to_owned() })
+    }
+}
+
+pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    let pipeline = pipeline(args)?;
+    let settings = &pipeline.settings().audit;
+    if let Some(id) = &args.explain {
+        let (checks, beta) = (settings.all_checks()?, pipeline.audit_beta()?);
+        let text = explain(checks.get(id)?, settings.thresholds.as_ref(), beta);
+        write!(printer.data(), "{text}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let checks = settings.checks()?;
+    if args.list {
+        match args.output_format {
+            OutputFormat::Json => print_json(&checks.infos().collect::<Vec<_>>(), printer)?,
+            OutputFormat::Text => {
+                let mut out = printer.data();
+                list(&checks).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(path) = &args.table else { return Ok(ExitCode::SUCCESS) };
+    let Place { table, findings } = place(path, args.findings.as_deref())?;
+    let exclusion = args.write_selection.clone().map(|path| Exclusion { checks: args.exclude.clone(), path });
+    let plan = pipeline.audit_plan(&table, exclusion)?;
+
+    let failed = || format!("cannot audit `{}`", table.display());
+    let mut file = findings.as_deref().map(FindingsWriter::create).transpose().context("cannot write the findings")?;
+    let summary = audit::run(&plan, &checks, &mut |event| {
+        if let (Event::Finding(finding), Some(file)) = (event, &mut file) {
+            file.push(finding)?;
+        }
+        Ok(())
+    })
+    .with_context(failed)?;
+    if let Some(file) = file {
+        file.finish().context("cannot write the findings")?;
+    }
+    match args.output_format {
+        OutputFormat::Json => print_json(&summary, printer)?,
+        OutputFormat::Text => {
+            let mut out = printer.data();
+            lines(&summary).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        }
+    }
+    if let Some(path) = &findings {
+        printer.note(format_args!("findings: {}", path.display()));
+    }
+    if let Some(kept) = &summary.selection {
+        printer.note(format_args!("selection: {}", kept.path.display()));
+    }
+    Ok(if settings.fail_on.is_some_and(|on| summary.fails(on)) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The settings of the pipeline file, if one is named, under the flags.
+fn pipeline(args: &Args) -> anyhow::Result<Pipeline> {
+    let mut audit = args.settings.clone();
+    if !args.threshold.is_empty() {
+        let mut thresholds: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+        for Threshold { id, name, number } in &args.threshold {
+            thresholds.entry(id.clone()).or_default().insert(name.clone(), *number);
+        }
+        audit.thresholds = Some(thresholds);
+    }
+    let flags = Settings { audit, ..Settings::default() };
+    let file = args.table.as_deref().filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    Ok(super::pipeline(file, &flags)?)
+}
+
+/// Where the table is, and where findings go.
+struct Place {
+    table: PathBuf,
+    findings: Option<PathBuf>,
+}
+
+fn place(path: &Path, findings: Option<&Path>) -> anyhow::Result<Place> {
+    let path = run_of_pipeline(path)?;
+    let [table, in_run] = IN_RUN.map(|name| path.join(name));
+    let is_run = table.is_dir();
+    let findings = findings.map(Path::to_owned);
+    Ok(if is_run { Place { table, findings: findings.or(Some(in_run)) } } else { Place { table: path, findings } })
+}
