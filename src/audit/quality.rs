@@ -96,19 +96,21 @@ fn roc_auc(pairs: &[(f64, bool)]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn auc(pairs: &[(f64, bool)]) -> f64 {
-        quality("x", pairs.to_vec()).unwrap().roc_auc
+    #[track_caller]
+    fn check(pairs: &[(f64, bool)], want: f64) {
+        let found = quality("x", pairs.to_vec()).unwrap().roc_auc;
+        assert!((found - want).abs() < 1e-12, "expected {want}, found {found}");
     }
 
     #[test]
     fn auc_counts_couples_in_the_right_order() {
-        assert_eq!(auc(&[(3.0, true), (2.0, true), (1.0, false)]), 1.0);
-        assert_eq!(auc(&[(3.0, false), (2.0, true), (1.0, true)]), 0.0);
+        check(&[(3.0, true), (2.0, true), (1.0, false)], 1.0);
+        check(&[(3.0, false), (2.0, true), (1.0, true)], 0.0);
         // Couples: 4 > 3 and 4 > 1 are right, 2 > 1 is right, 2 > 3 is not.
-        assert_eq!(auc(&[(1.0, false), (4.0, true), (3.0, false), (2.0, true)]), 0.75);
+        check(&[(1.0, false), (4.0, true), (3.0, false), (2.0, true)], 0.75);
         // One right, one a tie: (1 + ½)/2.
-        assert_eq!(auc(&[(1.0, true), (1.0, false), (0.0, false)]), 0.75);
-        assert_eq!(auc(&[(0.0, true), (0.0, false)]), 0.5);
+        check(&[(1.0, true), (1.0, false), (0.0, false)], 0.75);
+        check(&[(0.0, true), (0.0, false)], 0.5);
     }
 
     #[test]
