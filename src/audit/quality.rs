@@ -46,7 +46,7 @@ pub(super) fn measure(session: &Session, column: &str) -> Result<Vec<ScoreQualit
         truth.extend(flags.into_iter().flat_map(|flags| flags.iter().map(Option::unwrap_or_default)));
         for (values, array) in scores.iter_mut().zip(&batch.columns()[1..]) {
             let numbers: Option<&Float64Array> = array.as_primitive_opt::<Float64Type>();
-            values.extend(numbers.into_iter().flat_map(|numbers| numbers.iter()));
+            values.extend(numbers.into_iter().flat_map(Float64Array::iter));
         }
     }
     let n_true = truth.iter().filter(|is_true| **is_true).count();

@@ -48,9 +48,11 @@ impl Check for SqlCheck {
 
     fn explain(&self, thresholds: &BTreeMap<String, f64>) -> String {
         let sql = filled(&self.sql, thresholds);
-        let views: Vec<&str> =
-            views::STATIC.iter().filter(|(name, _)| sql.contains(name)).map(|(_, sql)| sql.trim()).collect();
-        views.into_iter().map(|view| format!("{view};\n\n")).collect::<String>() + &sql
+        let mut text = String::new();
+        for (_, view) in views::STATIC.iter().filter(|(name, _)| sql.contains(name)) {
+            text = text + view.trim() + ";\n\n";
+        }
+        text + &sql
     }
 }
 

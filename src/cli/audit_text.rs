@@ -38,7 +38,7 @@ fn header(info: &Info, numbers: &BTreeMap<String, f64>) -> String {
         lines.push("[thresholds]".to_owned());
         lines.extend(info.thresholds.keys().filter_map(|name| Some(format!("{name} = {}", numbers.get(name)?))));
     }
-    lines.iter().map(|line| format!("-- {line}\n")).collect()
+    "-- ".to_owned() + &lines.join("\n-- ") + "\n"
 }
 
 /// What was found: every check that has findings or could not look, then the sums.
