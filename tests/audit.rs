@@ -116,15 +116,17 @@ fn a_check_of_a_user_is_run_and_its_number_can_be_set() {
 }
 
 #[test]
-fn an_explanation_is_sql_that_runs() {
-    let case = case().file("mine/b1.sql", "");
-    let explained = case.run(["audit", "--explain", "B1"]).success().stdout;
-    assert!(explained.starts_with("-- id = \"B1\"\n"), "{explained}");
-    // What is printed is a check again.
-    let mine = explained.replacen("\"B1\"", "\"MINE\"", 1);
-    std::fs::write(case.path().join("mine/b1.sql"), mine).unwrap();
-    audit(&case, ["--checks", "mine", "--check", "MINE"]).success();
-    assert_eq!(rows(&case, "MINE"), "1");
+fn an_explanation_is_a_check_again() {
+    let case = case().file("mine/mine.sql", "");
+    // One without numbers, one with, one with a view.
+    for id in ["B1", "E2", "G3"] {
+        let explained = case.run(["audit", "--explain", id]).success().stdout;
+        assert!(explained.starts_with(&format!("-- id = \"{id}\"\n")), "{explained}");
+        let mine = explained.replacen(&format!("\"{id}\""), "\"MINE\"", 1);
+        std::fs::write(case.path().join("mine/mine.sql"), mine).unwrap();
+        audit(&case, ["--checks", "mine", "--check", &format!("MINE,{id}")]).success();
+        assert_eq!(rows(&case, "MINE"), rows(&case, id), "{id}");
+    }
 }
 
 #[test]

@@ -47,12 +47,14 @@ impl Check for SqlCheck {
     }
 
     fn explain(&self, thresholds: &BTreeMap<String, f64>) -> String {
-        let sql = filled(&self.sql, thresholds);
-        let mut text = String::new();
-        for (_, view) in views::STATIC.iter().filter(|(name, _)| sql.contains(name)) {
-            text = text + view.trim() + ";\n\n";
+        let mut text = filled(&self.sql, thresholds);
+        for (name, view) in views::STATIC {
+            if self.sql.contains(name) {
+                // As a comment, so that what is printed is a check.
+                text = text + "\n\n-- `" + name + "` is:\n-- " + &view.trim().replace('\n', "\n-- ");
+            }
         }
-        text + &sql
+        text
     }
 }
 
