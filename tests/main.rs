@@ -1,6 +1,7 @@
 //! All integration tests in one binary: DataFusion is linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")]
 
+mod audit;
 mod backends;
 mod cli;
 mod data_order;

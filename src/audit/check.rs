@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::AuditError;
+use super::{AuditError, header};
 use crate::query::Session;
 use crate::table::{Level, ReferenceTable};
 
@@ -33,6 +33,13 @@ pub struct Info {
     /// Its numbers by name, with their defaults.
     #[serde(default)]
     pub thresholds: BTreeMap<String, f64>,
+}
+
+impl Info {
+    /// The formula with these numbers in place.
+    pub fn formula_with(&self, numbers: &BTreeMap<String, f64>) -> String {
+        header::filled(&self.formula, numbers)
+    }
 }
 
 /// A finding before it has the name of its check.

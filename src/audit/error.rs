@@ -102,6 +102,12 @@ pub enum AuditError {
         /// The nearest known.
         nearest: Option<String>,
     },
+    /// Columns of scores that are not two.
+    #[error("expected the columns with the scores of chosen and of rejected, two names, found `{found}`")]
+    ScoreColumns {
+        /// As given.
+        found: String,
+    },
     /// A column with the truth that is not a truth.
     #[error("column `{column}`: expected true and false, each at least once, found {n_true} true of {n_pairs} pairs")]
     Truth {
@@ -162,6 +168,7 @@ impl AuditError {
                 | Self::UnknownCheck { .. }
                 | Self::UnknownThreshold { .. }
                 | Self::NoColumn { .. }
+                | Self::ScoreColumns { .. }
                 | Self::Exclude { .. }
                 | Self::Threshold { .. }
         )
@@ -182,6 +189,7 @@ impl Hint for AuditError {
             Self::NoneLeft { .. } => Some("exclude fewer checks, or raise their thresholds".into()),
             Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
             Self::Data(error) => error.hint(),
+            Self::Check { source, .. } => source.hint(),
             Self::Query(error) => error.hint(),
             Self::Table(error) => error.hint(),
             Self::Io(error) => error.hint(),

@@ -13,20 +13,13 @@ pub(super) const BETA: &str = "beta";
 /// # Errors
 /// If the header is no TOML or lacks a key, or if a placeholder of the SQL or the formula has no threshold.
 pub(super) fn parse(path: &Path, text: &str) -> Result<(Info, String), AuditError> {
-    let mut header = String::new();
-    let mut lines = text.lines();
-    let mut sql = Vec::new();
-    for line in lines.by_ref() {
-        match line.strip_prefix("--") {
-            Some(rest) => header = header + rest.trim() + "\n",
-            None => {
-                sql.push(line);
-                break;
-            }
-        }
-    }
-    sql.extend(lines);
-    let sql = sql.join("\n").trim().to_owned();
+    let n_header = text.lines().take_while(|line| line.starts_with("--")).count();
+    let (header, sql): (Vec<&str>, Vec<&str>) = {
+        let mut lines = text.lines();
+        let header = lines.by_ref().take(n_header).map(|line| line.trim_start_matches("--").trim()).collect();
+        (header, lines.collect())
+    };
+    let (header, sql) = (header.join("\n"), sql.join("\n").trim().to_owned());
     let info: Info = toml::from_str(&header)
         .map_err(|source| AuditError::Header { path: path.to_owned(), source: source.into() })?;
     let problem = |problem: String| AuditError::Placeholder { id: info.id.clone(), problem };

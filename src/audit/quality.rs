@@ -46,7 +46,7 @@ pub(super) fn measure(session: &Session, column: &str) -> Result<Vec<ScoreQualit
         truth.extend(flags.into_iter().flat_map(|flags| flags.iter().map(Option::unwrap_or_default)));
         for (values, array) in scores.iter_mut().zip(&batch.columns()[1..]) {
             let numbers: Option<&Float64Array> = array.as_primitive_opt::<Float64Type>();
-            values.extend(numbers.into_iter().flat_map(|numbers| numbers.iter()));
+            values.extend(numbers.into_iter().flat_map(Float64Array::iter));
         }
     }
     let n_true = truth.iter().filter(|is_true| **is_true).count();
@@ -96,19 +96,21 @@ fn roc_auc(pairs: &[(f64, bool)]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn auc(pairs: &[(f64, bool)]) -> f64 {
-        quality("x", pairs.to_vec()).unwrap().roc_auc
+    #[track_caller]
+    fn check(pairs: &[(f64, bool)], want: f64) {
+        let found = quality("x", pairs.to_vec()).unwrap().roc_auc;
+        assert!((found - want).abs() < 1e-12, "expected {want}, found {found}");
     }
 
     #[test]
     fn auc_counts_couples_in_the_right_order() {
-        assert_eq!(auc(&[(3.0, true), (2.0, true), (1.0, false)]), 1.0);
-        assert_eq!(auc(&[(3.0, false), (2.0, true), (1.0, true)]), 0.0);
+        check(&[(3.0, true), (2.0, true), (1.0, false)], 1.0);
+        check(&[(3.0, false), (2.0, true), (1.0, true)], 0.0);
         // Couples: 4 > 3 and 4 > 1 are right, 2 > 1 is right, 2 > 3 is not.
-        assert_eq!(auc(&[(1.0, false), (4.0, true), (3.0, false), (2.0, true)]), 0.75);
+        check(&[(1.0, false), (4.0, true), (3.0, false), (2.0, true)], 0.75);
         // One right, one a tie: (1 + ½)/2.
-        assert_eq!(auc(&[(1.0, true), (1.0, false), (0.0, false)]), 0.75);
-        assert_eq!(auc(&[(0.0, true), (0.0, false)]), 0.5);
+        check(&[(1.0, true), (1.0, false), (0.0, false)], 0.75);
+        check(&[(0.0, true), (0.0, false)], 0.5);
     }
 
     #[test]

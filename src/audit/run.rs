@@ -1,6 +1,6 @@
 //! An audit: every check over one table, findings as they come, a summary at the end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ pub struct Plan {
     /// Files of evaluation prompts that the data should not have.
     pub against: Vec<PathBuf>,
     /// Columns with the scores of chosen and rejected, `column` or `column.key`; `None` for the usual names.
-    pub scores: Option<[String; 2]>,
+    pub scores: Option<Vec<String>>,
     /// Column that says which labels are known to be swapped.
     pub truth: Option<String>,
     /// Pairs to leave out of a list, where one is asked for.
@@ -57,7 +57,7 @@ pub fn run(
     checks.check_thresholds(&plan.thresholds)?;
     let excluded = match &plan.exclusion {
         Some(exclusion) => checks.named(&exclusion.checks)?,
-        None => std::collections::BTreeSet::new(),
+        None => BTreeSet::new(),
     };
     let table = ReferenceTable::open(&plan.table)?;
     let mut views = Views::open(plan, &table)?;

@@ -79,7 +79,7 @@ impl ScoreColumns {
     /// Scores under one of the usual names, as columns or in JSON text.
     pub(super) fn find(session: &Session, columns: &BTreeMap<String, String>) -> Result<Option<Self>, AuditError> {
         let is_there = |name: &&str| columns.contains_key(*name);
-        if let Some([chosen, rejected]) = SCORES.iter().find(|names| names.iter().all(|name| is_there(&name))) {
+        if let Some([chosen, rejected]) = SCORES.iter().find(|names| names.iter().all(is_there)) {
             let column = |name: &str| SourceColumn { column: name.to_owned(), key: None };
             return Ok(Some(Self { chosen: column(chosen), rejected: column(rejected) }));
         }

@@ -47,10 +47,14 @@ impl Check for SqlCheck {
     }
 
     fn explain(&self, thresholds: &BTreeMap<String, f64>) -> String {
-        let sql = filled(&self.sql, thresholds);
-        let views: Vec<&str> =
-            views::STATIC.iter().filter(|(name, _)| sql.contains(name)).map(|(_, sql)| sql.trim()).collect();
-        views.into_iter().map(|view| format!("{view};\n\n")).collect::<String>() + &sql
+        let mut text = filled(&self.sql, thresholds);
+        for (name, view) in views::STATIC {
+            if self.sql.contains(name) {
+                // As a comment, so that what is printed is a check.
+                text = text + "\n\n-- `" + name + "` is:\n-- " + &view.trim().replace('\n', "\n-- ");
+            }
+        }
+        text
     }
 }
 

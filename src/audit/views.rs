@@ -54,11 +54,12 @@ impl Views {
         let mut session = Session::new()?;
         session.register_pairs(table.path())?;
         let columns = columns(&session, "scored")?;
-        let scores = match &plan.scores {
+        let scores = match plan.scores.as_deref() {
             Some([chosen, rejected]) => Some(ScoreColumns {
                 chosen: SourceColumn::named(chosen, &columns)?,
                 rejected: SourceColumn::named(rejected, &columns)?,
             }),
+            Some(others) => return Err(AuditError::ScoreColumns { found: others.join(",") }),
             None => ScoreColumns::find(&session, &columns)?,
         };
         let truth = plan.truth.as_deref().map(|name| SourceColumn::named(name, &columns)).transpose()?;

@@ -12,7 +12,7 @@ pub(super) fn list(checks: &Checks) -> Vec<String> {
     checks.infos().map(|info| format!("{:<4} {:<5} {}: {}", info.id, info.level, info.title, info.question)).collect()
 }
 
-/// All that a check says about itself and its SQL: what comes before the SQL is a comment, so that it can be run.
+/// All that a check says about itself and its SQL, with its numbers in place: the file of a check again.
 pub(super) fn explain(check: &dyn Check, thresholds: Option<&Thresholds>, beta: f64) -> String {
     let info = check.info();
     let numbers = numbers(info, thresholds.unwrap_or(&BTreeMap::new()), beta);
@@ -27,7 +27,7 @@ fn header(info: &Info, numbers: &BTreeMap<String, f64>) -> String {
         format!("level = {}", text(&info.level.to_string())),
         format!("title = {}", text(&info.title)),
         format!("question = {}", text(&info.question)),
-        format!("formula = {}", text(&info.formula)),
+        format!("formula = {}", text(&info.formula_with(numbers))),
         format!("source = {}", text(&info.source)),
         format!("advice = {}", text(&info.advice)),
     ];
@@ -35,10 +35,11 @@ fn header(info: &Info, numbers: &BTreeMap<String, f64>) -> String {
         lines.push(format!("needs = [{}]", info.needs.iter().map(|name| text(name)).collect::<Vec<_>>().join(", ")));
     }
     if !info.thresholds.is_empty() {
-        lines.push("[thresholds]".to_owned());
-        lines.extend(info.thresholds.keys().filter_map(|name| Some(format!("{name} = {}", numbers.get(name)?))));
+        let one = |name: &String| Some(format!("{}.{name}={}", info.id, numbers.get(name)?));
+        let flags: Vec<String> = info.thresholds.keys().filter_map(one).collect();
+        lines.push(format!("# its numbers, for `--threshold`: {}", flags.join(", ")));
     }
-    lines.iter().map(|line| format!("-- {line}\n")).collect()
+    "-- ".to_owned() + &lines.join("\n-- ") + "\n"
 }
 
 /// What was found: every check that has findings or could not look, then the sums.

@@ -46,7 +46,7 @@ pub struct AuditSettings {
 
     /// Columns with the scores of chosen and rejected; `column.key` for a key inside JSON text. Default: the usual names,
     /// as `score_chosen,score_rejected`.
-    #[arg(long, value_name = "CHOSEN,REJECTED", value_delimiter = ',', num_args = 2)]
+    #[arg(long, value_name = "CHOSEN,REJECTED", value_delimiter = ',')]
     pub score_columns: Option<Vec<String>>,
 
     /// Column that is true of pairs whose label is known to be swapped, or `column.key`: measures how well the scores of
@@ -102,7 +102,7 @@ impl Pipeline {
             beta: self.audit_beta()?,
             thresholds: audit.thresholds.clone().unwrap_or_default(),
             against: audit.against.clone().unwrap_or_default(),
-            scores: audit.score_columns.as_ref().and_then(|names| <[String; 2]>::try_from(names.clone()).ok()),
+            scores: audit.score_columns.clone(),
             truth: audit.truth.clone(),
             exclusion,
         })

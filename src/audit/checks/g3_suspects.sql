@@ -3,8 +3,8 @@
 -- title = "label that the evidence is against"
 -- question = "Which labels are probably swapped, by all evidence there is?"
 -- formula = "`suspects.suspicion`, the mean of the ranks of the scores, in the highest {share} of all"
--- source = "see `piref audit --explain suspects`; measure it with `--truth` before trusting it"
--- advice = "read the first of them; without a second model the ranking is little better than chance"
+-- source = "the view printed with this check; a negative mean preference in about a quarter of hh-rlhf: arXiv 2401.06080"
+-- advice = "measure it with `--truth` before trusting it: a small reference alone was no better than chance on UltraFeedback"
 -- [thresholds]
 -- share = 0.02
 WITH ranked AS (
