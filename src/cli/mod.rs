@@ -5,6 +5,7 @@
 
 mod bench;
 mod completions;
+mod console;
 mod diff;
 mod env;
 mod eval;

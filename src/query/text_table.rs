@@ -7,22 +7,16 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::csv::reader::Format as DelimitedFormat;
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use datafusion::catalog::TableProvider;
-use datafusion::catalog::streaming::StreamingTable;
 use datafusion::datasource::MemTable;
-use datafusion::error::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
-use datafusion::physical_plan::streaming::PartitionStream;
 use serde_json::{Map, Value};
 
 use crate::io::{self, IoError};
 use crate::query::QueryError;
 use crate::query::columns::Columns;
+use crate::query::file_stream::{Batches, FileStream};
 use crate::table::schema::{metrics, sft_metrics};
 
 /// Rows decoded at once.
@@ -33,9 +27,6 @@ const ROW_BYTES: usize = 64 << 20;
 
 /// Longest JSON array in bytes, which is in memory as a whole; lines may go on for ever.
 const ARRAY_BYTES: usize = 256 << 20;
-
-/// Batches that wait for the query at most.
-const BATCHES_AHEAD: usize = 2;
 
 /// The table in a file of JSON objects: lines, objects one after another, or an array.
 pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
@@ -183,13 +174,11 @@ fn delimited_format(delimiter: u8) -> DelimitedFormat {
 }
 
 fn streaming(file: TextFile) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let table = StreamingTable::try_new(Arc::clone(&file.schema), vec![Arc::new(file)])
-        .map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
-    Ok(Arc::new(table))
+    let (path, schema) = (file.path.clone(), Arc::clone(&file.schema));
+    FileStream::new(path, schema, move || file.batches()).into_table()
 }
 
 /// A file that is read again by each query.
-#[derive(Debug, Clone)]
 struct TextFile {
     path: PathBuf,
     schema: SchemaRef,
@@ -201,8 +190,6 @@ enum Layout {
     JsonLines,
     Delimited(u8),
 }
-
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 impl TextFile {
     fn batches(&self) -> Result<Batches, QueryError> {
@@ -217,28 +204,5 @@ impl TextFile {
                 Ok(Box::new(builder.build_buffered(reader).map_err(wrap)?))
             }
         }
-    }
-}
-
-impl PartitionStream for TextFile {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
-        let (sender, file) = (stream.tx(), self.clone());
-        stream.spawn_blocking(move || {
-            let outer = |error: QueryError| DataFusionError::External(Box::new(error));
-            for batch in file.batches().map_err(outer)? {
-                let batch = batch.map_err(|source| outer(QueryError::Rows { path: file.path.clone(), source }))?;
-                if sender.blocking_send(Ok(batch)).is_err() {
-                    // The query has what it wanted (LIMIT).
-                    break;
-                }
-            }
-            Ok(())
-        });
-        stream.build()
     }
 }
