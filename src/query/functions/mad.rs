@@ -44,7 +44,9 @@ impl Values {
 
 impl Accumulator for Values {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<(), DataFusionError> {
-        columns.iter().for_each(|column| self.extend(column));
+        for column in columns {
+            self.extend(column);
+        }
         Ok(())
     }
 
@@ -69,7 +71,9 @@ impl Accumulator for Values {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<(), DataFusionError> {
         for state in states {
-            state.as_list::<i32>().iter().flatten().for_each(|values| self.extend(&values));
+            for values in state.as_list::<i32>().iter().flatten() {
+                self.extend(&values);
+            }
         }
         Ok(())
     }

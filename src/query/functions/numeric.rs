@@ -11,8 +11,8 @@ use datafusion::logical_expr::{ScalarUDF, Volatility, create_udf};
 /// `function` as SQL: in 64-bit floats whatever number types it is given, null where an argument is.
 pub(super) fn numeric<const N: usize>(name: &str, function: fn([f64; N]) -> f64) -> ScalarUDF {
     let of_columns = move |columns: &[ArrayRef]| -> Result<ArrayRef, DataFusionError> {
-        let columns: Vec<&Float64Array> = columns.iter().map(|column| column.as_primitive::<Float64Type>()).collect();
-        let n_rows = columns.first().map_or(0, |column| column.len());
+        let columns: Vec<&Float64Array> = columns.iter().map(AsArray::as_primitive::<Float64Type>).collect();
+        let n_rows = columns.first().map_or(0, Array::len);
         let value = |row: usize| {
             let mut arguments = [0.0; N];
             for (argument, column) in arguments.iter_mut().zip(&columns) {

@@ -33,7 +33,7 @@ fn every_example_has_its_answer() {
         assert_eq!(value(&session, function.example), function.answer, "{}", function.call);
         assert!(function.example.contains(function.name()), "{}", function.call);
     }
-    assert!(FUNCTIONS.is_sorted_by_key(|function| function.name()));
+    assert!(FUNCTIONS.is_sorted_by_key(Function::name));
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) const FUNCTION: Function = Function {
 };
 
 pub(super) fn udf(tokenizer: Option<&Arc<TokenizerFiles>>) -> ScalarUDF {
-    let vocabulary = tokenizer.map(|tokenizer| Vocabulary::new(tokenizer));
+    let vocabulary = tokenizer.map(Vocabulary::new);
     let of_columns = move |columns: &[ArrayRef]| -> Result<ArrayRef, DataFusionError> {
         let [ids] = take_function_args("token_text", columns)?;
         let vocabulary = vocabulary.as_ref().ok_or_else(|| QueryError::no_tokenizer("token_text"))?;
