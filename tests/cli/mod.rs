@@ -4,5 +4,6 @@ mod failures;
 mod help;
 mod help_tables;
 mod interchange;
+mod sql;
 mod streams;
 mod tables;

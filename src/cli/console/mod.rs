@@ -52,13 +52,14 @@ pub(super) fn run(mut console: Console, interrupt: &Interrupt, printer: &mut Pri
     printer.note(console.greeting());
     interrupt.watch_ctrl_c().context("cannot handle signals")?;
     loop {
+        // What was stopped has stopped.
+        interrupt.clear();
         editor.learn(Vocabulary::of(&console.session));
         let entry = match editor.read().context("cannot read from the terminal")? {
             Line::Entry(entry) => entry,
             Line::Cancelled => continue,
             Line::End => break,
         };
-        interrupt.clear();
         let mut notes = Vec::new();
         let answered = console.enter(&entry, &mut printer.data(), &mut |note| notes.push(note));
         for note in notes {
