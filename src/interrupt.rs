@@ -22,12 +22,38 @@ impl Interrupt {
     /// If the system does not let the process handle its signals.
     pub fn on_signals() -> std::io::Result<Self> {
         let asked = Self::default();
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the handler that exits looks at the flag before the other sets it.
-            flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&asked.0))?;
-            flag::register(signal, Arc::clone(&asked.0))?;
-        }
+        asked.watch_signals()?;
         Ok(asked)
+    }
+
+    /// From now on signals set it as they set one made by [`on_signals`](Self::on_signals).
+    ///
+    /// # Errors
+    /// If the system does not let the process handle its signals.
+    pub fn watch_signals(&self) -> std::io::Result<()> {
+        self.watch(SIGINT)?;
+        self.watch(SIGTERM)
+    }
+
+    /// From now on Ctrl-C sets it: in a console it stops the query at hand, and [`clear`](Self::clear) makes the next one
+    /// the first again.
+    ///
+    /// # Errors
+    /// If the system does not let the process handle its signals.
+    pub fn watch_ctrl_c(&self) -> std::io::Result<()> {
+        self.watch(SIGINT)
+    }
+
+    fn watch(&self, signal: i32) -> std::io::Result<()> {
+        // In this order: the handler that exits looks at the flag before the other sets it.
+        flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&self.0))?;
+        flag::register(signal, Arc::clone(&self.0))?;
+        Ok(())
+    }
+
+    /// Forgets that the end was asked for.
+    pub fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 
     /// Asks for the end, as a signal does.

@@ -55,10 +55,10 @@
 //! | [`logprob`] | hidden states to log-probs | the one function both stages call |
 //! | [`generate`] | answers drawn from a model | what is drawn follows the logits of the decoder that is trained |
 //! | [`table`] | schema, provenance, parts, reader | log-probs are finite and at most 0; a manifest means finished |
+//! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
 //! | [`query`] | SQL over tables and runs | reads only; every error names the file or the query |
 //! | [`audit`] | what is wrong with preference data | a check that cannot look says so; nothing is dropped unasked |
 //! | [`selection`] | which pairs are trained on, in which order, and which are held out | no prompt is on both sides |
-//! | [`loss`] | objectives on log-probs of pairs | closed-form slopes of the value that is reported |
 //! | [`mod@eval`] | what a policy says of held-out pairs | an evaluation changes nothing |
 //! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
@@ -126,13 +126,13 @@ pub mod generate;
 
 pub mod table;
 
+pub mod loss;
+
 pub mod query;
 
 pub mod audit;
 
 pub mod selection;
-
-pub mod loss;
 
 pub mod eval;
 

@@ -25,10 +25,10 @@ const LAYERS: &[&str] = &[
     "logprob",
     "generate",
     "table",
+    "loss",
     "query",
     "audit",
     "selection",
-    "loss",
     "eval",
     "optim",
     "checkpoint",
@@ -51,8 +51,8 @@ const NARROW: &[(&str, &[&str])] = &[
     ("loss", &["error"]),
     // What was scored, not what scored it.
     ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
-    // Neither model nor training.
-    ("query", &["error", "digest", "guard", "io", "parquet_check", "data", "table"]),
+    // Neither model nor training; of a model its tokenizer, to count and to spell out tokens.
+    ("query", &["error", "digest", "guard", "io", "interrupt", "parquet_check", "data", "tokenize", "table", "loss"]),
     ("audit", &["error", "digest", "io", "data", "table", "query"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),

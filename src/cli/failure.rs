@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use super::Printer;
+use super::console::CommandError;
 use crate::audit::AuditError;
 use crate::bench::BenchError;
 use crate::checkpoint::CheckpointError;
@@ -128,6 +129,7 @@ fn lines_of<'a>(headline: Option<String>, chain: impl Iterator<Item = &'a (dyn E
 /// The advice of a cause, if it is of a type that has any.
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
     hint_of::<UsageError>(cause)
+        .or_else(|| hint_of::<CommandError>(cause))
         .or_else(|| hint_of::<PipelineError>(cause))
         .or_else(|| hint_of::<FileError>(cause))
         .or_else(|| hint_of::<SetError>(cause))

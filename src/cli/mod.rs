@@ -7,6 +7,7 @@ mod audit;
 mod audit_text;
 mod bench;
 mod completions;
+mod console;
 mod diff;
 mod env;
 mod eval;

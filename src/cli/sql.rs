@@ -1,29 +1,45 @@
-//! `piref sql`: one query over tables, runs and data files.
+//! `piref sql`: one query, or a console, over tables, runs and data files.
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use bytesize::ByteSize;
 
+use super::console::{self, Console, Timing};
 use super::{Printer, UsageError, run_of_pipeline};
+use crate::interrupt::{self, Interrupt};
 use crate::io::{self, AtomicFile, IoError};
-use crate::query::{self, Format, Session};
+use crate::memory;
+use crate::model_source::ModelSource;
+use crate::query::{self, Answered, Format, QueryError, Resources, Session};
+use crate::tokenize::TokenizerFiles;
 
 /// Query log-prob tables, metrics and data files with SQL.
 ///
-/// A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; what further references say of its
-/// pairs is `pairs_NAME`, and `by_reference` has them side by side. A run folder, or the pipeline file it came from, adds
-/// `metrics`; a data file has the name of the file.
+/// A log-prob table is `pairs`, `scored` with the margin and averages spelt out, and `logps` with a row a token; what
+/// further references say of its pairs is `pairs_NAME`, and `by_reference` has them side by side. A run folder, or the
+/// pipeline file it came from, adds `metrics` and `evals`; a data file has the name of the file.
+///
+/// On a terminal, and without a query, it is a console: `.help` lists its commands, `.functions` the functions of
+/// preference data. What is typed there is kept in `$XDG_STATE_HOME/piref/sql_history` (`~/.local/state`), but for lines
+/// that begin with a blank.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Log-prob tables, run folders, pipeline files (`.toml`) or data files.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// A path under a name of your own; repeat for more.
+    /// A path under a name of your own; repeat for more. What comes with it, as `scored` or the `metrics` of a run, is
+    /// `NAME_scored`, `NAME_metrics`.
     #[arg(long, value_name = "NAME=PATH")]
     table: Vec<NamedPath>,
+
+    /// Model whose tokenizer `n_tokens` and `token_text` ask, and the tokens of `logps`: a folder, a `.gguf` file or
+    /// `org/name`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
 
     /// The query; several are separated by `;`. Without `-c` and `-f` it is read from standard input.
     #[arg(long, short, value_name = "SQL")]
@@ -40,6 +56,23 @@ pub(crate) struct Args {
     /// File for the rows, instead of standard output.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Memory that sorts, groups and joins may hold, as in `2GB`; what is more goes to files in `TMPDIR`. Default: three
+    /// quarters of what is free.
+    #[arg(long, value_name = "SIZE", value_parser = memory_limit)]
+    memory_limit: Option<ByteSize>,
+
+    /// Say how many rows each statement gave, and how long it took.
+    #[arg(long)]
+    timing: bool,
+}
+
+/// Less than this a sort cannot work with.
+const LEAST_MEMORY: ByteSize = ByteSize::mib(16);
+
+fn memory_limit(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse()?;
+    if size < LEAST_MEMORY { Err(format!("expected at least {LEAST_MEMORY}, found {size}")) } else { Ok(size) }
 }
 
 /// `NAME=PATH`.
@@ -64,40 +97,82 @@ impl std::str::FromStr for NamedPath {
 
 pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let sql = sql(args)?;
-    let mut session = Session::new()?;
+    let interrupt = Interrupt::default();
+    let mut session = Session::with(resources(args, &interrupt)?)?;
     for path in &args.paths {
         let path = run_of_pipeline(path)?;
         session.register(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
     }
     for table in &args.table {
+        let path = run_of_pipeline(&table.path)?;
         session
-            .register_as(&table.name, &table.path)
-            .with_context(|| format!("cannot open `{}` as `{}`", table.path.display(), table.name))?;
+            .register_as(&table.name, &path)
+            .with_context(|| format!("cannot open `{}` as `{}`", path.display(), table.name))?;
     }
-    match &args.output {
-        None => query::run(&session, &sql, args.format, &mut printer.data())?,
-        Some(path) => {
-            let mut file = AtomicFile::create(path)?;
-            query::run(&session, &sql, args.format, &mut file)?;
-            file.flush().map_err(|source| IoError::new("write", path, source))?;
-            file.commit()?;
+    let timing = if args.timing { Timing::On } else { Timing::Off };
+    let Some(sql) = sql else {
+        let mut console = Console::new(session, args.format, timing);
+        console.set_output(args.output.as_deref())?;
+        return console::run(console, &interrupt, printer);
+    };
+    // From here on there may be files to clean up: those a query has spilt.
+    interrupt.watch_signals().context("cannot handle signals")?;
+    let mut notes = Vec::new();
+    let mut told = |answered: Answered| notes.push(console::timed(answered));
+    let answered = answer(&session, &sql, args, printer, &mut told);
+    if timing == Timing::On {
+        for note in notes {
+            printer.note(note);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    match answered {
+        Err(error) if matches!(error.downcast_ref(), Some(QueryError::Interrupted)) => {
+            printer.error("interrupted");
+            Ok(ExitCode::from(interrupt::EXIT_CODE))
+        }
+        answered => answered.map(|()| ExitCode::SUCCESS),
+    }
 }
 
-fn sql(args: &Args) -> anyhow::Result<String> {
+fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
+    let tokenizer = match &args.model {
+        None => None,
+        Some(model) => Some(TokenizerFiles::load(&ModelSource::resolve(model)?)?),
+    };
+    let free = || memory::available_bytes().map(|free| (free / 4 * 3).max(LEAST_MEMORY.as_u64()));
+    let memory_limit = args.memory_limit.map(|limit| limit.as_u64()).or_else(free);
+    Ok(Resources { memory_limit, tokenizer, interrupt: interrupt.clone() })
+}
+
+fn answer(
+    session: &Session,
+    sql: &str,
+    args: &Args,
+    printer: &mut Printer,
+    told: &mut dyn FnMut(Answered),
+) -> anyhow::Result<()> {
+    let Some(path) = &args.output else {
+        return Ok(query::run_each(session, sql, args.format, &mut printer.data(), told)?);
+    };
+    let mut file = AtomicFile::create(path)?;
+    query::run_each(session, sql, args.format, &mut file, told)?;
+    file.flush().map_err(|source| IoError::new("write", path, source))?;
+    Ok(file.commit()?)
+}
+
+/// The query; `None` where a terminal asks for a console.
+fn sql(args: &Args) -> anyhow::Result<Option<String>> {
     if let Some(sql) = &args.command {
-        return Ok(sql.clone());
+        return Ok(Some(sql.clone()));
     }
     if let Some(path) = &args.file {
-        return Ok(io::read_text(path)?);
+        return Ok(Some(io::read_text(path)?));
     }
     let mut stdin = std::io::stdin().lock();
     if stdin.is_terminal() {
-        return Err(UsageError::NoQuery.into());
+        return Ok(None);
     }
     let mut sql = String::new();
     stdin.read_to_string(&mut sql).context("cannot read the query from standard input")?;
-    if sql.trim().is_empty() { Err(UsageError::NoQuery.into()) } else { Ok(sql) }
+    if sql.trim().is_empty() { Err(UsageError::NoQuery.into()) } else { Ok(Some(sql)) }
 }

@@ -34,6 +34,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Id;
 
+pub(crate) use container::Messages as ArrowMessages;
+
 pub use column_map::{ColumnMap, ParseColumnMapError, Role};
 pub use error::DataError;
 pub use example::{Example, ExampleFormat, ExampleText};

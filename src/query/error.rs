@@ -114,7 +114,7 @@ pub enum QueryError {
         /// Kind of the value.
         found: &'static str,
     },
-    /// A CSV file that cannot be read, or rows that do not fit the columns found in them.
+    /// A CSV or Arrow file that cannot be read, or rows that do not fit the columns found in them.
     #[error("cannot read rows of `{}`", path.display())]
     Rows {
         /// The file.
@@ -123,6 +123,15 @@ pub enum QueryError {
         #[source]
         source: ArrowError,
     },
+    /// A function that needs a tokenizer, in a session without one.
+    #[error("`{function}` needs the tokenizer of a model, and no model was named")]
+    NoTokenizer {
+        /// The function.
+        function: &'static str,
+    },
+    /// A query that was stopped before it was answered.
+    #[error("the query was stopped")]
+    Interrupted,
     /// The threads that answer queries.
     #[error("cannot start the threads that answer queries")]
     Runtime {
@@ -139,6 +148,11 @@ pub enum QueryError {
 }
 
 impl QueryError {
+    /// As an error of the engine, which is what a function returns.
+    pub(super) fn no_tokenizer(function: &'static str) -> DataFusionError {
+        DataFusionError::External(Box::new(Self::NoTokenizer { function }))
+    }
+
     /// Whether the reader of the output has gone (`piref sql … | head`): no failure of ours.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output { source } if source.kind() == std::io::ErrorKind::BrokenPipe)
@@ -153,6 +167,7 @@ impl Hint for QueryError {
                 Some("a table has `manifest.json`, a run has `reference/` or `train/`".into())
             }
             Self::LineVersion { .. } => Some("read it with the version of piref that wrote it".into()),
+            Self::NoTokenizer { .. } => Some("`--model M` names one: a folder, a `.gguf` file or `org/name`".into()),
             Self::NameTaken { path, .. } => Some(format!("`--table NAME={}` names it", path.display())),
             Self::Table(error) => error.hint(),
             Self::Io(error) => error.hint(),
@@ -172,6 +187,7 @@ fn sql_hint(error: &DataFusionError, tables: &[String]) -> Option<String> {
             // DataFusion puts its catalogue and schema before the name.
             Some(table_hint(table.splitn(3, '.').last().unwrap_or(table), tables))
         }
+        DataFusionError::ResourcesExhausted(_) => Some("`--memory-limit` sets how much memory a query may take".into()),
         _ => None,
     }
 }

@@ -5,22 +5,30 @@
 //!
 //! | path | names |
 //! |---|---|
-//! | a log-prob table | `pairs`, `scored`, and `rejects` where there are any |
+//! | a log-prob table | `pairs`, `scored`, `logps`, and `rejects` where there are any |
 //! | its further references | `pairs_NAME` for each, and `by_reference` over all |
 //! | a run folder | those of its `reference/`, `metrics`, `findings`, and `evals` and `samples`: what its policy said of held-out pairs and answered to held-out prompts at each evaluation |
-//! | `a-b.parquet`, `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, also `.gz` and `.zst` | the file name as an identifier: `a_b` |
+//! | `a-b.parquet`, `.arrow`, `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, also `.gz` and `.zst` | the file name as an identifier: `a_b` |
 //!
 //! `FROM 'path/to/file.parquet'` works for each of these without a name. `scored` is `pairs` with the margin and the
-//! averages a query would otherwise spell out; `by_reference` has one row a row of `pairs` and what each reference says
+//! averages a query would otherwise spell out; `logps` has one row a completion token: `pair_id`, `source`, `row_idx`,
+//! `side` (`chosen` or `rejected`), `position` from 0, `token_id`, `logp` in nats, and `token`, its text, where the session
+//! has the tokenizer of the table. `by_reference` has one row a row of `pairs` and what each reference says
 //! of it: `ref_chosen_logps`, `NAME_chosen_logps`, …, null where a reference does not have the pair. Columns of `metrics` have slashes in their names, as in TRL, and need
 //! double quotes: `SELECT step, "rewards/margins" FROM metrics`.
+//!
+//! Beside the functions of DataFusion there are those of [`FUNCTIONS`]. [`Resources`] bound the memory of a session, bring
+//! it a tokenizer, and stop a query.
 //!
 //! [`pair_rows`] answers another question: which rows of log-prob tables a predicate holds of, and in which order.
 //!
 //! Invariant: reads whatever it is given, trusts none of it; every error names the file or the part of the query.
 
+mod arrow_table;
 mod columns;
 mod error;
+mod file_stream;
+mod functions;
 mod output;
 mod pair_rows;
 mod parquet_table;
@@ -31,9 +39,10 @@ mod text_table;
 mod views;
 
 pub use error::QueryError;
-pub use output::{Format, run};
+pub use functions::{FUNCTIONS, Function, Kind};
+pub use output::{Answered, Format, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
-pub use session::{Rows, Session};
+pub use session::{Resources, Rows, Session};
 
 #[cfg(test)]
 mod tests;

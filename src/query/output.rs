@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -33,14 +34,38 @@ pub enum Format {
     Markdown,
 }
 
+/// What came of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Rows that were written.
+    pub n_rows: usize,
+    /// Time from its plan to its last row, written.
+    pub elapsed: Duration,
+}
+
 /// Answers the statements in `sql` one after another and writes their rows, batch by batch.
 ///
 /// # Errors
 /// At the first statement that fails; rows written before stay written. A reader that has gone away is an error too:
 /// see [`QueryError::is_closed_pipe`].
 pub fn run(session: &Session, sql: &str, format: Format, out: &mut dyn Write) -> Result<(), QueryError> {
+    run_each(session, sql, format, out, &mut |_| {})
+}
+
+/// The same, telling after each statement what came of it.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_each(
+    session: &Session,
+    sql: &str,
+    format: Format,
+    out: &mut dyn Write,
+    told: &mut dyn FnMut(Answered),
+) -> Result<(), QueryError> {
     let mut put = |bytes: Vec<u8>| out.write_all(&bytes).map_err(|source| QueryError::Output { source });
     for statement in session.parse(sql)? {
+        let start = Instant::now();
         let rows = session.execute(statement)?;
         let schema = rows.schema();
         let has_columns = !schema.fields().is_empty();
@@ -55,6 +80,7 @@ pub fn run(session: &Session, sql: &str, format: Format, out: &mut dyn Write) ->
         if has_columns {
             put(encoder.finish().map_err(wrap)?)?;
         }
+        told(Answered { n_rows: encoder.rows_written, elapsed: start.elapsed() });
     }
     out.flush().map_err(|source| QueryError::Output { source })
 }

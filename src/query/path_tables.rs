@@ -8,7 +8,7 @@ use datafusion::catalog::{TableProvider, UrlTableFactory};
 use datafusion::error::DataFusionError;
 
 use crate::query::source::{FileKind, Source};
-use crate::query::{QueryError, parquet_table, text_table};
+use crate::query::{QueryError, arrow_table, parquet_table, text_table};
 use crate::table::ReferenceTable;
 
 /// Opens what a table name points at, if it is a path.
@@ -28,6 +28,7 @@ pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
 pub(super) fn open_file(path: &Path, kind: FileKind) -> Result<Arc<dyn TableProvider>, QueryError> {
     match kind {
         FileKind::Parquet => parquet_table::open(path),
+        FileKind::Arrow => arrow_table::open(path),
         FileKind::Json => text_table::open_json(path),
         FileKind::Delimited(delimiter) => text_table::open_delimited(path, delimiter),
     }

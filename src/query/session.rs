@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -10,16 +12,43 @@ use datafusion::catalog::{DynamicFileCatalog, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::guard;
+use crate::interrupt::Interrupt;
 use crate::query::path_tables::{self, PathTables};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
-use crate::query::{QueryError, parquet_table, text_table, views};
+use crate::query::{QueryError, functions, parquet_table, text_table, views};
 use crate::table::{REJECTS, ReferenceTable, references};
+use crate::tokenize::TokenizerFiles;
+
+/// How often a query that computes looks whether it was stopped.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Memory that each part of a query which runs beside others should have at least, in bytes: with less there are fewer
+/// such parts.
+const PART_BYTES: u64 = 64 << 20;
+
+/// Most that a sort sets aside for merging what it spilt, in bytes: what DataFusion does by itself.
+const MERGE_BYTES: u64 = 10 << 20;
+
+/// What a session may use.
+#[derive(Debug, Default)]
+pub struct Resources {
+    /// Bytes that sorts, groups and joins may hold together, `None` for as many as there are. Beyond them sorts and groups
+    /// go to files in the temporary folder of the system; what cannot, as the smaller side of a join, is an error. What is
+    /// on the way from one operator to the next is not counted.
+    pub memory_limit: Option<u64>,
+    /// What `n_tokens` and `token_text` ask, and the tokens of `logps`.
+    pub tokenizer: Option<TokenizerFiles>,
+    /// Stops the query at hand.
+    pub interrupt: Interrupt,
+}
 
 /// Answers SQL over the paths it was given.
 ///
@@ -27,18 +56,30 @@ use crate::table::{REJECTS, ReferenceTable, references};
 pub struct Session {
     runtime: Runtime,
     ctx: SessionContext,
+    tokenizer: Option<Arc<TokenizerFiles>>,
+    interrupt: Interrupt,
 }
 
 impl Session {
-    /// A session without tables.
+    /// A session without tables, without a tokenizer and without limits.
     pub fn new() -> Result<Self, QueryError> {
+        Self::with(Resources::default())
+    }
+
+    /// A session without tables that may use so much.
+    pub fn with(resources: Resources) -> Result<Self, QueryError> {
+        let Resources { memory_limit, tokenizer, interrupt } = resources;
         let runtime =
             Builder::new_multi_thread().enable_all().build().map_err(|source| QueryError::Runtime { source })?;
-        let ctx = SessionContext::new_with_config(SessionConfig::new().with_information_schema(true));
+        let (config, environment) =
+            bounded(memory_limit).map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
+        let ctx = SessionContext::new_with_config_rt(config.with_information_schema(true), environment);
         let inner = Arc::clone(ctx.state_ref().read().catalog_list());
         let catalogs = Arc::new(DynamicFileCatalog::new(inner, Arc::new(PathTables)));
-        let ctx = ctx.into_state_builder().with_catalog_list(catalogs).build().into();
-        Ok(Self { runtime, ctx })
+        let ctx: SessionContext = ctx.into_state_builder().with_catalog_list(catalogs).build().into();
+        let tokenizer = tokenizer.map(Arc::new);
+        functions::register(&ctx, tokenizer.as_ref());
+        Ok(Self { runtime, ctx, tokenizer, interrupt })
     }
 
     /// Registers a table, a run or a data file under the names that [the module](super) lists; returns them.
@@ -47,25 +88,23 @@ impl Session {
     /// If the path is none of these, cannot be read, or has a name that is taken.
     pub fn register(&mut self, path: &Path) -> Result<Vec<String>, QueryError> {
         match Source::of(path)? {
-            Source::Table => self.register_table(path, &TableNames::plain()),
-            Source::Run(run) => self.register_run(path, &run),
+            Source::Table => self.register_table(path, &Names::plain()),
+            Source::Run(run) => self.register_run(path, &run, &Names::plain()),
             Source::File(kind) => {
                 self.add(&table_name(path), path, path_tables::open_file(path, kind)?).map(|name| vec![name])
             }
         }
     }
 
-    /// Registers a table or a data file under a name of the user's: `name`, for a table also `<name>_scored`,
-    /// `<name>_rejects` and, where it has further references, `<name>_<reference>` and `<name>_by_reference`. Of a run
-    /// it takes the table.
+    /// Registers a table, a run or a data file under a name of the user's: what would be `pairs` is `name`, and whatever
+    /// else comes with it, as `scored`, `logps` or the `metrics` of a run, is `<name>_scored` and so on.
     ///
     /// # Errors
     /// As [`register`](Self::register).
     pub fn register_as(&mut self, name: &str, path: &Path) -> Result<Vec<String>, QueryError> {
         match Source::of(path)? {
-            Source::Table => self.register_table(path, &TableNames::under(name)),
-            Source::Run(RunFiles { reference: Some(reference), .. }) => self.register_as(name, &reference),
-            Source::Run(_) => Err(QueryError::UnknownFolder { path: path.to_owned() }),
+            Source::Table => self.register_table(path, &Names::under(name)),
+            Source::Run(run) => self.register_run(path, &run, &Names::under(name)),
             Source::File(kind) => self.add(name, path, path_tables::open_file(path, kind)?).map(|name| vec![name]),
         }
     }
@@ -122,22 +161,44 @@ impl Session {
             let plan = self.ctx.state().statement_to_plan(statement).await?;
             self.ctx.execute_logical_plan(plan).await?.execute_stream().await
         };
-        let started = guard::catch(|| self.runtime.block_on(start)).unwrap_or_else(|panicked| Err(external(panicked)));
-        Ok(Rows { session: self, stream: started.map_err(|source| self.error(source))? })
+        let stream = self.wait(start)?;
+        Ok(Rows { session: self, stream })
     }
 
-    fn register_table(&mut self, path: &Path, names: &TableNames) -> Result<Vec<String>, QueryError> {
+    /// What `work` comes to, unless somebody stops it before.
+    ///
+    /// Operators yield between batches, so that it is looked often enough; dropping the work ends the tasks it started.
+    fn wait<T>(&self, work: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, QueryError> {
+        let watched = async {
+            let mut work = pin!(work);
+            loop {
+                if self.interrupt.is_set() {
+                    return Err(QueryError::Interrupted);
+                }
+                if let Ok(done) = tokio::time::timeout(TICK, &mut work).await {
+                    return done.map_err(|source| self.error(source));
+                }
+            }
+        };
+        guard::catch(|| self.runtime.block_on(watched)).unwrap_or_else(|panicked| Err(self.error(external(panicked))))
+    }
+
+    fn register_table(&mut self, path: &Path, names: &Names) -> Result<Vec<String>, QueryError> {
         let table = ReferenceTable::open(path)?;
-        let mut added = vec![self.add(&names.pairs, path, path_tables::open_pairs(&table)?)?];
-        self.add_view(&names.scored, path, &views::scored(&names.scored, &names.pairs, table.schema()))?;
-        added.push(names.scored.clone());
+        let pairs = names.of("pairs");
+        let mut added = vec![self.add(&pairs, path, path_tables::open_pairs(&table)?)?];
+        let scored = names.of("scored");
+        self.add_view(&scored, path, &views::scored(&scored, &pairs, table.schema()))?;
+        let logps = names.of("logps");
+        self.add_view(&logps, path, &views::logps(&logps, &pairs, self.has_tokenizer_of(&table)))?;
+        added.extend([scored, logps]);
         if let Some(file) = table.rejects() {
-            added.push(self.add(&names.rejects, &path.join(REJECTS), parquet_table::open(&file)?)?);
+            added.push(self.add(&names.of("rejects"), &path.join(REJECTS), parquet_table::open(&file)?)?);
         }
         let mut further = Vec::new();
         for (name, folder) in references(path)? {
             let prefix = identifier(&name);
-            let pairs = format!("{}_{prefix}", names.pairs);
+            let pairs = format!("{pairs}_{prefix}");
             if prefix == OWN_PREFIX {
                 return Err(QueryError::NameTaken { name: format!("{prefix}_…"), path: folder });
             }
@@ -146,33 +207,37 @@ impl Session {
             further.push(FurtherReference { pairs, prefix });
         }
         if !further.is_empty() {
-            let view = views::by_reference(&names.by_reference, &names.pairs, &further);
-            self.add_view(&names.by_reference, path, &view)?;
-            added.push(names.by_reference.clone());
+            let by_reference = names.of("by_reference");
+            self.add_view(&by_reference, path, &views::by_reference(&by_reference, &pairs, &further))?;
+            added.push(by_reference);
         }
         Ok(added)
     }
 
-    fn register_run(&mut self, path: &Path, run: &RunFiles) -> Result<Vec<String>, QueryError> {
-        let mut names = Vec::new();
+    /// Whether the tokens of a table are those of the tokenizer at hand.
+    fn has_tokenizer_of(&self, table: &ReferenceTable) -> bool {
+        self.tokenizer.as_ref().is_some_and(|tokenizer| tokenizer.digest() == table.provenance().tokenizer_digest)
+    }
+
+    fn register_run(&mut self, path: &Path, run: &RunFiles, names: &Names) -> Result<Vec<String>, QueryError> {
+        let mut added = Vec::new();
         if let Some(reference) = &run.reference {
-            names.extend(self.register_table(reference, &TableNames::plain())?);
+            added.extend(self.register_table(reference, names)?);
         }
-        for (name, file) in [("metrics", &run.metrics), ("findings", &run.findings)] {
-            if let Some(file) = file {
-                if name == "metrics" {
-                    text_table::check_metrics(file)?;
-                }
-                names.push(self.add(name, path, path_tables::open(file)?)?);
-            }
+        if let Some(file) = &run.metrics {
+            text_table::check_metrics(file)?;
+            added.push(self.add(&names.of("metrics"), path, path_tables::open(file)?)?);
+        }
+        if let Some(file) = &run.findings {
+            added.push(self.add(&names.of("findings"), path, path_tables::open(file)?)?);
         }
         if !run.evals.is_empty() {
-            names.push(self.add("evals", path, parquet_table::open_evals(&run.evals)?)?);
+            added.push(self.add(&names.of("evals"), path, parquet_table::open_evals(&run.evals)?)?);
         }
         if !run.samples.is_empty() {
-            names.push(self.add("samples", path, text_table::open_samples(&run.samples)?)?);
+            added.push(self.add(&names.of("samples"), path, text_table::open_samples(&run.samples)?)?);
         }
-        Ok(names)
+        Ok(added)
     }
 
     pub(super) fn add(&mut self, name: &str, path: &Path, table: Arc<dyn TableProvider>) -> Result<String, QueryError> {
@@ -202,25 +267,42 @@ impl Session {
 /// What the columns of a table's own reference begin with in the view over all references.
 const OWN_PREFIX: &str = "ref";
 
-/// The names of what comes with a table.
-struct TableNames {
-    pairs: String,
-    scored: String,
-    rejects: String,
-    by_reference: String,
+/// What the tables and views of a path are called.
+struct Names {
+    /// The name of the user's, if there is one.
+    name: Option<String>,
 }
 
-impl TableNames {
+impl Names {
     fn plain() -> Self {
-        let [pairs, scored, rejects, by_reference] = ["pairs", "scored", "rejects", "by_reference"].map(str::to_owned);
-        Self { pairs, scored, rejects, by_reference }
+        Self { name: None }
     }
 
     fn under(name: &str) -> Self {
-        let [scored, rejects, by_reference] =
-            ["scored", "rejects", "by_reference"].map(|suffix| format!("{name}_{suffix}"));
-        Self { pairs: name.to_owned(), scored, rejects, by_reference }
+        Self { name: Some(name.to_owned()) }
     }
+
+    fn of(&self, what: &str) -> String {
+        match &self.name {
+            None => what.to_owned(),
+            Some(name) if what == "pairs" => name.clone(),
+            Some(name) => format!("{name}_{what}"),
+        }
+    }
+}
+
+/// A configuration and an environment in which operators hold so many bytes at most.
+fn bounded(memory_limit: Option<u64>) -> Result<(SessionConfig, Arc<RuntimeEnv>), DataFusionError> {
+    let config = SessionConfig::new();
+    let Some(limit) = memory_limit else { return Ok((config, Arc::new(RuntimeEnv::default()))) };
+    let most = usize::try_from(limit / PART_BYTES).unwrap_or(usize::MAX).max(1);
+    let n_parts = config.target_partitions().min(most);
+    let merge = MERGE_BYTES.min(limit / (4 * n_parts as u64));
+    let config = config
+        .with_target_partitions(n_parts)
+        .with_sort_spill_reservation_bytes(usize::try_from(merge).unwrap_or(usize::MAX));
+    let pool = FairSpillPool::new(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok((config, RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?))
 }
 
 /// A panic of the engine: what a damaged file does to some of its readers.
@@ -245,9 +327,8 @@ impl Iterator for Rows<'_> {
     type Item = Result<RecordBatch, QueryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = std::future::poll_fn(|ctx| self.stream.as_mut().poll_next(ctx));
-        let batch = guard::catch(|| self.session.runtime.block_on(next))
-            .unwrap_or_else(|panicked| Some(Err(external(panicked))))?;
-        Some(batch.map_err(|source| self.session.error(source)))
+        let stream = &mut self.stream;
+        let next = std::future::poll_fn(|ctx| stream.as_mut().poll_next(ctx).map(Option::transpose));
+        self.session.wait(next).transpose()
     }
 }

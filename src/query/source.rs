@@ -7,7 +7,7 @@ use crate::query::QueryError;
 use crate::table::{MANIFEST, StepFiles};
 
 /// Extensions of files that are read; the text ones also followed by `.gz` or `.zst`.
-pub(super) const EXTENSIONS: [&str; 6] = [".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv"];
+pub(super) const EXTENSIONS: [&str; 7] = [".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".arrow"];
 
 /// What a path is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct RunFiles {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileKind {
     Parquet,
+    /// Arrow IPC, the stream or the file format.
+    Arrow,
     /// JSON objects, one after another or in an array.
     Json,
     /// Separated values under a header.
@@ -83,6 +85,7 @@ impl FileKind {
     fn of(path: &Path) -> Option<Self> {
         match extension(path).as_str() {
             "parquet" => Some(Self::Parquet),
+            "arrow" => Some(Self::Arrow),
             "jsonl" | "ndjson" | "json" => Some(Self::Json),
             "csv" => Some(Self::Delimited(b',')),
             "tsv" => Some(Self::Delimited(b'\t')),
@@ -138,6 +141,7 @@ mod tests {
     fn kinds_are_told_through_compression() {
         assert_eq!(FileKind::of(Path::new("a.jsonl.zst")), Some(FileKind::Json));
         assert_eq!(FileKind::of(Path::new("a.b.PARQUET")), Some(FileKind::Parquet));
+        assert_eq!(FileKind::of(Path::new("data-00000-of-00001.arrow")), Some(FileKind::Arrow));
         assert_eq!(FileKind::of(Path::new("a.tsv.gz")), Some(FileKind::Delimited(b'\t')));
         assert_eq!(FileKind::of(Path::new("weights.safetensors")), None);
     }

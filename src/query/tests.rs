@@ -14,6 +14,8 @@ use crate::io;
 use crate::table::tests::{batch, provenance, write_table};
 use crate::table::{Manifest, TableFolder, write_part};
 
+mod resources;
+
 fn session(paths: &[&Path]) -> Session {
     let mut session = Session::new().unwrap();
     for path in paths {
@@ -73,8 +75,8 @@ fn a_table_is_pairs_scored_and_rejects() {
     let folder = folder();
     write_table(folder.path());
     let mut session = Session::new().unwrap();
-    assert_eq!(session.register(folder.path()).unwrap(), ["pairs", "scored", "rejects"]);
-    assert_eq!(session.tables(), ["pairs", "rejects", "scored"]);
+    assert_eq!(session.register(folder.path()).unwrap(), ["pairs", "scored", "logps", "rejects"]);
+    assert_eq!(session.tables(), ["logps", "pairs", "rejects", "scored"]);
     check(&session, "SELECT count(*) AS n FROM pairs", "n\n5\n");
     check(&session, "SELECT line, reason FROM rejects", "line,reason\n6,no `chosen`\n");
     check(
@@ -106,7 +108,7 @@ fn a_run_is_its_table_and_its_metrics() {
           {\"schema\": \"metrics.v1\", \"step\": 2, \"rewards/margins\": 0.5}\n",
     );
     let mut session = Session::new().unwrap();
-    assert_eq!(session.register(folder.path()).unwrap(), ["pairs", "scored", "rejects", "metrics"]);
+    assert_eq!(session.register(folder.path()).unwrap(), ["pairs", "scored", "logps", "rejects", "metrics"]);
     check(&session, r#"SELECT max("rewards/margins") AS m FROM metrics"#, "m\n0.5\n");
 
     let error = failure(&session, "SELECT rewards/margins FROM metrics");
@@ -123,7 +125,10 @@ fn two_tables_stand_beside_each_other_under_names() {
     let error = session.register(two.path()).unwrap_err();
     assert!(error.hint().unwrap().starts_with("`--table NAME="), "{error}");
 
-    assert_eq!(session.register_as("Second", two.path()).unwrap(), ["Second", "Second_scored", "Second_rejects"]);
+    assert_eq!(
+        session.register_as("Second", two.path()).unwrap(),
+        ["Second", "Second_scored", "Second_logps", "Second_rejects"]
+    );
     check(
         &session,
         r#"SELECT count(*) AS n FROM pairs JOIN "Second" s USING (pair_id) WHERE pairs.ref_chosen_logps = s.ref_chosen_logps"#,
@@ -283,7 +288,7 @@ fn an_unknown_table_or_column_names_its_neighbour() {
     let session = session(&[folder.path()]);
     let hint = |sql: &str| failure(&session, sql).hint().unwrap_or_default();
     assert_eq!(hint("SELECT * FROM pair"), "did you mean `pairs`?");
-    assert_eq!(hint("SELECT * FROM nonsense"), "there are `pairs`, `rejects`, `scored`");
+    assert_eq!(hint("SELECT * FROM nonsense"), "there are `logps`, `pairs`, `rejects`, `scored`");
     assert_eq!(hint("SELECT ref_chosen_logp FROM pairs"), "did you mean `ref_chosen_logps`?");
     assert_eq!(hint("SELECT * FROM 'no/such/file.parquet'"), "as a path, `no/such/file.parquet` leads nowhere");
     let error = failure(&session, "SELEC 1");
@@ -339,7 +344,10 @@ fn references_stand_beside_each_other_pair_by_pair() {
     let further = folder.path().join("references/My-Model.2");
     write_rows(&further, &[7, 1, 0, 1, 1]);
     let mut session = Session::new().unwrap();
-    assert_eq!(session.register(folder.path()).unwrap(), ["pairs", "scored", "pairs_my_model_2", "by_reference"]);
+    assert_eq!(
+        session.register(folder.path()).unwrap(),
+        ["pairs", "scored", "logps", "pairs_my_model_2", "by_reference"]
+    );
     check(
         &session,
         "SELECT pair_id, row_idx, chosen_tokens, ref_margin, my_model_2_chosen_logps, my_model_2_margin, \
@@ -355,7 +363,7 @@ fn references_stand_beside_each_other_pair_by_pair() {
     );
 
     let named = session.register_as("t", folder.path()).unwrap();
-    assert_eq!(named, ["t", "t_scored", "t_my_model_2", "t_by_reference"]);
+    assert_eq!(named, ["t", "t_scored", "t_logps", "t_my_model_2", "t_by_reference"]);
 }
 
 #[test]

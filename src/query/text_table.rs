@@ -7,22 +7,16 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::csv::reader::Format as DelimitedFormat;
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use datafusion::catalog::TableProvider;
-use datafusion::catalog::streaming::StreamingTable;
 use datafusion::datasource::MemTable;
-use datafusion::error::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
-use datafusion::physical_plan::streaming::PartitionStream;
 use serde_json::{Map, Value};
 
 use crate::io::{self, IoError};
 use crate::query::QueryError;
 use crate::query::columns::Columns;
+use crate::query::file_stream::{Batches, FileStream};
 use crate::table::schema::{metrics, samples, sft_metrics};
 
 /// Contracts of files of JSON lines, each of which says which one it follows.
@@ -36,9 +30,6 @@ const ROW_BYTES: usize = 64 << 20;
 
 /// Longest JSON array in bytes, which is in memory as a whole; lines may go on for ever.
 const ARRAY_BYTES: usize = 256 << 20;
-
-/// Batches that wait for the query at most.
-const BATCHES_AHEAD: usize = 2;
 
 /// The table in a file of JSON objects: lines, objects one after another, or an array.
 pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
@@ -56,7 +47,7 @@ pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryErro
         refuse_other_versions(path, row, &value)?;
         widen(&mut columns, path, row, &value)?;
     }
-    streaming(TextFiles::of(path, Arc::new(columns.schema()), Layout::JsonLines))
+    streaming(TextFile::of(path, Arc::new(columns.schema()), Layout::JsonLines))
 }
 
 /// The samples of a run, one file an evaluation.
@@ -67,7 +58,9 @@ pub(super) fn open_samples(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, 
     for file in files {
         check_lines(file, samples::VERSION)?;
     }
-    streaming(TextFiles { paths: files.to_vec(), schema: samples::schema(), layout: Layout::JsonLines })
+    let stream = FileStream::new(samples::schema());
+    let add = |stream, file: &PathBuf| TextFile::of(file, samples::schema(), Layout::JsonLines).add_to(stream);
+    files.iter().fold(stream, add).into_table()
 }
 
 /// Refuses the metrics of a run of which a line follows another contract than this program knows, an older or a newer
@@ -112,7 +105,7 @@ pub(super) fn open_delimited(path: &Path, delimiter: u8) -> Result<Arc<dyn Table
     let (schema, _) = delimited_format(delimiter)
         .infer_schema(io::open_decoded(path)?, None)
         .map_err(|source| QueryError::Rows { path: path.to_owned(), source })?;
-    streaming(TextFiles::of(path, Arc::new(schema), Layout::Delimited(delimiter)))
+    streaming(TextFile::of(path, Arc::new(schema), Layout::Delimited(delimiter)))
 }
 
 fn open_json_array(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
@@ -199,16 +192,14 @@ fn delimited_format(delimiter: u8) -> DelimitedFormat {
     DelimitedFormat::default().with_header(true).with_delimiter(delimiter)
 }
 
-fn streaming(files: TextFiles) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let table = StreamingTable::try_new(Arc::clone(&files.schema), vec![Arc::new(files)])
-        .map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
-    Ok(Arc::new(table))
+fn streaming(file: TextFile) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let schema = Arc::clone(&file.schema);
+    file.add_to(FileStream::new(schema)).into_table()
 }
 
-/// Files that are read again by each query, one after another.
-#[derive(Debug, Clone)]
-struct TextFiles {
-    paths: Vec<PathBuf>,
+/// A file that is read again by each query.
+struct TextFile {
+    path: PathBuf,
     schema: SchemaRef,
     layout: Layout,
 }
@@ -219,17 +210,18 @@ enum Layout {
     Delimited(u8),
 }
 
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
-
-impl TextFiles {
-    /// One file.
+impl TextFile {
     fn of(path: &Path, schema: SchemaRef, layout: Layout) -> Self {
-        Self { paths: vec![path.to_owned()], schema, layout }
+        Self { path: path.to_owned(), schema, layout }
     }
 
-    fn batches(&self, path: &Path) -> Result<Batches, QueryError> {
-        let wrap = |source| QueryError::Rows { path: path.to_owned(), source };
-        let reader = io::open_decoded(path)?;
+    fn add_to(self, stream: FileStream) -> FileStream {
+        stream.with_file(self.path.clone(), move || self.batches())
+    }
+
+    fn batches(&self) -> Result<Batches, QueryError> {
+        let wrap = |source| QueryError::Rows { path: self.path.clone(), source };
+        let reader = io::open_decoded(&self.path)?;
         match self.layout {
             Layout::JsonLines => Ok(Box::new(json_reader(&self.schema).build(reader).map_err(wrap)?)),
             Layout::Delimited(delimiter) => {
@@ -239,30 +231,5 @@ impl TextFiles {
                 Ok(Box::new(builder.build_buffered(reader).map_err(wrap)?))
             }
         }
-    }
-}
-
-impl PartitionStream for TextFiles {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
-        let (sender, files) = (stream.tx(), self.clone());
-        stream.spawn_blocking(move || {
-            let outer = |error: QueryError| DataFusionError::External(Box::new(error));
-            for path in &files.paths {
-                for batch in files.batches(path).map_err(outer)? {
-                    let batch = batch.map_err(|source| outer(QueryError::Rows { path: path.clone(), source }))?;
-                    if sender.blocking_send(Ok(batch)).is_err() {
-                        // The query has what it wanted (LIMIT).
-                        return Ok(());
-                    }
-                }
-            }
-            Ok(())
-        });
-        stream.build()
     }
 }

@@ -25,6 +25,25 @@ pub(super) fn scored(name: &str, pairs: &str, schema: &Schema) -> String {
     format!("CREATE VIEW {} AS SELECT *, {} FROM {}", quoted(name), columns.join(", "), quoted(pairs))
 }
 
+/// Statement that makes the view `name`: one row a completion token of the table `pairs`, with its log-prob in nats, null
+/// in a table that was imported without them. `with_text` adds the text of the token.
+pub(super) fn logps(name: &str, pairs: &str, with_text: bool) -> String {
+    let side = |side: &str| {
+        format!(
+            "SELECT pair_id, source, row_idx, '{side}' AS side, unnest(range(0, CAST({side}_tokens AS BIGINT))) AS position, \
+             unnest({side}_ids) AS token_id, unnest(ref_{side}_token_logps) AS logp FROM {}",
+            quoted(pairs)
+        )
+    };
+    let text = if with_text { "token_text(token_id) AS token, " } else { "" };
+    format!(
+        "CREATE VIEW {} AS SELECT pair_id, source, row_idx, side, position, token_id, {text}logp FROM ({} UNION ALL {})",
+        quoted(name),
+        side("chosen"),
+        side("rejected")
+    )
+}
+
 /// A further reference, as the view over all of them names it.
 pub(super) struct FurtherReference {
     /// Its table.

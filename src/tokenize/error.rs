@@ -97,6 +97,14 @@ pub enum TokenizeError {
         /// The model.
         model: PathBuf,
     },
+    /// A text the tokenizers library cannot encode.
+    #[error("the tokenizer of `{}` cannot encode a text: {source}", model.display())]
+    Encode {
+        /// The model.
+        model: PathBuf,
+        /// What the library says.
+        source: tokenizers::Error,
+    },
     /// Token ids the tokenizers library cannot decode.
     #[error("the tokenizer of `{}` cannot decode token ids: {source}", model.display())]
     Decode {

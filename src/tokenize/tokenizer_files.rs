@@ -77,6 +77,22 @@ impl TokenizerFiles {
         }
     }
 
+    /// Tokens of a text by itself: no special tokens, no chat template.
+    pub fn count(&self, text: &str) -> Result<usize, TokenizeError> {
+        let wrap = |source| TokenizeError::Encode { model: self.path.clone(), source };
+        Ok(self.tokenizer.encode_fast(text, false).map_err(wrap)?.len())
+    }
+
+    /// Text that a token adds to a text, its blank in front included; its name in the vocabulary where it is no whole
+    /// character or nothing at all, `None` where there is no such token.
+    pub fn token_text(&self, id: u32) -> Option<String> {
+        let name = self.tokenizer.id_to_token(id)?;
+        // Decoded alone, some tokenizers strip the blank: what it adds to itself has it.
+        let (Ok(once), Ok(twice)) = (self.decode(&[id]), self.decode(&[id, id])) else { return Some(name) };
+        let added = twice.strip_prefix(&once).unwrap_or(&once);
+        Some(if added.is_empty() || added.contains('\u{fffd}') { name } else { added.to_owned() })
+    }
+
     /// The folder or file it was read from.
     pub fn path(&self) -> &Path {
         &self.path

@@ -5,5 +5,6 @@ mod help;
 mod help_policies;
 mod help_tables;
 mod interchange;
+mod sql;
 mod streams;
 mod tables;

@@ -25,7 +25,7 @@ fn queries_over_a_run_give_the_rows_beside_them() {
     let mut session = Session::new().unwrap();
     session.register(run.path()).unwrap();
 
-    for file in ["pairs.sql", "metrics.sql"] {
+    for file in ["pairs.sql", "metrics.sql", "logps.sql"] {
         let text = io::read_text(&Path::new(HERE).join(file)).unwrap();
         let cases: Vec<&str> = text.split("\n\n").collect();
         assert!(cases.len() > 1, "{file}");

@@ -7,6 +7,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
@@ -18,7 +19,7 @@ const FILE_MAGIC: &[u8] = b"ARROW1";
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// Record batches of an Arrow IPC file, stream or file format.
-pub(super) struct Messages {
+pub(crate) struct Messages {
     file: BufReader<File>,
     decoder: StreamDecoder,
     /// What the decoder has not taken yet.
@@ -29,13 +30,36 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    pub(super) fn open(mut file: File) -> Result<Self, ArrowError> {
+    /// Of a file, wherever it stands.
+    ///
+    /// # Errors
+    /// If it begins or ends as no such file does.
+    pub(crate) fn open(mut file: File) -> Result<Self, ArrowError> {
         let n_bytes = file.seek(SeekFrom::End(0))?;
         let (start, end) = stream_range(&mut file, n_bytes)?;
         file.seek(SeekFrom::Start(start))?;
         let n_left = end.checked_sub(start).ok_or_else(too_short)?;
         let (file, decoder) = (BufReader::new(file), StreamDecoder::new());
         Ok(Self { file, decoder, pending: Buffer::from(&[]), n_left, is_ended: false })
+    }
+
+    /// The columns, which come before all rows.
+    ///
+    /// # Errors
+    /// If the file has none, or is damaged before them.
+    pub(crate) fn schema(&mut self) -> Result<SchemaRef, ArrowError> {
+        loop {
+            if let Some(schema) = self.decoder.schema() {
+                return Ok(schema);
+            }
+            if self.is_ended {
+                return Err(ArrowError::IpcError("the file has no schema".into()));
+            }
+            self.pending = self.message()?.into();
+            if self.decoder.decode(&mut self.pending)?.is_some() {
+                return Err(ArrowError::IpcError("rows come before the schema".into()));
+            }
+        }
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {

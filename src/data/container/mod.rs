@@ -15,6 +15,8 @@ use super::DataError;
 use crate::io::open_decoded;
 use object::Object;
 
+pub(crate) use ipc::Messages;
+
 /// Longest row in bytes that is read; a longer one is a reject. Read, it takes up to thirty times as much memory, and a
 /// conversation of two million words stays below it.
 const ROW_LIMIT: usize = 16 << 20;

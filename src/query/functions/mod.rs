@@ -1,0 +1,104 @@
+//! Functions of preference data that SQL does not have: one file each, with its documentation and an example that a
+//! test runs.
+
+mod bt_prob;
+mod dpo_loss;
+mod jaccard;
+mod logsigmoid;
+mod mad;
+mod median;
+mod n_tokens;
+mod numeric;
+mod reward;
+mod robust_z;
+mod sigmoid;
+mod softplus;
+mod token_text;
+mod words;
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::prelude::SessionContext;
+
+use crate::tokenize::TokenizerFiles;
+
+/// A function of piref's own, as a user reads about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Function {
+    /// Name and arguments: `reward(beta, policy, ref)`.
+    pub call: &'static str,
+    /// What it takes in at once.
+    pub kind: Kind,
+    /// What it returns, with its formula and units.
+    pub doc: &'static str,
+    /// A query that needs no table.
+    pub example: &'static str,
+    /// The value that the query answers. Of the functions that need a tokenizer: with the model in `fixtures/tiny`.
+    pub answer: &'static str,
+}
+
+/// What a function takes in at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A row.
+    Scalar,
+    /// The rows of a group, for one value.
+    Aggregate,
+    /// The rows of a window, for a value each: `f(x) OVER (PARTITION BY source)`.
+    Window,
+}
+
+impl Function {
+    /// The name alone.
+    pub fn name(&self) -> &'static str {
+        self.call.split_once('(').map_or(self.call, |(name, _)| name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scalar => "scalar",
+            Self::Aggregate => "aggregate",
+            Self::Window => "window",
+        })
+    }
+}
+
+/// The functions that every session has beside those of DataFusion, in the order of their names.
+pub const FUNCTIONS: [Function; 11] = [
+    bt_prob::FUNCTION,
+    dpo_loss::FUNCTION,
+    jaccard::FUNCTION,
+    logsigmoid::FUNCTION,
+    mad::FUNCTION,
+    n_tokens::FUNCTION,
+    reward::FUNCTION,
+    robust_z::FUNCTION,
+    sigmoid::FUNCTION,
+    softplus::FUNCTION,
+    token_text::FUNCTION,
+];
+
+/// Makes them known to a context. Those that need a tokenizer are there without one, and say so when they are called.
+pub(super) fn register(ctx: &SessionContext, tokenizer: Option<&Arc<TokenizerFiles>>) {
+    for udf in [
+        bt_prob::udf(),
+        dpo_loss::udf(),
+        jaccard::udf(),
+        logsigmoid::udf(),
+        n_tokens::udf(tokenizer),
+        reward::udf(),
+        sigmoid::udf(),
+        softplus::udf(),
+        token_text::udf(tokenizer),
+    ] {
+        ctx.register_udf(udf);
+    }
+    ctx.register_udaf(mad::udaf());
+    ctx.register_udwf(robust_z::udwf());
+}
+
+#[cfg(test)]
+mod tests;
