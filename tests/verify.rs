@@ -74,7 +74,7 @@ fn rewrite(table: &Path, part_idx: usize, change: impl FnOnce(RecordBatch) -> Re
     file.write(&batch).unwrap();
     let pair = |row: usize| batch.column_by_name("pair_id").unwrap().as_string::<i32>().value(row).to_owned();
     let (first_pair, last_pair) = (pair(0), pair(batch.num_rows() - 1));
-    manifest.parts[part_idx] = Part { file: file.finish().unwrap(), first_pair, last_pair };
+    manifest.parts[part_idx] = Part { file: file.finish().unwrap(), first_pair, last_pair, signals: None };
     Manifest::new(manifest.provenance, manifest.parts, manifest.rejects).write(table).unwrap();
 }
 

@@ -56,7 +56,7 @@ impl Session {
     }
 
     /// Registers a table or a data file under a name of the user's: `name`, for a table also `<name>_scored`,
-    /// `<name>_rejects` and, where it has further references, `<name>_<reference>` and `<name>_by_reference`. Of a run
+    /// `<name>_signals` and `<name>_rejects` if it has them, and, where it has further references, `<name>_<reference>` and `<name>_by_reference`. Of a run
     /// it takes the table.
     ///
     /// # Errors
@@ -105,7 +105,14 @@ impl Session {
     fn register_table(&mut self, path: &Path, names: &TableNames) -> Result<Vec<String>, QueryError> {
         let table = ReferenceTable::open(path)?;
         let mut added = vec![self.add(&names.pairs, path, path_tables::open_pairs(&table)?)?];
-        self.add_view(&names.scored, path, &views::scored(&names.scored, &names.pairs, table.schema()))?;
+        let signals = table.signals();
+        let signals = if signals.is_empty() {
+            None
+        } else {
+            added.push(self.add(&names.signals, path, parquet_table::open_signals(&signals)?)?);
+            Some(names.signals.as_str())
+        };
+        self.add_view(&names.scored, path, &views::scored(&names.scored, &names.pairs, table.schema(), signals))?;
         added.push(names.scored.clone());
         if let Some(file) = table.rejects() {
             added.push(self.add(&names.rejects, &path.join(REJECTS), parquet_table::open(&file)?)?);
@@ -179,20 +186,22 @@ const OWN_PREFIX: &str = "ref";
 struct TableNames {
     pairs: String,
     scored: String,
+    signals: String,
     rejects: String,
     by_reference: String,
 }
 
 impl TableNames {
     fn plain() -> Self {
-        let [pairs, scored, rejects, by_reference] = ["pairs", "scored", "rejects", "by_reference"].map(str::to_owned);
-        Self { pairs, scored, rejects, by_reference }
+        let [pairs, scored, signals, rejects, by_reference] =
+            ["pairs", "scored", "signals", "rejects", "by_reference"].map(str::to_owned);
+        Self { pairs, scored, signals, rejects, by_reference }
     }
 
     fn under(name: &str) -> Self {
-        let [scored, rejects, by_reference] =
-            ["scored", "rejects", "by_reference"].map(|suffix| format!("{name}_{suffix}"));
-        Self { pairs: name.to_owned(), scored, rejects, by_reference }
+        let [scored, signals, rejects, by_reference] =
+            ["scored", "signals", "rejects", "by_reference"].map(|suffix| format!("{name}_{suffix}"));
+        Self { pairs: name.to_owned(), scored, signals, rejects, by_reference }
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
         backend: Backend::cpu(),
         max_tokens: NonZeroUsize::new(1024).unwrap(),
         rows_per_part: NonZeroUsize::new(16).unwrap(),
+        signals: precompute::Signals::Make,
         start: precompute::Start::Resume,
     }
 }
