@@ -56,7 +56,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     let (seconds, logps) = median(plan, || score(plan, &model, &ids)).map_err(in_model)?;
     let precompute = stage(scoring_flops, seconds);
     let signals_cost = match plan.signals {
-        SignalsIn::Stage | SignalsIn::Neither => None,
+        SignalsIn::On | SignalsIn::Off => None,
         SignalsIn::Turns => Some(signals_cost(plan, &model, &ids).map_err(in_model)?),
     };
     let precompute_peak_bytes = memory::peak_bytes();
@@ -176,8 +176,8 @@ fn with_adapter(plan: &Plan, model: Decoder) -> Result<Decoder, ModelError> {
 /// Stage one over all pairs.
 fn score(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<Vec<PairTokenLogps>, ModelError> {
     match plan.signals {
-        SignalsIn::Neither => precompute::score(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {}),
-        SignalsIn::Stage | SignalsIn::Turns => {
+        SignalsIn::Off => precompute::score(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {}),
+        SignalsIn::On | SignalsIn::Turns => {
             let scored = precompute::score_with_signals(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {})?;
             Ok(scored.into_iter().map(|scores| scores.logps).collect())
         }
@@ -195,9 +195,9 @@ fn signals_cost(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<f
     };
     let mut costs = Vec::with_capacity(2 * plan.n_repeats.get());
     for _ in 0..plan.n_repeats.get() {
-        let (with, without) = (seconds(SignalsIn::Stage)?, seconds(SignalsIn::Neither)?);
+        let (with, without) = (seconds(SignalsIn::On)?, seconds(SignalsIn::Off)?);
         costs.push(with / without - 1.0);
-        let (without, with) = (seconds(SignalsIn::Neither)?, seconds(SignalsIn::Stage)?);
+        let (without, with) = (seconds(SignalsIn::Off)?, seconds(SignalsIn::On)?);
         costs.push(with / without - 1.0);
     }
     costs.sort_by(f64::total_cmp);

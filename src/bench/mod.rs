@@ -79,14 +79,14 @@ pub struct Plan {
     pub profile: Profiling,
 }
 
-/// What the measured stage one makes beside log-probs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether the measured stage one makes signals beside log-probs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SignalsIn {
-    /// Signals, as by default.
-    Stage,
-    /// Nothing.
-    Neither,
-    /// Signals, and nothing in turns with it: what signals cost.
+    /// It does, as by default.
+    On,
+    /// It does not.
+    Off,
+    /// It does, and it is run with and without in turns besides, for what they cost.
     Turns,
 }
 

@@ -66,13 +66,9 @@ pub(crate) struct Args {
     #[arg(long)]
     no_sharing: bool,
 
-    /// Let stage one make log-probs alone, without signals.
-    #[arg(long, conflicts_with = "signals_cost")]
-    no_signals: bool,
-
-    /// Run stage one with and without signals in turns, and say what they cost.
-    #[arg(long)]
-    signals_cost: bool,
+    /// Whether stage one makes signals beside log-probs.
+    #[arg(long, value_enum, default_value = "on")]
+    signals: SignalsIn,
 
     /// Times each stage is measured; the median counts.
     #[arg(long, value_name = "N", default_value = "3")]
@@ -108,12 +104,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     };
     let profile = if args.profile { Profiling::On } else { Profiling::Off };
     let sharing = if args.no_sharing { Sharing::Nothing } else { Sharing::Prompts };
-    let signals = match (args.no_signals, args.signals_cost) {
-        (true, _) => SignalsIn::Neither,
-        (false, true) => SignalsIn::Turns,
-        (false, false) => SignalsIn::Stage,
-    };
-    let options = Options { n_repeats: args.repeat, sharing, signals, kernels: args.kernels, profile };
+    let options = Options { n_repeats: args.repeat, sharing, signals: args.signals, kernels: args.kernels, profile };
     let plan = Pipeline::from_flags(&flags)?.bench_plan(options).context("cannot measure")?;
     let report = bench::run(&plan, &mut |event| {
         printer.note(match event {

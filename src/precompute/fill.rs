@@ -35,7 +35,7 @@ pub(super) struct Done {
     pub(super) n_pairs: u64,
     n_tokens: u64,
     /// Pairs without signals in the files of signals that were written.
-    pub(super) n_without_signals: u64,
+    pub(super) without_signals: u64,
 }
 
 impl Filler<'_> {
@@ -173,7 +173,7 @@ impl Filler<'_> {
         let columns = store.slice(rows.clone())?;
         let n_without = scores.iter().filter(|pair| pair.signals.is_none()).count();
         let signals = if self.job.plan.signals == Signals::Make && n_without < scores.len() {
-            self.done.n_without_signals += n_without as u64;
+            self.done.without_signals += n_without as u64;
             Some(write_signals(&folder.signals_path(index), &columns, &scores, provenance)?)
         } else {
             None

@@ -166,7 +166,7 @@ mod tests {
                 chosen: vec![-f32::from(i), -0.1],
                 rejected: vec![-f32::MIN_POSITIVE, -f32::from(i), -3.0],
             },
-            signals: (i % 3 == 0).then(|| signals(i.into())),
+            signals: i.is_multiple_of(3).then(|| signals(i.into())),
         };
         for i in 0..20_u8 {
             known.insert(i.into(), &scores(i)).unwrap();

@@ -73,7 +73,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let scoring_seconds = scoring.elapsed().as_secs_f64();
     if plan.signals == Signals::Make {
         let of_parts = parts.iter().filter(|part| part.signals.is_none()).map(|part| part.file.rows);
-        let n_without = of_parts.sum::<u64>() + filler.done.n_without_signals;
+        let n_without = of_parts.sum::<u64>() + filler.done.without_signals;
         if n_without > 0 {
             observe(Event::Note(format!(
                 "{n_without} pairs have no signals: their log-probs are from where there were none; `--fresh` scores them again"

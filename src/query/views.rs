@@ -30,13 +30,14 @@ pub(super) fn scored(name: &str, pairs: &str, schema: &Schema, signals: Option<&
     };
     let numbers: Vec<&str> = signals::numbers().map(|column| column.name).filter(|column| is_free(column)).collect();
     columns.extend(numbers.iter().map(|column| format!("s.{column}")));
-    let equal_ones: String = numbers.iter().map(|column| format!(", min({column}) AS {column}")).collect();
+    let equal_ones: Vec<String> = numbers.iter().map(|column| format!("min({column}) AS {column}")).collect();
     format!(
-        "CREATE VIEW {} AS SELECT p.*, {} FROM {} AS p LEFT JOIN (SELECT tokens_id AS signals_of{equal_ones} FROM {} GROUP \
+        "CREATE VIEW {} AS SELECT p.*, {} FROM {} AS p LEFT JOIN (SELECT tokens_id AS signals_of, {} FROM {} GROUP \
          BY tokens_id) AS s ON p.tokens_id = s.signals_of",
         quoted(name),
         columns.join(", "),
         quoted(pairs),
+        equal_ones.join(", "),
         quoted(signals)
     )
 }

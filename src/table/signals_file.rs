@@ -1,7 +1,7 @@
 //! A file of signals, opened: read row by row, and held against the part it lies beside.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
@@ -19,7 +19,6 @@ const OF_PART: [&str; 6] =
 
 /// A file of signals whose footer and schema are known good.
 pub(crate) struct SignalsReader {
-    path: PathBuf,
     provenance: Provenance,
     input: ParquetInput,
 }
@@ -30,7 +29,7 @@ impl SignalsReader {
         input.check_version(signals::VERSION)?;
         let provenance = Provenance::from_footer(path, |key| input.footer_value(key))?;
         input.check_columns(signals::COLUMNS)?;
-        Ok(Self { path: path.to_owned(), provenance, input })
+        Ok(Self { provenance, input })
     }
 
     pub(crate) fn rows(&self) -> u64 {

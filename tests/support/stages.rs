@@ -12,7 +12,7 @@ use piref::loss::{BatchObjective, BatchTerm, Beta, LabelSmoothing, LossWeight, O
 use piref::model::ScoringDtype;
 use piref::ops::Backend;
 use piref::optim::{OptimizerParams, Schedule, ScheduleKind, Warmup};
-use piref::table::{Manifest, ReferenceTable, part_name, write_part};
+use piref::table::{Manifest, ReferenceTable, part_name, signals_name, write_part};
 use piref::tokenize::{Masking, Rules, TruncationMode};
 use piref::{precompute, sft, train};
 
@@ -201,7 +201,8 @@ pub(crate) fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// Rewrites a table of one part with other log-probs of the chosen completions, as a finished table of ours.
+/// Rewrites a table of one part with other log-probs of the chosen completions and without signals, as a finished table of
+/// ours.
 pub(crate) fn shift_logps(folder: &Path, by: f64) {
     let manifest = Manifest::load(folder).unwrap();
     let table = ReferenceTable::open(folder).unwrap();
@@ -219,6 +220,7 @@ pub(crate) fn shift_logps(folder: &Path, by: f64) {
     }
     let shifted = RecordBatch::try_new(batch.schema(), columns).unwrap();
 
+    std::fs::remove_file(folder.join(signals_name(0))).unwrap_or_default();
     let part = write_part(&folder.join(part_name(0)), &shifted, &manifest.provenance).unwrap();
     Manifest::new(manifest.provenance, vec![part], manifest.rejects).write(folder).unwrap();
 }

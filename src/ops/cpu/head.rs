@@ -117,7 +117,7 @@ fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>, extras: Extras) -> Scor
         .collect();
     let mut scores = Scores::default();
     for row in 0..inputs.n_rows() {
-        scores.push(shares.iter().map(|block| block[row]), extras);
+        scores.push(&shares.iter().map(|block| block[row]), extras);
     }
     scores
 }
@@ -125,7 +125,7 @@ fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>, extras: Extras) -> Scor
 impl Scores {
     /// Adds a row, from what the blocks of the vocabulary say of it, in their order.
     #[expect(clippy::cast_possible_truncation, reason = "the results are f32, only the sums are not")]
-    fn push(&mut self, shares: impl Iterator<Item = Share> + Clone, extras: Extras) {
+    fn push(&mut self, shares: &(impl Iterator<Item = Share> + Clone), extras: Extras) {
         let shares = || shares.clone();
         let max = shares().map(|share| share.max).fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = shares().map(|share| share.sum * f64::from(share.max - max).exp()).sum();
