@@ -1,7 +1,7 @@
 //! Log-probs that need no model any more, and what signals there are with them, by `tokens_id`: of earlier tables, of an
 //! interrupted run, of a pair that this run has scored already.
 //!
-//! Their values lie in a file without a name, so that memory is about 70 bytes a pair whatever its length.
+//! Their values lie in a file without a name, so that memory is about 80 bytes a pair whatever its length.
 
 use std::collections::HashMap;
 use std::fs::File;

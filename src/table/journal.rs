@@ -26,7 +26,7 @@ use crate::table::{PairSignals, PairTokenLogps, Part, Provenance, TableError, To
 /// Name of the journal in the folder of a table.
 pub(super) const JOURNAL: &str = ".piref-journal";
 
-/// Longest line that is read: the log-probs of two completions of sixteen million tokens in all.
+/// Longest line that is read: the log-probs and signals of two completions of seven million tokens in all.
 const MAX_LINE: u64 = 1 << 27;
 
 /// A journal that is being written.
