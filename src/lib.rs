@@ -27,6 +27,9 @@
 //!   `ref_chosen_token_logps`, `ref_rejected_token_logps`;
 //! - every other column of the source under its own name.
 //!
+//! Beside each part lies a file of signals, `schemas/signals.v1.toml`, unless they were not wanted: entropy and first
+//! choice of every token, least likely tokens, and the similarity of hidden states that tells likelihood displacement.
+//!
 //! Sums, counts and terms serve every loss; β and the loss never change a table. The footer of each part says which
 //! weights, tokenizer, template and rules its numbers hold for.
 //!

@@ -13,8 +13,9 @@ use std::ops::Range;
 use candle_core::{DeviceLocation, Tensor};
 
 use crate::batch::GroupBatch;
-use crate::model::{Decoder, Gradients, Keep, ModelError, ScoringDtype, Tape};
-use crate::ops::{self, Backend, Compute, Kernels, Rounding, head};
+use crate::model::{Decoder, Gradients, Keep, ModelError, Pass, ScoringDtype, Tape};
+use crate::ops::head::{self, Extras, Found};
+use crate::ops::{self, Backend, Kernels, Rounding};
 
 /// What the names of candle's operations begin with.
 const STOCK: &str = "stock-";
@@ -54,13 +55,25 @@ pub(crate) fn is_stock(kernel: &str) -> bool {
 }
 
 /// What a scoring pass returns.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scored {
     /// Log-probability of every scored token, in nats, in the order of `batch.scored`. // (N)
     pub logps: Vec<f32>,
     /// `ln Σ_v π(v)²` where each of them was predicted, if it was asked for. // (N)
     pub collisions: Option<Vec<f32>>,
     kept: Option<Kept>,
+}
+
+/// What a forward pass shows beside log-probs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Signals {
+    /// Entropy of the distribution that each scored token was predicted from, in nats. // (N)
+    pub entropies: Vec<f32>,
+    /// Whether no token was likelier than the scored one. // (N)
+    pub are_top: Vec<bool>,
+    /// Sum, over the tokens of each completion, of the last hidden states (normed, as the head reads them) that predict
+    /// them: those of the last token of the prompt to the one before the last of the completion. // (S, D)
+    pub hidden_sums: Vec<Vec<f64>>,
 }
 
 /// What the backward of a scoring pass reads.
@@ -83,7 +96,7 @@ struct Kept {
 /// # Errors
 /// If a token id is outside of the vocabulary.
 pub fn token_logps(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Scored, ModelError> {
-    score(model, batch, keep, head::forward)
+    Ok(run(model, batch, keep, Extras::None)?.map_or_else(Scored::default, |ran| ran.scored))
 }
 
 /// The same, with the collisions; the log-probs are the same to the bit.
@@ -91,27 +104,67 @@ pub fn token_logps(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Sc
 /// # Errors
 /// If a token id is outside of the vocabulary.
 pub fn token_logps_with_collisions(model: &Decoder, batch: &GroupBatch, keep: Keep) -> Result<Scored, ModelError> {
-    score(model, batch, keep, head::forward_with_collisions)
+    let Some(ran) = run(model, batch, keep, Extras::Collisions)? else { return Ok(Scored::default()) };
+    let Found::Collisions(collisions) = ran.found else { return Ok(ran.scored) };
+    let collisions = collisions.to_vec1().map_err(ModelError::tensor(SCORING))?;
+    Ok(Scored { collisions: Some(collisions), ..ran.scored })
 }
 
-/// A forward of the head, of hidden states, weight and targets.
-type Head = fn(&Tensor, &Tensor, &Tensor, Compute) -> candle_core::Result<head::Scores>;
+/// The same without a tape and with what else the pass shows, for a sweep over the logits that is about a third longer, not its product;
+/// the log-probs are the same to the bit.
+///
+/// # Errors
+/// If a token id is outside of the vocabulary.
+pub fn token_logps_with_signals(model: &Decoder, batch: &GroupBatch) -> Result<(Scored, Signals), ModelError> {
+    let Some(ran) = run(model, batch, Keep::Nothing, Extras::Entropies)? else {
+        return Ok((Scored::default(), Signals::default()));
+    };
+    let signals = signals(batch, &ran.hidden, &ran.found).map_err(ModelError::tensor(SCORING))?;
+    Ok((ran.scored, signals))
+}
 
-fn score(model: &Decoder, batch: &GroupBatch, keep: Keep, head: Head) -> Result<Scored, ModelError> {
+/// What errors say was being done.
+const SCORING: &str = "scoring tokens";
+
+/// A forward pass and its head.
+struct Ran {
+    scored: Scored,
+    hidden: Tensor, // (N, D)
+    found: Found,
+}
+
+/// Runs model and head; `None` where there is nothing to score.
+fn run(model: &Decoder, batch: &GroupBatch, keep: Keep, extras: Extras) -> Result<Option<Ran>, ModelError> {
     if batch.scored.targets.is_empty() {
-        return Ok(Scored { logps: Vec::new(), collisions: None, kept: None });
+        return Ok(None);
     }
-    let pass = model.forward(batch, keep)?;
-    let doing = "scoring tokens";
+    let Pass { hidden, tape } = model.forward(batch, keep)?;
     let n_scored = batch.scored.targets.len();
     let targets =
-        Tensor::from_slice(&batch.scored.targets, n_scored, model.device()).map_err(ModelError::tensor(doing))?;
-    let scores = head(&pass.hidden, model.head().1, &targets, model.compute()).map_err(ModelError::tensor(doing))?;
-    let logps = scores.logps.to_vec1().map_err(ModelError::tensor(doing))?;
-    let collisions = scores.collisions.as_ref().map(Tensor::to_vec1::<f32>).transpose();
-    let collisions = collisions.map_err(ModelError::tensor(doing))?;
-    let keep = |tape| Kept { tape, hidden: pass.hidden, targets, log_sums: scores.log_sums };
-    Ok(Scored { logps, collisions, kept: pass.tape.map(keep) })
+        Tensor::from_slice(&batch.scored.targets, n_scored, model.device()).map_err(ModelError::tensor(SCORING))?;
+    let scores = head::forward(&hidden, model.head().1, &targets, model.compute(), extras);
+    let head::Scores { logps, log_sums, found } = scores.map_err(ModelError::tensor(SCORING))?;
+    let logps = logps.to_vec1().map_err(ModelError::tensor(SCORING))?;
+    let kept = tape.map(|tape| Kept { tape, hidden: hidden.clone(), targets, log_sums });
+    Ok(Some(Ran { scored: Scored { logps, collisions: None, kept }, hidden, found }))
+}
+
+fn signals(batch: &GroupBatch, hidden: &Tensor, found: &Found) -> candle_core::Result<Signals> {
+    let Found::Entropies { entropies, are_top } = found else { return Ok(Signals::default()) };
+    let width = hidden.dim(1)?;
+    let hidden = hidden.flatten_all()?.to_vec1::<f32>()?;
+    let sum = |tokens: &Range<usize>| {
+        let mut sum = vec![0.0_f64; width];
+        for row in hidden[tokens.start * width..tokens.end * width].chunks_exact(width) {
+            sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        sum
+    };
+    Ok(Signals {
+        entropies: entropies.to_vec1()?,
+        are_top: are_top.to_vec1::<u8>()?.into_iter().map(|is_top| is_top != 0).collect(),
+        hidden_sums: batch.scored.sequences.iter().map(sum).collect(),
+    })
 }
 
 impl Scored {

@@ -27,6 +27,7 @@ mod scale;
 mod schemas;
 mod sft;
 mod sharing;
+mod signals;
 mod sql;
 mod support;
 mod sweep;

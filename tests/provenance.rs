@@ -7,7 +7,7 @@ use piref::digest::Digest;
 use piref::logprob;
 use piref::model::ScoringDtype;
 use piref::ops::Backend;
-use piref::table::{Manifest, Provenance, ReferenceTable, part_name, write_part};
+use piref::table::{Manifest, Provenance, ReferenceTable, part_name, signals_name, write_part};
 
 use crate::support::Case;
 use crate::support::stages::copy_dir;
@@ -25,7 +25,7 @@ fn case() -> Case {
     case
 }
 
-/// Writes the table's one part again, said to be made under other conditions.
+/// Writes the table's one part again, without signals, said to be made under other conditions.
 fn with_provenance(case: &Case, change: impl Fn(&mut Provenance)) {
     let folder = case.path().join("table");
     let mut manifest = Manifest::load(&folder).unwrap();
@@ -33,6 +33,7 @@ fn with_provenance(case: &Case, change: impl Fn(&mut Provenance)) {
     let table = ReferenceTable::open(&folder).unwrap();
     let columns: Vec<&str> = table.schema().fields().iter().map(|field| field.name().as_str()).collect();
     let batch = table.batches(&columns).unwrap().next().unwrap().unwrap();
+    std::fs::remove_file(folder.join(signals_name(0))).unwrap_or_default();
     let part = write_part(&folder.join(part_name(0)), &batch, &manifest.provenance).unwrap();
     Manifest::new(manifest.provenance, vec![part], manifest.rejects).write(&folder).unwrap();
 }

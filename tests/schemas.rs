@@ -15,10 +15,10 @@ use piref::pipeline::Axis;
 use piref::precompute::Pairs;
 use piref::query::Session;
 use piref::table::schema::{
-    Column, ColumnType, evals, findings, metrics, reference, rejects, samples, sft_metrics, sweep,
+    Column, ColumnType, evals, findings, metrics, reference, rejects, samples, sft_metrics, signals, sweep,
 };
 use piref::table::{
-    Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable, StepFiles,
+    Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable, StepFiles, signals_name,
 };
 use piref::{sweep as sweeps, train};
 use serde_json::{Map, Value};
@@ -58,7 +58,8 @@ impl Range {
 }
 
 impl Contract {
-    /// Reads a contract and checks that it is complete: a number has unit and range, a text neither, all have a doc.
+    /// Reads a contract and checks that it is complete: a number has unit and range, a text or an answer neither, all have
+    /// a doc.
     #[track_caller]
     fn load(name: &str) -> Self {
         let contract = Self(fs::read_to_string(Path::new("schemas").join(name)).unwrap().parse().unwrap());
@@ -81,9 +82,9 @@ impl Contract {
     #[track_caller]
     fn check_complete(&self) {
         for column in self.columns() {
-            let is_text = text(column, "type") == Some("Utf8");
-            assert_eq!(text(column, "unit").is_none(), is_text, "unit of {column}");
-            assert_eq!(text(column, "range").is_none(), is_text, "range of {column}");
+            let is_number = !matches!(text(column, "type"), Some("Utf8" | "List<Boolean>"));
+            assert_eq!(text(column, "unit").is_some(), is_number, "unit of {column}");
+            assert_eq!(text(column, "range").is_some(), is_number, "range of {column}");
             assert!(text(column, "doc").is_some_and(|doc| doc.len() > 5 && doc.ends_with('.')), "doc of {column}");
             assert!(column["nullable"].is_bool(), "{column}");
         }
@@ -233,6 +234,12 @@ fn contract_code_and_written_files_agree() {
     contract.check_code(reference::VERSION, reference::COLUMNS);
     for part in ["part-00000.parquet", "part-00001.parquet"] {
         contract.check_parquet(&table.join(part));
+    }
+
+    let contract = Contract::load("signals.v1.toml");
+    contract.check_code(signals::VERSION, signals::COLUMNS);
+    for part_idx in 0..2 {
+        contract.check_parquet(&table.join(signals_name(part_idx)));
     }
 
     let contract = Contract::load("rejects.v1.toml");
@@ -386,6 +393,7 @@ fn every_type_of_a_contract_has_a_name_of_its_own() {
         ColumnType::Float64,
         ColumnType::ListUInt32,
         ColumnType::ListFloat32,
+        ColumnType::ListBoolean,
     ];
     let names: std::collections::BTreeSet<String> = types.iter().map(ToString::to_string).collect();
     assert_eq!(names.len(), types.len());
@@ -447,6 +455,22 @@ fn parquet_files_of_older_and_newer_versions_are_refused_by_version() {
         fs::rename(&other, &good).unwrap();
         refused(Session::new().unwrap().register(run.path()), evals::VERSION, &version);
         fs::write(&good, bytes).unwrap();
+
+        let version = format!("signals.v{number}");
+        let good = table.join(signals_name(0));
+        let other = with_version(&good, &version);
+        refused(inspect(&other), signals::VERSION, &version);
+        refused(Session::new().unwrap().register(&other), signals::VERSION, &version);
+        // In its place, where SQL finds it by the manifest.
+        let bytes = fs::read(&good).unwrap();
+        fs::rename(&other, &good).unwrap();
+        let manifest = fs::read_to_string(table.join(MANIFEST)).unwrap();
+        let mut listed: Value = serde_json::from_str(&manifest).unwrap();
+        listed["parts"][0]["signals"]["bytes"] = fs::metadata(&good).unwrap().len().into();
+        fs::write(table.join(MANIFEST), listed.to_string()).unwrap();
+        refused(Session::new().unwrap().register(&table), signals::VERSION, &version);
+        fs::write(&good, bytes).unwrap();
+        fs::write(table.join(MANIFEST), manifest).unwrap();
 
         let version = format!("rejects.v{number}");
         let other = with_version(&table.join(REJECTS), &version);

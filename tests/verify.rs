@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Str
 use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
 use piref::ops::Backend;
 use piref::precompute::Pairs;
-use piref::table::{Finding, Level, MANIFEST, Manifest, ParquetFile, Part, REJECTS, ReferenceTable};
+use piref::table::{Finding, Level, MANIFEST, Manifest, ParquetFile, Part, REJECTS, ReferenceTable, signals_name};
 use piref::verify::{self, Event, ModelCheck, Plan, Summary};
 use tempfile::TempDir;
 
@@ -61,7 +61,7 @@ fn check(found: &[Finding], expected: &[(&str, &str)]) {
     assert_eq!(found.len(), expected.len(), "{}", lines.join("\n"));
 }
 
-/// Rewrites one part with other rows, and the manifest as if it had always been so.
+/// Rewrites one part with other rows and without signals, and the manifest as if it had always been so.
 fn rewrite(table: &Path, part_idx: usize, change: impl FnOnce(RecordBatch) -> RecordBatch) {
     let mut manifest = Manifest::load(table).unwrap();
     let path = table.join(&manifest.parts[part_idx].file.name);
@@ -74,7 +74,8 @@ fn rewrite(table: &Path, part_idx: usize, change: impl FnOnce(RecordBatch) -> Re
     file.write(&batch).unwrap();
     let pair = |row: usize| batch.column_by_name("pair_id").unwrap().as_string::<i32>().value(row).to_owned();
     let (first_pair, last_pair) = (pair(0), pair(batch.num_rows() - 1));
-    manifest.parts[part_idx] = Part { file: file.finish().unwrap(), first_pair, last_pair };
+    fs::remove_file(table.join(signals_name(part_idx))).unwrap_or_default();
+    manifest.parts[part_idx] = Part { file: file.finish().unwrap(), first_pair, last_pair, signals: None };
     Manifest::new(manifest.provenance, manifest.parts, manifest.rejects).write(table).unwrap();
 }
 

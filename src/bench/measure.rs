@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{BenchError, Event, Plan, Profile, Profiling, Report, Stage, pairs};
+use super::{BenchError, Event, Plan, Profile, Profiling, Report, SignalsIn, Stage, pairs};
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
 use crate::model::{Adapter, Decoder, Flops, ModelError};
@@ -55,6 +55,10 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
     observe(Event::Scoring);
     let (seconds, logps) = median(plan, || score(plan, &model, &ids)).map_err(in_model)?;
     let precompute = stage(scoring_flops, seconds);
+    let signals_cost = match plan.signals {
+        SignalsIn::On | SignalsIn::Off => None,
+        SignalsIn::Turns => Some(signals_cost(plan, &model, &ids).map_err(in_model)?),
+    };
     let precompute_peak_bytes = memory::peak_bytes();
 
     let scaling = if n_threads > 1 {
@@ -111,6 +115,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
         n_scored_tokens: pairs.iter().map(pairs::n_scored).sum::<usize>() as u64,
         product_gflops: product / 1e9,
         precompute,
+        signals_cost,
         train: stage(training_flops, seconds),
         scaling,
         precompute_peak_bytes,
@@ -170,7 +175,34 @@ fn with_adapter(plan: &Plan, model: Decoder) -> Result<Decoder, ModelError> {
 
 /// Stage one over all pairs.
 fn score(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<Vec<PairTokenLogps>, ModelError> {
-    precompute::score(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {})
+    match plan.signals {
+        SignalsIn::Off => precompute::score(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {}),
+        SignalsIn::On | SignalsIn::Turns => {
+            let scored = precompute::score_with_signals(model, pairs, plan.max_tokens.get(), plan.sharing, |_| {})?;
+            Ok(scored.into_iter().map(|scores| scores.logps).collect())
+        }
+    }
+}
+
+/// By how much of its time stage one is longer with signals. Each run with them stands against the one without beside it,
+/// and which of the two is first changes: a machine that slows down or has other work does so to both.
+fn signals_cost(plan: &Plan, model: &Decoder, pairs: &[PairIds<'_>]) -> Result<f64, ModelError> {
+    let seconds = |signals| -> Result<f64, ModelError> {
+        let plan = Plan { signals, ..plan.clone() };
+        let started = Instant::now();
+        score(&plan, model, pairs)?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    let mut costs = Vec::with_capacity(2 * plan.n_repeats.get());
+    for _ in 0..plan.n_repeats.get() {
+        let (with, without) = (seconds(SignalsIn::On)?, seconds(SignalsIn::Off)?);
+        costs.push(with / without - 1.0);
+        let (without, with) = (seconds(SignalsIn::Off)?, seconds(SignalsIn::On)?);
+        costs.push(with / without - 1.0);
+    }
+    costs.sort_by(f64::total_cmp);
+    // An even number of them.
+    Ok(f64::midpoint(costs[costs.len() / 2 - 1], costs[costs.len() / 2]))
 }
 
 /// Stage two over all pairs: gradient, its norm and update of every batch.

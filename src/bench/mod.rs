@@ -34,6 +34,8 @@ pub struct Options {
     pub n_repeats: NonZeroUsize,
     /// What pairs of stage one have in common.
     pub sharing: Sharing,
+    /// What stage one makes.
+    pub signals: SignalsIn,
     /// Which kernels; `None`: the best of the device.
     pub kernels: Option<Kernels>,
     /// Whether the time of every operation is taken as well.
@@ -61,6 +63,8 @@ pub struct Plan {
     pub max_tokens: NonZeroUsize,
     /// What pairs of stage one have in common.
     pub sharing: Sharing,
+    /// What stage one makes.
+    pub signals: SignalsIn,
     /// Pairs of an optimiser step.
     pub batch_size: NonZeroUsize,
     /// What the backward of stage two makes again.
@@ -73,6 +77,17 @@ pub struct Plan {
     pub n_repeats: NonZeroUsize,
     /// Whether to say where the time goes.
     pub profile: Profiling,
+}
+
+/// Whether the measured stage one makes signals beside log-probs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SignalsIn {
+    /// It does, as by default.
+    On,
+    /// It does not.
+    Off,
+    /// It does, and it is run with and without in turns besides, for what they cost.
+    Turns,
 }
 
 /// Whether each stage is run once more to see where its time goes.
@@ -128,6 +143,8 @@ pub struct Report {
     pub product_gflops: f64,
     /// Scoring all pairs.
     pub precompute: Stage,
+    /// Share of time by which signals make it longer, if asked for: the median over pairs of runs, with and without.
+    pub signals_cost: Option<f64>,
     /// Optimiser steps over all pairs.
     pub train: Stage,
     /// Time of scoring on one thread over that on all, where there are several.

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::{OutputFormat, Printer, print_json};
 use crate::batch::Sharing;
-use crate::bench::{self, Event, OpTime, Options, Profile, Profiling, Report, Stage};
+use crate::bench::{self, Event, OpTime, Options, Profile, Profiling, Report, SignalsIn, Stage};
 use crate::model::ScoringDtype;
 use crate::ops::{DeviceName, Kernels};
 use crate::pipeline::{
@@ -66,6 +66,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_sharing: bool,
 
+    /// Whether stage one makes signals beside log-probs.
+    #[arg(long, value_enum, default_value = "on")]
+    signals: SignalsIn,
+
     /// Times each stage is measured; the median counts.
     #[arg(long, value_name = "N", default_value = "3")]
     repeat: NonZeroUsize,
@@ -100,7 +104,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     };
     let profile = if args.profile { Profiling::On } else { Profiling::Off };
     let sharing = if args.no_sharing { Sharing::Nothing } else { Sharing::Prompts };
-    let options = Options { n_repeats: args.repeat, sharing, kernels: args.kernels, profile };
+    let options = Options { n_repeats: args.repeat, sharing, signals: args.signals, kernels: args.kernels, profile };
     let plan = Pipeline::from_flags(&flags)?.bench_plan(options).context("cannot measure")?;
     let report = bench::run(&plan, &mut |event| {
         printer.note(match event {
@@ -135,6 +139,9 @@ fn print_text(report: &Report, printer: &mut Printer) -> std::io::Result<()> {
     ];
     for (name, stage, peak) in stages {
         writeln!(out, "{name}: {}{}", line(stage), peak.map(memory).unwrap_or_default())?;
+    }
+    if let Some(cost) = report.signals_cost {
+        writeln!(out, "stage one with signals: {:+.1} % of the time without", 100.0 * cost)?;
     }
     if let Some(scaling) = report.scaling {
         writeln!(out, "stage one on {n_threads} threads: {scaling:.2} times as fast as on one")?;

@@ -45,6 +45,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     precompute: PrecomputeSettings,
 
+    /// Leave out the signals: entropies, first choices, CHES. The log-probs are the same.
+    #[arg(long)]
+    no_signals: bool,
+
     /// Delete what an earlier run left in the folder, and start again.
     #[arg(long)]
     fresh: bool,
@@ -55,11 +59,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    let signals = if args.no_signals { Some(false) } else { args.precompute.signals };
     let flags = Settings {
         model: args.model,
         data: args.data,
         tokenize: args.tokenize,
-        precompute: args.precompute,
+        precompute: PrecomputeSettings { signals, ..args.precompute },
         ..Settings::default()
     };
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;

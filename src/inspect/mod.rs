@@ -23,7 +23,7 @@ pub use table::{ColumnInfo, FileInfo, PartInfo, TableInfo};
 use crate::io::IoError;
 use crate::model::is_adapter;
 use crate::model_source::ModelSource;
-use crate::table::schema::{evals, findings, reference, rejects, sweep};
+use crate::table::schema::{evals, findings, reference, rejects, signals, sweep};
 use crate::table::{self as tables, MANIFEST, ParquetInput};
 
 /// What a path was found to be.
@@ -36,6 +36,8 @@ pub enum Inspected {
     Table(TableInfo),
     /// A run folder.
     Run(Box<RunInfo>),
+    /// What stage one shows of the pairs of a part beside log-probs.
+    Signals(FileInfo),
     /// Rows that could not be scored.
     Rejects(FileInfo),
     /// What checks have found.
@@ -101,6 +103,7 @@ fn inspect_file(path: &Path) -> Result<Inspected, InspectError> {
     let input = ParquetInput::open(path)?;
     match input.version() {
         Some(reference::VERSION) => Ok(Inspected::Part(table::part(path)?)),
+        Some(signals::VERSION) => Ok(Inspected::Signals(table::file(&input)?)),
         Some(rejects::VERSION) => Ok(Inspected::Rejects(table::file(&input)?)),
         Some(findings::VERSION) => Ok(Inspected::Findings(table::file(&input)?)),
         Some(evals::VERSION) => Ok(Inspected::Evals(table::file(&input)?)),

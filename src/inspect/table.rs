@@ -52,7 +52,7 @@ pub struct TableInfo {
     pub columns: Vec<ColumnInfo>,
 }
 
-/// A rejects or findings file.
+/// A file of signals, of rejects or of findings.
 #[derive(Debug, Serialize)]
 pub struct FileInfo {
     /// The file.

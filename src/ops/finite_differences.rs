@@ -3,7 +3,9 @@
 use candle_core::{Device, Result, Tensor};
 use proptest::prelude::*;
 
-use super::{Compute, Kernels, Precision, attention::Attention, embedding, head, linear, norm, rope, swiglu};
+use super::attention::Attention;
+use super::head::Extras;
+use super::{Compute, Kernels, Precision, embedding, head, linear, norm, rope, swiglu};
 use crate::batch::{Group, GroupBatch};
 
 const OWN: Kernels = Kernels::Own;
@@ -93,7 +95,7 @@ fn head_slopes_over_more_rows_than_a_round() {
     let (hidden, weight, slopes) = (random(1, &[n, 4]), random(2, &[11, 4]), random(3, &[n]));
     let targets: Vec<u32> = (0..400).map(|row| row * 7 % 11).collect();
     let targets = Tensor::new(targets, &Device::Cpu).unwrap();
-    let f = |hidden: &Tensor, weight: &Tensor| head::forward(hidden, weight, &targets, COMPUTE);
+    let f = |hidden: &Tensor, weight: &Tensor| head::forward(hidden, weight, &targets, COMPUTE, Extras::None);
     let log_sums = f(&hidden, &weight).unwrap().log_sums;
     let inputs = head::Inputs { hidden: &hidden, weight: &weight, targets: &targets, log_sums: &log_sums };
     let (d_hidden, d_weight) = head::backward_into(&weight.zeros_like().unwrap(), &slopes, inputs, COMPUTE).unwrap();

@@ -5,9 +5,9 @@
 //! about 1e-5 nats a token, always in the same direction, so that a long sequence drifts by 1e-3. The stock form sums in
 //! `f32`, since Metal has no `f64`: a GPU adds as a tree, but candle on the CPU loses those digits.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 
-use super::cpu::head::{self as fast, Collisions};
+use super::cpu::head as fast;
 use super::cpu::tensors::{InPlace, Values, tensor};
 use super::profile::{self, Op};
 use super::{Compute, Precision, linear};
@@ -22,43 +22,60 @@ pub struct Scores {
     pub logps: Tensor,
     /// `ln Σ exp(hidden·Wᵀ)` of every row. // (N)
     pub log_sums: Tensor,
-    /// `ln Σ_v softmax(hidden·Wᵀ)[v]²` of every row: how likely two draws are the same token; if asked for. // (N)
-    pub collisions: Option<Tensor>,
+    /// What was asked for beside them.
+    pub found: Found,
+}
+
+/// What is found beside the log-probs, in the same sweep over the logits. No bit of a log-prob depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extras {
+    /// Nothing.
+    None,
+    /// How likely two draws are the same token.
+    Collisions,
+    /// How sure the model is, and whether the target is its first choice.
+    Entropies,
+}
+
+/// What was asked for as [`Extras`].
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// `ln Σ_v softmax(hidden·Wᵀ)[v]²` of every row. // (N)
+    Collisions(Tensor),
+    /// Of every row.
+    Entropies {
+        /// `−Σ_v softmax(hidden·Wᵀ)[v]·ln softmax(hidden·Wᵀ)[v]`, in nats. // (N)
+        entropies: Tensor,
+        /// 1 where no token has a larger logit than the target, else 0: of tokens that are equally likely each is
+        /// the first. // (N) of `u8`
+        are_top: Tensor,
+    },
 }
 
 /// # Shapes
 /// `hidden` `(N, D)`, `weight` `(V, D)`, `targets` `(N)` of `u32`.
-pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor, compute: Compute) -> Result<Scores> {
-    run_forward(hidden, weight, targets, compute, Collisions::Skip)
-}
-
-/// The same, with the collisions: for twice the sums over the logits. No other bit differs.
-pub fn forward_with_collisions(hidden: &Tensor, weight: &Tensor, targets: &Tensor, compute: Compute) -> Result<Scores> {
-    run_forward(hidden, weight, targets, compute, Collisions::Make)
-}
-
-fn run_forward(
-    hidden: &Tensor,
-    weight: &Tensor,
-    targets: &Tensor,
-    compute: Compute,
-    collisions: Collisions,
-) -> Result<Scores> {
+pub fn forward(hidden: &Tensor, weight: &Tensor, targets: &Tensor, compute: Compute, extras: Extras) -> Result<Scores> {
     let _timer = profile::start(Op::HeadForward, || profile::product(hidden, weight));
     let Compute { kernels, precision } = compute;
-    let Some(isa) = kernels.isa() else { return forward_stock(hidden, weight, targets, precision, collisions) };
+    let Some(isa) = kernels.isa() else { return forward_stock(hidden, weight, targets, precision, extras) };
     let (hidden, weight) = (hidden.contiguous()?, weight.contiguous()?);
     let (n_rows, width) = hidden.dims2()?;
     let targets = targets.to_vec1()?;
     let (hidden, weight) = (Values::of(&hidden)?, Values::of(&weight)?);
     let inputs = fast::Inputs { hidden: &hidden, weight: &weight, targets: &targets, width };
-    let fast::Scores { logps, log_sums, collisions: found } = fast::forward(isa, precision, &inputs, collisions);
+    let fast::Scores { logps, log_sums, extras: found, are_top } = fast::forward(isa, precision, &inputs, extras);
     Ok(Scores {
         logps: tensor(logps, n_rows)?,
         log_sums: tensor(log_sums, n_rows)?,
-        collisions: match collisions {
-            Collisions::Skip => None,
-            Collisions::Make => Some(tensor(found, n_rows)?),
+        found: match extras {
+            Extras::None => Found::Nothing,
+            Extras::Collisions => Found::Collisions(tensor(found, n_rows)?),
+            Extras::Entropies => Found::Entropies {
+                entropies: tensor(found, n_rows)?,
+                are_top: Tensor::from_vec(are_top, n_rows, &Device::Cpu)?,
+            },
         },
     })
 }
@@ -131,18 +148,29 @@ fn forward_stock(
     weight: &Tensor,
     targets: &Tensor,
     precision: Precision,
-    collisions: Collisions,
+    extras: Extras,
 ) -> Result<Scores> {
-    let (mut logps, mut log_sums, mut found) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut logps, mut log_sums, mut found, mut are_top) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (start, n) in chunks(hidden.dim(0)?) {
         let logits = linear::forward_stock(&hidden.narrow(0, start, n)?, weight, None, precision)?; // (n, V)
         let target = logits.gather(&targets.narrow(0, start, n)?.unsqueeze(1)?, 1)?.squeeze(1)?; // (n)
         let max = logits.max_keepdim(D::Minus1)?;
-        let powers = logits.broadcast_sub(&max)?.exp()?; // (n, V)
-        let log_power = powers.sum_keepdim(D::Minus1)?.log()?; // (n, 1)
-        if collisions == Collisions::Make {
-            let log_squares = powers.sqr()?.sum_keepdim(D::Minus1)?.log()?; // (n, 1)
-            found.push((log_squares - (&log_power * 2.0)?)?.squeeze(1)?);
+        let shifted = logits.broadcast_sub(&max)?; // (n, V)
+        let powers = shifted.exp()?; // (n, V)
+        let sum = powers.sum_keepdim(D::Minus1)?; // (n, 1)
+        let log_power = sum.log()?; // (n, 1)
+        match extras {
+            Extras::None => {}
+            Extras::Collisions => {
+                let log_squares = powers.sqr()?.sum_keepdim(D::Minus1)?.log()?; // (n, 1)
+                found.push((log_squares - (&log_power * 2.0)?)?.squeeze(1)?);
+            }
+            Extras::Entropies => {
+                // As in our own kernel, which see; what is −∞ has no weight.
+                let weighted = (powers * shifted.maximum(-87.0)?)?.sum_keepdim(D::Minus1)?; // (n, 1)
+                found.push((&log_power - (weighted / sum)?)?.squeeze(1)?);
+                are_top.push(target.ge(&max.squeeze(1)?)?);
+            }
         }
         let log_sum = (log_power + max)?.squeeze(1)?; // (n)
         logps.push((target - &log_sum)?);
@@ -151,9 +179,12 @@ fn forward_stock(
     Ok(Scores {
         logps: Tensor::cat(&logps, 0)?,
         log_sums: Tensor::cat(&log_sums, 0)?,
-        collisions: match collisions {
-            Collisions::Skip => None,
-            Collisions::Make => Some(Tensor::cat(&found, 0)?),
+        found: match extras {
+            Extras::None => Found::Nothing,
+            Extras::Collisions => Found::Collisions(Tensor::cat(&found, 0)?),
+            Extras::Entropies => {
+                Found::Entropies { entropies: Tensor::cat(&found, 0)?, are_top: Tensor::cat(&are_top, 0)? }
+            }
         },
     })
 }
@@ -206,8 +237,6 @@ fn chunks(n_rows: usize) -> impl Iterator<Item = (usize, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
     use crate::ops::Kernels;
 
@@ -219,10 +248,16 @@ mod tests {
         let weight = Tensor::full(3.1_f32, weight, &Device::Cpu).unwrap();
         let targets = Tensor::new(&[0, n - 1], &Device::Cpu).unwrap();
         let compute = Compute { kernels: Kernels::Own, precision: Precision::F32 };
-        let scores = forward(&hidden.unwrap(), &weight, &targets, compute).unwrap();
+        let scores = forward(&hidden.unwrap(), &weight, &targets, compute, Extras::Entropies).unwrap();
         let want = 3.1_f32 + (n as f32).ln();
         for log_sum in scores.log_sums.to_vec1::<f32>().unwrap() {
             assert!((log_sum - want).abs() <= f32::EPSILON * want, "{log_sum} is not {want}");
         }
+        // Equal logits: every token is the likeliest, and the entropy is ln 10⁵.
+        let Found::Entropies { entropies, are_top } = scores.found else { panic!("no entropies") };
+        for entropy in entropies.to_vec1::<f32>().unwrap() {
+            assert!((entropy - (n as f32).ln()).abs() <= f32::EPSILON * entropy, "{entropy}");
+        }
+        assert_eq!(are_top.to_vec1::<u8>().unwrap(), [1, 1]);
     }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::attention::Attention;
 use super::cpu::Isa;
 use super::cpu::gemm::{Matrix, Update, gemm};
+use super::head::{Extras, Found};
 use super::update::{adamw, average, rmsprop, sgd};
 use super::{Compute, Kernels, Precision, cpu, embedding, head, linear, norm, rope, swiglu};
 use crate::batch::{Group, GroupBatch};
@@ -49,6 +50,44 @@ fn sets() -> Vec<Isa> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => vec![Isa::Avx2, Isa::Portable],
         Isa::Portable => vec![Isa::Portable],
+    }
+}
+
+/// Holds entropies, collisions and first choices against the distributions themselves, computed in `f64`.
+fn check_extras(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tensor,
+    precision: Precision,
+    [entropies, collisions]: [&Tensor; 2],
+    are_top: &[Tensor],
+) {
+    let rounded = |x: &Tensor| super::rounded(x, precision).unwrap().to_vec2::<f32>().unwrap();
+    let (hidden, weight, targets) = (rounded(hidden), rounded(weight), targets.to_vec1::<u32>().unwrap());
+    let (entropies, collisions) = (numbers(entropies), numbers(collisions));
+    let are_top: Vec<Vec<u8>> = are_top.iter().map(|are_top| are_top.to_vec1().unwrap()).collect();
+    for (row, hidden) in hidden.iter().enumerate() {
+        let product =
+            |weight: &Vec<f32>| -> f64 { hidden.iter().zip(weight).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum() };
+        let logits: Vec<f64> = weight.iter().map(product).collect();
+        let log_sum = logits.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+        let logps: Vec<f64> = logits.iter().map(|logit| logit - log_sum).collect();
+        let entropy: f64 = logps.iter().map(|logp| -logp * logp.exp()).sum();
+        let collision = logps.iter().map(|logp| (2.0 * logp).exp()).sum::<f64>().ln();
+        assert!((f64::from(entropies[row]) - entropy).abs() < 2e-5, "row {row}: {} is not {entropy}", entropies[row]);
+        assert!(
+            (f64::from(collisions[row]) - collision).abs() < 2e-5,
+            "row {row}: {} is not {collision}",
+            collisions[row]
+        );
+        // A logit so near the largest that f32 may take it for that decides nothing.
+        let target = logits[targets[row] as usize];
+        let gap =
+            logits.iter().enumerate().filter(|(v, _)| *v != targets[row] as usize).map(|(_, logit)| target - logit);
+        let gap = gap.fold(f64::INFINITY, f64::min);
+        if gap.abs() > 1e-4 {
+            assert!(are_top.iter().all(|top| top[row] == u8::from(gap > 0.0)), "row {row}: {gap} above the others");
+        }
     }
 }
 
@@ -159,21 +198,32 @@ proptest! {
         let targets: Vec<u32> = targets.into_iter().map(|target| target % size).collect();
         let targets = Tensor::new(targets, &Device::Cpu).unwrap();
         let [own_compute, stock_compute] = both(precision);
-        let stock = head::forward(&hidden, &weight, &targets, stock_compute).unwrap();
-        let fast = head::forward(&hidden, &weight, &targets, own_compute).unwrap();
+        let stock = head::forward(&hidden, &weight, &targets, stock_compute, Extras::None).unwrap();
+        let fast = head::forward(&hidden, &weight, &targets, own_compute, Extras::None).unwrap();
         agree("logps", &fast.logps, &Ok(stock.logps));
         agree("log sums", &fast.log_sums, &Ok(stock.log_sums));
-        prop_assert!(stock.collisions.is_none() && fast.collisions.is_none());
-        // With the collisions, the log-probs are the same to the bit.
-        let [fast_both, stock_both] = [own_compute, stock_compute]
-            .map(|compute| head::forward_with_collisions(&hidden, &weight, &targets, compute).unwrap());
-        prop_assert_eq!(numbers(&fast_both.logps), numbers(&fast.logps));
-        prop_assert_eq!(numbers(&fast_both.log_sums), numbers(&fast.log_sums));
-        let collisions = fast_both.collisions.unwrap();
-        agree("collisions", &collisions, &Ok(stock_both.collisions.unwrap()));
+        prop_assert!(matches!((&stock.found, &fast.found), (Found::Nothing, Found::Nothing)));
+        // With extras, the log-probs are the same to the bit.
+        let with = |extras| {
+            let [with_fast, with_stock] = [own_compute, stock_compute]
+                .map(|compute| head::forward(&hidden, &weight, &targets, compute, extras).unwrap());
+            assert_eq!(numbers(&with_fast.logps), numbers(&fast.logps), "{extras:?}");
+            assert_eq!(numbers(&with_fast.log_sums), numbers(&fast.log_sums), "{extras:?}");
+            (with_fast.found, with_stock.found)
+        };
+        let (Found::Collisions(collisions), Found::Collisions(twins)) = with(Extras::Collisions) else {
+            panic!("other extras")
+        };
+        agree("collisions", &collisions, &Ok(twins));
         // Between 1/V, where all tokens are as likely, and 1, where one is certain.
-        let least = -(vocabulary as f32).ln();
-        prop_assert!(numbers(&collisions).iter().all(|ln| (least - 1e-5..=1e-5).contains(ln)));
+        let most = (vocabulary as f32).ln();
+        prop_assert!(numbers(&collisions).iter().all(|ln| (-most - 1e-5..=1e-5).contains(ln)));
+        let (
+            Found::Entropies { entropies, are_top },
+            Found::Entropies { entropies: twin_entropies, are_top: twin_tops },
+        ) = with(Extras::Entropies) else { panic!("other extras") };
+        agree("entropies", &entropies, &Ok(twin_entropies));
+        check_extras(&hidden, &weight, &targets, precision, [&entropies, &collisions], &[are_top, twin_tops]);
         // The gradients of logits are rounded to bf16 too, and the last bit of a logit can move one to its neighbour.
         let tolerance = if precision == Precision::F32 { 2e-5 } else { 2e-3 };
         let log_sums = &fast.log_sums;

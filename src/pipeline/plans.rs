@@ -9,7 +9,7 @@ use super::settings::{Settings, TrainSettings};
 use super::values::Name;
 use crate::error::nearest;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
-use crate::precompute::{self, Pairs, Start};
+use crate::precompute::{self, Pairs, Signals, Start};
 use crate::table::reference_folder;
 use crate::tokenize::{Rules, TemplateDate};
 use crate::train::{Mismatch, Recompute, RecomputePolicy, Trained};
@@ -63,6 +63,7 @@ impl Pipeline {
             backend: Backend::best(need(precompute.device, "precompute.device", "--device")?.open()?),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
+            signals: signals(need(precompute.signals, "precompute.signals", "--no-signals")?),
             start,
         })
     }
@@ -86,6 +87,7 @@ impl Pipeline {
             limit: data.limit.unwrap_or(N_PAIRS),
             max_tokens: need(precompute.max_tokens, "precompute.max_tokens", "--max-tokens")?,
             sharing: options.sharing,
+            signals: options.signals,
             recompute: recompute(need(train.recompute, "train.recompute", "--recompute")?),
             lora: match train.lora.trained()? {
                 Trained::NewAdapter(lora) => Some(lora),
@@ -207,6 +209,10 @@ fn recompute(policy: RecomputePolicy) -> Recompute {
         RecomputePolicy::Auto | RecomputePolicy::None => Recompute::None,
         RecomputePolicy::Layer => Recompute::All,
     }
+}
+
+fn signals(are_wanted: bool) -> Signals {
+    if are_wanted { Signals::Make } else { Signals::Skip }
 }
 
 fn backend(device: DeviceName, kernels: Option<Kernels>) -> Result<Backend, DeviceError> {

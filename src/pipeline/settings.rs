@@ -115,6 +115,11 @@ pub struct PrecomputeSettings {
     #[arg(long, value_name = "PAIRS")]
     pub rows_per_part: Option<NonZeroUsize>,
 
+    /// Write what the forward passes show beside log-probs into files beside the table: entropies, whether a token was
+    /// the first choice, the least likely token, and CHES. The flag is `--no-signals`.
+    #[arg(skip)]
+    pub signals: Option<bool>,
+
     /// Another table, whose log-probs are taken where they are of the same tokens; repeat for more.
     #[arg(long, value_name = "TABLE")]
     pub reuse: Option<Vec<PathBuf>>,

@@ -10,13 +10,13 @@ use super::error::PrecomputeError;
 use super::inventory::{Job, Slot};
 use super::known::{Key, Known};
 use super::pending::Pending;
-use super::plan::Event;
+use super::plan::{Event, Signals};
 use super::score::score_batch;
 use super::work::Work;
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::interrupt::Interrupt;
 use crate::model::Decoder;
-use crate::table::{PairTokenLogps, Part, TableError, assemble, is_logp, write_part};
+use crate::table::{PairTokenLogps, Part, TableError, TokenScores, assemble, is_logp, write_part, write_signals};
 
 /// Writes missing parts from what is known and what the model says.
 pub(super) struct Filler<'a> {
@@ -34,6 +34,8 @@ pub(super) struct Filler<'a> {
 pub(super) struct Done {
     pub(super) n_pairs: u64,
     n_tokens: u64,
+    /// Pairs without signals in the files of signals that were written.
+    pub(super) without_signals: u64,
 }
 
 impl Filler<'_> {
@@ -69,7 +71,7 @@ impl Filler<'_> {
         rows: &Range<usize>,
         pending: &mut Pending<'_>,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Option<HashMap<Key, PairTokenLogps>>, PrecomputeError> {
+    ) -> Result<Option<HashMap<Key, TokenScores>>, PrecomputeError> {
         let mut fresh = HashMap::new();
         let unknown = self.unknown(rows)?;
         let ids: Vec<PairIds<'_>> = unknown.iter().map(|&(row, _)| self.job.ids(row)).collect();
@@ -78,19 +80,19 @@ impl Filler<'_> {
                 return Ok(None);
             }
             let scored: Vec<(usize, Key)> = batch.pairs.iter().map(|place| unknown[place.pair]).collect();
-            let logps = self.score_batch(&batch)?;
-            for (&(row, _), logps) in scored.iter().zip(&logps) {
-                self.check(row, logps)?;
+            let scores = self.score_batch(&batch)?;
+            for (&(row, _), scores) in scored.iter().zip(&scores) {
+                self.check(row, &scores.logps)?;
             }
-            pending.push(&scored, &logps)?;
-            for ((row, key), logps) in scored.into_iter().zip(logps) {
+            pending.push(&scored, &scores)?;
+            for ((row, key), scores) in scored.into_iter().zip(scores) {
                 self.done.n_pairs += 1;
                 self.done.n_tokens += self.job.n_tokens(row);
                 if !rows.contains(&row) || self.work.repeated.contains(&key) {
-                    self.known.insert(key, &logps)?;
+                    self.known.insert(key, &scores)?;
                 }
                 if rows.contains(&row) {
-                    fresh.insert(key, logps);
+                    fresh.insert(key, scores);
                 }
             }
             observe(Event::Scored {
@@ -125,12 +127,12 @@ impl Filler<'_> {
         Ok(unknown)
     }
 
-    fn score_batch(&self, batch: &MicroBatch<'_>) -> Result<Vec<PairTokenLogps>, PrecomputeError> {
+    fn score_batch(&self, batch: &MicroBatch<'_>) -> Result<Vec<TokenScores>, PrecomputeError> {
         let Some(model) = self.model else {
             let what = format!("{} pairs to score and no model", batch.pairs.len());
             return Err(TableError::Internal { what }.into());
         };
-        score_batch(model, batch)
+        score_batch(model, batch, self.job.plan.signals)
             .map_err(|source| PrecomputeError::Model { model: self.job.plan.model.clone(), source })
     }
 
@@ -151,23 +153,33 @@ impl Filler<'_> {
         Ok(())
     }
 
+    /// Writes a part and its signals, those first: a part that is there has its signals.
     fn write(
         &mut self,
         index: usize,
         rows: &Range<usize>,
-        fresh: &HashMap<Key, PairTokenLogps>,
+        fresh: &HashMap<Key, TokenScores>,
     ) -> Result<Part, PrecomputeError> {
-        let mut logps = Vec::with_capacity(rows.len());
+        let Job { folder, store, provenance, .. } = *self.job;
+        let mut scores = Vec::with_capacity(rows.len());
         for row in rows.clone() {
             let key = self.job.key(row)?;
             let found = match fresh.get(&key) {
-                Some(logps) => Some(logps.clone()),
+                Some(scores) => Some(scores.clone()),
                 None => self.known.get(key)?,
             };
-            logps.push(found.ok_or_else(|| TableError::Internal { what: format!("row {row} was not scored") })?);
+            scores.push(found.ok_or_else(|| TableError::Internal { what: format!("row {row} was not scored") })?);
         }
-        let columns = self.job.store.slice(rows.clone())?;
-        let batch = assemble(&columns, &self.job.store.pass_through_columns(&columns)?, &logps)?;
-        Ok(write_part(&self.job.folder.part_path(index), &batch, self.job.provenance)?)
+        let columns = store.slice(rows.clone())?;
+        let n_without = scores.iter().filter(|pair| pair.signals.is_none()).count();
+        let signals = if self.job.plan.signals == Signals::Make && n_without < scores.len() {
+            self.done.without_signals += n_without as u64;
+            Some(write_signals(&folder.signals_path(index), &columns, &scores, provenance)?)
+        } else {
+            None
+        };
+        let logps: Vec<PairTokenLogps> = scores.into_iter().map(|pair| pair.logps).collect();
+        let batch = assemble(&columns, &store.pass_through_columns(&columns)?, &logps)?;
+        Ok(Part { signals, ..write_part(&folder.part_path(index), &batch, provenance)? })
     }
 }

@@ -1,17 +1,18 @@
 //! What is there before anything is scored: parts that are already what they have to be, and log-probs of others.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use super::error::PrecomputeError;
 use super::known::{self, Key, Known};
-use super::plan::{Event, Plan};
+use super::plan::{Event, Plan, Signals};
 use super::work::missing;
 use crate::batch::{PairIds, pack};
 use crate::digest::Digest;
 use crate::table::{
-    FileRecord, Journal, Manifest, Part, Provenance, Recovered, ReferenceTable, TableError, TableFolder, unscored,
+    FileRecord, Journal, Manifest, Part, PartReader, Provenance, Recovered, ReferenceTable, TableError, TableFolder,
+    signals_problems, unscored,
 };
 use crate::tokenize::TokenStore;
 
@@ -78,12 +79,16 @@ impl Job<'_> {
         PairIds { prompt, chosen, rejected }
     }
 
-    /// The parts of the table to be, with those that are there already. The others are moved out of the way, and the
-    /// manifest is deleted before: the table is not finished any more.
+    /// The parts of the table to be, with those that are there already and their signals. The others are moved out of the
+    /// way, and the manifest is deleted before: the table is not finished any more.
     ///
     /// # Errors
-    /// If a part is not the one that the manifest or the journal lists.
-    pub(super) fn take_inventory(&self, recovered: Option<&Recovered>) -> Result<Vec<Slot>, PrecomputeError> {
+    /// If a part or its signals are not those that the manifest or the journal lists.
+    pub(super) fn take_inventory(
+        &self,
+        recovered: Option<&Recovered>,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Vec<Slot>, PrecomputeError> {
         let listed = self.listed(recovered);
         let mut slots: Vec<Slot> = pack(std::iter::repeat_n(1, self.store.len()), self.plan.rows_per_part.get())
             .into_iter()
@@ -94,33 +99,71 @@ impl Job<'_> {
             let table = ReferenceTable::open(&path)?;
             let file = FileRecord::of(&path, table.n_pairs())?;
             let expected = listed.get(&file.name);
-            if let Some(&expected) = expected.filter(|expected| **expected != file.digest) {
-                let (expected, found) = (expected.to_string(), file.digest.to_string());
-                return Err(TableError::NotAsListed { path, what: "digest", expected, found }.into());
+            if let Some(expected) = expected {
+                check_digest(&path, &expected.file.digest, &file.digest)?;
             }
+            let signals = self.signals_of(index, &path, expected, observe)?;
             match slots.get_mut(index) {
                 Some(slot) if self.is_part(&table, &slot.rows, expected.is_some())? => {
                     let (first, last) = (self.store.pair_id(slot.rows.start), self.store.pair_id(slot.rows.end - 1));
-                    slot.part = Some(Part { file, first_pair: first.to_owned(), last_pair: last.to_owned() });
+                    slot.part = Some(Part { file, first_pair: first.to_owned(), last_pair: last.to_owned(), signals });
                 }
-                _ => others.push((path, file.digest)),
+                _ => others.push((path, file.digest, signals)),
             }
         }
         if !others.is_empty() || slots.iter().any(|slot| slot.part.is_none()) {
             self.folder.reopen()?;
         }
-        for (path, digest) in &others {
+        for (path, digest, signals) in &others {
+            // Before their part: a kill in between leaves a part without signals, not signals without a part.
+            if let Some(signals) = signals {
+                self.folder.retire_signals(&self.folder.path().join(&signals.name), &signals.digest)?;
+            }
             self.folder.retire(path, digest)?;
         }
         Ok(slots)
     }
 
-    /// Digests of the parts that an earlier run has vouched for.
-    fn listed(&self, recovered: Option<&Recovered>) -> BTreeMap<String, Digest> {
+    /// The signals beside a part that is there: those it is listed with, or, of one that is not listed, those of its rows.
+    fn signals_of(
+        &self,
+        index: usize,
+        part: &Path,
+        listed: Option<&Part>,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<FileRecord>, PrecomputeError> {
+        let path = self.folder.signals_path(index);
+        match (listed, path.is_file()) {
+            (Some(Part { signals: Some(expected), .. }), true) => {
+                let found = FileRecord::of(&path, expected.rows)?;
+                check_digest(&path, &expected.digest, &found.digest)?;
+                Ok(Some(found))
+            }
+            (Some(Part { signals: Some(_), .. }), false) => {
+                observe(Event::Note(format!("`{}` is gone: its pairs stay without signals", path.display())));
+                Ok(None)
+            }
+            (None, true) => {
+                let mut is_sound = true;
+                let n_rows = signals_problems(PartReader::open(part)?, &path, &mut |_| {
+                    is_sound = false;
+                    ControlFlow::Break(())
+                });
+                match n_rows {
+                    Ok(n_rows) if is_sound => Ok(Some(FileRecord::of(&path, n_rows)?)),
+                    _ => Ok(None),
+                }
+            }
+            (_, _) => Ok(None),
+        }
+    }
+
+    /// The parts that an earlier run has vouched for, by name.
+    fn listed(&self, recovered: Option<&Recovered>) -> BTreeMap<String, Part> {
         let manifest = Manifest::load(self.folder.path()).ok();
         let of_manifest = manifest.iter().flat_map(|manifest| &manifest.parts);
         let of_journal = recovered.iter().flat_map(|recovered| &recovered.parts);
-        of_manifest.chain(of_journal).map(|part| (part.file.name.clone(), part.file.digest)).collect()
+        of_manifest.chain(of_journal).map(|part| (part.file.name.clone(), part.clone())).collect()
     }
 
     /// Whether a part is what would be written for these rows, log-probs aside. One that is not listed (its run was
@@ -157,7 +200,7 @@ impl Job<'_> {
         for pair in Journal::scored(&self.folder.journal_path())? {
             let pair = pair?;
             if let Some(key) = known::key(&pair.tokens_id) {
-                known.insert(key, &pair.logps)?;
+                known.insert(key, &pair.scores)?;
                 keys.insert(key);
             }
         }
@@ -199,6 +242,40 @@ impl Job<'_> {
             table.check_digests()?;
             known.take(&table, is_needed)?;
         }
+        if self.plan.signals == Signals::Make { self.gather_signals(slots, known, observe) } else { Ok(()) }
+    }
+
+    /// The signals of what [`gather_known`](Self::gather_known) has found, from beside where it has found it.
+    fn gather_signals(
+        &self,
+        slots: &[Slot],
+        known: &mut Known,
+        observe: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), PrecomputeError> {
+        for (path, digest) in self.folder.retired_signals()? {
+            if FileRecord::of(&path, 0)?.digest == digest {
+                known.take_signals(&path)?;
+            } else {
+                observe(Event::Note(format!("`{}` is damaged: its pairs stay without signals", path.display())));
+            }
+        }
+        let of_parts = slots.iter().filter_map(|slot| slot.part.as_ref()?.signals.as_ref());
+        for signals in of_parts {
+            known.take_signals(&self.folder.path().join(&signals.name))?;
+        }
+        for path in &self.plan.reuse {
+            for signals in ReferenceTable::open(path)?.signals() {
+                known.take_signals(&signals)?;
+            }
+        }
         Ok(())
     }
+}
+
+fn check_digest(path: &Path, expected: &Digest, found: &Digest) -> Result<(), PrecomputeError> {
+    if expected == found {
+        return Ok(());
+    }
+    let (expected, found) = (expected.to_string(), found.to_string());
+    Err(TableError::NotAsListed { path: path.to_owned(), what: "digest", expected, found }.into())
 }

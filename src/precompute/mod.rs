@@ -9,6 +9,9 @@
 //! seconds. A forward pass is in the journal before the next one begins, and log-probs are looked up by what they are
 //! of (`tokens_id`), so nothing is scored twice: after a kill, after a change of the data, within a data set. A prompt is
 //! encoded once for all pairs of the data set that have it, wherever they stand. The table is a function of the data and the conditions of scoring: however it came about, its bytes are the same.
+//!
+//! Signals are what the same passes show of a pair beside its log-probs, in files beside the parts. They are never a
+//! reason to score: a pair whose log-probs are known from where it has none stays without.
 
 mod error;
 mod fill;
@@ -23,6 +26,6 @@ mod tokens;
 mod work;
 
 pub use error::PrecomputeError;
-pub use plan::{Event, Outcome, Pairs, Plan, Start, Summary};
+pub use plan::{Event, Outcome, Pairs, Plan, Signals, Start, Summary};
 pub use run::run;
-pub use score::score;
+pub use score::{score, score_with_signals};

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::error::PrecomputeError;
 use super::inventory::Job;
 use super::known::{self, Key, Known};
-use crate::table::{Journal, PairTokenLogps, Part, ScoredPair, TableError};
+use crate::table::{Journal, Part, ScoredPair, TableError, TokenScores};
 
 /// Entries of finished parts that a journal may hold before it is written anew.
 const MAX_DONE: usize = 4096;
@@ -32,9 +32,9 @@ impl<'a> Pending<'a> {
     }
 
     /// Writes pairs down; they are on disk when this returns.
-    pub(super) fn push(&mut self, pairs: &[(usize, Key)], logps: &[PairTokenLogps]) -> Result<(), PrecomputeError> {
+    pub(super) fn push(&mut self, pairs: &[(usize, Key)], scores: &[TokenScores]) -> Result<(), PrecomputeError> {
         let ids = pairs.iter().map(|&(row, _)| self.job.store.tokens_id(row));
-        self.journal.push(ids.zip(logps))?;
+        self.journal.push(ids.zip(scores))?;
         self.keys.extend(pairs.iter().map(|&(_, key)| key));
         Ok(())
     }
@@ -67,9 +67,10 @@ fn begin<'p>(
 ) -> Result<Journal, PrecomputeError> {
     let pairs = keys.iter().map(|&key| {
         let tokens_id = known::tokens_id(key);
-        let logps = known.get(key)?;
-        let logps = logps.ok_or_else(|| TableError::Internal { what: format!("`{tokens_id}` is journalled only") })?;
-        Ok::<_, PrecomputeError>(ScoredPair { tokens_id, logps })
+        let scores = known.get(key)?;
+        let scores =
+            scores.ok_or_else(|| TableError::Internal { what: format!("`{tokens_id}` is journalled only") })?;
+        Ok::<_, PrecomputeError>(ScoredPair { tokens_id, scores })
     });
     Journal::begin(&job.folder.journal_path(), job.provenance, parts, pairs)
 }

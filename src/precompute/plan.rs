@@ -19,6 +19,16 @@ pub enum Start {
     Fresh,
 }
 
+/// Whether what the forward passes show beside log-probs (entropies, first choices, similarities of hidden states) is
+/// written beside them. The log-probs are the same to the bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signals {
+    /// Write it.
+    Make,
+    /// Leave it out.
+    Skip,
+}
+
 /// Which pairs are scored.
 #[derive(Debug, Clone)]
 pub enum Pairs {
@@ -58,6 +68,8 @@ pub struct Plan {
     pub max_tokens: NonZeroUsize,
     /// Pairs per part of the table.
     pub rows_per_part: NonZeroUsize,
+    /// Whether new parts get signals; what a part that is there has of them stays.
+    pub signals: Signals,
     /// What to do with an earlier run's table.
     pub start: Start,
 }

@@ -7,7 +7,7 @@ use super::error::PrecomputeError;
 use super::fill::{Done, Filler};
 use super::inventory::{Job, check_conditions};
 use super::known::Known;
-use super::plan::{Event, Outcome, Plan, Start, Summary};
+use super::plan::{Event, Outcome, Plan, Signals, Start, Summary};
 use super::tokens;
 use super::work::Work;
 use crate::interrupt::Interrupt;
@@ -47,7 +47,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let n_tokens = (0..tokens.store.len()).map(|row| job.n_tokens(row)).sum();
     observe(Event::Tokenised { n_pairs, n_rejected, n_tokens });
 
-    let slots = job.take_inventory(recovered.as_ref())?;
+    let slots = job.take_inventory(recovered.as_ref(), observe)?;
     let mut known = Known::new(folder.path())?;
     let journalled = if recovered.is_some() { job.take_journalled(&slots, &mut known)? } else { BTreeSet::default() };
     job.gather_known(&slots, &mut known, observe)?;
@@ -71,6 +71,15 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
         return Ok(Outcome::Interrupted { n_done: work.n_known() + filler.done.n_pairs, n_pairs });
     };
     let scoring_seconds = scoring.elapsed().as_secs_f64();
+    if plan.signals == Signals::Make {
+        let of_parts = parts.iter().filter(|part| part.signals.is_none()).map(|part| part.file.rows);
+        let n_without = of_parts.sum::<u64>() + filler.done.without_signals;
+        if n_without > 0 {
+            observe(Event::Note(format!(
+                "{n_without} pairs have no signals: their log-probs are from where there were none; `--fresh` scores them again"
+            )));
+        }
+    }
 
     let manifest = Manifest::new(provenance, parts, folder.accept_rejects(tokens.rejects)?);
     let rejects = manifest.rejects.is_some().then(|| folder.rejects_path());

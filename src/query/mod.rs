@@ -5,15 +5,15 @@
 //!
 //! | path | names |
 //! |---|---|
-//! | a log-prob table | `pairs`, `scored`, `logps`, and `rejects` where there are any |
+//! | a log-prob table | `pairs`, `scored`, `logps`, and `signals` and `rejects` where there are any |
 //! | its further references | `pairs_NAME` for each, and `by_reference` over all |
 //! | a run folder | those of its `reference/`, `metrics`, `findings`, and `evals` and `samples`: what its policy said of held-out pairs and answered to held-out prompts at each evaluation |
 //! | `a-b.parquet`, `.arrow`, `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, also `.gz` and `.zst` | the file name as an identifier: `a_b` |
 //!
 //! `FROM 'path/to/file.parquet'` works for each of these without a name. `scored` is `pairs` with the margin and the
-//! averages a query would otherwise spell out; `logps` has one row a completion token: `pair_id`, `source`, `row_idx`,
-//! `side` (`chosen` or `rejected`), `position` from 0, `token_id`, `logp` in nats, and `token`, its text, where the session
-//! has the tokenizer of the table. `by_reference` has one row a row of `pairs` and what each reference says
+//! averages a query would otherwise spell out, and with the numbers of its signals; `logps` has one row a completion token:
+//! `pair_id`, `source`, `row_idx`, `side` (`chosen` or `rejected`), `position` from 0, `token_id`, `logp` in nats, and
+//! `token`, its text, where the session has the tokenizer of the table. `by_reference` has one row a row of `pairs` and what each reference says
 //! of it: `ref_chosen_logps`, `NAME_chosen_logps`, …, null where a reference does not have the pair. Columns of `metrics` have slashes in their names, as in TRL, and need
 //! double quotes: `SELECT step, "rewards/margins" FROM metrics`.
 //!

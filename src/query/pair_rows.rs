@@ -2,7 +2,7 @@
 //!
 //! DataFusion may read a table in any order, so each row carries its number as a column, which is what a query asks for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::sql::parser::DFParser;
 
-use crate::query::{QueryError, Session, views};
+use crate::query::{QueryError, Session, parquet_table, views};
 use crate::table::{ReferenceTable, TableError};
 
 /// Name of the column with the number of a row; underscores in front where a table has it already.
@@ -61,7 +61,14 @@ pub fn pair_rows(tables: &[ReferenceTable], query: RowQuery<'_>) -> Result<Vec<u
     let path = tables.first().map_or(Path::new(""), ReferenceTable::path);
     let mut session = Session::new()?;
     session.add("pairs", path, Arc::new(numbered))?;
-    session.add_view("scored", path, &views::scored("scored", "pairs", &schema))?;
+    let files: Vec<PathBuf> = tables.iter().flat_map(ReferenceTable::signals).collect();
+    let signals = if files.is_empty() {
+        None
+    } else {
+        session.add("signals", path, parquet_table::open_signals(&files)?)?;
+        Some("signals")
+    };
+    session.add_view("scored", path, &views::scored("scored", "pairs", &schema, signals))?;
 
     let mut sql = format!("SELECT \"{number}\" FROM scored");
     if let Some(predicate) = query.predicate {

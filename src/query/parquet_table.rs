@@ -14,7 +14,7 @@ use crate::io::{self, IoError};
 use crate::parquet_check;
 use crate::query::QueryError;
 use crate::table;
-use crate::table::schema::evals;
+use crate::table::schema::{evals, signals};
 
 /// The table in one Parquet file.
 pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
@@ -34,6 +34,17 @@ pub(super) fn open_evals(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, Qu
         table::check_evals(file)?;
     }
     of_files(files, Arc::new(evals::schema().as_ref().clone()))
+}
+
+/// The signals of a table, one file a part that has them.
+///
+/// # Errors
+/// If one of them is damaged, or follows another contract.
+pub(super) fn open_signals(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, QueryError> {
+    for file in files {
+        table::check_signals(file)?;
+    }
+    of_files(files, Arc::new(signals::schema().as_ref().clone()))
 }
 
 /// The table in these files, which all have this schema.

@@ -187,8 +187,15 @@ impl Session {
         let table = ReferenceTable::open(path)?;
         let pairs = names.of("pairs");
         let mut added = vec![self.add(&pairs, path, path_tables::open_pairs(&table)?)?];
+        let files = table.signals();
+        let signals = if files.is_empty() {
+            None
+        } else {
+            Some(self.add(&names.of("signals"), path, parquet_table::open_signals(&files)?)?)
+        };
+        added.extend(signals.clone());
         let scored = names.of("scored");
-        self.add_view(&scored, path, &views::scored(&scored, &pairs, table.schema()))?;
+        self.add_view(&scored, path, &views::scored(&scored, &pairs, table.schema(), signals.as_deref()))?;
         let logps = names.of("logps");
         self.add_view(&logps, path, &views::logps(&logps, &pairs, self.has_tokenizer_of(&table)))?;
         added.extend([scored, logps]);

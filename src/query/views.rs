@@ -2,6 +2,8 @@
 
 use arrow::datatypes::Schema;
 
+use crate::table::schema::signals;
+
 /// Columns of `scored` beside those of `pairs`, with their SQL. Lengths are in characters, averages in nats a token.
 const SCORED: [(&str, &str); 7] = [
     ("ref_margin", "ref_chosen_logps - ref_rejected_logps"),
@@ -13,16 +15,31 @@ const SCORED: [(&str, &str); 7] = [
     ("rejected_chars", "character_length(rejected)"),
 ];
 
-/// Statement that makes the view `name` over the table `pairs`.
+/// Statement that makes the view `name` over the table `pairs`, and over that of its signals where it has any.
 ///
 /// A column of the source that has a name of ours stays, and ours is left out: the source wins, as in the table.
-pub(super) fn scored(name: &str, pairs: &str, schema: &Schema) -> String {
-    let columns: Vec<String> = SCORED
-        .iter()
-        .filter(|(column, _)| schema.field_with_name(column).is_err())
-        .map(|(column, sql)| format!("{sql} AS {column}"))
-        .collect();
-    format!("CREATE VIEW {} AS SELECT *, {} FROM {}", quoted(name), columns.join(", "), quoted(pairs))
+///
+/// Signals are a function of the token ids, so a row finds its own by `tokens_id`, in whichever row of the table they
+/// stand; one of several equal ones speaks for all, and no row is joined twice. Lists stay in the table of the signals.
+pub(super) fn scored(name: &str, pairs: &str, schema: &Schema, signals: Option<&str>) -> String {
+    let is_free = |column: &str| schema.field_with_name(column).is_err();
+    let mut columns: Vec<String> =
+        SCORED.iter().filter(|(column, _)| is_free(column)).map(|(column, sql)| format!("{sql} AS {column}")).collect();
+    let Some(signals) = signals else {
+        return format!("CREATE VIEW {} AS SELECT *, {} FROM {}", quoted(name), columns.join(", "), quoted(pairs));
+    };
+    let numbers: Vec<&str> = signals::numbers().map(|column| column.name).filter(|column| is_free(column)).collect();
+    columns.extend(numbers.iter().map(|column| format!("s.{column}")));
+    let equal_ones: Vec<String> = numbers.iter().map(|column| format!("min({column}) AS {column}")).collect();
+    format!(
+        "CREATE VIEW {} AS SELECT p.*, {} FROM {} AS p LEFT JOIN (SELECT tokens_id AS signals_of, {} FROM {} GROUP \
+         BY tokens_id) AS s ON p.tokens_id = s.signals_of",
+        quoted(name),
+        columns.join(", "),
+        quoted(pairs),
+        equal_ones.join(", "),
+        quoted(signals)
+    )
 }
 
 /// Statement that makes the view `name`: one row a completion token of the table `pairs`, with its log-prob in nats, null

@@ -9,6 +9,7 @@ use crate::error::{Hint, nearest};
 use crate::guard::Panicked;
 use crate::io::IoError;
 use crate::spool::SpoolError;
+use crate::table::folder::is_signals_name;
 use crate::table::provenance::Difference;
 
 /// What can be wrong with a reference table, with the place.
@@ -28,6 +29,22 @@ pub enum TableError {
         column: &'static str,
         /// The value.
         found: f64,
+    },
+    /// Signals that are none, or of other rows than their part.
+    #[error("`{}`, row {row}, pair `{pair_id}`: expected {expected} in `{column}`, found {found}", path.display())]
+    Signals {
+        /// The file of signals.
+        path: PathBuf,
+        /// 0-based row in it.
+        row: usize,
+        /// Pair of that row.
+        pair_id: String,
+        /// Column with the value.
+        column: &'static str,
+        /// What it has to be.
+        expected: String,
+        /// What it is.
+        found: String,
     },
     /// A sum that is not the sum of the terms beside it.
     #[error("`{}`, row {row}, pair `{pair_id}`: expected {expected} in `{column}`, the sum of `{terms}`, found {found}", path.display())]
@@ -324,6 +341,20 @@ impl Hint for TableError {
                 Some(format!("rename the column `{column}` in the source, or drop it there"))
             }
             Self::NoColumn { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            Self::Read { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Decode { path, .. }
+            | Self::NotAsListed { path, .. }
+            | Self::Signals { path, .. }
+            | Self::PartMissing { path }
+                if is_signals_name(path) =>
+            {
+                Some(format!(
+                    "delete `{}` if it is there and run the same `piref precompute` again: the table goes on without these \
+                     signals, and `--fresh` scores it again with them",
+                    path.display()
+                ))
+            }
             Self::Read { path, .. }
             | Self::Damaged { path, .. }
             | Self::Decode { path, .. }

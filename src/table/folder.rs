@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! part-00000.parquet …   the table
+//! signals-00000.parquet … what the passes over its pairs show beside log-probs
 //! manifest.json          written last: the table is finished
 //! rejects.parquet        rows that could not be scored
 //! references/NAME/       the same pairs scored by another model: a table of its own
@@ -28,6 +29,9 @@ const LOCK: &str = ".piref.lock";
 
 /// Folder of parts that are about to be replaced.
 const PREVIOUS: &str = ".previous";
+
+/// What names of files of signals begin with.
+const SIGNALS: &str = "signals-";
 
 /// Folder of the tables of further references.
 pub(super) const REFERENCES: &str = "references";
@@ -77,6 +81,11 @@ impl TableFolder {
     /// Path of part number `part_idx`, from 0.
     pub fn part_path(&self, part_idx: usize) -> PathBuf {
         self.path.join(super::part_name(part_idx))
+    }
+
+    /// Path of the signals of part number `part_idx`, from 0.
+    pub fn signals_path(&self, part_idx: usize) -> PathBuf {
+        self.path.join(super::signals_name(part_idx))
     }
 
     /// Path of the rejects file.
@@ -143,13 +152,30 @@ impl TableFolder {
         Ok(io::rename(part, &previous.join(format!("{digest}.parquet")))?)
     }
 
+    /// Moves signals out of the table, like a part.
+    pub fn retire_signals(&self, signals: &Path, digest: &Digest) -> Result<(), TableError> {
+        let previous = self.path.join(PREVIOUS);
+        io::create_dir(&previous)?;
+        Ok(io::rename(signals, &previous.join(format!("{SIGNALS}{digest}.parquet")))?)
+    }
+
     /// The parts that were retired since the table was last finished, each with the digest it had.
     pub fn retired(&self) -> Result<Vec<(PathBuf, Digest)>, TableError> {
+        self.retired_as("")
+    }
+
+    /// The same of signals.
+    pub fn retired_signals(&self) -> Result<Vec<(PathBuf, Digest)>, TableError> {
+        self.retired_as(SIGNALS)
+    }
+
+    /// The retired files whose name is a digest after this.
+    fn retired_as(&self, prefix: &str) -> Result<Vec<(PathBuf, Digest)>, TableError> {
         let previous = self.path.join(PREVIOUS);
         if !previous.is_dir() {
             return Ok(Vec::new());
         }
-        let digest = |path: &Path| path.file_stem()?.to_str()?.parse().ok();
+        let digest = |path: &Path| path.file_stem()?.to_str()?.strip_prefix(prefix)?.parse().ok();
         Ok(io::list(&previous)?.into_iter().filter_map(|path| digest(&path).map(|digest| (path, digest))).collect())
     }
 
@@ -167,7 +193,9 @@ impl TableFolder {
         io::remove(&self.journal_path())?;
         io::remove_dir(&self.path.join(PREVIOUS))?;
         for entry in io::list(&self.path)? {
-            if is_temporary(&entry) {
+            // Signals that no part has any more, of a part that a user has deleted and a run has made without them.
+            let is_left = is_signals_name(&entry) && manifest.files().all(|file| file.name != name(&entry));
+            if is_temporary(&entry) || (is_left && owner(&entry) == Owner::Us) {
                 io::remove(&entry)?;
             }
         }
@@ -177,7 +205,11 @@ impl TableFolder {
 
 /// Number in a name like `part-00042.parquet`.
 fn part_idx(path: &Path) -> Option<usize> {
-    let digits = name(path).strip_prefix("part-")?.strip_suffix(".parquet")?;
+    number_after("part-", path)
+}
+
+fn number_after(prefix: &str, path: &Path) -> Option<usize> {
+    let digits = name(path).strip_prefix(prefix)?.strip_suffix(".parquet")?;
     if digits.len() < 5 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -188,6 +220,10 @@ pub(crate) fn is_part_name(path: &Path) -> bool {
     part_idx(path).is_some()
 }
 
+pub(crate) fn is_signals_name(path: &Path) -> bool {
+    number_after(SIGNALS, path).is_some()
+}
+
 /// A sign that stage one has been at work in the folder.
 pub(super) fn is_marker(path: &Path) -> bool {
     [JOURNAL, LOCK, PREVIOUS].contains(&name(path))
@@ -195,13 +231,13 @@ pub(super) fn is_marker(path: &Path) -> bool {
 
 /// A name that stage one gives to a file; whose the file is says its footer.
 fn is_table_file(path: &Path) -> bool {
-    is_part_name(path) || [REJECTS, REFUSED_REJECTS, INCOMING_REJECTS].contains(&name(path))
+    is_part_name(path) || is_signals_name(path) || [REJECTS, REFUSED_REJECTS, INCOMING_REJECTS].contains(&name(path))
 }
 
 /// What a killed run of ours leaves: [`io::AtomicFile`] before its rename.
 fn is_temporary(path: &Path) -> bool {
     let name = name(path);
-    let is_ours = [".part-", ".manifest.json.", ".rejects.", "..rejects.", "..piref-"];
+    let is_ours = [".part-", ".signals-", ".manifest.json.", ".rejects.", "..rejects.", "..piref-"];
     name.ends_with(".partial") && is_ours.iter().any(|prefix| name.starts_with(prefix))
 }
 

@@ -4,10 +4,11 @@
 //! ```text
 //! 3f0c…  {"begin": {provenance}}
 //! a91b…  {"part": {"file": "part-00000.parquet", "rows": 4096, "bytes": …, "digest": …, …}}
-//! 07d2…  {"scored": {"tokens_id": …, "chosen": "bf8a1c22…", "rejected": "…"}}
+//! 07d2…  {"scored": {"tokens_id": …, "chosen": "bf8a1c22…", "rejected": "…", "signals": "…"}}
 //! ```
 //!
-//! A line is the BLAKE3-128 of an entry and the entry, in JSON; log-probs are the bits of their `f32`, in hexadecimal.
+//! A line is the BLAKE3-128 of an entry and the entry, in JSON; log-probs are the bits of their `f32`, in hexadecimal,
+//! and so are signals, which an entry may lack.
 //! Invariant: an entry that was read is an entry that was written. A line cut short by a kill, or damaged since, is not
 //! an entry, and what it said is done again.
 
@@ -20,12 +21,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Id;
 use crate::io::{self, AtomicFile, IoError};
-use crate::table::{PairTokenLogps, Part, Provenance, TableError};
+use crate::table::{PairSignals, PairTokenLogps, Part, Provenance, TableError, TokenScores};
 
 /// Name of the journal in the folder of a table.
 pub(super) const JOURNAL: &str = ".piref-journal";
 
-/// Longest line that is read: the log-probs of two completions of sixteen million tokens in all.
+/// Longest line that is read: the log-probs and signals of two completions of seven million tokens in all.
 const MAX_LINE: u64 = 1 << 27;
 
 /// A journal that is being written.
@@ -41,8 +42,8 @@ pub struct Journal {
 pub struct ScoredPair {
     /// Which token ids were scored.
     pub tokens_id: String,
-    /// Their log-probs.
-    pub logps: PairTokenLogps,
+    /// Their log-probs, and signals where there are any.
+    pub scores: TokenScores,
 }
 
 /// What a journal says of a run that did not finish.
@@ -61,7 +62,13 @@ pub struct Recovered {
 enum Entry {
     Begin(Box<Provenance>),
     Part(Part),
-    Scored { tokens_id: String, chosen: String, rejected: String },
+    Scored {
+        tokens_id: String,
+        chosen: String,
+        rejected: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signals: Option<String>,
+    },
 }
 
 impl Journal {
@@ -86,7 +93,7 @@ impl Journal {
         let mut n_scored = 0;
         for pair in scored {
             let pair = pair?;
-            push(&Entry::scored(&pair.tokens_id, &pair.logps))?;
+            push(&Entry::scored(&pair.tokens_id, &pair.scores))?;
             n_scored += 1;
         }
         let written = file.into_inner().map_err(|error| IoError::new("write", path, error.into_error()));
@@ -103,13 +110,10 @@ impl Journal {
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn push<'a>(
-        &mut self,
-        pairs: impl IntoIterator<Item = (&'a str, &'a PairTokenLogps)>,
-    ) -> Result<(), TableError> {
+    pub fn push<'a>(&mut self, pairs: impl IntoIterator<Item = (&'a str, &'a TokenScores)>) -> Result<(), TableError> {
         let mut text = Vec::new();
-        for (tokens_id, logps) in pairs {
-            text.extend(line(&Entry::scored(tokens_id, logps))?);
+        for (tokens_id, scores) in pairs {
+            text.extend(line(&Entry::scored(tokens_id, scores))?);
             self.n_scored += 1;
         }
         self.append(&text)
@@ -170,14 +174,24 @@ fn entries(path: &Path) -> Result<impl Iterator<Item = Result<Option<Entry>, Tab
 }
 
 impl Entry {
-    fn scored(tokens_id: &str, logps: &PairTokenLogps) -> Self {
-        Self::Scored { tokens_id: tokens_id.to_owned(), chosen: hex(&logps.chosen), rejected: hex(&logps.rejected) }
+    fn scored(tokens_id: &str, TokenScores { logps, signals }: &TokenScores) -> Self {
+        Self::Scored {
+            tokens_id: tokens_id.to_owned(),
+            chosen: hex(&logps.chosen),
+            rejected: hex(&logps.rejected),
+            signals: signals.as_ref().map(|signals| hex_of_bytes(&signals.to_bytes())),
+        }
     }
 
     fn to_pair(&self) -> Option<ScoredPair> {
-        let Self::Scored { tokens_id, chosen, rejected } = self else { return None };
+        let Self::Scored { tokens_id, chosen, rejected, signals } = self else { return None };
         let logps = PairTokenLogps { chosen: floats(chosen)?, rejected: floats(rejected)? };
-        Some(ScoredPair { tokens_id: tokens_id.clone(), logps })
+        let (n_chosen, n_rejected) = (logps.chosen.len(), logps.rejected.len());
+        let signals = match signals {
+            None => None,
+            Some(hex) => Some(PairSignals::from_bytes(&bytes(hex)?, n_chosen, n_rejected)?),
+        };
+        Some(ScoredPair { tokens_id: tokens_id.clone(), scores: TokenScores { logps, signals } })
     }
 }
 
@@ -212,6 +226,22 @@ fn hex(logps: &[f32]) -> String {
     hex
 }
 
+fn hex_of_bytes(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    if !hex.is_ascii() || !hex.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect()
+}
+
 fn floats(hex: &str) -> Option<Vec<f32>> {
     if !hex.is_ascii() || !hex.len().is_multiple_of(8) {
         return None;
@@ -222,7 +252,7 @@ fn floats(hex: &str) -> Option<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::tests::{logps, provenance};
+    use crate::table::tests::{logps, provenance, signals};
 
     fn begin(path: &Path, pairs: impl IntoIterator<Item = ScoredPair>) -> Journal {
         Journal::begin::<TableError>(path, &provenance(), [], pairs.into_iter().map(Ok)).unwrap()
@@ -234,7 +264,9 @@ mod tests {
 
     fn scored(i: u32) -> ScoredPair {
         let logps = logps(i..i + 1).remove(0);
-        ScoredPair { tokens_id: format!("tokens-{i}"), logps }
+        // Every other pair has signals.
+        let signals = (i % 2 == 1).then(|| signals(&logps));
+        ScoredPair { tokens_id: format!("tokens-{i}"), scores: TokenScores { logps, signals } }
     }
 
     #[test]
@@ -243,9 +275,10 @@ mod tests {
         let path = folder.path().join(JOURNAL);
         assert!(Journal::recover(&path).unwrap().is_none());
         let mut pair = scored(1);
-        pair.logps.chosen = vec![-0.1, -f32::MIN_POSITIVE, -1.0e-7, -123.456];
+        pair.scores.logps.chosen = vec![-0.1, -f32::MIN_POSITIVE, -1.0e-7, -123.456];
+        pair.scores.signals = Some(signals(&pair.scores.logps));
         let mut journal = begin(&path, [scored(0)]);
-        journal.push([(pair.tokens_id.as_str(), &pair.logps)]).unwrap();
+        journal.push([(pair.tokens_id.as_str(), &pair.scores)]).unwrap();
 
         let found = Journal::recover(&path).unwrap().unwrap();
         assert_eq!(found.provenance, provenance());

@@ -146,6 +146,6 @@ impl Manifest {
 
     /// Every file the manifest lists.
     pub fn files(&self) -> impl Iterator<Item = &FileRecord> {
-        self.parts.iter().map(|part| &part.file).chain(&self.rejects)
+        self.parts.iter().flat_map(Part::files).chain(&self.rejects)
     }
 }

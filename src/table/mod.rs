@@ -4,6 +4,9 @@
 //! `schemas/reference.v1.toml`, spelt again in [`schema`]; the conditions under which its numbers hold stand in the
 //! manifest and in the footer of every part ([`Provenance`]).
 //!
+//! Beside a part lies, unless it was not wanted, a file of signals (`schemas/signals.v1.toml`): what the same forward
+//! passes show of its pairs beside log-probs.
+//!
 //! The same pairs scored by further models are tables in the folder of the first: `TABLE/references/NAME/`
 //! ([`references()`]).
 //!
@@ -27,6 +30,8 @@ mod reader;
 mod references;
 mod rejects;
 pub mod schema;
+mod signals;
+mod signals_file;
 mod step_files;
 mod training_pairs;
 mod writer;
@@ -38,8 +43,8 @@ pub use error::TableError;
 pub(crate) use evals::check_evals;
 pub use evals::{EvalsWriter, EvaluatedPair};
 pub use findings::{Finding, FindingsWriter, Level};
-pub(crate) use folder::is_part_name;
 pub use folder::{TableFolder, reference_folder};
+pub(crate) use folder::{is_part_name, is_signals_name};
 pub use journal::{Journal, Recovered, ScoredPair};
 pub use manifest::{MANIFEST, Manifest};
 pub use outside_scores::{OutsideScores, ScoreColumns};
@@ -50,6 +55,8 @@ pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, 
 pub use reader::ReferenceTable;
 pub use references::references;
 pub use rejects::{REJECTS, RejectsWriter};
+pub use signals::{CompletionSignals, PairSignals, TokenScores, signals_name, write_signals};
+pub(crate) use signals_file::{SignalsReader, check_signals, signals_problems};
 pub use step_files::StepFiles;
 pub use training_pairs::{Loading, TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
 pub use writer::{PairTokenLogps, Part, assemble, part_name, unscored, write_part};

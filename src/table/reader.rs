@@ -126,6 +126,12 @@ impl ReferenceTable {
         }
     }
 
+    /// The files of signals that the manifest lists, in table order; a single part has none.
+    pub fn signals(&self) -> Vec<PathBuf> {
+        let parts = self.manifest.iter().flat_map(|manifest| &manifest.parts);
+        parts.filter_map(|part| part.signals.as_ref()).map(|file| self.path.join(&file.name)).collect()
+    }
+
     /// Path of the rejects file, where there is one.
     pub fn rejects(&self) -> Option<PathBuf> {
         let rejects = self.manifest.as_ref()?.rejects.as_ref()?;

@@ -13,11 +13,13 @@ pub mod findings;
 pub mod metrics;
 pub mod samples;
 pub mod sft_metrics;
+pub mod signals;
 pub mod sweep;
 
 /// Version of every contract, as the files of this program carry it.
 pub const VERSIONS: [&str; 8] = [
     reference::VERSION,
+    signals::VERSION,
     rejects::VERSION,
     findings::VERSION,
     metrics::VERSION,
@@ -59,6 +61,8 @@ pub enum ColumnType {
     ListUInt32,
     /// Per-token values, none of them null.
     ListFloat32,
+    /// Per-token answers, none of them null.
+    ListBoolean,
 }
 
 impl ColumnType {
@@ -72,6 +76,7 @@ impl ColumnType {
             Self::Float64 => DataType::Float64,
             Self::ListUInt32 => list(DataType::UInt32),
             Self::ListFloat32 => list(DataType::Float32),
+            Self::ListBoolean => list(DataType::Boolean),
         }
     }
 }
@@ -86,6 +91,7 @@ impl fmt::Display for ColumnType {
             Self::Float64 => "Float64",
             Self::ListUInt32 => "List<UInt32>",
             Self::ListFloat32 => "List<Float32>",
+            Self::ListBoolean => "List<Boolean>",
         })
     }
 }
@@ -93,6 +99,10 @@ impl fmt::Display for ColumnType {
 impl Column {
     const fn text(name: &'static str, doc: &'static str) -> Self {
         Self { name, data_type: ColumnType::Utf8, nullable: false, unit: None, range: None, doc }
+    }
+
+    const fn flags(name: &'static str, doc: &'static str) -> Self {
+        Self { name, data_type: ColumnType::ListBoolean, nullable: false, unit: None, range: None, doc }
     }
 
     const fn number(

@@ -95,6 +95,16 @@ pub(crate) fn logps(rows: std::ops::Range<u32>) -> Vec<PairTokenLogps> {
     rows.map(|row| PairTokenLogps { chosen: vec![-0.5; row as usize + 1], rejected: vec![-1.25; 2] }).collect()
 }
 
+/// Signals of a pair with these log-probs: entropies that rise by a third of a nat a token, every other token a first
+/// choice.
+pub(crate) fn signals(logps: &PairTokenLogps) -> PairSignals {
+    let side = |logps: &[f32]| CompletionSignals {
+        entropies: (0..logps.len()).map(|token| token as f32 / 3.0).collect(),
+        are_top: (0..logps.len()).map(|token| token % 2 == 0).collect(),
+    };
+    PairSignals { chosen: side(&logps.chosen), rejected: side(&logps.rejected), ches: -17.25, ches_mean: 0.1 }
+}
+
 /// A number and a struct, as UltraFeedback has them.
 fn pass_through(rows: std::ops::Range<u32>) -> Vec<(FieldRef, ArrayRef)> {
     let scores: ArrayRef = Arc::new(Float64Array::from_iter_values(rows.clone().map(f64::from)));

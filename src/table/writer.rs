@@ -37,6 +37,16 @@ pub struct Part {
     pub first_pair: String,
     /// `pair_id` of its last row.
     pub last_pair: String,
+    /// The file with the signals of its pairs, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signals: Option<FileRecord>,
+}
+
+impl Part {
+    /// The part and, where there are any, its signals.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FileRecord> {
+        std::iter::once(&self.file).chain(&self.signals)
+    }
 }
 
 /// Name of part number `part_idx`, from 0.
@@ -109,24 +119,27 @@ pub fn write_part(path: &Path, batch: &RecordBatch, provenance: &Provenance) -> 
         return Err(TableError::Internal { what: format!("a part without pairs for `{}`", path.display()) });
     };
 
-    let mut file = ParquetFile::create_with(path, batch.schema(), provenance.to_footer(), properties())?;
+    let mut file =
+        ParquetFile::create_with(path, batch.schema(), provenance.to_footer(), properties(reference::COLUMNS))?;
     file.write(batch)?;
     Ok(Part {
         file: file.finish()?,
         first_pair: pair_ids.value(0).to_owned(),
         last_pair: pair_ids.value(last_row).to_owned(),
+        signals: None,
     })
 }
 
-/// How each column is encoded.
+/// How each of these columns is encoded.
 ///
 /// A dictionary pays where values repeat (`source`, `split`, pass-through), not for ids, texts and log-probs; minima
 /// and maxima pay where a query may filter, not for texts and lists. Neighbouring floats share their high bytes, so
 /// they compress better by byte planes.
-fn properties() -> WriterPropertiesBuilder {
+pub(super) fn properties(columns: &[Column]) -> WriterPropertiesBuilder {
     let mut properties = WriterProperties::builder().set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
-    for column in reference::COLUMNS {
-        let is_list = matches!(column.data_type, ColumnType::ListUInt32 | ColumnType::ListFloat32);
+    for column in columns {
+        let is_list =
+            matches!(column.data_type, ColumnType::ListUInt32 | ColumnType::ListFloat32 | ColumnType::ListBoolean);
         let path = if is_list {
             ColumnPath::new(vec![column.name.to_owned(), "list".to_owned(), "element".to_owned()])
         } else {
@@ -145,13 +158,13 @@ fn properties() -> WriterPropertiesBuilder {
             ColumnType::Int32 | ColumnType::Int64 => {
                 properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
             }
-            ColumnType::Utf8 | ColumnType::ListUInt32 => {}
+            ColumnType::Utf8 | ColumnType::ListUInt32 | ColumnType::ListBoolean => {}
         }
     }
     properties
 }
 
-fn store_column(store: &RecordBatch, column: &Column) -> Result<ArrayRef, TableError> {
+pub(super) fn store_column(store: &RecordBatch, column: &Column) -> Result<ArrayRef, TableError> {
     let wrong =
         |found: String| TableError::Store { column: column.name, expected: column.data_type.to_string(), found };
     let array = store.column_by_name(column.name).ok_or_else(|| wrong("no such column".into()))?;
@@ -195,6 +208,6 @@ fn terms<'a>(lists: impl Iterator<Item = &'a [f32]>) -> Result<ArrayRef, TableEr
     Ok(Arc::new(list.map_err(internal)?))
 }
 
-fn internal(error: impl std::fmt::Display) -> TableError {
+pub(super) fn internal(error: impl std::fmt::Display) -> TableError {
     TableError::Internal { what: format!("the batch of a part does not fit its schema: {error}") }
 }

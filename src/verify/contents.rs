@@ -57,10 +57,12 @@ impl Contents {
             return Ok(());
         }
         let listed: Vec<&Path> = self.parts.iter().map(|(path, _)| path.as_path()).collect();
+        let signals: Vec<PathBuf> = self.signals().map(|(_, path, _)| path).collect();
         for entry in io::list(&self.folder)? {
             let is_rejects = entry.file_name().is_some_and(|name| name == REJECTS);
             let is_unlisted_part = table::is_part_name(&entry) && !listed.contains(&entry.as_path());
-            if is_unlisted_part || (is_rejects && self.rejects.is_none()) {
+            let is_unlisted_signals = table::is_signals_name(&entry) && !signals.contains(&entry);
+            if is_unlisted_part || is_unlisted_signals || (is_rejects && self.rejects.is_none()) {
                 let evidence =
                     format!("{}: expected a file that the manifest lists, found one it does not", quoted(&entry));
                 report.push(&Finding {
@@ -73,6 +75,14 @@ impl Contents {
             }
         }
         Ok(())
+    }
+
+    /// The files of signals that the manifest lists, each after its part.
+    pub(super) fn signals(&self) -> impl Iterator<Item = (&Path, PathBuf, &FileRecord)> {
+        self.parts.iter().filter_map(|(path, part)| {
+            let file = part.as_ref()?.signals.as_ref().filter(|file| file.is_plain_name())?;
+            Some((path.as_path(), self.folder.join(&file.name), file))
+        })
     }
 
     /// Rows of all parts, as the manifest or the footers count them.

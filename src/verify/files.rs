@@ -12,7 +12,9 @@ use super::{Event, Report, quoted};
 use crate::digest::Digest;
 use crate::io;
 use crate::table::schema::rejects;
-use crate::table::{FileRecord, ParquetInput, Part, PartReader, Provenance, SourceProvenance, TableError};
+use crate::table::{
+    Answer, FileRecord, ParquetInput, Part, PartReader, Provenance, SourceProvenance, TableError, signals_problems,
+};
 
 /// Checks every part; returns the conditions the table was made under: the manifest's, else those of its first part.
 pub(super) fn check_parts(
@@ -122,6 +124,25 @@ impl PartsCheck {
                 let (path, column) = (reader.path.clone(), name.clone());
                 report.table_error(&TableError::Schema { path, column, expected, found });
             }
+        }
+    }
+}
+
+/// Checks every file of signals against its part.
+pub(super) fn check_signals(contents: &Contents, report: &mut Report<'_>) {
+    for (part, path, listed) in contents.signals() {
+        if !check_bytes(&path, Some(listed), report) {
+            continue;
+        }
+        // What is wrong with the part has been told.
+        let Ok(part) = PartReader::open(part) else { continue };
+        let read = signals_problems(part, &path, &mut |problem| {
+            report.table_error(&problem);
+            Answer::Continue(())
+        });
+        match read {
+            Ok(n_read) => differs(&path, "rows", &listed.rows, &n_read, report),
+            Err(error) => report.table_error(&error),
         }
     }
 }

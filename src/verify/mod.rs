@@ -72,7 +72,7 @@ pub struct Summary {
     pub table: PathBuf,
     /// Parts listed or found.
     pub n_parts: usize,
-    /// Bytes read of parts and rejects file.
+    /// Bytes read of parts, signals and rejects file.
     pub n_bytes: u64,
     /// Rows read of the parts.
     pub n_pairs: u64,
@@ -130,6 +130,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, V
     let mut coverage = Coverage::default();
     let provenance = files::check_parts(&contents, &mut coverage, &mut sample, &mut report);
     files::check_rejects(&contents, &mut coverage, &mut report);
+    files::check_signals(&contents, &mut report);
     if let Some(provenance) = &provenance {
         if contents.is_whole {
             coverage.check(&provenance.sources, &mut report);
@@ -189,6 +190,7 @@ fn kind(error: &TableError) -> (&'static str, Option<String>, Option<f64>) {
         TableError::TokenCount { pair_id, found, .. } => ("counts", Some(pair_id.clone()), Some(*found as f64)),
         TableError::EmptyCompletion { pair_id, found, .. } => ("counts", Some(pair_id.clone()), Some((*found).into())),
         TableError::Null { .. } => ("nulls", None, None),
+        TableError::Signals { pair_id, .. } => ("signals", Some(pair_id.clone()), None),
         TableError::Schema { .. } | TableError::SchemaVersion { .. } => ("schema", None, None),
         TableError::Footer { .. } | TableError::OtherProvenance { .. } => ("provenance", None, None),
         TableError::NotAsListed { what: "digest", .. } => ("digest", None, None),

@@ -67,12 +67,14 @@ fn damage_is_told_line_by_line_and_kept_as_findings() {
     error  manifest    manifest `table/manifest.json`: expected `n_rejected` to be 0, found 3
     error  provenance  `table/part-00000.parquet` was scored with another `sources`: expected `pairs.jsonl: rows 4`, found `pairs.jsonl: rows 2`
     error  files       `table/part-00000.parquet` is not the file that the manifest lists: expected rows 4, found 2
+    error  files       `table/signals-00000.parquet` is not the file that the manifest lists: expected rows 4, found 2
     error  missing     expected rows 2 to 3 of `pairs.jsonl` in a part or in the rejects, found no such key
     read `table` in 0 s: parts 1, pairs 2, rejected rows 0
-    errors 5, warnings 0
+    errors 6, warnings 0
     stderr:
 
     hint: delete `table/part-00000.parquet` and run the same `piref precompute` again: only its pairs are scored
+    hint: delete `table/signals-00000.parquet` if it is there and run the same `piref precompute` again: the table goes on without these signals, and `--fresh` scores it again with them
     ");
 
     let query = "SELECT \"check\", count(*) AS n FROM findings GROUP BY 1 ORDER BY 1";

@@ -9,5 +9,6 @@ mod optim;
 mod oracle;
 mod papers;
 mod sft;
+mod signals;
 mod trajectories;
 mod trl_export;

@@ -12,7 +12,7 @@ use piref::loss::{BatchObjective, BatchTerm, Beta, LabelSmoothing, LossWeight, O
 use piref::model::ScoringDtype;
 use piref::ops::Backend;
 use piref::optim::{OptimizerParams, Schedule, ScheduleKind, Warmup};
-use piref::table::{Manifest, ReferenceTable, part_name, write_part};
+use piref::table::{Manifest, ReferenceTable, part_name, signals_name, write_part};
 use piref::tokenize::{Masking, Rules, TruncationMode};
 use piref::{precompute, sft, train};
 
@@ -39,6 +39,7 @@ pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
         backend: Backend::cpu(),
         max_tokens: NonZeroUsize::new(1024).unwrap(),
         rows_per_part: NonZeroUsize::new(16).unwrap(),
+        signals: precompute::Signals::Make,
         start: precompute::Start::Resume,
     }
 }
@@ -200,7 +201,8 @@ pub(crate) fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// Rewrites a table of one part with other log-probs of the chosen completions, as a finished table of ours.
+/// Rewrites a table of one part with other log-probs of the chosen completions and without signals, as a finished table of
+/// ours.
 pub(crate) fn shift_logps(folder: &Path, by: f64) {
     let manifest = Manifest::load(folder).unwrap();
     let table = ReferenceTable::open(folder).unwrap();
@@ -218,6 +220,7 @@ pub(crate) fn shift_logps(folder: &Path, by: f64) {
     }
     let shifted = RecordBatch::try_new(batch.schema(), columns).unwrap();
 
+    std::fs::remove_file(folder.join(signals_name(0))).unwrap_or_default();
     let part = write_part(&folder.join(part_name(0)), &shifted, &manifest.provenance).unwrap();
     Manifest::new(manifest.provenance, vec![part], manifest.rejects).write(folder).unwrap();
 }

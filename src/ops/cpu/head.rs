@@ -5,12 +5,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::gemm::{Format, Left, Matrix, Update, multiply};
-use super::math::{exp, max, sum_of_exp, sum_of_squared_exp};
+use super::math::{exp, max, sum_of_exp, sum_of_squared_exp, sums_of_exp};
 use super::pairs::Pair;
 use super::tile::Element;
 use super::widened::Widened;
 use super::{Isa, dispatch, rows};
 use crate::ops::Precision;
+use crate::ops::head::Extras;
 
 /// Entries of the vocabulary whose logits are made at once.
 const BLOCK: usize = 192;
@@ -35,13 +36,6 @@ pub(in crate::ops) struct Inputs<'a> {
     pub(in crate::ops) width: usize,
 }
 
-/// Whether `ln Σ_v π(v)²` is made beside the log-probs: a second sum over all logits, which changes no bit of the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops) enum Collisions {
-    Skip,
-    Make,
-}
-
 /// What a forward pass says of every row. // (N) each
 #[derive(Debug, Default)]
 pub(in crate::ops) struct Scores {
@@ -49,8 +43,10 @@ pub(in crate::ops) struct Scores {
     pub(in crate::ops) logps: Vec<f32>,
     /// `ln Σ exp(logit)`
     pub(in crate::ops) log_sums: Vec<f32>,
-    /// `ln Σ_v π(v)²`; empty if it is skipped.
-    pub(in crate::ops) collisions: Vec<f32>,
+    /// What was asked for beside them; empty if nothing was.
+    pub(in crate::ops) extras: Vec<f32>,
+    /// Whether no token is likelier than the target, 1 or 0; empty unless entropies are asked for.
+    pub(in crate::ops) are_top: Vec<u8>,
 }
 
 /// What one block of the vocabulary says of a row.
@@ -59,8 +55,8 @@ struct Share {
     max: f32,
     /// `Σ exp(logit − max)`
     sum: f64,
-    /// `Σ exp(logit − max)²`; 0 if it is skipped.
-    squares: f64,
+    /// `Σ exp(logit − max)²` for collisions, `Σ (logit − max)·exp(logit − max)` for entropies, else 0.
+    extra: f64,
     /// The logit of the target, if it is in the block.
     target: Option<f32>,
 }
@@ -86,16 +82,15 @@ impl<'a> Inputs<'a> {
 }
 
 /// Scores of every row.
-pub(in crate::ops) fn forward(isa: Isa, precision: Precision, inputs: &Inputs<'_>, collisions: Collisions) -> Scores {
+pub(in crate::ops) fn forward(isa: Isa, precision: Precision, inputs: &Inputs<'_>, extras: Extras) -> Scores {
     match Format::of(isa, precision) {
-        Format::Plain => forward_of::<f32>(isa, inputs, collisions),
-        Format::Pairs => forward_of::<Pair>(isa, inputs, collisions),
-        Format::Widened => forward_of::<Widened>(isa, inputs, collisions),
+        Format::Plain => forward_of::<f32>(isa, inputs, extras),
+        Format::Pairs => forward_of::<Pair>(isa, inputs, extras),
+        Format::Widened => forward_of::<Widened>(isa, inputs, extras),
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the results are f32, only the sums are not")]
-fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>, collisions: Collisions) -> Scores {
+fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>, extras: Extras) -> Scores {
     let tasks = runs(0..inputs.n_rows(), TASK_ROWS);
     let lefts: Vec<Left<T>> = tasks.par_iter().map(|rows| T::left(isa, inputs.hidden(rows))).collect();
     let shares: Vec<Vec<Share>> = runs(0..inputs.vocabulary(), BLOCK)
@@ -108,13 +103,13 @@ fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>, collisions: Collisions)
                 let logits = &mut logits[..rows.len() * block.len()];
                 multiply(isa, left, &right, logits, Update::Replace);
                 for (logits, &target) in logits.chunks_exact(block.len()).zip(&inputs.targets[rows.clone()]) {
-                    let (max, sum) = dispatch!(isa, max_and_sum(logits: &[f32]) -> (f32, f64));
-                    let squares = match collisions {
-                        Collisions::Skip => 0.0,
-                        Collisions::Make => dispatch!(isa, sum_of_squared_exp(logits: &[f32], max: f32) -> f64),
+                    let (max, sum, extra) = match extras {
+                        Extras::None => dispatch!(isa, plain(logits: &[f32]) -> (f32, f64, f64)),
+                        Extras::Collisions => dispatch!(isa, with_squares(logits: &[f32]) -> (f32, f64, f64)),
+                        Extras::Entropies => dispatch!(isa, with_weighted(logits: &[f32]) -> (f32, f64, f64)),
                     };
                     let target = (target as usize).checked_sub(block.start).and_then(|at| logits.get(at)).copied();
-                    shares.push(Share { max, sum, squares, target });
+                    shares.push(Share { max, sum, extra, target });
                 }
             }
             shares
@@ -122,26 +117,62 @@ fn forward_of<T: Element>(isa: Isa, inputs: &Inputs<'_>, collisions: Collisions)
         .collect();
     let mut scores = Scores::default();
     for row in 0..inputs.n_rows() {
-        let shares = || shares.iter().map(|block| block[row]);
-        let max = shares().map(|share| share.max).fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = shares().map(|share| share.sum * f64::from(share.max - max).exp()).sum();
-        let log_sum = f64::from(max) + sum.ln();
-        let target = shares().find_map(|share| share.target).map_or(f64::NAN, f64::from);
-        scores.logps.push((target - log_sum) as f32);
-        scores.log_sums.push(log_sum as f32);
-        if collisions == Collisions::Make {
-            // The largest logit cancels: Σ π² = Σ e²⁽ˣ⁻ᵐ⁾ / (Σ eˣ⁻ᵐ)².
-            let squares: f64 = shares().map(|share| share.squares * (2.0 * f64::from(share.max - max)).exp()).sum();
-            scores.collisions.push((squares.ln() - 2.0 * sum.ln()) as f32);
-        }
+        scores.push(&shares.iter().map(|block| block[row]), extras);
     }
     scores
 }
 
+impl Scores {
+    /// Adds a row, from what the blocks of the vocabulary say of it, in their order.
+    #[expect(clippy::cast_possible_truncation, reason = "the results are f32, only the sums are not")]
+    fn push(&mut self, shares: &(impl Iterator<Item = Share> + Clone), extras: Extras) {
+        let shares = || shares.clone();
+        let max = shares().map(|share| share.max).fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = shares().map(|share| share.sum * f64::from(share.max - max).exp()).sum();
+        let log_sum = f64::from(max) + sum.ln();
+        let target = shares().find_map(|share| share.target);
+        self.logps.push((target.map_or(f64::NAN, f64::from) - log_sum) as f32);
+        self.log_sums.push(log_sum as f32);
+        match extras {
+            Extras::None => {}
+            Extras::Collisions => {
+                // The largest logit cancels: Σ π² = Σ e²⁽ˣ⁻ᵐ⁾ / (Σ eˣ⁻ᵐ)².
+                let squares: f64 = shares().map(|share| share.extra * (2.0 * f64::from(share.max - max)).exp()).sum();
+                self.extras.push((squares.ln() - 2.0 * sum.ln()) as f32);
+            }
+            Extras::Entropies => {
+                // −Σ π ln π = ln Σ eˣ⁻ᵐ − Σ (x − m)·eˣ⁻ᵐ / Σ eˣ⁻ᵐ: two terms that are not negative, so no digit cancels.
+                let weighted: f64 = shares()
+                    .map(|share| {
+                        let shift = f64::from(share.max - max);
+                        shift.exp() * (share.extra + shift * share.sum)
+                    })
+                    .sum();
+                self.extras.push((sum.ln() - weighted / sum) as f32);
+                self.are_top.push(u8::from(target == Some(max)));
+            }
+        }
+    }
+}
+
+/// Largest logit, `Σ exp(logit − max)`, and nothing.
 #[inline(always)]
-fn max_and_sum(logits: &[f32]) -> (f32, f64) {
+fn plain(logits: &[f32]) -> (f32, f64, f64) {
     let max = max(logits);
-    (max, sum_of_exp(logits, max))
+    (max, sum_of_exp(logits, max), 0.0)
+}
+
+#[inline(always)]
+fn with_squares(logits: &[f32]) -> (f32, f64, f64) {
+    let max = max(logits);
+    (max, sum_of_exp(logits, max), sum_of_squared_exp(logits, max))
+}
+
+#[inline(always)]
+fn with_weighted(logits: &[f32]) -> (f32, f64, f64) {
+    let max = max(logits);
+    let (sum, weighted) = sums_of_exp(logits, max);
+    (max, sum, weighted)
 }
 
 /// Gradients in the hidden states `(N, D)`; adds those in the weight to `d_weight` `(V, D)`.

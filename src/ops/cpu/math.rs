@@ -80,6 +80,35 @@ pub(in crate::ops) fn sum_of_exp(x: &[f32], max: f32) -> f64 {
     sum_in_f64(x, |x| f64::from(exp(x - max)))
 }
 
+/// `Σ eˣ⁻ᵐ` and `Σ (x − m)·eˣ⁻ᵐ` in one sweep; the first is the bits of [`sum_of_exp`]. Like it, the second takes an
+/// exponent below −87 for −87: what is so unlikely adds nothing, and −∞ is a number then.
+#[inline(always)]
+pub(in crate::ops) fn sums_of_exp(x: &[f32], max: f32) -> (f64, f64) {
+    let (mut sum, mut weighted) = ([0.0_f64; LANES], [0.0_f64; LANES]);
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &x) in chunk.iter().enumerate() {
+            let (power, product) = weighted_exp(x - max);
+            sum[lane] += f64::from(power);
+            weighted[lane] += f64::from(product);
+        }
+    }
+    for (lane, &x) in rest.iter().enumerate() {
+        let (power, product) = weighted_exp(x - max);
+        sum[lane] += f64::from(power);
+        weighted[lane] += f64::from(product);
+    }
+    (tree(sum), tree(weighted))
+}
+
+/// `eˣ` and `x·eˣ`.
+#[inline(always)]
+fn weighted_exp(x: f32) -> (f32, f32) {
+    let power = exp(x);
+    let x = if x < -87.0 { -87.0 } else { x };
+    (power, x * power)
+}
+
 /// `Σ (eˣ⁻ᵐ)²` in `f64`.
 #[inline(always)]
 pub(in crate::ops) fn sum_of_squared_exp(x: &[f32], max: f32) -> f64 {
@@ -102,6 +131,12 @@ fn sum_in_f64(x: &[f32], f: impl Fn(f32) -> f64) -> f64 {
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane += f(x);
     }
+    tree(lanes)
+}
+
+/// The sum of the lanes.
+#[inline(always)]
+fn tree(mut lanes: [f64; LANES]) -> f64 {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
@@ -141,6 +176,17 @@ mod tests {
             assert!((sum_of_exp(&x, 40.0) - sum).abs() <= 1e-6 * sum);
             let squares: f64 = x.iter().map(|&x| (2.0 * f64::from(x - 40.0)).exp()).sum();
             assert!((sum_of_squared_exp(&x, 40.0) - squares).abs() <= 1e-6 * squares);
+            let (alone, weighted) = sums_of_exp(&x, 40.0);
+            assert_eq!(alone.to_bits(), sum_of_exp(&x, 40.0).to_bits(), "one sweep or two");
+            let terms: Vec<f64> = x.iter().map(|&x| f64::from(x - 40.0) * f64::from(x - 40.0).exp()).collect();
+            let (want, size) = (terms.iter().sum::<f64>(), terms.iter().map(|term| term.abs()).sum::<f64>());
+            assert!((weighted - want).abs() <= 1e-6 * size, "{weighted} is not {want}");
         }
+    }
+
+    #[test]
+    fn what_is_impossible_has_no_weight() {
+        let (sum, weighted) = sums_of_exp(&[0.0, f32::NEG_INFINITY, -1e30], 0.0);
+        assert!((sum - 1.0).abs() < 1e-30 && weighted.abs() < 1e-30, "{sum} {weighted}");
     }
 }
