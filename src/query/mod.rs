@@ -34,6 +34,7 @@ pub use error::QueryError;
 pub use output::{Format, run};
 pub use pair_rows::{RowQuery, pair_rows};
 pub use session::{Rows, Session};
+pub use views::quoted;
 
 #[cfg(test)]
 mod tests;
