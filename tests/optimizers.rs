@@ -220,10 +220,10 @@ fn a_run_of_defaults_has_the_trajectory_it_always_had() {
     assert_eq!(keys(&state), want);
     let trajectory = state["trajectory"].as_object().unwrap();
     let want = [
-        "model_digest",
-        "config_digest",
         "table_digest",
         "objective",
+        "model_digest",
+        "config_digest",
         "optimizer",
         "learning_rate",
         "lr_scheduler_type",

@@ -14,9 +14,11 @@ use piref::interrupt::Interrupt;
 use piref::pipeline::Axis;
 use piref::precompute::Pairs;
 use piref::query::Session;
-use piref::table::schema::{Column, ColumnType, evals, findings, metrics, reference, rejects, sft_metrics, sweep};
+use piref::table::schema::{
+    Column, ColumnType, evals, findings, metrics, reference, rejects, samples, sft_metrics, sweep,
+};
 use piref::table::{
-    Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable, evals_file,
+    Finding, FindingsWriter, Level, MANIFEST, Manifest, ParquetFile, REJECTS, ReferenceTable, StepFiles,
 };
 use piref::{sweep as sweeps, train};
 use serde_json::{Map, Value};
@@ -204,6 +206,10 @@ impl Run {
             metric_for_best_model: BestMetric::Loss,
             early_stopping: None,
             load_best_model_at_end: false,
+            samples: Some(train::SamplePlan {
+                n_prompts: 2.try_into().unwrap(),
+                max_new_tokens: 4.try_into().unwrap(),
+            }),
         });
         plan
     }
@@ -246,7 +252,18 @@ fn contract_code_and_written_files_agree() {
     let contract = Contract::load("evals.v1.toml");
     contract.check_code(evals::VERSION, evals::COLUMNS);
     for step in [0, 2, 3] {
-        contract.check_parquet(&evals_file(&run.path().join(train::EVALS), step));
+        contract.check_parquet(&StepFiles::Evals.path(&run.path().join(train::EVALS), step));
+    }
+
+    let contract = Contract::load("samples.v1.toml");
+    contract.check_code(samples::VERSION, samples::COLUMNS);
+    for step in [0, 2, 3] {
+        let path = StepFiles::Samples.path(&run.path().join(train::SAMPLES), step);
+        let lines = fs::read_to_string(path).unwrap();
+        assert_eq!(lines.lines().count(), 2);
+        for line in lines.lines() {
+            check_line(&contract, line, samples::VERSION);
+        }
     }
 
     let contract = Contract::load("sft_metrics.v1.toml");
@@ -268,7 +285,7 @@ fn contract_code_and_written_files_agree() {
     contract.check_parquet(&swept(&run));
 
     // Every contract there is, is one of these.
-    assert_eq!(fs::read_dir("schemas").unwrap().count(), 8);
+    assert_eq!(fs::read_dir("schemas").unwrap().count(), 9);
 }
 
 /// The comparison of a sweep of two short runs on the table of `run`.
@@ -421,7 +438,7 @@ fn parquet_files_of_older_and_newer_versions_are_refused_by_version() {
         refused(Session::new().unwrap().register(&other), findings::VERSION, &version);
 
         let version = format!("evals.v{number}");
-        let good = evals_file(&run.path().join(train::EVALS), 2);
+        let good = StepFiles::Evals.path(&run.path().join(train::EVALS), 2);
         let other = with_version(&good, &version);
         refused(inspect(&other), evals::VERSION, &version);
         refused(Session::new().unwrap().register(&other), evals::VERSION, &version);
@@ -438,11 +455,13 @@ fn parquet_files_of_older_and_newer_versions_are_refused_by_version() {
         let place = table.join(REJECTS);
         let good = fs::read(&place).unwrap();
         fs::rename(&other, &place).unwrap();
-        let mut manifest: Value = serde_json::from_str(&fs::read_to_string(table.join(MANIFEST)).unwrap()).unwrap();
+        let text = fs::read_to_string(table.join(MANIFEST)).unwrap();
+        let mut manifest: Value = serde_json::from_str(&text).unwrap();
         manifest["rejects"]["bytes"] = fs::metadata(&place).unwrap().len().into();
         fs::write(table.join(MANIFEST), manifest.to_string()).unwrap();
         refused(Session::new().unwrap().register(&table), rejects::VERSION, &version);
         fs::write(&place, good).unwrap();
+        fs::write(table.join(MANIFEST), text).unwrap();
     }
 }
 
@@ -460,6 +479,20 @@ fn manifests_of_older_and_newer_versions_are_refused_by_version() {
         refused(ReferenceTable::open(&table), "expected 1", &format!("format version {number}"));
         refused(inspect(&table), "expected 1", &format!("format version {number}"));
     }
+}
+
+#[test]
+fn samples_of_older_and_newer_versions_are_refused_by_version() {
+    let run = run();
+    let path = StepFiles::Samples.path(&run.path().join(train::SAMPLES), 2);
+    let good = fs::read_to_string(&path).unwrap();
+    for name in ["samples.v0", "samples.v2"] {
+        fs::write(&path, good.replace(samples::VERSION, name)).unwrap();
+        refused(Session::new().unwrap().register(run.path()), samples::VERSION, name);
+        refused(Session::new().unwrap().register(&path), samples::VERSION, name);
+    }
+    fs::write(&path, good.replace("\"schema\":\"samples.v1\",", "")).unwrap();
+    refused(Session::new().unwrap().register(run.path()), samples::VERSION, "none");
 }
 
 #[test]

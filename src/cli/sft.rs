@@ -185,7 +185,10 @@ fn show_training(event: &train::Event<'_, SftMetrics>, progress: &mut Progress<'
             progress.advance(&Position { done: metrics.step, total: *n_steps, text: &text });
         }
         // Only a table has something to be checked against, or pairs to evaluate on.
-        train::Event::Checked { .. } | train::Event::Evaluating { .. } | train::Event::Evaluated { .. } => {}
+        train::Event::Checked { .. }
+        | train::Event::Evaluating { .. }
+        | train::Event::Sampling { .. }
+        | train::Event::Evaluated { .. } => {}
     }
 }
 

@@ -151,6 +151,7 @@ fn evaluation_lines(eval: &EvalSummary) -> Vec<String> {
         lines.push("ended early: no evaluation was an improvement any more".into());
     }
     lines.push(format!("evaluations: {}", eval.evals.display()));
+    lines.extend(eval.samples.as_ref().map(|samples| format!("samples: {}", samples.display())));
     lines
 }
 

@@ -36,6 +36,10 @@ impl TrainProgress {
                 let text = format!("evaluation after step {step}: {n_scored} of {n_pairs} pairs");
                 progress.advance(&Position { done: *n_scored as u64, total: *n_pairs as u64, text: &text });
             }
+            Event::Sampling { step, n_completed, n_prompts } => {
+                let text = format!("samples after step {step}: {n_completed} of {n_prompts} prompts");
+                progress.advance(&Position { done: *n_completed as u64, total: *n_prompts as u64, text: &text });
+            }
             Event::Evaluated { metrics, n_steps } => progress.note(evaluation_line(metrics, *n_steps)),
             Event::Saved { path } => progress.note(format_args!("saved: {}", path.display())),
             Event::Step { metrics, n_steps, is_logged } => {

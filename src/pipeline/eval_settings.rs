@@ -1,7 +1,7 @@
 //! `[train.eval]`: evaluations on the way, and what follows from them; and the plan of `piref eval`. A setting that
 //! nothing reads is refused, unless it has its default.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::settings::words;
 use super::values::{NonNegative, number};
 use crate::eval::{self, BestMetric, EarlyStopping};
 use crate::ops::Backend;
-use crate::train::EvalPlan;
+use crate::train::{EvalPlan, SamplePlan};
 
 /// `[train.eval]`: evaluations of the policy on held-out pairs while it is trained.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
@@ -44,6 +44,15 @@ pub struct EvalSettings {
     /// Write the policy of the best evaluation, not the last one; its checkpoint is kept.
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub load_best_model_at_end: Option<bool>,
+
+    /// Let the policy complete the first held-out prompts whenever it is evaluated, this many, each token the most likely
+    /// one; 0 for none. They are in `train/samples` of the run and in its report.
+    #[arg(long = "eval-samples", value_name = "PROMPTS")]
+    pub samples: Option<usize>,
+
+    /// Most tokens of such an answer, its end token included.
+    #[arg(long = "eval-sample-tokens", value_name = "TOKENS")]
+    pub sample_tokens: Option<NonZeroUsize>,
 }
 
 impl EvalSettings {
@@ -63,6 +72,8 @@ impl EvalSettings {
                 ("early_stopping_threshold", self.early_stopping_threshold != defaults.early_stopping_threshold),
                 ("metric_for_best_model", self.metric_for_best_model != defaults.metric_for_best_model),
                 ("load_best_model_at_end", self.load_best_model_at_end != defaults.load_best_model_at_end),
+                ("samples", self.samples != defaults.samples),
+                ("sample_tokens", self.sample_tokens != defaults.sample_tokens),
             ] {
                 if is_changed {
                     return refuse(setting, reason);
@@ -78,6 +89,11 @@ impl EvalSettings {
         if self.early_stopping_patience.is_some() && steps.is_none() {
             return refuse("early_stopping_patience", "`train.eval.steps` is 0: there is no evaluation on the way");
         }
+        let n_samples = NonZeroUsize::new(need(self.samples, "train.eval.samples", "--eval-samples")?);
+        if n_samples.is_none() && self.sample_tokens != defaults.sample_tokens {
+            return refuse("sample_tokens", "`train.eval.samples` is 0: there are no samples");
+        }
+        let max_new_tokens = need(self.sample_tokens, "train.eval.sample_tokens", "--eval-sample-tokens")?;
         let metric = self.metric_for_best_model;
         let loads_best = self.load_best_model_at_end;
         let threshold = need(threshold, "train.eval.early_stopping_threshold", "--early-stopping-threshold")?.get();
@@ -87,6 +103,7 @@ impl EvalSettings {
             metric_for_best_model: need(metric, "train.eval.metric_for_best_model", "--metric-for-best-model")?,
             early_stopping: self.early_stopping_patience.map(|patience| EarlyStopping { patience, threshold }),
             load_best_model_at_end: need(loads_best, "train.eval.load_best_model_at_end", "--load-best-model-at-end")?,
+            samples: n_samples.map(|n_prompts| SamplePlan { n_prompts, max_new_tokens }),
         }))
     }
 }
@@ -161,9 +178,23 @@ mod tests {
             metric_for_best_model: BestMetric::Loss,
             early_stopping: None,
             load_best_model_at_end: false,
+            samples: None,
         };
         assert_eq!(found, want);
         assert_eq!(plan(EvalSettings { steps: Some(0), ..on("t") }).unwrap().unwrap().steps, None);
+    }
+
+    #[test]
+    fn samples_have_a_number_of_prompts_and_of_tokens() {
+        let samples = |samples, tokens| {
+            let eval = EvalSettings { samples, sample_tokens: NonZeroUsize::new(tokens), ..on("t") };
+            plan(eval).map(|plan| plan.unwrap().samples.map(|plan| (plan.n_prompts.get(), plan.max_new_tokens.get())))
+        };
+        assert_eq!(samples(None, 0), Ok(None));
+        assert_eq!(samples(Some(5), 0), Ok(Some((5, 64))));
+        assert_eq!(samples(Some(1), 16), Ok(Some((1, 16))));
+        let error = samples(Some(0), 16).unwrap_err();
+        assert!(error.contains("`train.eval.sample_tokens` is set, and `train.eval.samples` is 0"), "{error}");
     }
 
     #[test]
@@ -190,6 +221,14 @@ mod tests {
             (
                 EvalSettings { load_best_model_at_end: Some(true), ..EvalSettings::default() },
                 "`train.eval.load_best_model_at_end` is set",
+            ),
+            (
+                EvalSettings { samples: Some(4), ..EvalSettings::default() },
+                "`train.eval.samples` is set, and there is no `train.eval.table` or `train.pairs.eval_share`",
+            ),
+            (
+                EvalSettings { sample_tokens: NonZeroUsize::new(8), ..EvalSettings::default() },
+                "`train.eval.sample_tokens` is set, and there is no `train.eval.table`",
             ),
             (
                 EvalSettings { early_stopping_threshold: NonNegative::try_from(0.1).ok(), ..on("t") },

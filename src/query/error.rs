@@ -88,9 +88,9 @@ pub enum QueryError {
         /// Kind of the value.
         found: &'static str,
     },
-    /// Metrics of an older or newer version.
+    /// A line of an older or newer version of its contract.
     #[error("`{}`, row {row}: expected `schema` `{expected}`, found {found}", path.display())]
-    MetricsVersion {
+    LineVersion {
         /// The file.
         path: PathBuf,
         /// 0-based row.
@@ -152,7 +152,7 @@ impl Hint for QueryError {
             Self::UnknownFolder { .. } => {
                 Some("a table has `manifest.json`, a run has `reference/` or `train/`".into())
             }
-            Self::MetricsVersion { .. } => Some("read it with the version of piref that wrote it".into()),
+            Self::LineVersion { .. } => Some("read it with the version of piref that wrote it".into()),
             Self::NameTaken { path, .. } => Some(format!("`--table NAME={}` names it", path.display())),
             Self::Table(error) => error.hint(),
             Self::Io(error) => error.hint(),

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | a log-prob table | `pairs`, `scored`, and `rejects` where there are any |
 //! | its further references | `pairs_NAME` for each, and `by_reference` over all |
-//! | a run folder | those of its `reference/`, `metrics`, `findings`, and `evals`: what its policy said of held-out pairs at each evaluation |
+//! | a run folder | those of its `reference/`, `metrics`, `findings`, and `evals` and `samples`: what its policy said of held-out pairs and answered to held-out prompts at each evaluation |
 //! | `a-b.parquet`, `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, also `.gz` and `.zst` | the file name as an identifier: `a_b` |
 //!
 //! `FROM 'path/to/file.parquet'` works for each of these without a name. `scored` is `pairs` with the margin and the

@@ -145,6 +145,9 @@ impl Session {
         if !run.evals.is_empty() {
             names.push(self.add("evals", path, parquet_table::open_evals(&run.evals)?)?);
         }
+        if !run.samples.is_empty() {
+            names.push(self.add("samples", path, text_table::open_samples(&run.samples)?)?);
+        }
         Ok(names)
     }
 

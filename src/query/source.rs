@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::io::IoError;
 use crate::query::QueryError;
-use crate::table::{MANIFEST, evals_files};
+use crate::table::{MANIFEST, StepFiles};
 
 /// Extensions of files that are read; the text ones also followed by `.gz` or `.zst`.
 pub(super) const EXTENSIONS: [&str; 6] = [".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv"];
@@ -28,6 +28,8 @@ pub(super) struct RunFiles {
     pub(super) findings: Option<PathBuf>,
     /// The evaluations of its training, by step.
     pub(super) evals: Vec<PathBuf>,
+    /// What its policy answered at them, by step.
+    pub(super) samples: Vec<PathBuf>,
 }
 
 /// How the rows of a file are written.
@@ -48,20 +50,32 @@ impl Source {
         if !path.is_dir() {
             return Err(IoError::Missing { path: path.to_owned() }.into());
         }
-        let evals = evals_files(&path.join("train").join("evals"))?;
+        let of_evaluations = |kind: StepFiles, folder: &str| {
+            let files = kind.list(&path.join("train").join(folder))?;
+            Ok::<_, IoError>(files.into_iter().map(|(_, file)| file).collect::<Vec<PathBuf>>())
+        };
         let run = RunFiles {
             reference: Some(path.join("reference")).filter(|folder| folder.is_dir()),
             metrics: Some(path.join("train").join("metrics.jsonl")).filter(|file| file.is_file()),
             findings: Some(path.join("findings.parquet")).filter(|file| file.is_file()),
-            evals: evals.into_iter().map(|(_, path)| path).collect(),
+            evals: of_evaluations(StepFiles::Evals, "evals")?,
+            samples: of_evaluations(StepFiles::Samples, "samples")?,
         };
         if path.join(MANIFEST).is_file() || path.join(crate::table::part_name(0)).is_file() {
             Ok(Self::Table)
-        } else if run.reference.is_some() || run.metrics.is_some() || run.findings.is_some() || !run.evals.is_empty() {
+        } else if run.is_any() {
             Ok(Self::Run(run))
         } else {
             Err(QueryError::UnknownFolder { path: path.to_owned() })
         }
+    }
+}
+
+impl RunFiles {
+    /// Whether any part is there.
+    fn is_any(&self) -> bool {
+        let parts = [&self.reference, &self.metrics, &self.findings];
+        parts.iter().any(|part| part.is_some()) || !(self.evals.is_empty() && self.samples.is_empty())
     }
 }
 

@@ -23,7 +23,10 @@ use serde_json::{Map, Value};
 use crate::io::{self, IoError};
 use crate::query::QueryError;
 use crate::query::columns::Columns;
-use crate::table::schema::{metrics, sft_metrics};
+use crate::table::schema::{metrics, samples, sft_metrics};
+
+/// Contracts of files of JSON lines, each of which says which one it follows.
+const CONTRACTS: [&str; 3] = [metrics::VERSION, sft_metrics::VERSION, samples::VERSION];
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 4096;
@@ -50,10 +53,21 @@ pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryErro
     for (row, value) in (0..).zip(values) {
         let value = value.map_err(wrap)?;
         n_read.set(0);
-        refuse_other_metrics(path, row, &value)?;
+        refuse_other_versions(path, row, &value)?;
         widen(&mut columns, path, row, &value)?;
     }
-    streaming(TextFile { path: path.to_owned(), schema: Arc::new(columns.schema()), layout: Layout::JsonLines })
+    streaming(TextFiles::of(path, Arc::new(columns.schema()), Layout::JsonLines))
+}
+
+/// The samples of a run, one file an evaluation.
+///
+/// # Errors
+/// If a line of one of them follows another contract, or none.
+pub(super) fn open_samples(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, QueryError> {
+    for file in files {
+        check_lines(file, samples::VERSION)?;
+    }
+    streaming(TextFiles { paths: files.to_vec(), schema: samples::schema(), layout: Layout::JsonLines })
 }
 
 /// Refuses the metrics of a run of which a line follows another contract than this program knows, an older or a newer
@@ -62,32 +76,35 @@ pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryErro
 /// # Errors
 /// At the first such line. What is no JSON is left to whoever reads the rows.
 pub(super) fn check_metrics(path: &Path) -> Result<(), QueryError> {
+    check_lines(path, metrics::VERSION)
+}
+
+/// Refuses lines that follow another contract than this program knows, or none, where `expected` would do.
+fn check_lines(path: &Path, expected: &'static str) -> Result<(), QueryError> {
     let rows = serde_json::Deserializer::from_reader(io::open_decoded(path)?).into_iter::<Value>();
     for (row, value) in (0..).zip(rows.map_while(Result::ok)) {
         if value.get("schema").is_none() {
-            return Err(other_version(path, row, "none".into()));
+            return Err(QueryError::LineVersion { path: path.to_owned(), row, expected, found: "none".into() });
         }
-        refuse_other_metrics(path, row, &value)?;
+        refuse_other_versions(path, row, &value)?;
     }
     Ok(())
 }
 
-/// A row that says it is of another version of the metrics, in whatever file.
-fn refuse_other_metrics(path: &Path, row: u64, value: &Value) -> Result<(), QueryError> {
-    match value.get("schema") {
-        Some(Value::String(found)) if found.starts_with("metrics.v") && found != metrics::VERSION => {
-            Err(other_version(path, row, format!("`{found}`")))
-        }
-        Some(Value::String(found)) if found.starts_with("sft_metrics.v") && found != sft_metrics::VERSION => {
-            let (path, expected) = (path.to_owned(), sft_metrics::VERSION);
-            Err(QueryError::MetricsVersion { path, row, expected, found: format!("`{found}`") })
+/// A row that says it is of another version of a contract, in whatever file.
+fn refuse_other_versions(path: &Path, row: u64, value: &Value) -> Result<(), QueryError> {
+    let Some(Value::String(found)) = value.get("schema") else { return Ok(()) };
+    match CONTRACTS.into_iter().find(|version| found.starts_with(name(version))) {
+        Some(expected) if found != expected => {
+            Err(QueryError::LineVersion { path: path.to_owned(), row, expected, found: format!("`{found}`") })
         }
         _ => Ok(()),
     }
 }
 
-fn other_version(path: &Path, row: u64, found: String) -> QueryError {
-    QueryError::MetricsVersion { path: path.to_owned(), row, expected: metrics::VERSION, found }
+/// `metrics.v` of `metrics.v1`.
+fn name(version: &str) -> &str {
+    version.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
 /// The table in a file of separated values under a header.
@@ -95,7 +112,7 @@ pub(super) fn open_delimited(path: &Path, delimiter: u8) -> Result<Arc<dyn Table
     let (schema, _) = delimited_format(delimiter)
         .infer_schema(io::open_decoded(path)?, None)
         .map_err(|source| QueryError::Rows { path: path.to_owned(), source })?;
-    streaming(TextFile { path: path.to_owned(), schema: Arc::new(schema), layout: Layout::Delimited(delimiter) })
+    streaming(TextFiles::of(path, Arc::new(schema), Layout::Delimited(delimiter)))
 }
 
 fn open_json_array(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
@@ -182,16 +199,16 @@ fn delimited_format(delimiter: u8) -> DelimitedFormat {
     DelimitedFormat::default().with_header(true).with_delimiter(delimiter)
 }
 
-fn streaming(file: TextFile) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let table = StreamingTable::try_new(Arc::clone(&file.schema), vec![Arc::new(file)])
+fn streaming(files: TextFiles) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let table = StreamingTable::try_new(Arc::clone(&files.schema), vec![Arc::new(files)])
         .map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
     Ok(Arc::new(table))
 }
 
-/// A file that is read again by each query.
+/// Files that are read again by each query, one after another.
 #[derive(Debug, Clone)]
-struct TextFile {
-    path: PathBuf,
+struct TextFiles {
+    paths: Vec<PathBuf>,
     schema: SchemaRef,
     layout: Layout,
 }
@@ -204,10 +221,15 @@ enum Layout {
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
-impl TextFile {
-    fn batches(&self) -> Result<Batches, QueryError> {
-        let wrap = |source| QueryError::Rows { path: self.path.clone(), source };
-        let reader = io::open_decoded(&self.path)?;
+impl TextFiles {
+    /// One file.
+    fn of(path: &Path, schema: SchemaRef, layout: Layout) -> Self {
+        Self { paths: vec![path.to_owned()], schema, layout }
+    }
+
+    fn batches(&self, path: &Path) -> Result<Batches, QueryError> {
+        let wrap = |source| QueryError::Rows { path: path.to_owned(), source };
+        let reader = io::open_decoded(path)?;
         match self.layout {
             Layout::JsonLines => Ok(Box::new(json_reader(&self.schema).build(reader).map_err(wrap)?)),
             Layout::Delimited(delimiter) => {
@@ -220,21 +242,23 @@ impl TextFile {
     }
 }
 
-impl PartitionStream for TextFile {
+impl PartitionStream for TextFiles {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
-        let (sender, file) = (stream.tx(), self.clone());
+        let (sender, files) = (stream.tx(), self.clone());
         stream.spawn_blocking(move || {
             let outer = |error: QueryError| DataFusionError::External(Box::new(error));
-            for batch in file.batches().map_err(outer)? {
-                let batch = batch.map_err(|source| outer(QueryError::Rows { path: file.path.clone(), source }))?;
-                if sender.blocking_send(Ok(batch)).is_err() {
-                    // The query has what it wanted (LIMIT).
-                    break;
+            for path in &files.paths {
+                for batch in files.batches(path).map_err(outer)? {
+                    let batch = batch.map_err(|source| outer(QueryError::Rows { path: path.clone(), source }))?;
+                    if sender.blocking_send(Ok(batch)).is_err() {
+                        // The query has what it wanted (LIMIT).
+                        return Ok(());
+                    }
                 }
             }
             Ok(())

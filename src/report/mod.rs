@@ -19,6 +19,7 @@ mod numbers;
 mod page;
 mod panels;
 mod run;
+mod samples;
 mod settings;
 mod table;
 

@@ -64,6 +64,13 @@ pub enum Block {
         /// The table.
         table: Table,
     },
+    /// A table of long texts, over the width of the page; their lines stay as they are.
+    Texts {
+        /// The title.
+        title: String,
+        /// The table.
+        table: Table,
+    },
     /// A plot.
     Figure(Figure),
 }

@@ -31,6 +31,8 @@ pub(super) struct Tables {
     pub(super) has_metrics: bool,
     /// Whether there are results of held-out pairs, one by one.
     pub(super) has_evals: bool,
+    /// Whether there are answers to held-out prompts.
+    pub(super) has_samples: bool,
 }
 
 /// Writes the page about a run to `out`.
@@ -67,6 +69,7 @@ pub fn run_page(inputs: &RunInputs<'_>) -> Result<Page, ReportError> {
         page.sections.push(section("other", "Other metrics", metrics.others()));
         time = metrics.time(&tables.session)?;
     }
+    page.sections.push(section("samples", "Samples", super::samples::blocks(&tables)?));
     page.sections.push(section("table", "Reference log-probs", super::table::blocks(&tables)?));
     page.sections.push(section("time", "Time", time));
     page.sections.push(section("settings", "Settings", settings.blocks()));
@@ -94,7 +97,7 @@ impl Tables {
         }
         let names = session.tables();
         let has = |table: &str| names.iter().any(|name| name == table);
-        Ok(Self { pairs, has_metrics: has("metrics"), has_evals: has("evals"), session })
+        Ok(Self { pairs, has_metrics: has("metrics"), has_evals: has("evals"), has_samples: has("samples"), session })
     }
 }
 

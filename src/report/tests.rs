@@ -137,10 +137,42 @@ fn what_a_run_says_of_itself_is_text() {
         format!("model = \"{metric}\"\n[train]\n\"{metric}\" = [\"{metric}\", 1]\n[train.\"{metric}.x\"]\nx = 1\n");
     io::write(&run.join("plan.toml"), plan.as_bytes()).unwrap();
 
+    let samples = run.join("train/samples");
+    io::create_dir(&samples).unwrap();
+    for step in [0, 3] {
+        let line = json!({ "schema": "samples.v1", "step": step, "pair_id": hostile, "prompt": hostile,
+                           "completion": format!("{hostile}{step}"), "n_tokens": 1, "finish_reason": "stop" });
+        io::write(&samples.join(format!("step-0000000{step}.jsonl")), format!("{line}\n").as_bytes()).unwrap();
+    }
+
     let html = run_page(&RunInputs { run: &run, table: None }).unwrap().to_html().unwrap();
     check_markup(&html);
     assert!(!html.contains("<script") && !html.contains("<img"));
+    assert!(
+        html.contains("id=\"samples\"") && html.contains("alert(1)&gt;0</td>") && html.contains("alert(1)&gt;3</td>")
+    );
     assert!(html.contains("&lt;script&gt;"), "the name is not shown at all");
+}
+
+#[test]
+fn first_and_last_samples_stand_side_by_side() {
+    let folder = run(3);
+    let samples = folder.path().join("train/samples");
+    io::create_dir(&samples).unwrap();
+    for step in [0, 2, 3] {
+        let line = |pair: &str| {
+            let line = json!({ "schema": "samples.v1", "step": step, "pair_id": pair, "prompt": format!("{pair}?"),
+                               "completion": format!("{pair}\n{step}"), "n_tokens": 4, "finish_reason": "length" });
+            line.to_string() + "\n"
+        };
+        let lines = line("b") + &line("a");
+        io::write(&samples.join(format!("step-0000000{step}.jsonl")), lines.as_bytes()).unwrap();
+    }
+    let page = run_page(&RunInputs { run: folder.path(), table: None }).unwrap();
+    let section = page.sections.iter().find(|section| section.id == "samples").unwrap();
+    let Some(Block::Texts { table, .. }) = section.blocks.last() else { panic!("{section:?}") };
+    assert_eq!(table.columns, ["prompt", "step 0", "step 3"]);
+    assert_eq!(table.rows, [["b?", "b\n0", "b\n3"], ["a?", "a\n0", "a\n3"]]);
 }
 
 #[test]

@@ -1,24 +1,19 @@
 //! `evals`: what a policy says of held-out pairs, one row each (`schemas/evals.v1.toml`).
 //!
-//! A run has a folder of them, one file an evaluation under a name that tells the step. A file is complete or not there,
-//! and an evaluation that is made again replaces its own: no row is there twice.
+//! A run has a folder of them, one file an evaluation: [`StepFiles::Evals`](super::StepFiles::Evals).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder};
 use serde::Serialize;
 
 use crate::digest::Digest;
-use crate::io::{self, IoError};
 use crate::table::schema::evals;
 use crate::table::{FileRecord, ParquetFile, ParquetInput, TableError, TrainingPair};
 
 /// Rows held in memory before they go to the file.
 const BATCH_ROWS: usize = 4096;
-
-/// What names of the files of a run begin with.
-const STEP: &str = "step-";
 
 /// What an evaluation finds of a pair.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -130,63 +125,4 @@ pub(crate) fn check_evals(path: &Path) -> Result<(), TableError> {
     let input = ParquetInput::open(path)?;
     input.check_version(evals::VERSION)?;
     input.check_columns(evals::COLUMNS)
-}
-
-/// The file of the evaluation after `step` steps in the folder of a run's evaluations.
-pub fn evals_file(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!("{STEP}{step:08}.parquet"))
-}
-
-/// The files of evaluations in a folder, by step; none where there is no folder.
-pub fn evals_files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, IoError> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix(STEP)?.strip_suffix(".parquet")?.parse().ok();
-    let mut found: Vec<(u64, PathBuf)> =
-        io::list(folder)?.into_iter().filter_map(|path| Some((step(&path)?, path))).collect();
-    found.sort();
-    Ok(found)
-}
-
-/// Deletes the evaluations of a run after `step`, the last that counts; all of them where none does.
-pub fn drop_evals_after(folder: &Path, step: Option<u64>) -> Result<(), IoError> {
-    for (found, path) in evals_files(folder)? {
-        if step.is_none_or(|step| found > step) {
-            io::remove(&path)?;
-        }
-    }
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    // What a kill left of a file in the making.
-    for path in io::list(folder)? {
-        if path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-            io::remove(&path)?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_found_by_step_and_those_that_do_not_count_go() {
-        let folder = tempfile::tempdir().unwrap();
-        for step in [0, 5, 123_456_789, 20] {
-            io::write(&evals_file(folder.path(), step), b"").unwrap();
-        }
-        for other in ["step-x.parquet", "step-3", "notes.parquet", ".step-00000005.parquet.a1.partial"] {
-            io::write(&folder.path().join(other), b"").unwrap();
-        }
-        let steps = || -> Vec<u64> { evals_files(folder.path()).unwrap().into_iter().map(|(step, _)| step).collect() };
-        assert_eq!(steps(), [0, 5, 20, 123_456_789]);
-        drop_evals_after(folder.path(), Some(5)).unwrap();
-        assert_eq!((steps(), io::list(folder.path()).unwrap().len()), (vec![0, 5], 5));
-        drop_evals_after(folder.path(), None).unwrap();
-        assert!(steps().is_empty());
-        drop_evals_after(&folder.path().join("none"), None).unwrap();
-    }
 }

@@ -27,6 +27,7 @@ mod reader;
 mod references;
 mod rejects;
 pub mod schema;
+mod step_files;
 mod training_pairs;
 mod writer;
 
@@ -35,7 +36,7 @@ pub(crate) use check::{Answer, problems};
 pub use diff::{Deltas, Rows, TableDiff, diff};
 pub use error::TableError;
 pub(crate) use evals::check_evals;
-pub use evals::{EvalsWriter, EvaluatedPair, drop_evals_after, evals_file, evals_files};
+pub use evals::{EvalsWriter, EvaluatedPair};
 pub use findings::{Finding, FindingsWriter, Level};
 pub(crate) use folder::is_part_name;
 pub use folder::{TableFolder, reference_folder};
@@ -49,6 +50,7 @@ pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, 
 pub use reader::ReferenceTable;
 pub use references::references;
 pub use rejects::{REJECTS, RejectsWriter};
+pub use step_files::StepFiles;
 pub use training_pairs::{Loading, TokenLogps, TokenLogpsPair, TrainingPair, TrainingPairs};
 pub use writer::{PairTokenLogps, Part, assemble, part_name, unscored, write_part};
 

@@ -11,16 +11,18 @@ use crate::table::TableError;
 pub mod evals;
 pub mod findings;
 pub mod metrics;
+pub mod samples;
 pub mod sft_metrics;
 pub mod sweep;
 
 /// Version of every contract, as the files of this program carry it.
-pub const VERSIONS: [&str; 7] = [
+pub const VERSIONS: [&str; 8] = [
     reference::VERSION,
     rejects::VERSION,
     findings::VERSION,
     metrics::VERSION,
     evals::VERSION,
+    samples::VERSION,
     sweep::VERSION,
     sft_metrics::VERSION,
 ];

@@ -9,6 +9,7 @@ use super::error::TokenizeError;
 use super::folder::json_object;
 use super::gguf::number;
 use super::template::{ChatTemplate, Ending, TemplateInput};
+use super::template_date::TemplateDate;
 use super::tokenizer_files::TokenizerFiles;
 use crate::model_source::{Gguf, ModelSource};
 
@@ -18,6 +19,16 @@ const GGUF_KEYS: [&str; 3] =
 
 /// A text no template contains.
 const ANSWER: &str = "piref-answer";
+
+/// Ids after which an answer of a model is over, as [`PromptTokenizer::ends`](super::PromptTokenizer::ends) has them, of a
+/// tokenizer that is loaded already.
+///
+/// # Errors
+/// If a file of the model cannot be read, or its chat template cannot be parsed.
+pub fn end_tokens(source: &ModelSource, files: &TokenizerFiles) -> Result<BTreeSet<u32>, TokenizeError> {
+    // Which token ends an answer does not depend on the day.
+    find(source, files, files.chat_template(TemplateDate::default())?.as_ref())
+}
 
 /// Ids after which an answer is over: those of `generation_config.json` (or, as in transformers, of `config.json` where
 /// it has none), the tokenizer's end token, which stage one puts after plain strings, and the token that the chat
@@ -97,6 +108,7 @@ mod tests {
         let source = ModelSource::Folder(folder.path().to_owned());
         let tokenizer = PromptTokenizer::load(&source, "2024-07-26".parse().unwrap()).unwrap();
         assert_eq!(tokenizer.ends().iter().copied().collect::<Vec<_>>(), want);
+        assert_eq!(end_tokens(&source, tokenizer.files()).unwrap(), *tokenizer.ends());
     }
 
     #[test]

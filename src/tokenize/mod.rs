@@ -31,6 +31,7 @@ mod template_methods;
 mod tokenizer_files;
 mod truncation;
 
+pub use end_tokens::end_tokens;
 pub use error::{RejectReason, Side, TemplateError, TokenizeError};
 pub use pair_tokenizer::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, Rules, TokenizedPair, TokensId};
 pub use pass_through::{PassThrough, PassThroughKind};

@@ -157,11 +157,7 @@ impl PairTokenizer {
 
     /// Takes a tokenizer that is loaded already, and parses its chat template.
     pub fn new(files: TokenizerFiles, rules: Rules) -> Result<Self, TokenizeError> {
-        let parse = |source: &String| {
-            ChatTemplate::parse(source, rules.template_date)
-                .map_err(|error| TokenizeError::Template { model: files.path.clone(), error })
-        };
-        let template = files.template.as_ref().map(parse).transpose()?;
+        let template = files.chat_template(rules.template_date)?;
         Ok(Self { files, template, rules })
     }
 

@@ -26,11 +26,7 @@ impl PromptTokenizer {
     /// Loads the tokenizer and the chat template of a model; what the template prints of the date is `date`.
     pub fn load(source: &ModelSource, date: TemplateDate) -> Result<Self, TokenizeError> {
         let files = TokenizerFiles::load(source)?;
-        let parse = |text: &String| {
-            ChatTemplate::parse(text, date)
-                .map_err(|error| TokenizeError::Template { model: files.path.clone(), error })
-        };
-        let template = files.template.as_ref().map(parse).transpose()?;
+        let template = files.chat_template(date)?;
         let ends = end_tokens::find(source, &files, template.as_ref())?;
         Ok(Self { files, template, ends })
     }
@@ -95,16 +91,8 @@ impl PromptTokenizer {
     }
 
     /// The text an answer adds to its prompt, special tokens spelt out.
-    ///
-    /// The ids are decoded after the last one of the prompt: some tokenizers drop a space at the beginning of a text,
-    /// which the beginning of an answer is not.
     pub fn answer(&self, prompt_ids: &[u32], ids: &[u32]) -> Result<String, TokenizeError> {
-        let last = &prompt_ids[prompt_ids.len().saturating_sub(1)..];
-        let whole = self.files.decode(&[last, ids].concat())?;
-        match whole.strip_prefix(&self.files.decode(last)?) {
-            Some(answer) => Ok(answer.to_owned()),
-            None => self.files.decode(ids),
-        }
+        self.files.answer(prompt_ids, ids)
     }
 }
 

@@ -64,11 +64,7 @@ pub struct SequenceTokenizer<'a> {
 impl<'a> SequenceTokenizer<'a> {
     /// Parses the chat template of a model.
     pub fn new(files: &'a TokenizerFiles, rules: Rules, masking: Masking) -> Result<Self, TokenizeError> {
-        let parse = |source: &String| {
-            ChatTemplate::parse(source, rules.template_date)
-                .map_err(|error| TokenizeError::Template { model: files.path.clone(), error })
-        };
-        let template = files.template.as_ref().map(parse).transpose()?;
+        let template = files.chat_template(rules.template_date)?;
         Ok(Self { files, template, rules, masking })
     }
 

@@ -9,8 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::{Days, NaiveDate, NaiveTime};
 use serde::{Deserialize, Serialize};
 
-/// A day, written `2024-07-26`. `strftime_now` answers with midnight of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A day, written `2024-07-26`. `strftime_now` answers with midnight of it. By default the first of 1970, for what does not
+/// depend on the day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TemplateDate(NaiveDate);
 
 /// A text that is no date.

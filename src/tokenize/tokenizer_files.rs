@@ -6,6 +6,8 @@ use serde_json::{Map, Value as Json, json};
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
 use super::error::TokenizeError;
+use super::template::ChatTemplate;
+use super::template_date::TemplateDate;
 use super::{folder, gguf};
 use crate::digest::Digest;
 use crate::io;
@@ -62,6 +64,19 @@ impl TokenizerFiles {
         self.tokenizer.decode(ids, false).map_err(wrap)
     }
 
+    /// The text that the ids of an answer add to the prompt before them, special tokens spelt out.
+    ///
+    /// They are decoded after the last id of the prompt: some tokenizers drop a space at the beginning of a text, which the
+    /// beginning of an answer is not.
+    pub fn answer(&self, prompt_ids: &[u32], ids: &[u32]) -> Result<String, TokenizeError> {
+        let last = &prompt_ids[prompt_ids.len().saturating_sub(1)..];
+        let whole = self.decode(&[last, ids].concat())?;
+        match whole.strip_prefix(&self.decode(last)?) {
+            Some(answer) => Ok(answer.to_owned()),
+            None => self.decode(ids),
+        }
+    }
+
     /// The folder or file it was read from.
     pub fn path(&self) -> &Path {
         &self.path
@@ -103,6 +118,12 @@ impl TokenizerFiles {
     /// text has the same ids.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The chat template, which prints this date where it prints one; `None` of a model without a template.
+    pub(super) fn chat_template(&self, date: TemplateDate) -> Result<Option<ChatTemplate>, TokenizeError> {
+        let wrap = |error| TokenizeError::Template { model: self.path.clone(), error };
+        self.template.as_ref().map(|source| ChatTemplate::parse(source, date).map_err(wrap)).transpose()
     }
 
     /// Digest of the chat template's source.

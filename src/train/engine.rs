@@ -16,6 +16,7 @@ use super::passes::Passes;
 use super::plan::{BestSummary, EvalSummary, Event, Interruption};
 use super::record::Record;
 use super::run_folder::RunFolder;
+use super::samples::SAMPLES;
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Checkpoint, Occasion, State};
 use crate::eval::EvalState;
@@ -237,5 +238,6 @@ fn choose_policy<M>(
         is_stopped_early: step < trainer.n_steps,
         policy_step,
         evals: course.out.join(EVALS),
+        samples: evaluations.plan().samples.map(|_| course.out.join(SAMPLES)),
     })
 }

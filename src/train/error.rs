@@ -7,6 +7,7 @@ use crate::checkpoint::CheckpointError;
 use crate::digest::Digest;
 use crate::error::Hint;
 use crate::eval::EvalError;
+use crate::generate::GenerateError;
 use crate::io::IoError;
 use crate::loss::LossError;
 use crate::model::ModelError;
@@ -200,6 +201,26 @@ pub enum TrainError {
         #[source]
         source: EvalError,
     },
+    /// The policy cannot be made to answer.
+    #[error("step {step}: cannot sample the policy")]
+    Sampling {
+        /// Optimiser steps done.
+        step: u64,
+        /// Why not.
+        #[source]
+        source: GenerateError,
+    },
+    /// A held-out prompt cannot be completed.
+    #[error("step {step}: cannot complete the prompt of pair `{pair_id}`")]
+    Sample {
+        /// Optimiser steps done.
+        step: u64,
+        /// The pair.
+        pair_id: String,
+        /// Why not.
+        #[source]
+        source: GenerateError,
+    },
     /// The update failed.
     #[error("step {step}: cannot update the parameters")]
     Update {
@@ -265,6 +286,7 @@ impl Hint for TrainError {
             Self::Objective { source, .. } => source.hint(),
             Self::Model { source, .. } => source.hint(),
             Self::Evaluation { source, .. } => source.hint(),
+            Self::Sampling { source, .. } | Self::Sample { source, .. } => source.hint(),
             Self::HeldOut(error) => error.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Policy(error) => error.hint(),

@@ -1,26 +1,27 @@
 //! Evaluations of a run: at its start, every so many steps, and at its end.
 //!
-//! One evaluation is a line of the metrics, a file of rows in `train/evals/` and an entry in the state of the run, in this
-//! order, so that what a checkpoint knows of is on disk; what is on disk and not in the checkpoint a run goes on from is
-//! deleted before it goes on.
+//! One evaluation is a file of rows in `train/evals/`, one of samples in `train/samples/` where the plan asks for them, an
+//! entry in the state of the run and a line of the metrics, in this order, so that what a checkpoint knows of is on disk;
+//! what is on disk and not in the checkpoint a run goes on from is deleted before it goes on.
 //!
-//! What else is to be made of the policy whenever it is evaluated, samples of it among them, belongs beside the rows, in
-//! [`Evaluations::run`].
+//! What else is to be made of the policy whenever it is evaluated belongs beside the rows, in [`Evaluations::run`].
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::base::Base;
 use super::error::TrainError;
 use super::metrics::EvaluationMetrics;
 use super::plan::{EvalPlan, Event, Mismatch, Plan};
+use super::samples::{SAMPLES, Samples};
 use super::trainer::Trainer;
 use crate::digest::Digest;
 use crate::eval::{self, EvalError, EvalState, Evaluation, HeldOut};
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::table::{self, Difference, EvalsWriter, ReferenceTable, TrainingPairs};
+use crate::table::{Difference, EvalsWriter, ReferenceTable, StepFiles, TrainingPairs};
 use crate::tokenize::TokenizerFiles;
 
 /// The folder of evaluated pairs in a run folder.
@@ -131,25 +132,42 @@ pub(crate) struct Evaluations<'a> {
     held_out: HeldOut<'a>,
     digest: Digest,
     folder: PathBuf,
+    samples: Option<Samples<'a>>,
 }
 
 impl<'a> Evaluations<'a> {
     /// On held-out pairs, of a table with this digest.
     pub(super) fn new(plan: &'a Plan, eval: &'a EvalPlan, held_out: HeldOut<'a>, digest: Digest) -> Self {
-        Self { plan, eval, held_out, digest, folder: plan.course.out.join(EVALS) }
+        Self { plan, eval, held_out, digest, folder: plan.course.out.join(EVALS), samples: None }
+    }
+
+    /// With the samples the plan asks for, of a policy that starts from this model.
+    ///
+    /// # Errors
+    /// If the model does not say which tokens end an answer in a way that can be read.
+    pub(super) fn with_samples(mut self, base: &'a Base) -> Result<Self, TrainError> {
+        let out = &self.plan.course.out;
+        self.samples = self.eval.samples.map(|samples| Samples::new(samples, base, out)).transpose()?;
+        Ok(self)
     }
 
     /// What of evaluations decides what a run leaves behind.
     pub(super) fn trajectory(&self) -> Value {
         let eval = self.eval;
-        json!({
+        let mut told = json!({
             "table_digest": self.digest,
             "steps": eval.steps,
             "metric_for_best_model": eval.metric_for_best_model,
             "early_stopping_patience": eval.early_stopping.map(|stopping| stopping.patience),
             "early_stopping_threshold": eval.early_stopping.map(|stopping| stopping.threshold),
             "load_best_model_at_end": eval.load_best_model_at_end,
-        })
+        });
+        // Not named where there are none, so that runs of earlier versions go on.
+        if let Some(samples) = eval.samples {
+            told["samples"] = json!(samples.n_prompts);
+            told["sample_tokens"] = json!(samples.max_new_tokens);
+        }
+        told
     }
 
     /// When it evaluates, and what follows from it.
@@ -191,11 +209,11 @@ impl<'a> Evaluations<'a> {
         let step = trainer.state.step;
         let failed = |source: EvalError| TrainError::Evaluation { step, source };
         io::create_dir(&self.folder)?;
-        let path = table::evals_file(&self.folder, step);
+        let path = StepFiles::Evals.path(&self.folder, step);
         let mut writer =
             EvalsWriter::create(&path, &self.digest, &self.plan.objective).map_err(|source| failed(source.into()))?;
         let (state, n_pairs) = (trainer.state.objective, self.held_out.rows.len());
-        let metrics = trainer.with_policy(|model| {
+        let found = trainer.with_policy(|model| {
             let evaluation = Evaluation {
                 model,
                 held_out: self.held_out,
@@ -204,14 +222,21 @@ impl<'a> Evaluations<'a> {
                 batch_size: self.plan.course.batch_size.get(),
                 max_tokens: self.plan.course.max_tokens.get(),
             };
-            evaluation.run(
+            let metrics = evaluation.run(
                 interrupt,
                 &mut |n_scored| observe(Event::Evaluating { step, n_scored, n_pairs }),
                 &mut |result| writer.push(&result.row(Some(step))),
-            )
+            );
+            let (Some(metrics), samples) = (metrics.map_err(failed)?, &self.samples) else { return Ok(None) };
+            let Some(samples) = samples else { return Ok(Some((metrics, None))) };
+            let lines = samples.complete(step, model, self.held_out, interrupt, observe)?;
+            Ok::<_, TrainError>(lines.map(|lines| (metrics, Some((samples, lines)))))
         });
-        let Some(metrics) = metrics.map_err(failed)? else { return Ok(None) };
+        let Some((metrics, samples)) = found? else { return Ok(None) };
         writer.finish().map_err(|source| failed(source.into()))?;
+        if let Some((samples, lines)) = samples {
+            samples.write(step, &lines)?;
+        }
         let metric = self.eval.metric_for_best_model;
         let threshold = self.eval.early_stopping.map_or(0.0, |stopping| stopping.threshold);
         trainer.state.eval.record(step, metric.of(&metrics), metric, threshold);
@@ -221,7 +246,8 @@ impl<'a> Evaluations<'a> {
 
 /// Deletes the evaluations that the state a run goes on from does not know of.
 pub(super) fn clear(out: &Path, state: &EvalState) -> Result<(), TrainError> {
-    Ok(table::drop_evals_after(&out.join(EVALS), state.last_step)?)
+    StepFiles::Evals.drop_after(&out.join(EVALS), state.last_step)?;
+    Ok(StepFiles::Samples.drop_after(&out.join(SAMPLES), state.last_step)?)
 }
 
 /// Held-out pairs whose prompt is that of a pair that is trained on.

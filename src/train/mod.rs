@@ -28,6 +28,7 @@ mod policy_gguf;
 mod record;
 mod run;
 mod run_folder;
+mod samples;
 mod start_check;
 mod step;
 mod trainer;
@@ -41,12 +42,13 @@ pub use merge::{MergePlan, MergeSummary, merge};
 pub use metrics::{EvaluationMetrics, METRICS, StepMetrics};
 pub use passes::{Passes, Recompute, RecomputePolicy};
 pub use plan::{
-    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, ReportTo, Start,
-    Summary, Trained,
+    BestSummary, EvalPlan, EvalSummary, Event, Interruption, Length, Mismatch, Order, Outcome, Plan, ReportTo,
+    SamplePlan, Start, Summary, Trained,
 };
 pub use policy_gguf::{GgufPlan, GgufSummary, policy_to_gguf};
 pub use run::run;
 pub(crate) use run_folder::RunFolder;
 pub use run_folder::{HELD_OUT, clear};
+pub use samples::SAMPLES;
 pub use step::{StepGradient, gradient};
 pub(crate) use trainer::Trainer;

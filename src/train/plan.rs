@@ -1,6 +1,6 @@
 //! What a training run is told, what it says on the way, and what it ends with.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,17 @@ pub struct EvalPlan {
     pub early_stopping: Option<EarlyStopping>,
     /// Whether the policy that is written is the best one, not the last.
     pub load_best_model_at_end: bool,
+    /// What the policy is asked whenever it is evaluated; `None`: nothing.
+    pub samples: Option<SamplePlan>,
+}
+
+/// Which held-out prompts the policy of a run completes, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SamplePlan {
+    /// Prompts, the first ones of the held-out pairs; equal ones count once.
+    pub n_prompts: NonZeroUsize,
+    /// Most tokens of an answer, its end token included.
+    pub max_new_tokens: NonZeroUsize,
 }
 
 impl EvalPlan {
@@ -186,6 +197,15 @@ pub enum Event<'a, M = StepMetrics> {
         /// In all.
         n_pairs: usize,
     },
+    /// A held-out prompt was completed.
+    Sampling {
+        /// Optimiser steps done.
+        step: u64,
+        /// So far.
+        n_completed: usize,
+        /// In all.
+        n_prompts: usize,
+    },
     /// The policy was evaluated.
     Evaluated {
         /// What came of it.
@@ -262,6 +282,9 @@ pub struct EvalSummary {
     pub policy_step: u64,
     /// The folder with the evaluated pairs.
     pub evals: PathBuf,
+    /// The folder with the samples, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<PathBuf>,
 }
 
 /// The best evaluation of a run.

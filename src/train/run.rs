@@ -50,6 +50,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     };
     let held_out_digest = inputs.held_out.as_ref().map_or(inputs.table_digest, HeldOutTable::digest);
     let evaluations = plan.eval.as_ref().map(|eval| Evaluations::new(plan, eval, held_out, held_out_digest));
+    let evaluations = evaluations.map(|evaluations| evaluations.with_samples(&inputs.base)).transpose()?;
     let engine = Engine { folder: &folder, base: &inputs.base, evaluations, interrupt };
     let work = PairWork { plan, pairs: &pairs, inputs: &inputs };
     Ok(match engine.run(&work, plan.told(&inputs.table_digest, record), observe)? {

@@ -93,7 +93,7 @@ fn a_wrong_word_lists_the_right_ones() {
     stdout:
     stderr:
     error: invalid value 'cosin' for '--lr-scheduler-type <SHAPE>'
-      [possible values: constant, linear, cosine]
+      [possible values: constant, constant_with_warmup, linear, cosine, cosine_with_min_lr, inverse_sqrt]
 
       tip: a similar value exists: 'cosine'
 

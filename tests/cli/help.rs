@@ -22,7 +22,15 @@ fn piref() {
       precompute   Run the frozen reference once over a preference dataset and store its
                    log-probabilities
       train        Optimise a policy from the log-prob table; the reference model is not loaded
+      eval         Evaluate a policy on a log-prob table of held-out pairs: loss, reward accuracy,
+                   margins, distance to the reference
+      sweep        Train once for each combination of settings, all from one log-prob table, and compare
+                   the runs
+      sft          Train a model on answers, conversations or text: the step before DPO
       sql          Query log-prob tables, metrics and data files with SQL
+      generate     Complete prompts with a policy: draw from it, or take its most likely tokens
+      report       Write a page about a run: settings, curves of its metrics, histograms of its table,
+                   timings
       export       Write the pairs of a log-prob table, or the policy of a run, as another program takes
                    them
       import       Make a log-prob table of pairs that another program has scored
@@ -174,7 +182,8 @@ fn train() {
               `org/name` in the local cache
 
           --table <TABLE>
-              Folder of the log-prob table, as `piref precompute` left it
+              Folder of the log-prob table, as `piref precompute` left it; repeat to train from several,
+              all of them one or mixed by `--table-weights`
 
           --out <RUN>
               Folder of the run: metrics, checkpoints and the policy go there
@@ -196,20 +205,33 @@ fn train() {
               Highest learning rate of the schedule. With an adapter the default is 1e-5 [default: 1e-6]
 
           --lr-scheduler-type <SHAPE>
-              Shape of the learning rate after the warm-up [default: linear]
+              Shape of the learning rate after the warm-up. With one, `constant` is
+              `constant_with_warmup` [default: linear]
 
-              [possible values: constant, linear, cosine]
+              [possible values: constant, constant_with_warmup, linear, cosine, cosine_with_min_lr,
+              inverse_sqrt]
+
+          --min-lr <RATE>
+              Lowest learning rate of `cosine_with_min_lr`
+
+          --min-lr-rate <SHARE>
+              The same as a share of the learning rate, in [0, 1]
 
           --warmup-steps <STEPS>
               Optimiser steps in which the learning rate rises from 0 [default: 0]
 
-          --optim <NAME>
-              Optimiser that turns gradients into steps [default: adamw]
+          --warmup-ratio <SHARE>
+              The same as a share of all steps, in [0, 1], rounded up; in place of `warmup_steps`
 
-              [possible values: adamw]
+          --optim <NAME>
+              Optimiser that turns gradients into steps: those of torch, with its defaults [default:
+              adamw]
+
+              [possible values: adamw, rmsprop, sgd]
 
           --weight-decay <DECAY>
-              Decoupled weight decay, per unit of learning rate; 0 for none [default: 0.0]
+              Weight decay of all but biases and norms; 0 for none. AdamW's is decoupled, per unit of
+              learning rate; RMSprop and SGD add this share of a weight to its gradient [default: 0.0]
 
           --adam-beta1 <BETA1>
               Decay of AdamW's first moment, in [0, 1) [default: 0.9]
@@ -219,6 +241,19 @@ fn train() {
 
           --adam-epsilon <EPS>
               AdamW's ε, added to the root of the second moment [default: 1e-8]
+
+          --rmsprop-alpha <ALPHA>
+              Decay of RMSprop's mean square, in [0, 1) [default: 0.99]
+
+          --rmsprop-epsilon <EPS>
+              RMSprop's ε, added to the root of the mean square [default: 1e-8]
+
+          --momentum <MOMENTUM>
+              Momentum of RMSprop and SGD, in [0, 1); 0 for none [default: 0.0]
+
+          --ema-decay <DECAY>
+              Decay of a running mean of the trained weights (EMA), in [0, 1), e.g. 0.99: the policy
+              then is the mean, and checkpoints hold both. Default: no mean
 
           --max-grad-norm <NORM>
               Norm the gradient is clipped to; 0 for no clipping [default: 1.0]
@@ -230,7 +265,7 @@ fn train() {
               Optimiser steps of the run; given, it counts instead of the epochs
 
           --num-train-epochs <EPOCHS>
-              Passes over the table; may be a fraction [default: 3.0]
+              Passes over the selected pairs; may be a fraction [default: 3.0]
 
           --seed <SEED>
               Seed of everything that is drawn [default: 42]
@@ -251,8 +286,38 @@ fn train() {
           --logging-steps <STEPS>
               Optimiser steps from one line of metrics to the next [default: 10]
 
+          --report-to <NAME>
+              Who is told of every step besides `train/metrics.jsonl`: `tensorboard` writes an event
+              file beside it [default: tensorboard]
+
+              [possible values: tensorboard, none]
+
           --save-steps <STEPS>
               Optimiser steps from one checkpoint to the next; 0 for none but the last [default: 500]
+
+          --save-total-limit <CHECKPOINTS>
+              Checkpoints to keep, at most: the oldest go, the newest and the best stay. Default: all
+
+          --table-weights <WEIGHT,…>
+              Weights of several tables, in their order, e.g. `0.7,0.3`: the tables take turns in this
+              proportion, and an epoch lasts until each was read once. Default: all tables are one
+
+          --where <SQL>
+              Train only on pairs of which this SQL predicate holds, over the columns of `pairs` and
+              `scored` in `piref sql`, e.g. `prompt_tokens < 512 AND ref_margin < 0`
+
+          --order-by <SQL>
+              Take the pairs of an epoch in the order of these SQL expressions, e.g. `chosen_tokens,
+              ref_margin DESC`, instead of shuffling them
+
+          --curriculum <FILE>
+              Take the pairs of an epoch from this file: a `pair_id` a line, in this order, as often as
+              it is there, and no others
+
+          --eval-share <SHARE>
+              Share of the prompts to hold out from training, all pairs of a prompt together, in [0, 1).
+              A prompt is held out by its hash: under every seed, on every machine, and when the data
+              grow
 
           --loss-type <NAME>
               Objective; sigmoid is the loss of the DPO paper. Repeated (in a file: a list), it is a sum
@@ -364,6 +429,33 @@ fn train() {
               Folder of an adapter to go on from, one of PEFT's. The policy then starts elsewhere than
               the model, which needs `--allow-other-reference`
 
+          --eval-table <TABLE>
+              Folder of a log-prob table of held-out pairs: the policy is evaluated on them before the
+              first step, on the way and after the last. Default: the pairs that `--eval-share` holds
+              out, if it holds out any
+
+          --eval-steps <STEPS>
+              Optimiser steps from one evaluation to the next; 0 for none but the first and the last
+              [default: 500]
+
+          --early-stopping-patience <EVALUATIONS>
+              End the run after this many evaluations in a row without improvement. Default: never
+
+          --early-stopping-threshold <DIFFERENCE>
+              By how much an evaluation has to be better than the best before it to be an improvement
+              [default: 0.0]
+
+          --metric-for-best-model <METRIC>
+              By which metric evaluations are compared: of `eval_loss` less is better, of the others
+              more [default: eval_loss]
+
+              [possible values: eval_loss, eval_rewards/accuracies, eval_rewards/margins,
+              eval_rewards/chosen, eval_logps/chosen]
+
+          --load-best-model-at-end
+              Write the policy of the best evaluation, not the last one; its checkpoint is kept
+              [default: false]
+
           --allow-other-reference
               Train although the table's reference is another model than the policy starts from: on from
               an earlier policy, or against another model's log-probs. The tokenizer has to be the
@@ -374,7 +466,7 @@ fn train() {
               (`--dtype`); how far the two are apart is said
 
           --no-shuffle
-              Take the pairs in the order of the table
+              Take the pairs in the order of the table, or of `--order-by`, in every epoch
 
           --fresh
               Delete the checkpoints, the metrics and the policy of an earlier run, and start again

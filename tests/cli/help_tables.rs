@@ -180,29 +180,46 @@ fn export() {
     An adapter (`--merge`): a Hugging Face folder of the model it belongs to, the adapter added to its
     weights. Other policies are such folders already.
 
+    A policy that was trained from a GGUF file (`--to gguf`): a file with its weights, and the metadata
+    and the tokenizer of that one. An adapter is merged.
+
     Usage: piref export [OPTIONS] --out <PATH> <PATH>
 
     Arguments:
       <PATH>
-              Folder of the log-prob table, or one part of it; with `--merge` a run folder, or the
-              folder of an adapter
+              Folder of the log-prob table, or one part of it; with `--merge` and `--to gguf` a run
+              folder, or the folder of a policy
 
     Options:
-          --to <PROGRAM>
-              The program the file is for
+          --to <FORMAT>
+              What the file is for
 
               Possible values:
-              - trl: TRL's DPOTrainer: `prompt_ids`, `chosen_ids`, `rejected_ids`, `ref_chosen_logps`,
-                `ref_rejected_logps`
+              - trl:  A table for TRL's DPOTrainer: `prompt_ids`, `chosen_ids`, `rejected_ids`,
+                `ref_chosen_logps`, `ref_rejected_logps`
+              - gguf: A policy for llama.cpp and what is built on it
 
           --merge
               Merge an adapter into its base model
 
           --model <MODEL>
-              Base model of the adapter. Default: the one it names
+              Base model of the policy. Default: the one it was trained from
+
+          --outtype <TYPE>
+              Number types of a GGUF file. Default: f16
+
+              Possible values:
+              - f32:  Every number as it was trained
+              - f16:  Matrices in `f16`, vectors in `f32`
+              - same: The types of the base, each matrix quantised again; one that training left alone
+                keeps its bytes
+
+          --max-shard-size <SIZE>
+              Largest weight file of a merged model, e.g. `2GB`: a larger model is written in several.
+              Default: 5GB
 
           --out <PATH>
-              Parquet file to write, which is replaced if it is there; with `--merge` a new folder
+              File to write, which is replaced if it is there; with `--merge` a new folder
 
           --output-format <FORMAT>
               Form of the summary on standard output

@@ -2,6 +2,7 @@
 
 mod failures;
 mod help;
+mod help_policies;
 mod help_tables;
 mod interchange;
 mod streams;

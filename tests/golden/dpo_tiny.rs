@@ -101,7 +101,8 @@ fn reference_log_probs_match_trl() {
     assert_close!(sums, want, abs = SEQUENCE);
 }
 
-/// Eight binary digits in the sides of products: a relative 2⁻⁹ in each, so up to 1e-2 nats in the mean over a few tokens.
+/// Eight binary digits in the sides of products: a relative 2⁻⁹ in each, so up to 3e-2 nats in the mean over a few tokens of
+/// a model whose logits go up to 20.
 #[test]
 fn bf16_is_near_trl_in_f32() {
     let golden: Golden = golden("tiny_trl.json");
@@ -116,7 +117,7 @@ fn bf16_is_near_trl_in_f32() {
             (got.rejected, pair.ref_rejected_logps, pair.rejected_ids.len()),
         ] {
             assert!(got != want, "nothing was rounded");
-            assert_close!([got / n as f64], [want / n as f64], abs = 1e-2, "nats a token");
+            assert_close!([got / n as f64], [want / n as f64], abs = 3e-2, "nats a token");
         }
     }
     for (id, name, _) in model.params().iter() {
