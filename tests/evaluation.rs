@@ -51,9 +51,9 @@ fn evaluations(table: &Path, every: u64) -> EvalPlan {
 }
 
 /// Three prompts, eight tokens each.
-fn samples() -> Option<SamplePlan> {
+fn samples() -> SamplePlan {
     let [n_prompts, max_new_tokens] = [3, 8].map(|number| NonZeroUsize::new(number).unwrap());
-    Some(SamplePlan { n_prompts, max_new_tokens })
+    SamplePlan { n_prompts, max_new_tokens }
 }
 
 /// `piref eval` as the runs of this file evaluate.
@@ -127,7 +127,7 @@ fn evaluations_do_not_disturb_a_run_and_say_what_piref_eval_says() {
         });
         stages::train(&plain);
         let out = folder.path().join(name);
-        let eval = EvalPlan { samples: samples(), ..evaluations(&held_out, 2) };
+        let eval = EvalPlan { samples: Some(samples()), ..evaluations(&held_out, 2) };
         let watched = stages::with(plain.clone(), |changed| {
             changed.eval = Some(eval);
             changed.course.out = out.clone();
@@ -205,7 +205,7 @@ fn samples_are_greedy_answers_to_the_first_held_out_prompts() {
     let folder = tempfile::tempdir().unwrap();
     let (table, held_out) = tables(folder.path());
     let out = folder.path().join("run");
-    let eval = EvalPlan { samples: samples(), ..evaluations(&held_out, 4) };
+    let eval = EvalPlan { samples: Some(samples()), ..evaluations(&held_out, 4) };
     let plan = stages::with(stages::train_plan(&table, &out), |changed| changed.eval = Some(eval));
     let summary = stages::train(&plan);
     assert_eq!(summary.eval.unwrap().samples, Some(out.join(train::SAMPLES)));
@@ -248,7 +248,7 @@ fn samples_are_greedy_answers_to_the_first_held_out_prompts() {
 fn interrupted_evaluations_end_as_those_of_a_run_that_was_not() {
     let folder = tempfile::tempdir().unwrap();
     let (table, held_out) = tables(folder.path());
-    let eval = EvalPlan { load_best_model_at_end: true, samples: samples(), ..evaluations(&held_out, 2) };
+    let eval = EvalPlan { load_best_model_at_end: true, samples: Some(samples()), ..evaluations(&held_out, 2) };
     let straight = stages::with(stages::train_plan(&table, &folder.path().join("straight")), |changed| {
         changed.eval = Some(eval);
         // Many passes an evaluation.

@@ -5,6 +5,7 @@ use insta::assert_snapshot;
 use crate::support::Case;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a manual is as long as it is")]
 fn eval() {
     assert_snapshot!(Case::new().run(["eval", "--help"]), @"
     exit: 0
@@ -272,6 +273,7 @@ fn generate() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a manual is as long as it is")]
 fn sft() {
     assert_snapshot!(Case::new().run(["sft", "--help"]), @"
     exit: 0
