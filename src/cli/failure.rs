@@ -168,6 +168,7 @@ fn is_wrong_sweep(error: &SweepError) -> bool {
     match error {
         SweepError::Nothing
         | SweepError::ChangesTable { .. }
+        | SweepError::Tables
         | SweepError::Model
         | SweepError::Name
         | SweepError::SetTwice { .. }

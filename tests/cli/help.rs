@@ -456,6 +456,14 @@ fn train() {
               Write the policy of the best evaluation, not the last one; its checkpoint is kept
               [default: false]
 
+          --eval-samples <PROMPTS>
+              Let the policy complete the first held-out prompts whenever it is evaluated, this many,
+              each token the most likely one; 0 for none. They are in `train/samples` of the run and in
+              its report [default: 0]
+
+          --eval-sample-tokens <TOKENS>
+              Most tokens of such an answer, its end token included [default: 64]
+
           --allow-other-reference
               Train although the table's reference is another model than the policy starts from: on from
               an earlier policy, or against another model's log-probs. The tokenizer has to be the

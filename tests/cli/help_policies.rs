@@ -496,8 +496,8 @@ fn sweep() {
     The table is that of the pipeline, `runs/<name>/reference`; if it is not there, the reference model
     makes it once. Each run has a folder of its own below `--out`, like any other run. Run again, the
     command makes what is missing: finished runs are kept, an interrupted one goes on from its
-    checkpoint, one that failed is tried again. The comparison goes to standard output, `sweep.parquet`,
-    `sweep.svg` and `sweep.html`.
+    checkpoint, one that failed is tried again. The comparison goes to standard output, `sweep.parquet`
+    and `sweep.html`.
 
     Usage: piref sweep [OPTIONS] --out <SWEEP> <PIPELINE>
 
