@@ -24,3 +24,17 @@ pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)
 }
+
+/// An error and its causes in one line; a cause that its error has said already is not said again.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !said.ends_with(&message) {
+            said = format!("{said}: {message}");
+        }
+        cause = error.source();
+    }
+    said
+}

@@ -140,7 +140,10 @@ fn tables_and_runs_of_both_paths_fit_each_other() {
         for (table, run) in [(&own, &stock), (&stock, &own), (&stock, &stock)] {
             let name = logprob::kernel(&run.backend, dtype);
             let out = folder.path().join(format!("{name} on {}", table.out.file_name().unwrap().display()));
-            let plan = train::Plan { backend: run.backend.clone(), dtype, ..stages::train_plan(&table.out, &out) };
+            let plan = stages::with(stages::train_plan(&table.out, &out), |changed| {
+                changed.course.backend = run.backend.clone();
+                changed.course.dtype = dtype;
+            });
             let (mut notes, mut checked) = (Vec::new(), None);
             let outcome = train::run(&plan, &Interrupt::default(), &mut |event| match event {
                 Event::Note(note) => notes.push(note),

@@ -200,7 +200,10 @@ fn plan(tables: [&Path; 2], weights: Option<[f64; 2]>, out: &Path) -> train::Pla
     };
     let selection = Selection { further_tables, ..Selection::default() };
     let batch_size = NonZeroUsize::new(4).unwrap();
-    train::Plan { selection, batch_size, ..stages::train_plan(tables[0], out) }
+    stages::with(stages::train_plan(tables[0], out), |changed| {
+        changed.selection = selection;
+        changed.course.batch_size = batch_size;
+    })
 }
 
 #[test]
@@ -210,10 +213,11 @@ fn joined_tables_train_as_the_table_of_all_their_data() {
     let tables = [table(folder.path(), "a", &[first], None), table(folder.path(), "b", &[second], None)];
     let whole = table(folder.path(), "whole", &[first, second], None);
     let joined = plan([&tables[0], &tables[1]], None, &folder.path().join("joined"));
-    let alone =
-        train::Plan { batch_size: joined.batch_size, ..stages::train_plan(&whole, &folder.path().join("alone")) };
+    let alone = stages::with(stages::train_plan(&whole, &folder.path().join("alone")), |changed| {
+        changed.course.batch_size = joined.course.batch_size;
+    });
     assert_eq!(stages::train(&joined).n_pairs, stages::train(&alone).n_pairs);
-    assert!(files(&joined.out.join("policy")) == files(&alone.out.join("policy")), "the policies differ");
+    assert!(files(&joined.course.out.join("policy")) == files(&alone.course.out.join("policy")), "the policies differ");
 }
 
 #[test]
@@ -223,7 +227,7 @@ fn mixed_tables_resume_to_the_bit_and_other_weights_are_refused() {
     let b = table(folder.path(), "b", &["conversational.jsonl"], NonZeroU64::new(4));
     let straight = plan([&a, &b], Some([0.75, 0.25]), &folder.path().join("straight"));
     // max(10 / 0.75, 4 / 0.25) = 16 pairs: 12 of the first table, 4 of the second, four steps.
-    let straight = train::Plan { length: train::Length::Epochs(2.0), ..straight };
+    let straight = stages::with(straight, |changed| changed.course.length = train::Length::Epochs(2.0));
     let mut notes = Vec::new();
     train::run(&straight, &piref::interrupt::Interrupt::default(), &mut |event| {
         if let train::Event::Note(note) = event {
@@ -235,15 +239,19 @@ fn mixed_tables_resume_to_the_bit_and_other_weights_are_refused() {
         format!("an epoch has 16 pairs: 12 of `{}` (1.20 passes), 4 of `{}` (1.00 passes)", a.display(), b.display());
     assert!(notes.contains(&want), "{notes:?}");
 
-    let resumed = train::Plan { out: folder.path().join("resumed"), ..straight.clone() };
+    let resumed = stages::with(straight.clone(), |changed| changed.course.out = folder.path().join("resumed"));
     for step in [2, 5] {
         assert_eq!(stages::train_until(&resumed, step).n_steps, 8);
     }
     assert_eq!(stages::train(&resumed).n_resumed, 5);
-    assert!(files(&straight.out.join("policy")) == files(&resumed.out.join("policy")), "the policies differ");
+    assert!(
+        files(&straight.course.out.join("policy")) == files(&resumed.course.out.join("policy")),
+        "the policies differ"
+    );
 
-    let other = plan([&a, &b], Some([0.5, 0.5]), &straight.out);
-    let other = train::Plan { length: train::Length::Steps(NonZeroU64::new(8).unwrap()), ..other };
+    let other = plan([&a, &b], Some([0.5, 0.5]), &straight.course.out);
+    let other =
+        stages::with(other, |changed| changed.course.length = train::Length::Steps(NonZeroU64::new(8).unwrap()));
     let error = train::run(&other, &piref::interrupt::Interrupt::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("`table_weights` was `[0.75,0.25]`, now it is `[0.5,0.5]`"), "{error}");
 }

@@ -122,22 +122,24 @@ fn evaluations_do_not_disturb_a_run_and_say_what_piref_eval_says() {
     let folder = tempfile::tempdir().unwrap();
     let (table, held_out) = tables(folder.path());
     for (name, objective) in [("pair", stages::sigmoid()), ("batch", stages::bco_shifted())] {
-        let plain = train::Plan {
-            objective: objective.clone(),
-            ..stages::train_plan(&table, &folder.path().join(format!("{name}-plain")))
-        };
+        let plain = stages::with(stages::train_plan(&table, &folder.path().join(format!("{name}-plain"))), |changed| {
+            changed.objective = objective.clone();
+        });
         stages::train(&plain);
         let out = folder.path().join(name);
         let eval = EvalPlan { samples: Some(samples()), ..evaluations(&held_out, 2) };
-        let watched = train::Plan { eval: Some(eval), out: out.clone(), ..plain.clone() };
+        let watched = stages::with(plain.clone(), |changed| {
+            changed.eval = Some(eval);
+            changed.course.out = out.clone();
+        });
         let summary = stages::train(&watched);
 
         let (steps, found) = metrics(&out);
-        assert_eq!(metrics(&plain.out), (steps, Vec::new()), "{name}");
-        assert!(files(&plain.out.join("policy")) == files(&out.join("policy")), "{name}: another policy");
+        assert_eq!(metrics(&plain.course.out), (steps, Vec::new()), "{name}");
+        assert!(files(&plain.course.out.join("policy")) == files(&out.join("policy")), "{name}: another policy");
         for file in ["weights.safetensors", "moments.safetensors"] {
             let read = |run: &Path| fs::read(run.join("train/checkpoints/step-6").join(file)).unwrap();
-            assert!(read(&plain.out) == read(&out), "{name}: other {file}");
+            assert!(read(&plain.course.out) == read(&out), "{name}: other {file}");
         }
 
         assert_eq!(found.iter().map(|line| line.step).collect::<Vec<_>>(), [0, 2, 4, 6]);
@@ -167,7 +169,9 @@ fn evaluated_pairs_are_a_table_of_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let (table, held_out) = tables(folder.path());
     let out = folder.path().join("run");
-    stages::train(&train::Plan { eval: Some(evaluations(&held_out, 4)), ..stages::train_plan(&table, &out) });
+    stages::train(&stages::with(stages::train_plan(&table, &out), |changed| {
+        changed.eval = Some(evaluations(&held_out, 4));
+    }));
     let counts = sql(
         &out,
         "SELECT step, count(*) AS n, count(DISTINCT pair_id) AS pairs FROM evals GROUP BY step ORDER BY step",
@@ -202,7 +206,7 @@ fn samples_are_greedy_answers_to_the_first_held_out_prompts() {
     let (table, held_out) = tables(folder.path());
     let out = folder.path().join("run");
     let eval = EvalPlan { samples: Some(samples()), ..evaluations(&held_out, 4) };
-    let plan = train::Plan { eval: Some(eval), ..stages::train_plan(&table, &out) };
+    let plan = stages::with(stages::train_plan(&table, &out), |changed| changed.eval = Some(eval));
     let summary = stages::train(&plan);
     assert_eq!(summary.eval.unwrap().samples, Some(out.join(train::SAMPLES)));
     let counts =
@@ -233,7 +237,8 @@ fn samples_are_greedy_answers_to_the_first_held_out_prompts() {
 
     // A run that samples is another run than one that does not.
     let other = EvalPlan { samples: None, ..plan.eval.clone().unwrap() };
-    let error = train::run(&train::Plan { eval: Some(other), ..plan }, &Interrupt::default(), &mut |_| {});
+    let error =
+        train::run(&stages::with(plan, |changed| changed.eval = Some(other)), &Interrupt::default(), &mut |_| {});
     assert!(error.unwrap_err().to_string().contains("belongs to another run: `eval` was"));
 }
 
@@ -244,16 +249,15 @@ fn interrupted_evaluations_end_as_those_of_a_run_that_was_not() {
     let folder = tempfile::tempdir().unwrap();
     let (table, held_out) = tables(folder.path());
     let eval = EvalPlan { load_best_model_at_end: true, samples: Some(samples()), ..evaluations(&held_out, 2) };
-    let straight = train::Plan {
-        eval: Some(eval),
+    let straight = stages::with(stages::train_plan(&table, &folder.path().join("straight")), |changed| {
+        changed.eval = Some(eval);
         // Many passes an evaluation.
-        max_tokens: NonZeroUsize::new(64).unwrap(),
-        save_total_limit: NonZeroUsize::new(2),
-        ..stages::train_plan(&table, &folder.path().join("straight"))
-    };
+        changed.course.max_tokens = NonZeroUsize::new(64).unwrap();
+        changed.course.save_total_limit = NonZeroUsize::new(2);
+    });
     stages::train(&straight);
 
-    let plan = train::Plan { out: folder.path().join("interrupted"), ..straight.clone() };
+    let plan = stages::with(straight.clone(), |changed| changed.course.out = folder.path().join("interrupted"));
     let stop_at = |is_it: &dyn Fn(&Event<'_>) -> bool| {
         let interrupt = Interrupt::default();
         let outcome = train::run(&plan, &interrupt, &mut |event| {
@@ -275,7 +279,7 @@ fn interrupted_evaluations_end_as_those_of_a_run_that_was_not() {
         |at: u64| move |event: &Event<'_>| matches!(event, Event::Sampling { step, n_completed: 1, .. } if *step == at);
     assert_eq!(stop_at(&in_evaluation(0)), 0);
     assert_eq!(stop_at(&in_samples(0)), 0);
-    assert!(!plan.out.join(train::SAMPLES).exists() && files(&plan.out.join(train::EVALS)).is_empty());
+    assert!(!plan.course.out.join(train::SAMPLES).exists() && files(&plan.course.out.join(train::EVALS)).is_empty());
     assert_eq!(stop_at(&after_evaluation(0)), 0);
     assert_eq!(stop_at(&in_evaluation(2)), 2);
     assert_eq!(stop_at(&after_evaluation(2)), 2);
@@ -287,22 +291,27 @@ fn interrupted_evaluations_end_as_those_of_a_run_that_was_not() {
     let summary = stages::train(&plan);
     assert_eq!((summary.n_resumed, summary.n_steps), (6, 6));
 
-    assert_eq!(metrics(&straight.out), metrics(&plan.out));
-    let (want, found) = (timeless_files(&straight.out), timeless_files(&plan.out));
+    assert_eq!(metrics(&straight.course.out), metrics(&plan.course.out));
+    let (want, found) = (timeless_files(&straight.course.out), timeless_files(&plan.course.out));
     assert!(want == found, "the runs differ: {:?} and {:?}", names(&want), names(&found));
 
     // Killed after the evaluation of the end: its checkpoint, its line and the policy are not there, its rows are.
-    let checkpoint = plan.out.join("train/checkpoints/step-6");
-    let before = train::Plan { length: plan.length, save_total_limit: None, out: folder.path().join("killed"), ..plan };
+    let checkpoint = plan.course.out.join("train/checkpoints/step-6");
+    let before = stages::with(plan, |changed| {
+        changed.course.save_total_limit = None;
+        changed.course.out = folder.path().join("killed");
+    });
     stages::train(&before);
-    fs::remove_dir_all(before.out.join(checkpoint.strip_prefix(folder.path().join("interrupted")).unwrap())).unwrap();
-    fs::remove_dir_all(before.out.join("policy")).unwrap();
-    let rows_before = files(&before.out.join(train::EVALS));
+    fs::remove_dir_all(before.course.out.join(checkpoint.strip_prefix(folder.path().join("interrupted")).unwrap()))
+        .unwrap();
+    fs::remove_dir_all(before.course.out.join("policy")).unwrap();
+    let rows_before = files(&before.course.out.join(train::EVALS));
     let resumed = stages::train(&before);
     assert!(resumed.n_resumed < 6, "{}", resumed.n_resumed);
-    assert_eq!(metrics(&straight.out), metrics(&before.out));
+    assert_eq!(metrics(&straight.course.out), metrics(&before.course.out));
     assert!(
-        files(&before.out.join(train::EVALS)) == rows_before && files(&straight.out.join(train::EVALS)) == rows_before
+        files(&before.course.out.join(train::EVALS)) == rows_before
+            && files(&straight.course.out.join(train::EVALS)) == rows_before
     );
 }
 
@@ -328,13 +337,12 @@ fn a_run_ends_when_nothing_gets_better_and_writes_its_best_policy() {
     let (table, held_out) = swapped(folder.path());
     let stopping = EarlyStopping { patience: NonZeroU64::new(2).unwrap(), threshold: 0.0 };
     let eval = EvalPlan { early_stopping: Some(stopping), load_best_model_at_end: true, ..evaluations(&held_out, 1) };
-    let plan = train::Plan {
-        eval: Some(eval),
-        save_steps: NonZeroU64::new(2),
-        save_total_limit: NonZeroUsize::new(1),
-        batch_size: NonZeroUsize::new(64).unwrap(),
-        ..stages::train_plan(&table, &folder.path().join("run"))
-    };
+    let plan = stages::with(stages::train_plan(&table, &folder.path().join("run")), |changed| {
+        changed.eval = Some(eval);
+        changed.course.save_steps = NonZeroU64::new(2);
+        changed.course.save_total_limit = NonZeroUsize::new(1);
+        changed.course.batch_size = NonZeroUsize::new(64).unwrap();
+    });
     let mut notes = Vec::new();
     let outcome = train::run(&plan, &Interrupt::default(), &mut |event| {
         if let Event::Note(note) = event {
@@ -345,7 +353,7 @@ fn a_run_ends_when_nothing_gets_better_and_writes_its_best_policy() {
     assert!(notes.iter().any(|note| note.ends_with("held-out pairs are trained on")), "{notes:?}");
 
     // The first step has learning rate 0: it is still the reference, and better than all that follow.
-    let (steps, found) = metrics(&plan.out);
+    let (steps, found) = metrics(&plan.course.out);
     let losses: Vec<f64> = found.iter().map(|line| line.metrics.loss).collect();
     assert!(losses.len() == 4 && losses[1] < losses[2] && losses[2] < losses[3], "{losses:?}");
     assert_eq!((summary.n_steps, steps.len()), (3, 3));
@@ -353,25 +361,32 @@ fn a_run_ends_when_nothing_gets_better_and_writes_its_best_policy() {
     let best = eval.best.unwrap();
     assert!(eval.is_stopped_early);
     assert_eq!((best.step, best.value, eval.policy_step), (1, losses[1], 1));
-    let checkpoints = plan.out.join("train/checkpoints");
+    let checkpoints = plan.course.out.join("train/checkpoints");
     assert_eq!(best.checkpoint, Some(checkpoints.join("step-1")));
     let left: Vec<_> = fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.len() == 2 && left.contains(&"step-1".into()) && left.contains(&"step-3".into()), "{left:?}");
-    assert_eq!(evaluate(&eval_plan(&plan.out, &held_out, stages::sigmoid())).loss, best.value);
+    assert_eq!(evaluate(&eval_plan(&plan.course.out, &held_out, stages::sigmoid())).loss, best.value);
 
     // Run again, it finds itself at its end.
-    let want = files(&plan.out);
+    let want = files(&plan.course.out);
     let again = stages::train(&plan);
     assert_eq!((again.n_resumed, again.n_steps), (3, 3));
-    assert!(again.eval.unwrap().is_stopped_early && files(&plan.out) == want);
+    assert!(again.eval.unwrap().is_stopped_early && files(&plan.course.out) == want);
 
     // Other evaluations are another run.
     let other = EvalPlan { early_stopping: None, ..plan.eval.clone().unwrap() };
-    let error = train::run(&train::Plan { eval: Some(other), ..plan.clone() }, &Interrupt::default(), &mut |_| {});
+    let error = train::run(
+        &stages::with(plan.clone(), |changed| changed.eval = Some(other)),
+        &Interrupt::default(),
+        &mut |_| {},
+    );
     assert!(error.unwrap_err().to_string().contains("belongs to another run: `eval` was"));
     // And without any, what was evaluated before goes with the rest of the earlier run.
-    stages::train(&train::Plan { eval: None, start: train::Start::Fresh, ..plan.clone() });
-    assert!(files(&plan.out.join(train::EVALS)).is_empty());
+    stages::train(&stages::with(plan.clone(), |changed| {
+        changed.eval = None;
+        changed.course.start = train::Start::Fresh;
+    }));
+    assert!(files(&plan.course.out.join(train::EVALS)).is_empty());
 }
 
 #[test]
@@ -385,22 +400,22 @@ fn an_adapter_is_evaluated_on_its_base_model() {
         use_rslora: false,
         target_modules: vec!["q_proj".into(), "down_proj".into()],
     };
-    let plan = train::Plan {
-        trained: Trained::NewAdapter(lora),
-        learning_rate: 1e-2,
-        eval: Some(evaluations(&held_out, 3)),
-        ..stages::train_plan(&table, &folder.path().join("run"))
-    };
+    let plan = stages::with(stages::train_plan(&table, &folder.path().join("run")), |changed| {
+        changed.course.trained = Trained::NewAdapter(lora);
+        changed.course.learning_rate = 1e-2;
+        changed.eval = Some(evaluations(&held_out, 3));
+    });
     stages::train(&plan);
-    let (_, found) = metrics(&plan.out);
+    let (_, found) = metrics(&plan.course.out);
     let last = &found.last().unwrap().metrics;
     assert!(last.loss != found[0].metrics.loss);
     // Named as the run, as the adapter, and with another name of its base.
-    let of_run = eval_plan(&plan.out, &held_out, stages::sigmoid());
+    let of_run = eval_plan(&plan.course.out, &held_out, stages::sigmoid());
     assert_eq!(timeless(&evaluate(&of_run)), *last);
-    let of_adapter = eval::Plan { model: plan.out.join("policy").display().to_string(), ..of_run.clone() };
+    let of_adapter = eval::Plan { model: plan.course.out.join("policy").display().to_string(), ..of_run.clone() };
     assert_eq!(timeless(&evaluate(&of_adapter)), *last);
-    let over_base = eval::Plan { model: "./fixtures/tiny".into(), adapter: Some(plan.out.clone()), ..of_adapter };
+    let over_base =
+        eval::Plan { model: "./fixtures/tiny".into(), adapter: Some(plan.course.out.clone()), ..of_adapter };
     assert_eq!(timeless(&evaluate(&over_base)), *last);
 
     let no_adapter = eval::Plan { adapter: Some("fixtures/tiny".into()), ..over_base };
@@ -414,13 +429,14 @@ fn a_held_out_table_of_another_reference_is_refused() {
     let (table, _) = tables(folder.path());
     let out = folder.path().join("bf16");
     stages::precompute(&precompute::Plan { dtype: ScoringDtype::Bf16, ..stages::precompute_plan(&out) });
-    let plan =
-        train::Plan { eval: Some(evaluations(&out, 3)), ..stages::train_plan(&table, &folder.path().join("run")) };
+    let plan = stages::with(stages::train_plan(&table, &folder.path().join("run")), |changed| {
+        changed.eval = Some(evaluations(&out, 3));
+    });
     let error = train::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
     let TrainError::HeldOut(EvalError::OtherReference { difference, .. }) = &error else { panic!("{error}") };
     assert_eq!((difference.field, &*difference.expected, &*difference.found), ("dtype", "f32", "bf16"));
     assert!(error.hint().unwrap().contains("--allow-dtype-drift"));
-    stages::train(&train::Plan { other_dtype: train::Mismatch::Allow, ..plan });
+    stages::train(&stages::with(plan, |changed| changed.other_dtype = train::Mismatch::Allow));
 }
 
 /// The held-out side of a split is what the policy is evaluated on, and not trained on.
@@ -431,7 +447,10 @@ fn a_run_is_evaluated_on_the_pairs_it_holds_out() {
     let held_out = Selection { held_out: Some(0.4), ..Selection::default() };
     let eval = EvalPlan { table: None, ..evaluations(&table, 3) };
     let out = folder.path().join("run");
-    let plan = train::Plan { selection: held_out, eval: Some(eval), ..stages::train_plan(&table, &out) };
+    let plan = stages::with(stages::train_plan(&table, &out), |changed| {
+        changed.selection = held_out;
+        changed.eval = Some(eval);
+    });
     let summary = stages::train(&plan);
     assert!(summary.n_held_out > 0 && summary.n_held_out + summary.n_pairs == 40, "{summary:?}");
     let (_, found) = metrics(&out);

@@ -334,11 +334,11 @@ fn weights_that_could_not_be_written_are_not_trained() {
     let (base, out) = (folder.path().join("base.gguf"), folder.path().join("run"));
     write_base(Base { has_factors: true, ..LLAMA }, &base);
     let mut plan = stages::train_plan(Path::new("no table"), &out);
-    plan.model = base.to_str().unwrap().to_owned();
+    plan.course.model = base.to_str().unwrap().to_owned();
     let error = train::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
     let TrainError::Model { source: ModelError::ConfigValue { key, .. }, .. } = &error else { panic!("{error}") };
     assert_eq!(key, "rope_freqs.weight");
-    plan.trained = Trained::NewAdapter(lora());
+    plan.course.trained = Trained::NewAdapter(lora());
     // What is missing next is the tokenizer.
     let error = train::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, TrainError::Tokenize(_)) && !out.exists(), "{error}");

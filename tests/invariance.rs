@@ -67,19 +67,19 @@ fn resume_after_kill_matches_straight_run() {
     stages::train(&straight);
 
     // As a kill after step 5 leaves it: a checkpoint of step 3, metrics up to step 5, the last line cut short.
-    let resumed = train::Plan { out: folder.path().join("resumed"), ..straight.clone() };
+    let resumed = stages::with(straight.clone(), |changed| changed.course.out = folder.path().join("resumed"));
     stages::train(&resumed);
-    fs::remove_dir_all(resumed.out.join("train/checkpoints/step-6")).unwrap();
-    fs::remove_dir_all(resumed.out.join("policy")).unwrap();
-    let path = resumed.out.join(train::METRICS);
+    fs::remove_dir_all(resumed.course.out.join("train/checkpoints/step-6")).unwrap();
+    fs::remove_dir_all(resumed.course.out.join("policy")).unwrap();
+    let path = resumed.course.out.join(train::METRICS);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, &text[..text.len() - 20]).unwrap();
     let summary = stages::train(&resumed);
 
     assert_eq!((summary.n_resumed, summary.n_steps), (3, 6));
-    assert_eq!(metrics(&straight.out), metrics(&resumed.out));
+    assert_eq!(metrics(&straight.course.out), metrics(&resumed.course.out));
     for part in ["policy", "train/checkpoints"] {
-        assert!(files(&straight.out.join(part)) == files(&resumed.out.join(part)), "`{part}` differs");
+        assert!(files(&straight.course.out.join(part)) == files(&resumed.course.out.join(part)), "`{part}` differs");
     }
 }
 
@@ -96,17 +96,21 @@ fn interrupted_runs_end_as_one_that_was_not() {
     let straight = stages::train_plan(&table, &folder.path().join("straight"));
     stages::train(&straight);
 
-    let plan = train::Plan { out: folder.path().join("interrupted"), ..straight.clone() };
+    let plan = stages::with(straight.clone(), |changed| changed.course.out = folder.path().join("interrupted"));
     for step in [1, 2, 3, 5] {
         let at = stages::train_until(&plan, step);
         assert_eq!((at.step, at.n_steps), (step, 6));
-        assert_eq!(at.checkpoint, Some(plan.out.join(format!("train/checkpoints/step-{step}"))));
-        assert!(!plan.out.join("policy").exists());
+        assert_eq!(at.checkpoint, Some(plan.course.out.join(format!("train/checkpoints/step-{step}"))));
+        assert!(!plan.course.out.join("policy").exists());
     }
     let summary = stages::train(&plan);
     assert_eq!((summary.n_resumed, summary.n_steps), (5, 6));
-    assert_eq!(metrics(&straight.out), metrics(&plan.out));
-    assert!(timeless(&straight.out) == timeless(&plan.out), "the runs differ: {:?}", names(&plan.out));
+    assert_eq!(metrics(&straight.course.out), metrics(&plan.course.out));
+    assert!(
+        timeless(&straight.course.out) == timeless(&plan.course.out),
+        "the runs differ: {:?}",
+        names(&plan.course.out)
+    );
 }
 
 fn names(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -134,16 +138,16 @@ fn a_step_that_is_given_up_leaves_no_trace() {
     stages::precompute(&stages::precompute_plan(&table));
     for (name, objective) in [("of pairs", stages::sigmoid()), ("of the batch", stages::bco_shifted())] {
         let mut straight = stages::train_plan(&table, &folder.path().join(format!("straight, {name}")));
-        straight.max_tokens = NonZeroUsize::new(64).unwrap();
+        straight.course.max_tokens = NonZeroUsize::new(64).unwrap();
         straight.objective = objective;
         stages::train(&straight);
-        let plan = train::Plan { out: folder.path().join(name), ..straight.clone() };
+        let plan = stages::with(straight.clone(), |changed| changed.course.out = folder.path().join(name));
 
         let interrupt = Interrupt::default();
         let outcome = std::thread::scope(|scope| {
             scope.spawn(|| {
                 // Some moment of the run, which is another each time: the result may not depend on it.
-                while !plan.out.join(train::METRICS).exists() {
+                while !plan.course.out.join(train::METRICS).exists() {
                     std::thread::yield_now();
                 }
                 interrupt.set();
@@ -152,11 +156,15 @@ fn a_step_that_is_given_up_leaves_no_trace() {
         });
         if let train::Outcome::Interrupted(at) = outcome {
             assert!(at.step < 6);
-            assert_eq!(metrics(&plan.out).len() as u64, at.step);
+            assert_eq!(metrics(&plan.course.out).len() as u64, at.step);
             stages::train(&plan);
         }
-        assert_eq!(metrics(&straight.out), metrics(&plan.out));
-        assert!(timeless(&straight.out) == timeless(&plan.out), "the runs differ: {:?}", names(&plan.out));
+        assert_eq!(metrics(&straight.course.out), metrics(&plan.course.out));
+        assert!(
+            timeless(&straight.course.out) == timeless(&plan.course.out),
+            "the runs differ: {:?}",
+            names(&plan.course.out)
+        );
     }
 }
 
@@ -168,16 +176,16 @@ fn a_finished_run_writes_its_policy_again_and_clears_what_kills_left() {
     stages::precompute(&stages::precompute_plan(&table));
     let plan = stages::train_plan(&table, &folder.path().join("run"));
     stages::train(&plan);
-    let want = files(&plan.out);
+    let want = files(&plan.course.out);
 
-    fs::rename(plan.out.join("policy"), plan.out.join(".policy.removed")).unwrap();
-    fs::create_dir(plan.out.join(".policy.partial")).unwrap();
-    fs::create_dir_all(plan.out.join("train/checkpoints/.step-9.partial")).unwrap();
-    fs::write(plan.out.join("train/.piref.lock"), "process 1\n").unwrap();
+    fs::rename(plan.course.out.join("policy"), plan.course.out.join(".policy.removed")).unwrap();
+    fs::create_dir(plan.course.out.join(".policy.partial")).unwrap();
+    fs::create_dir_all(plan.course.out.join("train/checkpoints/.step-9.partial")).unwrap();
+    fs::write(plan.course.out.join("train/.piref.lock"), "process 1\n").unwrap();
     let summary = stages::train(&plan);
     assert_eq!((summary.n_resumed, summary.last), (6, None));
-    assert!(files(&plan.out) == want, "the run differs: {:?}", names(&plan.out));
-    let mut entries: Vec<_> = fs::read_dir(&plan.out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(files(&plan.course.out) == want, "the run differs: {:?}", names(&plan.course.out));
+    let mut entries: Vec<_> = fs::read_dir(&plan.course.out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     entries.sort();
     assert_eq!(entries, ["policy", "train"]);
 }
@@ -189,10 +197,10 @@ fn a_changed_setting_is_not_resumed() {
     stages::precompute(&stages::precompute_plan(&table));
     let plan = stages::train_plan(&table, &folder.path().join("run"));
     stages::train(&plan);
-    let changed = train::Plan { learning_rate: 2e-3, ..plan };
+    let changed = stages::with(plan, |changed| changed.course.learning_rate = 2e-3);
     let error = train::run(&changed, &Interrupt::default(), &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("`learning_rate` was `0.001`, now it is `0.002`"), "{error}");
-    stages::train(&train::Plan { start: train::Start::Fresh, ..changed });
+    stages::train(&stages::with(changed, |changed| changed.course.start = train::Start::Fresh));
 }
 
 #[test]
@@ -212,9 +220,9 @@ fn the_token_budget_changes_neither_stage() {
     let mut runs = Vec::new();
     for (name, max_tokens) in [("cut", 64), ("whole", 100_000)] {
         let mut plan = stages::train_plan(&table, &folder.path().join("run").join(name));
-        plan.max_tokens = NonZeroUsize::new(max_tokens).unwrap();
+        plan.course.max_tokens = NonZeroUsize::new(max_tokens).unwrap();
         stages::train(&plan);
-        runs.push(metrics(&plan.out));
+        runs.push(metrics(&plan.course.out));
     }
     let column = |run: &[StepMetrics], of: fn(&StepMetrics) -> f64| run.iter().map(of).collect::<Vec<_>>();
     // Before the first update both policies are the same. Gradients are sums over pairs, in the order of the cut.
@@ -233,7 +241,7 @@ fn a_run_that_starts_at_its_reference_has_margin_zero() {
         let table = folder.path().join("table");
         stages::precompute(&precompute::Plan { dtype, ..stages::precompute_plan(&table) });
         let mut plan = stages::train_plan(&table, &folder.path().join("run"));
-        (plan.dtype, plan.max_tokens) = (dtype, NonZeroUsize::new(1).unwrap());
+        (plan.course.dtype, plan.course.max_tokens) = (dtype, NonZeroUsize::new(1).unwrap());
         let mut checked = None;
         train::run(&plan, &Interrupt::default(), &mut |event| {
             if let Event::Checked { n_pairs, max_delta, .. } = event {
@@ -242,7 +250,7 @@ fn a_run_that_starts_at_its_reference_has_margin_zero() {
         })
         .unwrap();
         assert_eq!(checked, Some((8, 0.0)), "{dtype}");
-        let first = &metrics(&plan.out)[0];
+        let first = &metrics(&plan.course.out)[0];
         assert_eq!((first.rewards_margins, first.displacement, first.learning_rate), (0.0, 0.0, 0.0), "{dtype}");
         assert_close!([first.loss], [std::f64::consts::LN_2], abs = 1e-15);
     }

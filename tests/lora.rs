@@ -296,17 +296,20 @@ fn table(folder: &Path) -> PathBuf {
 }
 
 fn run(table: &Path, out: &Path, lora: Lora) -> train::Plan {
-    train::Plan { trained: Trained::NewAdapter(lora), ..stages::train_plan(table, out) }
+    stages::with(stages::train_plan(table, out), |changed| changed.course.trained = Trained::NewAdapter(lora))
 }
 
 /// Every step sees all pairs, so that the loss falls from each to the next.
 fn learning(table: &Path, out: &Path) -> train::Plan {
     let batch_size = NonZeroUsize::new(40).unwrap();
-    train::Plan { learning_rate: 1e-2, batch_size, ..run(table, out, lora(0.0)) }
+    stages::with(run(table, out, lora(0.0)), |changed| {
+        changed.course.learning_rate = 1e-2;
+        changed.course.batch_size = batch_size;
+    })
 }
 
 fn losses(plan: &train::Plan) -> Vec<f64> {
-    let text = fs::read_to_string(plan.out.join(train::METRICS)).unwrap();
+    let text = fs::read_to_string(plan.course.out.join(train::METRICS)).unwrap();
     text.lines().map(|line| serde_json::from_str::<StepMetrics>(line).unwrap().loss).collect()
 }
 
@@ -327,24 +330,24 @@ fn a_run_starts_at_the_reference_learns_and_leaves_an_adapter() {
     assert_close!([losses[0]], [std::f64::consts::LN_2], abs = 1e-9, "the first loss");
     assert!(losses[5] < losses[0] - 1e-3, "{losses:?}");
 
-    let policy = plan.out.join("policy");
+    let policy = plan.course.out.join("policy");
     let names: Vec<String> = files(&policy).iter().map(|(name, _)| name.display().to_string()).collect();
     let has = |name: &str| names.iter().any(|found| found == name);
     assert!(has("adapter_model.safetensors") && has("adapter_config.json") && has("tokenizer.json"), "{names:?}");
     assert!(!has("model.safetensors") && !has("config.json"), "{names:?}");
     // Weights of the whole model are many times as large as this adapter.
     let size = |path: PathBuf| fs::metadata(path).unwrap().len();
-    let checkpoint = plan.out.join("train/checkpoints/step-6");
+    let checkpoint = plan.course.out.join("train/checkpoints/step-6");
     assert!(3 * size(checkpoint.join("weights.safetensors")) < size("fixtures/tiny/model.safetensors".into()));
 
-    let Inspected::Run(run) = inspect(&plan.out).unwrap() else { panic!("a run is a run") };
+    let Inspected::Run(run) = inspect(&plan.course.out).unwrap() else { panic!("a run is a run") };
     assert!(run.policy.is_none());
     assert_eq!(run.adapter.unwrap().base.as_deref(), Some("fixtures/tiny"));
     assert!(matches!(inspect(&policy).unwrap(), Inspected::Adapter(adapter) if adapter.lora.alpha == 8.0));
 
     let out = folder.path().join("merged");
     let merging =
-        MergePlan { adapter: plan.out.clone(), model: None, out: out.clone(), shard_bytes: DEFAULT_SHARD_BYTES };
+        MergePlan { adapter: plan.course.out.clone(), model: None, out: out.clone(), shard_bytes: DEFAULT_SHARD_BYTES };
     let summary = train::merge(&merging).unwrap();
     assert_eq!((summary.model.as_str(), summary.lora.r.get()), ("fixtures/tiny", 4));
     assert!(matches!(train::merge(&merging), Err(TrainError::Taken { .. })));
@@ -368,26 +371,26 @@ fn a_resumed_run_and_one_that_runs_layers_again_end_with_the_same_bytes() {
     let plan = |name: &str| run(&table, &folder.path().join(name), lora(0.1));
     let straight = plan("straight");
     stages::train(&straight);
-    let want = files(&straight.out.join("policy"));
+    let want = files(&straight.course.out.join("policy"));
 
     let resumed = plan("resumed");
     assert_eq!(stages::train_until(&resumed, 2).step, 2);
-    let again = train::Plan { recompute: RecomputePolicy::Layer, ..resumed };
+    let again = stages::with(resumed, |changed| changed.course.recompute = RecomputePolicy::Layer);
     assert_eq!(stages::train(&again).n_resumed, 2);
-    assert!(files(&again.out.join("policy")) == want, "other bytes");
+    assert!(files(&again.course.out.join("policy")) == want, "other bytes");
 
     // What makes it another run.
     for lora in [Lora { alpha: 9.0, ..lora(0.1) }, lora(0.2)] {
-        let other = train::Plan { trained: Trained::NewAdapter(lora), ..again.clone() };
+        let other = stages::with(again.clone(), |changed| changed.course.trained = Trained::NewAdapter(lora));
         let error = train::run(&other, &Interrupt::default(), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("belongs to another run: `lora` was"), "{error}");
     }
-    let whole = train::Plan { trained: Trained::Weights, ..again.clone() };
+    let whole = stages::with(again.clone(), |changed| changed.course.trained = Trained::Weights);
     let error = train::run(&whole, &Interrupt::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("belongs to another run: `lora` was"), "{error}");
     let other = plan("seed");
-    stages::train(&train::Plan { seed: 8, ..other.clone() });
-    assert!(files(&other.out.join("policy")) != want, "another seed draws the same");
+    stages::train(&stages::with(other.clone(), |changed| changed.course.seed = 8));
+    assert!(files(&other.course.out.join("policy")) != want, "another seed draws the same");
 }
 
 #[test]
@@ -396,15 +399,18 @@ fn an_adapter_to_go_on_from_is_another_policy_than_the_reference() {
     let table = table(folder.path());
     let first = learning(&table, &folder.path().join("first"));
     stages::train(&first);
-    let trained = Trained::Adapter { path: first.out.join("policy"), dropout: 0.0 };
-    let plan = train::Plan { trained, out: folder.path().join("second"), ..first.clone() };
+    let trained = Trained::Adapter { path: first.course.out.join("policy"), dropout: 0.0 };
+    let plan = stages::with(first.clone(), |changed| {
+        changed.course.trained = trained;
+        changed.course.out = folder.path().join("second");
+    });
     let error = train::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
     let TrainError::OtherReference { difference, .. } = &error else { panic!("{error}") };
     assert_eq!((difference.field, difference.expected.as_str()), ("adapter", "none"));
     let hint = error.hint().unwrap();
     assert!(hint.contains("--merge") && hint.contains("--allow-other-reference"), "{hint}");
 
-    let plan = train::Plan { other_reference: train::Mismatch::Allow, ..plan };
+    let plan = stages::with(plan, |changed| changed.other_reference = train::Mismatch::Allow);
     stages::train(&plan);
     // It starts below where the first began: it has learnt.
     assert!(losses(&plan)[0] < std::f64::consts::LN_2 - 1e-4, "{:?}", losses(&plan));

@@ -66,12 +66,13 @@ fn a_budget_decides_how_much_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("table");
     stages::precompute(&stages::precompute_plan(&table));
-    let plan = |name: &str, budget: Option<u64>, recompute| Plan {
-        length: train::Length::Steps(NonZeroU64::MIN),
-        max_tokens: NonZeroUsize::new(500).unwrap(),
-        memory_budget: budget,
-        recompute,
-        ..stages::train_plan(&table, &folder.path().join(name))
+    let plan = |name: &str, budget: Option<u64>, recompute| {
+        stages::with(stages::train_plan(&table, &folder.path().join(name)), |changed| {
+            changed.course.length = train::Length::Steps(NonZeroU64::MIN);
+            changed.course.max_tokens = NonZeroUsize::new(500).unwrap();
+            changed.course.memory_budget = budget;
+            changed.course.recompute = recompute;
+        })
     };
     let source = ModelSource::resolve("fixtures/tiny").unwrap();
     let memory = Decoder::load(&source, &Backend::cpu()).unwrap().training_memory();

@@ -230,7 +230,7 @@ fn a_sum_with_a_token_mean_does_not_depend_on_the_cut_of_a_batch() {
     let mut found = Vec::new();
     for (name, max_tokens) in [("cut", 1), ("whole", 100_000)] {
         let mut plan = plan(mpo, &table, &folder.path().join(name));
-        plan.max_tokens = NonZeroUsize::new(max_tokens).unwrap();
+        plan.course.max_tokens = NonZeroUsize::new(max_tokens).unwrap();
         found.push(run(&plan).0);
     }
     assert_eq!(found[0].loss, found[1].loss);
@@ -259,16 +259,15 @@ fn what_an_objective_remembers_is_resumed_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path());
     let shift = "loss_type = 'bco_pair'\nbco_shift = true";
-    let straight = train::Plan {
-        start: train::Start::Resume,
-        learning_rate: 1e-3,
-        batch_size: NonZeroUsize::new(3).unwrap(),
+    let straight = stages::with(plan(shift, &table, &folder.path().join("straight")), |changed| {
+        changed.course.start = train::Start::Resume;
+        changed.course.learning_rate = 1e-3;
+        changed.course.batch_size = NonZeroUsize::new(3).unwrap();
         // Several passes a step, so that it is stopped between two of them too.
-        max_tokens: NonZeroUsize::new(64).unwrap(),
-        ..plan(shift, &table, &folder.path().join("straight"))
-    };
+        changed.course.max_tokens = NonZeroUsize::new(64).unwrap();
+    });
     stages::train(&straight);
-    let plan = train::Plan { out: folder.path().join("resumed"), ..straight.clone() };
+    let plan = stages::with(straight.clone(), |changed| changed.course.out = folder.path().join("resumed"));
     for step in [1, 3] {
         let at = stages::train_until(&plan, step);
         let state = checkpoint::Checkpoint::open(&at.checkpoint.unwrap()).unwrap().state().objective;
@@ -276,9 +275,9 @@ fn what_an_objective_remembers_is_resumed_to_the_bit() {
     }
     stages::train(&plan);
     for part in ["policy", "train/checkpoints"] {
-        assert!(files(&straight.out.join(part)) == files(&plan.out.join(part)), "`{part}` differs");
+        assert!(files(&straight.course.out.join(part)) == files(&plan.course.out.join(part)), "`{part}` differs");
     }
-    let newest = checkpoint::newest(&plan.out.join("train/checkpoints")).unwrap().unwrap();
+    let newest = checkpoint::newest(&plan.course.out.join("train/checkpoints")).unwrap().unwrap();
     let shift = newest.state().objective.bco_shift;
     assert!(shift.n_batches == 4 && shift.mean != 0.0, "{shift:?}");
 }
@@ -286,7 +285,7 @@ fn what_an_objective_remembers_is_resumed_to_the_bit() {
 #[track_caller]
 fn refused(plan: &train::Plan) -> (String, String) {
     let error = train::run(plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
-    assert!(!plan.out.join(train::METRICS).exists(), "no step may be made");
+    assert!(!plan.course.out.join(train::METRICS).exists(), "no step may be made");
     (error.to_string(), error.hint().unwrap_or_default())
 }
 
@@ -321,7 +320,8 @@ fn scores_that_are_not_there_are_named() {
     let (_, hint) = refused(&plan(&typo, &mixed, &folder.path().join("typo")));
     assert_eq!(hint, "did you mean `score_rejected`?");
 
-    let nameless = train::Plan { score_columns: None, ..plan(&rpo, &mixed, &folder.path().join("nameless")) };
+    let nameless =
+        stages::with(plan(&rpo, &mixed, &folder.path().join("nameless")), |changed| changed.score_columns = None);
     let (message, hint) = refused(&nameless);
     assert!(message.contains("no columns of them are named") && hint.contains("--chosen-score-column"), "{message}");
 }

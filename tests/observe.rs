@@ -87,12 +87,12 @@ fn the_event_file_has_the_numbers_of_the_metrics_and_a_resumed_run_has_them_once
     let table = folder.path().join("table");
     stages::precompute(&stages::precompute_plan(&table));
     let plan = stages::train_plan(&table, &folder.path().join("run"));
-    let plan = train::Plan { report_to: train::ReportTo::Tensorboard, ..plan };
+    let plan = stages::with(plan, |changed| changed.course.report_to = train::ReportTo::Tensorboard);
     stages::train_until(&plan, 2);
-    assert_eq!(scalars(&plan.out), metrics(&plan.out));
+    assert_eq!(scalars(&plan.course.out), metrics(&plan.course.out));
     stages::train_until(&plan, 5);
     // As a kill after step 5 leaves it: the checkpoint is of step 3, the event file goes on.
-    fs::remove_dir_all(plan.out.join("train/checkpoints/step-5")).unwrap();
+    fs::remove_dir_all(plan.course.out.join("train/checkpoints/step-5")).unwrap();
     let mut notes = Vec::new();
     let mut observe = |event: train::Event<'_>| {
         if let train::Event::Note(note) = event {
@@ -100,9 +100,12 @@ fn the_event_file_has_the_numbers_of_the_metrics_and_a_resumed_run_has_them_once
         }
     };
     train::run(&plan, &piref::interrupt::Interrupt::default(), &mut observe).unwrap();
-    assert_eq!(scalars(&plan.out), metrics(&plan.out));
-    let steps: Vec<u64> =
-        scalars(&plan.out).into_iter().filter(|(_, tag, _)| tag == "train/loss").map(|(step, ..)| step).collect();
+    assert_eq!(scalars(&plan.course.out), metrics(&plan.course.out));
+    let steps: Vec<u64> = scalars(&plan.course.out)
+        .into_iter()
+        .filter(|(_, tag, _)| tag == "train/loss")
+        .map(|(step, ..)| step)
+        .collect();
     assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
     assert!(!notes.iter().any(|note| note.contains("TensorBoard")), "{notes:?}");
 }
@@ -115,7 +118,7 @@ fn steps_that_the_event_file_lacks_are_told() {
     let silent = stages::train_plan(&table, &folder.path().join("run"));
     stages::train_until(&silent, 4);
     let mut notes = String::new();
-    let plan = train::Plan { report_to: train::ReportTo::Tensorboard, ..silent };
+    let plan = stages::with(silent, |changed| changed.course.report_to = train::ReportTo::Tensorboard);
     let mut observe = |event: train::Event<'_>| {
         if let train::Event::Note(note) = event {
             notes += &note;
@@ -123,7 +126,7 @@ fn steps_that_the_event_file_lacks_are_told() {
     };
     train::run(&plan, &piref::interrupt::Interrupt::default(), &mut observe).unwrap();
     assert!(notes.contains("lacks the steps 1 to 4"), "{notes}");
-    assert_eq!(scalars(&plan.out).iter().map(|(step, ..)| *step).min(), Some(5));
+    assert_eq!(scalars(&plan.course.out).iter().map(|(step, ..)| *step).min(), Some(5));
 }
 
 const PIPELINE: &str = r#"

@@ -52,31 +52,35 @@ fn adapter() -> Trained {
 fn runs(folder: &Path, table: &Path) -> Vec<(&'static str, Plan, &'static [&'static str])> {
     let rmsprop = |momentum| RmsPropParams { momentum, weight_decay: 0.1, ..RmsPropParams::default() }.into();
     let sgd = |momentum| SgdParams { momentum, weight_decay: 0.1 }.into();
-    let plan = |name: &str, optimizer: OptimizerParams, learning_rate| Plan {
-        optimizer,
-        learning_rate,
-        ..stages::train_plan(table, &folder.join(name))
+    let plan = |name: &str, optimizer: OptimizerParams, learning_rate| {
+        stages::with(stages::train_plan(table, &folder.join(name)), |changed| {
+            changed.course.optimizer = optimizer;
+            changed.course.learning_rate = learning_rate;
+        })
     };
     let schedule = |kind| Schedule { kind, warmup: Warmup::Ratio(0.3) };
-    let of_adapter = |plan| Plan { trained: adapter(), ema_decay: Some(0.5), ..plan };
+    let of_adapter = |plan| {
+        stages::with(plan, |changed| {
+            changed.course.trained = adapter();
+            changed.course.ema_decay = Some(0.5);
+        })
+    };
     vec![
         ("rmsprop", plan("rmsprop", rmsprop(0.0), 1e-4), &["moments.safetensors"]),
         (
             "rmsprop, momentum, mean",
-            Plan {
-                ema_decay: Some(0.9),
-                schedule: schedule(ScheduleKind::InverseSqrt),
-                ..plan("rmsprop-m", rmsprop(0.9), 1e-4)
-            },
+            stages::with(plan("rmsprop-m", rmsprop(0.9), 1e-4), |changed| {
+                changed.course.ema_decay = Some(0.9);
+                changed.course.schedule = schedule(ScheduleKind::InverseSqrt);
+            }),
             &["ema.safetensors", "moments.safetensors"],
         ),
         ("sgd", plan("sgd", sgd(0.0), 0.1), &[]),
         (
             "sgd, momentum",
-            Plan {
-                schedule: schedule(ScheduleKind::CosineWithMinLr { min_lr_rate: 0.1 }),
-                ..plan("sgd-m", sgd(0.9), 0.1)
-            },
+            stages::with(plan("sgd-m", sgd(0.9), 0.1), |changed| {
+                changed.course.schedule = schedule(ScheduleKind::CosineWithMinLr { min_lr_rate: 0.1 });
+            }),
             &["moments.safetensors"],
         ),
         (
@@ -95,20 +99,24 @@ fn every_optimiser_is_resumed_to_the_bit_from_what_it_keeps() {
         stages::train(&straight);
         let mut want: Vec<&str> = kept.iter().copied().chain(["state.json", "weights.safetensors"]).collect();
         want.sort_unstable();
-        assert_eq!(names(&checkpoint(&straight.out, 6)), want, "{name}");
+        assert_eq!(names(&checkpoint(&straight.course.out, 6)), want, "{name}");
 
-        let plan = Plan { out: folder.path().join("interrupted").join(name), ..straight.clone() };
-        fs::create_dir_all(plan.out.parent().unwrap()).unwrap();
+        let plan =
+            stages::with(straight.clone(), |changed| changed.course.out = folder.path().join("interrupted").join(name));
+        fs::create_dir_all(plan.course.out.parent().unwrap()).unwrap();
         for step in [2, 4] {
             stages::train_until(&plan, step);
         }
         assert_eq!(stages::train(&plan).n_resumed, 4, "{name}");
-        assert_eq!(metrics(&straight.out), metrics(&plan.out), "{name}");
+        assert_eq!(metrics(&straight.course.out), metrics(&plan.course.out), "{name}");
         for part in ["policy", "train/checkpoints"] {
-            assert!(files(&straight.out.join(part)) == files(&plan.out.join(part)), "{name}: `{part}` differs");
+            assert!(
+                files(&straight.course.out.join(part)) == files(&plan.course.out.join(part)),
+                "{name}: `{part}` differs"
+            );
         }
         // Each step with a learning rate moves the policy.
-        let weights = |step| fs::read(checkpoint(&straight.out, step).join("weights.safetensors")).unwrap();
+        let weights = |step| fs::read(checkpoint(&straight.course.out, step).join("weights.safetensors")).unwrap();
         assert!(weights(3) != weights(6), "{name}: the weights have not moved");
     }
 }
@@ -129,34 +137,39 @@ fn tensors(path: &Path) -> Vec<(String, Vec<f64>)> {
 fn the_policy_of_a_run_with_a_mean_is_the_mean_of_the_weights_of_all_steps() {
     const DECAY: f64 = 0.8;
     let (folder, table) = table();
-    let plain = Plan { save_steps: 1.try_into().ok(), ..stages::train_plan(&table, &folder.path().join("plain")) };
-    let averaged = Plan { out: folder.path().join("mean"), ema_decay: Some(DECAY), ..plain.clone() };
+    let plain = stages::with(stages::train_plan(&table, &folder.path().join("plain")), |changed| {
+        changed.course.save_steps = 1.try_into().ok();
+    });
+    let averaged = stages::with(plain.clone(), |changed| {
+        changed.course.out = folder.path().join("mean");
+        changed.course.ema_decay = Some(DECAY);
+    });
     stages::train(&plain);
     stages::train(&averaged);
-    assert_eq!(metrics(&plain.out), metrics(&averaged.out));
+    assert_eq!(metrics(&plain.course.out), metrics(&averaged.course.out));
 
     let mut means = tensors(Path::new("fixtures/tiny/model.safetensors"));
     for step in 1..=6 {
         for name in ["weights.safetensors", "moments.safetensors"] {
             let [plain, averaged] =
-                [&plain, &averaged].map(|plan| fs::read(checkpoint(&plan.out, step).join(name)).unwrap());
+                [&plain, &averaged].map(|plan| fs::read(checkpoint(&plan.course.out, step).join(name)).unwrap());
             assert!(plain == averaged, "step {step}, `{name}`");
         }
-        let weights = tensors(&checkpoint(&averaged.out, step).join("weights.safetensors"));
+        let weights = tensors(&checkpoint(&averaged.course.out, step).join("weights.safetensors"));
         for ((name, mean), (of_step, weights)) in means.iter_mut().zip(&weights) {
             assert_eq!(name, of_step);
             mean.iter_mut().zip(weights).for_each(|(mean, weight)| *mean = DECAY * *mean + (1.0 - DECAY) * weight);
         }
     }
-    let policy = tensors(&averaged.out.join("policy/model.safetensors"));
-    let last = tensors(&checkpoint(&averaged.out, 6).join("weights.safetensors"));
+    let policy = tensors(&averaged.course.out.join("policy/model.safetensors"));
+    let last = tensors(&checkpoint(&averaged.course.out, 6).join("weights.safetensors"));
     assert_eq!(policy.len(), means.len());
     for (((name, found), (_, want)), (_, last)) in policy.iter().zip(&means).zip(&last) {
         assert_close!(found, want, abs = 1e-6, "`{name}`");
         let moved = found.iter().zip(last).map(|(mean, weight)| (mean - weight).abs()).fold(0.0, f64::max);
         assert!(moved > 1e-4, "`{name}`: the policy is the raw weights, but for {moved:e}");
     }
-    assert_eq!(tensors(&plain.out.join("policy/model.safetensors")), last);
+    assert_eq!(tensors(&plain.course.out.join("policy/model.safetensors")), last);
 }
 
 fn refused(plan: &Plan) -> String {
@@ -167,16 +180,23 @@ fn refused(plan: &Plan) -> String {
 fn another_optimiser_or_mean_on_resume_is_refused_by_name() {
     let (folder, table) = table();
     let adamw = stages::train_plan(&table, &folder.path().join("adamw"));
-    let rmsprop =
-        Plan { optimizer: RmsPropParams::default().into(), out: folder.path().join("rmsprop"), ..adamw.clone() };
+    let rmsprop = stages::with(adamw.clone(), |changed| {
+        changed.course.optimizer = RmsPropParams::default().into();
+        changed.course.out = folder.path().join("rmsprop");
+    });
     stages::train(&adamw);
     stages::train(&rmsprop);
-    let with = |plan: &Plan, optimizer: OptimizerParams| Plan { optimizer, ..plan.clone() };
+    let with = |plan: &Plan, optimizer: OptimizerParams| {
+        stages::with(plan.clone(), |changed| changed.course.optimizer = optimizer)
+    };
     for (plan, want) in [
-        (with(&adamw, rmsprop.optimizer), "`optim` was `\"adamw\"`, now it is `\"rmsprop\"`"),
-        (with(&rmsprop, adamw.optimizer), "`optim` was `\"rmsprop\"`, now it is `\"adamw\"`"),
+        (with(&adamw, rmsprop.course.optimizer), "`optim` was `\"adamw\"`, now it is `\"rmsprop\"`"),
+        (with(&rmsprop, adamw.course.optimizer), "`optim` was `\"rmsprop\"`, now it is `\"adamw\"`"),
         (with(&rmsprop, SgdParams::default().into()), "`optim` was `\"rmsprop\"`, now it is `\"sgd\"`"),
-        (Plan { ema_decay: Some(0.9), ..adamw.clone() }, "`ema_decay` was not set, now it is `0.9`"),
+        (
+            stages::with(adamw.clone(), |changed| changed.course.ema_decay = Some(0.9)),
+            "`ema_decay` was not set, now it is `0.9`",
+        ),
     ] {
         let message = refused(&plan);
         assert!(message.ends_with(want), "{message}");
@@ -192,7 +212,7 @@ fn a_run_of_defaults_has_the_trajectory_it_always_had() {
     let (folder, table) = table();
     let plan = stages::train_plan(&table, &folder.path().join("run"));
     stages::train(&plan);
-    let text = fs::read_to_string(checkpoint(&plan.out, 6).join("state.json")).unwrap();
+    let text = fs::read_to_string(checkpoint(&plan.course.out, 6).join("state.json")).unwrap();
     let state: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
     let keys = |map: &serde_json::Map<String, serde_json::Value>| -> Vec<String> { map.keys().cloned().collect() };
     let want =
@@ -221,8 +241,8 @@ fn a_run_of_defaults_has_the_trajectory_it_always_had() {
     assert_eq!(trajectory["optimizer"], adamw);
     assert_eq!((&trajectory["lr_scheduler_type"], &trajectory["warmup_steps"]), (&"cosine".into(), &1.into()));
 
-    let schedule = Schedule { warmup: Warmup::Ratio(0.1), ..plan.schedule };
-    assert_eq!(stages::train(&Plan { schedule, ..plan }).n_resumed, 6);
+    let schedule = Schedule { warmup: Warmup::Ratio(0.1), ..plan.course.schedule };
+    assert_eq!(stages::train(&stages::with(plan, |changed| changed.course.schedule = schedule)).n_resumed, 6);
 }
 
 #[test]

@@ -24,7 +24,10 @@ fn every_pipeline_file_makes_both_plans() {
 
         let precompute = pipeline.precompute_plan(None, None, Start::Resume).unwrap();
         let train = pipeline.train_plan(None, None, train::Start::Resume).unwrap();
-        assert_eq!((&precompute.out, &train.table, &train.out), (&run.join("reference"), &run.join("reference"), &run));
+        assert_eq!(
+            (&precompute.out, &train.table, &train.course.out),
+            (&run.join("reference"), &run.join("reference"), &run)
+        );
     }
 }
 

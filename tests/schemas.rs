@@ -199,8 +199,8 @@ impl Run {
 
     fn train_plan(&self) -> train::Plan {
         let mut plan = stages::train_plan(&self.path().join("reference"), self.path());
-        plan.length = train::Length::Steps(3.try_into().unwrap());
-        plan.save_steps = 2.try_into().ok();
+        plan.course.length = train::Length::Steps(3.try_into().unwrap());
+        plan.course.save_steps = 2.try_into().ok();
         plan.eval = Some(train::EvalPlan {
             table: Some(plan.table.clone()),
             steps: 2.try_into().ok(),

@@ -14,7 +14,7 @@ use super::{Printer, failure};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{Axis, read_list, short_key};
-use crate::query::{self, Format, Session};
+use crate::query::{self, Format, Session, quoted};
 use crate::sweep::{
     self, Comparison, Event, LAST_STEPS, Outcome, PAGE, Plan, RankBy, Request, SWEEP, Standing, SweepError,
 };
@@ -82,7 +82,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     }
     // Nothing is read for a model that is not there.
     if let Some(run) = plan.runs.first() {
-        ModelSource::resolve(&run.plan.model).with_context(failed)?;
+        ModelSource::resolve(&run.plan.course.model).with_context(failed)?;
     }
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
@@ -186,7 +186,6 @@ fn compare(comparison: &Comparison, plan: &Plan, format: Format, printer: &mut P
 }
 
 fn sql(comparison: &Comparison) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let mut columns = String::from("rank");
     // Writing to a string does not fail.
     for key in &comparison.settings {

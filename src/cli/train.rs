@@ -93,20 +93,20 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         .train_plan(table, args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
         .context("cannot train")?;
 
-    let failed = || format!("cannot train `{}`", plan.out.display());
+    let failed = || format!("cannot train `{}`", plan.course.out.display());
     let eval_table = plan.eval.as_ref().and_then(|eval| eval.table.as_deref());
     if let Some(path) = plan.tables().into_iter().chain(eval_table).find(|table| !table.exists()) {
         return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
     }
     // Nothing is read for a model that is not there.
-    ModelSource::resolve(&plan.model).with_context(failed)?;
+    ModelSource::resolve(&plan.course.model).with_context(failed)?;
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
         let (mut shown, mut progress) = (TrainProgress::default(), Progress::new(printer));
         train::run(&plan, &interrupt, &mut |event| shown.show(&event, &mut progress)).with_context(failed)?
     };
-    pipeline.record(Stage::Train, &plan.out)?;
+    pipeline.record(Stage::Train, &plan.course.out)?;
     let summary = match outcome {
         Outcome::Finished(summary) => *summary,
         Outcome::Interrupted(interruption) => {
@@ -120,8 +120,11 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     for line in lines(&summary) {
         printer.note(line);
     }
-    match report::write_run(&RunInputs { run: &plan.out, table: Some(&plan.table) }, &plan.out.join(report::REPORT)) {
-        Ok(()) => printer.note(format_args!("report: {}", plan.out.join(report::REPORT).display())),
+    match report::write_run(
+        &RunInputs { run: &plan.course.out, table: Some(&plan.table) },
+        &plan.course.out.join(report::REPORT),
+    ) {
+        Ok(()) => printer.note(format_args!("report: {}", plan.course.out.join(report::REPORT).display())),
         // The policy is there, and that is what was asked for.
         Err(error) => printer.error(format_args!("no report: {:#}", anyhow::Error::new(error))),
     }

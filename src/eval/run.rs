@@ -13,7 +13,7 @@ use crate::loss::{BatchObjective, ObjectiveState};
 use crate::model::ScoringDtype;
 use crate::ops::Backend;
 use crate::policy::PolicySource;
-use crate::table::{EvalsWriter, ReferenceTable, ScoreColumns, TableError, TokenLogps, TrainingPairs};
+use crate::table::{EvalsWriter, ReferenceTable, ScoreColumns, TokenLogps, TrainingPairs};
 use crate::tokenize::TokenizerFiles;
 
 /// An evaluation, checked.
@@ -88,7 +88,7 @@ pub struct Summary {
 /// If the policy or the table is not what the plan needs, if they have different tokenizers, if a number is not finite,
 /// or if the disk refuses.
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -> Result<Outcome, EvalError> {
-    let table = open_table(&plan.table, plan.reference.as_deref())?;
+    let table = ReferenceTable::open_as(&plan.table, plan.reference.as_deref())?;
     let source = PolicySource::resolve(&plan.model, plan.adapter.as_deref())?;
     let tokenizer = TokenizerFiles::load(source.base())?;
     let theirs = table.provenance();
@@ -136,14 +136,6 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -
         metrics,
         out: plan.out.clone(),
     })))
-}
-
-/// The table of a reference: its own, or a further one by name.
-fn open_table(path: &Path, reference: Option<&str>) -> Result<ReferenceTable, TableError> {
-    match reference {
-        None => ReferenceTable::open(path),
-        Some(name) => ReferenceTable::open_reference(path, name),
-    }
 }
 
 /// The pairs of a held-out table, with what the objective needs of them, put aside on the disk of `folder`.

@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn an_order_is_not_shuffled_unless_that_is_asked_for() {
-        let order = |text: &str| plan(&format!("{text}\ntables = ['a']")).unwrap().order;
+        let order = |text: &str| plan(&format!("{text}\ntables = ['a']")).unwrap().course.order;
         assert_eq!(order("[train.pairs]"), Order::Shuffled { seed: 42 });
         assert_eq!(order("[train.pairs]\neval_share = 0.0\nwhere = 'true'"), Order::Shuffled { seed: 42 });
         assert_eq!(order("[train.pairs]\norder_by = 'chosen_tokens'"), Order::Table);

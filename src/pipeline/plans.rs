@@ -147,26 +147,39 @@ impl Pipeline {
         start: train::Start,
     ) -> Result<train::Plan, PipelineError> {
         let settings = &self.settings().train;
-        let seed = need(settings.seed, "train.seed", "--seed")?;
         let is_other_allowed =
             need(settings.allow_other_reference, "train.allow_other_reference", "--allow-other-reference")?;
         let is_drift_allowed = need(settings.allow_dtype_drift, "train.allow_dtype_drift", "--allow-dtype-drift")?;
-        let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
         let objective = settings.loss.objective()?;
+        let is_shuffled = order(settings)? != train::Order::Table;
         let pairs = settings.pairs.with_table(table);
         let (table, selection) = pairs.selection(|| self.folder(None, REFERENCE, "--table"), is_shuffled)?;
         let eval = settings.eval.plan(selection.held_out.is_some())?;
         Ok(train::Plan {
-            model: self.model()?,
-            trained: settings.lora.trained()?,
+            course: self.course(out, start)?,
             table,
             selection,
             reference: settings.reference.clone().map(String::from),
             other_reference: if is_other_allowed { Mismatch::Allow } else { Mismatch::Refuse },
             other_dtype: if is_drift_allowed { Mismatch::Allow } else { Mismatch::Refuse },
-            out: self.folder(out, "", "--out")?,
             score_columns: settings.loss.score_columns(&objective)?,
             objective,
+            eval,
+            check_pairs: CHECK_PAIRS,
+            check_tolerance: CHECK_TOLERANCE,
+        })
+    }
+
+    /// How a policy is trained, whatever it learns from. Without `out` the run is `runs/<name>`.
+    ///
+    /// # Errors
+    /// If the model or the folder is not set, or two settings contradict each other.
+    pub(super) fn course(&self, out: Option<&Path>, start: train::Start) -> Result<train::Course, PipelineError> {
+        let settings = &self.settings().train;
+        Ok(train::Course {
+            model: self.model()?,
+            trained: settings.lora.trained()?,
+            out: self.folder(out, "", "--out")?,
             optimizer: settings.optimizer()?,
             ema_decay: settings.ema_decay.map(f64::from),
             learning_rate: need(settings.learning_rate, "train.learning_rate", "--learning-rate")?.get(),
@@ -175,8 +188,8 @@ impl Pipeline {
                 .filter(|norm| *norm > 0.0),
             batch_size: need(settings.batch_size, "train.batch_size", "--batch-size")?,
             length: length(settings)?,
-            order: if is_shuffled { train::Order::Shuffled { seed } } else { train::Order::Table },
-            seed,
+            order: order(settings)?,
+            seed: need(settings.seed, "train.seed", "--seed")?,
             max_tokens: need(settings.max_tokens, "train.max_tokens", "--max-tokens")?,
             recompute: need(settings.recompute, "train.recompute", "--recompute")?,
             memory_budget: settings.memory_budget.map(|size| size.as_u64()),
@@ -184,12 +197,9 @@ impl Pipeline {
             report_to: need(settings.report_to, "train.report_to", "--report-to")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             save_total_limit: settings.save_total_limit,
-            eval,
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
             backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,
-            check_pairs: CHECK_PAIRS,
-            check_tolerance: CHECK_TOLERANCE,
         })
     }
 
@@ -223,6 +233,12 @@ fn backend(device: DeviceName, kernels: Option<Kernels>) -> Result<Backend, Devi
         Some(Kernels::Own) if opened.is_cpu() => Ok(Backend::cpu()),
         Some(Kernels::Own) => Err(DeviceError::OwnKernels { device }),
     }
+}
+
+fn order(settings: &TrainSettings) -> Result<train::Order, PipelineError> {
+    let seed = need(settings.seed, "train.seed", "--seed")?;
+    let is_shuffled = need(settings.shuffle, "train.shuffle", "--no-shuffle")?;
+    Ok(if is_shuffled { train::Order::Shuffled { seed } } else { train::Order::Table })
 }
 
 fn length(settings: &TrainSettings) -> Result<train::Length, PipelineError> {

@@ -70,8 +70,7 @@ impl Pipeline {
         if let Some(folder) = &sft.init {
             of_model.settings.model = Some(folder.display().to_string());
         }
-        // The course of a run on pairs, of whose table nothing is asked.
-        let mut course = of_model.train_plan(Some(Path::new("")), out, start)?.course();
+        let mut course = of_model.course(out, start)?;
         if sft.init.is_some() {
             let reason = "the model starts from drawn weights";
             if self.settings().model.is_some() {

@@ -119,8 +119,11 @@ fn flags_win_over_the_file_key_by_key() {
     let plan = Pipeline { settings: Settings { model: Some("m".into()), ..settings }, run: Some("runs/x".into()) }
         .train_plan(None, None, train::Start::Resume)
         .unwrap();
-    assert_eq!((plan.seed, plan.schedule.warmup, plan.schedule.kind), (9, Warmup::Steps(3), ScheduleKind::Cosine));
-    assert_eq!(plan.order, Order::Shuffled { seed: 9 });
+    assert_eq!(
+        (plan.course.seed, plan.course.schedule.warmup, plan.course.schedule.kind),
+        (9, Warmup::Steps(3), ScheduleKind::Cosine)
+    );
+    assert_eq!(plan.course.order, Order::Shuffled { seed: 9 });
     let number = |number: f64| crate::loss::LabelSmoothing::try_from(number).unwrap();
     let want = crate::loss::Objective::sigmoid(0.2.try_into().unwrap(), number(0.1));
     assert_eq!(plan.objective, want.into());
@@ -133,12 +136,12 @@ fn an_adapter_has_a_learning_rate_of_its_own_under_what_is_given() {
         let pipeline = Pipeline::from_flags(&settings).unwrap();
         pipeline.train_plan(Some(Path::new("t")), Some(Path::new("o")), train::Start::Resume).unwrap()
     };
-    assert_eq!(plan(&[]).learning_rate, 1e-6);
-    assert_eq!(plan(&["--lora-r", "8"]).learning_rate, 1e-5);
-    assert_eq!(plan(&["--lora-r", "8", "--learning-rate", "3e-4"]).learning_rate, 3e-4);
-    assert_eq!(plan(&["--adapter", "a"]).learning_rate, 1e-5);
+    assert_eq!(plan(&[]).course.learning_rate, 1e-6);
+    assert_eq!(plan(&["--lora-r", "8"]).course.learning_rate, 1e-5);
+    assert_eq!(plan(&["--lora-r", "8", "--learning-rate", "3e-4"]).course.learning_rate, 3e-4);
+    assert_eq!(plan(&["--adapter", "a"]).course.learning_rate, 1e-5);
     let words = ["--lora-r", "8", "--use-rslora", "--lora-target-modules", "q_proj,v_proj"];
-    let train::Trained::NewAdapter(lora) = plan(&words).trained else { panic!("no adapter") };
+    let train::Trained::NewAdapter(lora) = plan(&words).course.trained else { panic!("no adapter") };
     assert!(lora.use_rslora && lora.target_modules == ["q_proj", "v_proj"]);
 }
 
@@ -154,9 +157,12 @@ fn flags_alone_record_only_their_own_stage() {
 #[test]
 fn every_key_that_must_have_a_value_has_a_default() {
     let plan = pipeline("model = 'm'").train_plan(None, None, train::Start::Resume).unwrap();
-    assert_eq!((plan.learning_rate, plan.batch_size.get(), plan.length), (1e-6, 8, Length::Epochs(3.0)));
-    assert_eq!(plan.max_grad_norm, Some(1.0));
-    assert_eq!((plan.table.to_str(), plan.out.to_str()), (Some("runs/test/reference"), Some("runs/test")));
+    assert_eq!(
+        (plan.course.learning_rate, plan.course.batch_size.get(), plan.course.length),
+        (1e-6, 8, Length::Epochs(3.0))
+    );
+    assert_eq!(plan.course.max_grad_norm, Some(1.0));
+    assert_eq!((plan.table.to_str(), plan.course.out.to_str()), (Some("runs/test/reference"), Some("runs/test")));
 
     let data = tempfile::NamedTempFile::new().unwrap();
     let text = format!("model = 'm'\n[data]\nfiles = ['{}']", data.path().display());
@@ -170,8 +176,8 @@ fn zero_means_off_where_the_manual_says_so() {
     let plan = pipeline("model = 'm'\n[train]\nmax_grad_norm = 0\nsave_steps = 0\nshuffle = false\nmax_steps = 5")
         .train_plan(None, None, train::Start::Resume)
         .unwrap();
-    assert_eq!((plan.max_grad_norm, plan.save_steps, plan.order), (None, None, Order::Table));
-    assert_eq!(plan.length, Length::Steps(NonZeroU64::new(5).unwrap()));
+    assert_eq!((plan.course.max_grad_norm, plan.course.save_steps, plan.course.order), (None, None, Order::Table));
+    assert_eq!(plan.course.length, Length::Steps(NonZeroU64::new(5).unwrap()));
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub use functions::{FUNCTIONS, Function, Kind};
 pub use output::{Answered, Format, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
 pub use session::{Resources, Rows, Session};
+pub use views::quoted;
 
 #[cfg(test)]
 mod tests;

@@ -106,6 +106,7 @@ pub(super) fn by_reference(name: &str, pairs: &str, further: &[FurtherReference]
     )
 }
 
-fn quoted(name: &str) -> String {
+/// A name as SQL takes it, whatever is in it.
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

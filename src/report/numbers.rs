@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use super::ReportError;
 use super::chart::Point;
 use super::histogram::{Bars, Histogram};
-use crate::query::Session;
+use crate::query::{Session, quoted};
 
 /// Most points of a curve: more steps than that share points.
 const MAX_POINTS: f64 = 120.0;
@@ -161,9 +161,4 @@ fn primitive<T: ArrowPrimitiveType>(
         values.extend((0..array.len()).map(|row| array.is_valid(row).then(|| array.value(row))));
     }
     Ok(values)
-}
-
-/// A name as SQL takes it, whatever is in it.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -148,18 +148,15 @@ impl Run {
     /// # Errors
     /// If its newest checkpoint is damaged, or its table cannot be read.
     pub fn standing(&self) -> Result<Standing, RunError> {
-        if self.plan.start == Start::Fresh {
+        if self.plan.course.start == Start::Fresh {
             return Ok(Standing::New);
         }
-        let Some(newest) = checkpoint::newest(&self.plan.checkpoints())? else { return Ok(Standing::New) };
+        let Some(newest) = checkpoint::newest(&self.plan.course.checkpoints())? else { return Ok(Standing::New) };
         let begun = Standing::Begun { step: newest.state().step };
-        if !self.plan.policy().is_dir() || !self.pipeline.is_recorded(Stage::Train, &self.plan.out)? {
+        if !self.plan.course.policy().is_dir() || !self.pipeline.is_recorded(Stage::Train, &self.plan.course.out)? {
             return Ok(begun);
         }
-        let table = match &self.plan.reference {
-            None => ReferenceTable::open(&self.plan.table)?,
-            Some(name) => ReferenceTable::open_reference(&self.plan.table, name)?,
-        };
+        let table = ReferenceTable::open_as(&self.plan.table, self.plan.reference.as_deref())?;
         let is_of_table = newest.state().trajectory.get("table_digest") == Some(&json!(table.digest()?));
         Ok(if is_of_table { Standing::Finished } else { begun })
     }

@@ -78,7 +78,7 @@ impl Row {
     pub(super) fn pending(run: &Run) -> Self {
         Self {
             name: run.name.clone(),
-            folder: run.plan.out.clone(),
+            folder: run.plan.course.out.clone(),
             status: Status::Pending,
             error: None,
             n_steps: 0,
@@ -94,7 +94,7 @@ impl Row {
     /// If they cannot be read. A run that has not begun has none, and that is no error.
     pub(super) fn read(run: &Run, status: Status, last_steps: usize) -> Result<Self, RunError> {
         let mut row = Self { status, ..Self::pending(run) };
-        let path = run.plan.out.join(METRICS);
+        let path = run.plan.course.out.join(METRICS);
         let all = if path.is_file() { series(&path)? } else { BTreeMap::new() };
         for (name, points) in all {
             let Some(&(step, value)) = points.last() else { continue };

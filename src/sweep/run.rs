@@ -5,6 +5,7 @@ use super::error::{RunError, SweepError};
 use super::plan::{Plan, Run, Standing};
 use super::results::{Row, Status};
 use super::{PAGE, SWEEP, page, write};
+use crate::error::chain;
 use crate::interrupt::Interrupt;
 use crate::io::{self, Lock};
 use crate::pipeline::Stage;
@@ -82,8 +83,8 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
         return Ok(Outcome { comparison: None, failures: Vec::new(), is_interrupted: true });
     }
     // All of them now: interrupted and run again without `--fresh`, a sweep must not find the earlier ones finished.
-    for run in plan.runs.iter().filter(|run| run.plan.start == Start::Fresh) {
-        train::clear(&run.plan).map_err(|source| SweepError::Clear { run: run.name.clone(), source })?;
+    for run in plan.runs.iter().filter(|run| run.plan.course.start == Start::Fresh) {
+        train::clear(&run.plan.course).map_err(|source| SweepError::Clear { run: run.name.clone(), source })?;
     }
     let mut sweep = Sweep { plan, rows: Vec::new(), failures: Vec::new() };
     sweep.take_stock();
@@ -186,14 +187,14 @@ impl Sweep<'_> {
             return Row::read(run, Status::Finished, last_steps);
         }
         let outcome = train::run(&run.plan, interrupt, &mut |event| observe(Event::Train(event)))?;
-        run.pipeline.record(Stage::Train, &run.plan.out)?;
+        run.pipeline.record(Stage::Train, &run.plan.course.out)?;
         match outcome {
             train::Outcome::Interrupted(_) => Row::read(run, Status::Interrupted, last_steps),
             train::Outcome::Finished(summary) => {
                 observe(Event::Ended(&summary));
-                let inputs = RunInputs { run: &run.plan.out, table: Some(&run.plan.table) };
+                let inputs = RunInputs { run: &run.plan.course.out, table: Some(&run.plan.table) };
                 // The policy is there, and that is what was asked for.
-                if let Err(error) = report::write_run(&inputs, &run.plan.out.join(REPORT)) {
+                if let Err(error) = report::write_run(&inputs, &run.plan.course.out.join(REPORT)) {
                     observe(Event::Train(train::Event::Note(format!("no report: {}", chain(&error)))));
                 }
                 Row::read(run, Status::Finished, last_steps)
@@ -209,18 +210,4 @@ impl Sweep<'_> {
         io::write(&self.plan.out.join(PAGE), page.as_bytes())?;
         Ok(comparison)
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !said.ends_with(&message) {
-            said = format!("{said}: {message}");
-        }
-        cause = error.source();
-    }
-    said
 }

@@ -69,7 +69,7 @@ fn settings_reach_the_plans_and_those_of_an_adapter_have_its_defaults() {
     let list = "[[run]]\ntrain.loss.beta = 0.5\n[[run]]\ntrain.lora.r = 8\n";
     let plan = Plan::new(request(folder.path(), &[], Some(list))).unwrap();
     assert_eq!(plan.settings, ["train.loss.beta", "train.lora.r"]);
-    let rates: Vec<f64> = plan.runs.iter().map(|run| run.plan.learning_rate).collect();
+    let rates: Vec<f64> = plan.runs.iter().map(|run| run.plan.course.learning_rate).collect();
     assert_eq!(rates, [1e-6, 1e-5]);
     let comparison = Comparison::of(&plan, plan.runs.iter().map(Row::pending).collect()).unwrap();
     let values =
@@ -170,8 +170,8 @@ fn metrics_are_means_over_the_last_steps_and_evaluations_are_their_own_lines() {
     let folder = folder();
     let plan = Plan::new(request(folder.path(), &["train.seed=1"], None)).unwrap();
     let run = &plan.runs[0];
-    io::create_dir(&run.plan.out.join("train")).unwrap();
-    let path = run.plan.out.join(crate::train::METRICS);
+    io::create_dir(&run.plan.course.out.join("train")).unwrap();
+    let path = run.plan.course.out.join(crate::train::METRICS);
     let step = |step: u64, loss: f64| {
         format!("{{\"schema\":\"metrics.v1\",\"step\":{step},\"epoch\":0.5,\"loss\":{loss},\"step_seconds\":0.25}}\n")
     };

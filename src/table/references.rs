@@ -27,6 +27,17 @@ pub fn references(table: &Path) -> Result<Vec<(String, PathBuf)>, TableError> {
 }
 
 impl ReferenceTable {
+    /// Opens a table, or its further reference of this name.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`open_reference`](Self::open_reference).
+    pub fn open_as(path: &Path, reference: Option<&str>) -> Result<Self, TableError> {
+        match reference {
+            None => Self::open(path),
+            Some(name) => Self::open_reference(path, name),
+        }
+    }
+
     /// Opens the further reference `name` of the table in `folder`.
     ///
     /// # Errors

@@ -33,8 +33,8 @@ pub(super) fn check(
     if expected != found {
         return Err(TrainError::Tokenizer { table: table.path().to_owned(), expected, found });
     }
-    let kernel = logprob::kernel(&plan.backend, plan.dtype);
-    if theirs.dtype == plan.dtype.to_string() && theirs.kernel != kernel {
+    let kernel = logprob::kernel(&plan.course.backend, plan.course.dtype);
+    if theirs.dtype == plan.course.dtype.to_string() && theirs.kernel != kernel {
         observe(Event::Note(format!(
             "the table was computed by kernel `{}`, this is `{kernel}`: they round differently",
             theirs.kernel
@@ -43,7 +43,7 @@ pub(super) fn check(
     let mut fields = model_fields(table, digests, tokenizer);
     fields.extend(adapter.map(|digest| ("adapter", "none".into(), digest.to_string())));
     let other_model = first_difference(fields);
-    let other_dtype = first_difference(vec![("dtype", theirs.dtype.clone(), plan.dtype.to_string())]);
+    let other_dtype = first_difference(vec![("dtype", theirs.dtype.clone(), plan.course.dtype.to_string())]);
     for (difference, rule) in [(&other_model, plan.other_reference), (&other_dtype, plan.other_dtype)] {
         if let Some(difference) = difference.clone().filter(|_| rule == Mismatch::Refuse) {
             return Err(TrainError::OtherReference { table: table.path().to_owned(), difference });

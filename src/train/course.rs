@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::passes::RecomputePolicy;
-use super::plan::{Length, Order, Plan, ReportTo, Start, Trained};
+use super::plan::{Length, Order, ReportTo, Start, Trained};
 use crate::checkpoint;
 use crate::digest::Digest;
 use crate::logprob;
@@ -25,7 +25,8 @@ pub struct Course {
     pub out: PathBuf,
     /// The optimiser.
     pub optimizer: OptimizerParams,
-    /// Decay of running means of the trained weights; `None`: none are kept.
+    /// Decay of a running mean of the trained weights, which then is the policy in place of the weights themselves;
+    /// `None` for no mean.
     pub ema_decay: Option<f64>,
     /// Learning rate before the schedule.
     pub learning_rate: f64,
@@ -63,46 +64,18 @@ pub struct Course {
     pub start: Start,
 }
 
-impl Plan {
-    /// The part of the plan that does not know of pairs.
-    pub(crate) fn course(&self) -> Course {
-        Course {
-            model: self.model.clone(),
-            trained: self.trained.clone(),
-            out: self.out.clone(),
-            optimizer: self.optimizer,
-            ema_decay: self.ema_decay,
-            learning_rate: self.learning_rate,
-            schedule: self.schedule,
-            max_grad_norm: self.max_grad_norm,
-            batch_size: self.batch_size,
-            length: self.length,
-            order: self.order,
-            seed: self.seed,
-            max_tokens: self.max_tokens,
-            recompute: self.recompute,
-            memory_budget: self.memory_budget,
-            logging_steps: self.logging_steps,
-            report_to: self.report_to,
-            save_steps: self.save_steps,
-            save_total_limit: self.save_total_limit,
-            dtype: self.dtype,
-            backend: self.backend.clone(),
-            start: self.start,
-        }
-    }
-}
-
 impl Course {
     pub(crate) fn train_folder(&self) -> PathBuf {
         self.out.join("train")
     }
 
-    pub(super) fn checkpoints(&self) -> PathBuf {
+    /// Where its checkpoints go.
+    pub fn checkpoints(&self) -> PathBuf {
         self.train_folder().join("checkpoints")
     }
 
-    pub(super) fn policy(&self) -> PathBuf {
+    /// Where its policy goes, once all steps are made.
+    pub fn policy(&self) -> PathBuf {
         self.out.join("policy")
     }
 

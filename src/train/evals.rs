@@ -46,10 +46,7 @@ impl HeldOutTable {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Self>, EvalError> {
         let Some(path) = plan.eval.as_ref().and_then(|eval| eval.table.as_deref()) else { return Ok(None) };
-        let table = match &plan.reference {
-            None => ReferenceTable::open(path)?,
-            Some(name) => ReferenceTable::open_reference(path, name)?,
-        };
+        let table = ReferenceTable::open_as(path, plan.reference.as_deref())?;
         let (expected, found) = (tokenizer.digest(), table.provenance().tokenizer_digest);
         if expected != found {
             return Err(EvalError::Tokenizer { table: table.path().to_owned(), expected, found });
@@ -87,7 +84,7 @@ impl HeldOutTable {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<HeldOutPairs, EvalError> {
         let Self { table, .. } = self;
-        let pairs = eval::load_pairs(table, &plan.objective, plan.score_columns.as_ref(), &plan.train_folder())?;
+        let pairs = eval::load_pairs(table, &plan.objective, plan.score_columns.as_ref(), &plan.course.train_folder())?;
         let rows = eval::rows_of(table, &pairs)?;
         let n_known = n_known_prompts(&pairs, trained_on);
         if n_known > 0 {
@@ -141,7 +138,7 @@ pub(crate) struct Evaluations<'a> {
 impl<'a> Evaluations<'a> {
     /// On held-out pairs, of a table with this digest.
     pub(super) fn new(plan: &'a Plan, eval: &'a EvalPlan, held_out: HeldOut<'a>, digest: Digest) -> Self {
-        Self { plan, eval, held_out, digest, folder: plan.out.join(EVALS), samples: None }
+        Self { plan, eval, held_out, digest, folder: plan.course.out.join(EVALS), samples: None }
     }
 
     /// With the samples the plan asks for, of a policy that starts from this model.
@@ -149,7 +146,8 @@ impl<'a> Evaluations<'a> {
     /// # Errors
     /// If the model does not say which tokens end an answer in a way that can be read.
     pub(super) fn with_samples(mut self, base: &'a Base) -> Result<Self, TrainError> {
-        self.samples = self.eval.samples.map(|samples| Samples::new(samples, base, &self.plan.out)).transpose()?;
+        let out = &self.plan.course.out;
+        self.samples = self.eval.samples.map(|samples| Samples::new(samples, base, out)).transpose()?;
         Ok(self)
     }
 
@@ -221,8 +219,8 @@ impl<'a> Evaluations<'a> {
                 held_out: self.held_out,
                 objective: &self.plan.objective,
                 state,
-                batch_size: self.plan.batch_size.get(),
-                max_tokens: self.plan.max_tokens.get(),
+                batch_size: self.plan.course.batch_size.get(),
+                max_tokens: self.plan.course.max_tokens.get(),
             };
             let metrics = evaluation.run(
                 interrupt,

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::course::Course;
 use super::metrics::{EvaluationMetrics, StepMetrics};
-use super::passes::RecomputePolicy;
 use crate::digest::Digest;
 use crate::eval::{BestMetric, EarlyStopping};
 use crate::loss::BatchObjective;
-use crate::model::{Lora, ScoringDtype};
-use crate::ops::Backend;
-use crate::optim::{OptimizerParams, Schedule};
+use crate::model::Lora;
 use crate::selection::Selection;
 use crate::table::ScoreColumns;
 
@@ -118,13 +116,11 @@ pub enum ReportTo {
     None,
 }
 
-/// A training run, checked.
+/// A training run on pairs, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The model the policy starts from: folder, `.gguf` file or cached name.
-    pub model: String,
-    /// What of it is trained.
-    pub trained: Trained,
+    /// How the policy is trained.
+    pub course: Course,
     /// The log-prob table; those that are trained from besides are in the selection.
     pub table: PathBuf,
     /// Which pairs of the tables are trained on, and which are held out.
@@ -135,53 +131,12 @@ pub struct Plan {
     pub other_reference: Mismatch,
     /// Whether the reference may have been scored in another number format than the policy computes in.
     pub other_dtype: Mismatch,
-    /// The run folder: `train/metrics.jsonl`, `train/checkpoints/`, `policy/` go there.
-    pub out: PathBuf,
     /// What is minimised.
     pub objective: BatchObjective,
     /// Where the outside scores are, for an objective that needs them.
     pub score_columns: Option<ScoreColumns>,
-    /// The optimiser.
-    pub optimizer: OptimizerParams,
-    /// Decay of a running mean of the trained weights, which then is the policy in place of the weights themselves;
-    /// `None` for no mean.
-    pub ema_decay: Option<f64>,
-    /// Learning rate before the schedule.
-    pub learning_rate: f64,
-    /// The schedule.
-    pub schedule: Schedule,
-    /// Gradients are scaled down to this norm; `None` never.
-    pub max_grad_norm: Option<f64>,
-    /// Pairs per optimiser step.
-    pub batch_size: NonZeroUsize,
-    /// How long.
-    pub length: Length,
-    /// In which order.
-    pub order: Order,
-    /// Seed of everything drawn but the order.
-    pub seed: u64,
-    /// Token budget of a micro-batch; changes memory and speed, not the result beyond rounding.
-    pub max_tokens: NonZeroUsize,
-    /// Which layers are run again in the backward; the result does not depend on it.
-    pub recompute: RecomputePolicy,
-    /// Most memory a step may take, in bytes; `None`: what is free.
-    pub memory_budget: Option<u64>,
-    /// A line of progress every this many steps.
-    pub logging_steps: NonZeroU64,
-    /// Who is told of every step.
-    pub report_to: ReportTo,
-    /// A checkpoint every this many steps; `None` only at the end of the run.
-    pub save_steps: Option<NonZeroU64>,
-    /// Most checkpoints that are kept, beside the best; `None`: all.
-    pub save_total_limit: Option<NonZeroUsize>,
     /// Evaluations on the way; `None`: none.
     pub eval: Option<EvalPlan>,
-    /// Precision of the forward and backward pass.
-    pub dtype: ScoringDtype,
-    /// Where the passes run.
-    pub backend: Backend,
-    /// Where to start.
-    pub start: Start,
     /// Pairs of the table that are scored again before the first step.
     pub check_pairs: usize,
     /// Largest difference to the table that is still rounding, in nats a sequence.
@@ -192,20 +147,6 @@ impl Plan {
     /// Every table, the first one first.
     pub fn tables(&self) -> Vec<&Path> {
         [vec![self.table.as_path()], self.selection.further_tables()].concat()
-    }
-
-    pub(super) fn train_folder(&self) -> PathBuf {
-        self.course().train_folder()
-    }
-
-    /// Where its checkpoints go.
-    pub fn checkpoints(&self) -> PathBuf {
-        self.course().checkpoints()
-    }
-
-    /// Where its policy goes, once all steps are made.
-    pub fn policy(&self) -> PathBuf {
-        self.course().policy()
     }
 
     /// What of the plan decides the trajectory of a run beside its course: two runs with equal trajectories are equal to

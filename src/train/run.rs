@@ -30,9 +30,8 @@ use crate::table::{Loading, ReferenceTable, TokenLogps, TrainingPair, TrainingPa
 /// process works in the run folder, or if the disk refuses. Checkpoints written before stay.
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
     let started = Instant::now();
-    let course = plan.course();
-    let inputs = Inputs::open(plan, Base::open(&course)?, observe)?;
-    let folder = RunFolder::claim(&course)?;
+    let inputs = Inputs::open(plan, Base::open(&plan.course)?, observe)?;
+    let folder = RunFolder::claim(&plan.course)?;
     let pairs = load_pairs(plan, &inputs)?;
     if pairs.is_empty() {
         return Err(TrainError::EmptyTable { path: plan.table.clone() });
@@ -87,10 +86,7 @@ struct Inputs {
 
 impl Inputs {
     fn open(plan: &Plan, base: Base, observe: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
-        let open = |table| match &plan.reference {
-            None => ReferenceTable::open(table),
-            Some(name) => ReferenceTable::open_reference(table, name),
-        };
+        let open = |table| ReferenceTable::open_as(table, plan.reference.as_deref());
         let tables = plan.tables().into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut weights = Vec::with_capacity(tables.len());
         for table in &tables {
@@ -115,7 +111,7 @@ fn load_pairs(plan: &Plan, inputs: &Inputs) -> Result<TrainingPairs, TrainError>
     }
     let scores = plan.score_columns.as_ref().filter(|_| needs.scores);
     let what = Loading { token_logps, scores, rows: inputs.selected.loaded.as_ref() };
-    Ok(TrainingPairs::load(&inputs.tables, &what, &plan.train_folder())?)
+    Ok(TrainingPairs::load(&inputs.tables, &what, &plan.course.train_folder())?)
 }
 
 /// Pairs to learn from, each with the log-probs of its reference.

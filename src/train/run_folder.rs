@@ -11,7 +11,7 @@ use super::base::Base;
 use super::course::Course;
 use super::error::TrainError;
 use super::metrics::METRICS;
-use super::plan::{Plan, Start};
+use super::plan::Start;
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, Lock};
 use crate::model::{DEFAULT_SHARD_BYTES, Decoder, ModelError, export, export_adapter};
@@ -109,13 +109,12 @@ impl<'a> RunFolder<'a> {
     }
 }
 
-/// Deletes what an earlier run of the plan could go on from, and its policy.
+/// Deletes what an earlier run of the course could go on from, and its policy.
 ///
 /// # Errors
 /// If the folder holds something a run does not make, or if another process is at work in it.
-pub fn clear(plan: &Plan) -> Result<(), TrainError> {
-    let course = plan.course();
-    if course.train_folder().is_dir() { RunFolder::claim(&course)?.clear() } else { Ok(()) }
+pub fn clear(course: &Course) -> Result<(), TrainError> {
+    if course.train_folder().is_dir() { RunFolder::claim(course)?.clear() } else { Ok(()) }
 }
 
 /// A run replaces `policy/` and its own checkpoints, so it must be sure that they are its own.

@@ -73,12 +73,12 @@ pub(super) fn run(
 ) -> Result<(), TrainError> {
     let Checked { path, rows, weights } = table;
     let n_sampled = plan.check_pairs.min(rows.len());
-    let mut sampled = index::sample(&mut rng(plan.seed, "start check"), rows.len(), n_sampled).into_vec();
+    let mut sampled = index::sample(&mut rng(plan.course.seed, "start check"), rows.len(), n_sampled).into_vec();
     sampled.sort_unstable();
     let sample: Vec<TrainingPair<'_>> = sampled.iter().filter_map(|&at| pairs.get(rows.start + at)).collect();
     let ids: Vec<PairIds<'_>> = sample.iter().map(step::ids).collect();
-    let scored = score(model, &ids, plan.max_tokens.get(), Sharing::Prompts, |_| {})
-        .map_err(|source| TrainError::Model { model: plan.model.clone(), source })?;
+    let scored = score(model, &ids, plan.course.max_tokens.get(), Sharing::Prompts, |_| {})
+        .map_err(|source| TrainError::Model { model: plan.course.model.clone(), source })?;
 
     let mut deltas = Vec::with_capacity(2 * sample.len());
     for (logps, pair) in scored.iter().zip(&sample) {
@@ -103,7 +103,7 @@ pub(super) fn run(
             observe(Event::Note(format!(
                 "the table was scored in {dtype}, the policy computes in {}: at most {max_delta:.3}, on average \
                  {mean_delta:.3} nats a sequence apart before the first step, on {n_sampled} pairs",
-                plan.dtype
+                plan.course.dtype
             )));
             Ok(())
         }

@@ -25,7 +25,7 @@ use serde::Serialize;
 use self::contents::Contents;
 use self::coverage::Coverage;
 use self::rows::Sample;
-use crate::error::Hint;
+use crate::error::{Hint, chain};
 use crate::table::{Finding, Level, TableError};
 
 pub use error::VerifyError;
@@ -203,20 +203,6 @@ fn kind(error: &TableError) -> (&'static str, Option<String>, Option<f64>) {
         | TableError::Incomplete { .. } => ("manifest", None, None),
         _ => ("damage", None, None),
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.ends_with(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// A path as evidence quotes it.

@@ -125,16 +125,15 @@ fn trl_from_the_export_and_piref_from_the_table_take_the_same_steps() {
     let (trl, expected): (Trl, FromExport) = (golden("tiny_trl.json"), golden("trl_export.json"));
     let folder = tempfile::tempdir().unwrap();
     let table = table(folder.path(), &trl.pairs);
-    let plan = train::Plan {
-        schedule: Schedule { kind: ScheduleKind::Linear, warmup: Warmup::Steps(2) },
-        batch_size: NonZeroUsize::new(4).unwrap(),
-        length: train::Length::Steps(NonZeroU64::new(10).unwrap()),
-        order: train::Order::Table,
-        ..stages::train_plan(&table, &folder.path().join("run"))
-    };
+    let plan = stages::with(stages::train_plan(&table, &folder.path().join("run")), |changed| {
+        changed.course.schedule = Schedule { kind: ScheduleKind::Linear, warmup: Warmup::Steps(2) };
+        changed.course.batch_size = NonZeroUsize::new(4).unwrap();
+        changed.course.length = train::Length::Steps(NonZeroU64::new(10).unwrap());
+        changed.course.order = train::Order::Table;
+    });
     stages::train(&plan);
 
-    let text = fs::read_to_string(plan.out.join(train::METRICS)).unwrap();
+    let text = fs::read_to_string(plan.course.out.join(train::METRICS)).unwrap();
     let steps: Vec<StepMetrics> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((steps.len(), expected.steps.len()), (10, 10));
     for (index, (got, want)) in steps.iter().zip(&expected.steps).enumerate() {

@@ -58,16 +58,32 @@ pub(crate) fn bco_shifted() -> BatchObjective {
 /// Stage two on such a table: six shuffled steps of eight pairs.
 pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
     train::Plan {
-        model: "fixtures/tiny".into(),
-        trained: train::Trained::Weights,
+        course: course(out),
         table: table.to_owned(),
         selection: piref::selection::Selection::default(),
         reference: None,
         other_reference: train::Mismatch::Refuse,
         other_dtype: train::Mismatch::Refuse,
-        out: out.to_owned(),
         objective: sigmoid(),
         score_columns: None,
+        eval: None,
+        check_pairs: 8,
+        check_tolerance: 1e-3,
+    }
+}
+
+/// The same plan but for what is changed.
+pub(crate) fn with(mut plan: train::Plan, change: impl FnOnce(&mut train::Plan)) -> train::Plan {
+    change(&mut plan);
+    plan
+}
+
+/// Six shuffled steps of eight, with a checkpoint after each third.
+fn course(out: &Path) -> train::Course {
+    train::Course {
+        model: "fixtures/tiny".into(),
+        trained: train::Trained::Weights,
+        out: out.to_owned(),
         optimizer: OptimizerParams::default(),
         ema_decay: None,
         learning_rate: 1e-3,
@@ -84,12 +100,9 @@ pub(crate) fn train_plan(table: &Path, out: &Path) -> train::Plan {
         report_to: train::ReportTo::None,
         save_steps: NonZeroU64::new(3),
         save_total_limit: None,
-        eval: None,
         dtype: ScoringDtype::F32,
         backend: Backend::cpu(),
         start: train::Start::Resume,
-        check_pairs: 8,
-        check_tolerance: 1e-3,
     }
 }
 
@@ -132,28 +145,11 @@ pub(crate) fn train_until(plan: &train::Plan, step: u64) -> train::Interruption 
 pub(crate) fn sft_plan(data: &[&str], out: &Path, n_steps: u64) -> sft::Plan {
     sft::Plan {
         course: train::Course {
-            model: "fixtures/tiny".into(),
-            trained: train::Trained::Weights,
-            out: out.to_owned(),
-            optimizer: OptimizerParams::default(),
-            ema_decay: None,
-            learning_rate: 1e-3,
             schedule: Schedule { kind: ScheduleKind::Linear, warmup: Warmup::Steps(0) },
-            max_grad_norm: Some(1.0),
             batch_size: NonZeroUsize::new(4).unwrap(),
             length: train::Length::Steps(NonZeroU64::new(n_steps).unwrap()),
-            order: train::Order::Shuffled { seed: 7 },
-            seed: 7,
             max_tokens: NonZeroUsize::new(512).unwrap(),
-            recompute: train::RecomputePolicy::Auto,
-            memory_budget: None,
-            logging_steps: NonZeroU64::new(1).unwrap(),
-            report_to: train::ReportTo::None,
-            save_steps: NonZeroU64::new(3),
-            save_total_limit: None,
-            dtype: ScoringDtype::F32,
-            backend: Backend::cpu(),
-            start: train::Start::Resume,
+            ..course(out)
         },
         data: data.iter().map(PathBuf::from).collect(),
         column_map: ColumnMap::default(),
