@@ -15,7 +15,7 @@
 //! of it: `ref_chosen_logps`, `NAME_chosen_logps`, …, null where a reference does not have the pair. Columns of `metrics` have slashes in their names, as in TRL, and need
 //! double quotes: `SELECT step, "rewards/margins" FROM metrics`.
 //!
-//! [`pair_rows`] answers another question: which rows of log-prob tables a predicate holds of, and in which order.
+//! [`pair_rows()`] answers another question: which rows of log-prob tables a predicate holds of, and in which order.
 //!
 //! Invariant: reads whatever it is given, trusts none of it; every error names the file or the part of the query.
 
