@@ -5,7 +5,7 @@
 //! are scored as stage one scores them, through [`crate::logprob`]: a policy that is the reference has reward 0 of every
 //! pair to the bit, which is a tie and counts one half.
 //!
-//! [`Evaluation`] takes rows of checked pairs, wherever they come from; [`run`] is `piref eval`. What a training run
+//! [`Evaluation`] takes rows of checked pairs, wherever they come from; [`run()`] is `piref eval`. What a training run
 //! remembers of its evaluations, for early stopping and its best checkpoint, is [`EvalState`].
 
 mod best;

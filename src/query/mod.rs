@@ -20,7 +20,7 @@
 //! Beside the functions of DataFusion there are those of [`FUNCTIONS`]. [`Resources`] bound the memory of a session, bring
 //! it a tokenizer, and stop a query.
 //!
-//! [`pair_rows`] answers another question: which rows of log-prob tables a predicate holds of, and in which order.
+//! [`pair_rows()`] answers another question: which rows of log-prob tables a predicate holds of, and in which order.
 //!
 //! Invariant: reads whatever it is given, trusts none of it; every error names the file or the part of the query.
 
