@@ -70,15 +70,58 @@ fn attribute_names(attributes: &str) -> Vec<&str> {
 #[track_caller]
 fn check_inert(html: &str) {
     let known = [
-        "!doctype", "a", "article", "body", "circle", "dd", "details", "div", "dl", "dt", "figcaption", "figure",
-        "footer", "g", "h1", "h2", "h3", "h4", "head", "header", "html", "i", "li", "main", "meta", "nav", "p", "path",
-        "pre", "rect", "section", "span", "style", "summary", "svg", "table", "tbody", "td", "text", "th", "thead",
-        "title", "tr", "ul",
+        "!doctype",
+        "a",
+        "article",
+        "body",
+        "circle",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "figcaption",
+        "figure",
+        "footer",
+        "g",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "head",
+        "header",
+        "html",
+        "i",
+        "li",
+        "main",
+        "meta",
+        "nav",
+        "p",
+        "path",
+        "pre",
+        "rect",
+        "section",
+        "span",
+        "style",
+        "summary",
+        "svg",
+        "table",
+        "tbody",
+        "td",
+        "text",
+        "th",
+        "thead",
+        "title",
+        "tr",
+        "ul",
     ];
     for (name, attributes) in elements(html) {
         assert!(known.contains(&name), "<{name} {attributes}>");
         for attribute in attribute_names(attributes) {
-            assert!(!attribute.starts_with("on") && !["src", "style", "xlink:href"].contains(&attribute), "{attributes}");
+            assert!(
+                !attribute.starts_with("on") && !["src", "style", "xlink:href"].contains(&attribute),
+                "{attributes}"
+            );
         }
         if name == "a" {
             assert!(attributes.contains("href=\"#"), "{attributes}");
@@ -92,14 +135,22 @@ fn check_inert(html: &str) {
 
 /// Text as it was before it was escaped.
 fn unescaped(markup: &str) -> String {
-    let marks =
-        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#x27;", "'"), ("&#x2f;", "/"), ("&#39;", "'"), ("&amp;", "&")];
+    let marks = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#x27;", "'"),
+        ("&#x2f;", "/"),
+        ("&#39;", "'"),
+        ("&amp;", "&"),
+    ];
     marks.into_iter().fold(markup.to_owned(), |text, (escaped, mark)| text.replace(escaped, mark))
 }
 
 #[test]
 fn what_the_data_say_is_text() {
-    let hostile = "</style></title></p><script>alert(1)</script>\"'><img src=x onerror=alert(2)> [a](javascript:alert(3))";
+    let hostile =
+        "</style></title></p><script>alert(1)</script>\"'><img src=x onerror=alert(2)> [a](javascript:alert(3))";
     let row = |prompt: &str, answer: &str| {
         json!({ "prompt": prompt, "chosen": answer, "rejected": answer, hostile: hostile }).to_string() + "\n"
     };
@@ -179,7 +230,8 @@ fn findings_are_shown_with_their_pairs_and_their_tokens() {
     assert!(html.contains("trim(chosen) = trim(rejected)"));
     // Of the tokens of both answers there are log-probs, and a line that names the least likely of them.
     assert!(html.contains("; least likely: `") && html.contains("abc</i> at least 50 %"));
-    let tokens = elements(&html).into_iter().filter(|(name, attributes)| *name == "i" && attributes.contains("title=\"-"));
+    let tokens =
+        elements(&html).into_iter().filter(|(name, attributes)| *name == "i" && attributes.contains("title=\"-"));
     assert!(tokens.count() >= 4);
 
     let one = page(&case, ["--check", "B1", "--examples", "1"]);
@@ -295,7 +347,10 @@ fn check_sarif(log: &Value) {
     for invocation in run["invocations"].as_array().unwrap() {
         assert_eq!(invocation["executionSuccessful"], true);
         for told in invocation["toolExecutionNotifications"].as_array().unwrap() {
-            assert!(has_text(&told["message"]) && ids.contains(told["associatedRule"]["id"].as_str().unwrap()), "{told}");
+            assert!(
+                has_text(&told["message"]) && ids.contains(told["associatedRule"]["id"].as_str().unwrap()),
+                "{told}"
+            );
         }
     }
 }

@@ -69,8 +69,9 @@ impl<'a> Outputs<'a> {
     /// Begins the files that are written as findings come.
     pub(super) fn begin(&self) -> anyhow::Result<Sinks> {
         let sarif = self.args.sarif.as_deref();
-        let sarif =
-            sarif.map(|path| Sarif::create(path, &self.table).with_context(|| cannot_write("SARIF", path))).transpose()?;
+        let sarif = sarif
+            .map(|path| Sarif::create(path, &self.table).with_context(|| cannot_write("SARIF", path)))
+            .transpose()?;
         let findings = self.findings.as_deref().map(FindingsWriter::create).transpose();
         Ok(Sinks {
             findings: findings.context("cannot write the findings")?,

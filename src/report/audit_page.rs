@@ -180,16 +180,14 @@ fn tone(level: Option<Level>) -> Tone {
 
 /// How well scores of suspicion find labels that are known to be swapped.
 fn qualities(scores: &[ScoreQuality]) -> Block {
-    let heads: Vec<usize> = scores.first().map_or_else(Vec::new, |score| {
-        score.precision_at.iter().map(|(head, _)| *head).collect()
-    });
+    let heads: Vec<usize> =
+        scores.first().map_or_else(Vec::new, |score| score.precision_at.iter().map(|(head, _)| *head).collect());
     let precisions = heads.iter().map(|head| format!("precision at {head}"));
     let columns = ["score", "pairs", "swapped", "ROC AUC"].map(str::to_owned).into_iter().chain(precisions);
     let row = |score: &ScoreQuality| {
         let of = |head: &usize| score.precision_at.iter().find(|(known, _)| known == head);
         let precisions = heads.iter().map(|head| of(head).map_or_else(String::new, |(_, share)| number(*share)));
-        let first =
-            [score.score.clone(), score.n_pairs.to_string(), score.n_true.to_string(), number(score.roc_auc)];
+        let first = [score.score.clone(), score.n_pairs.to_string(), score.n_true.to_string(), number(score.roc_auc)];
         first.into_iter().chain(precisions).collect()
     };
     let table = Table { columns: columns.collect(), rows: scores.iter().map(row).collect() };

@@ -23,7 +23,7 @@ pub struct Page {
 }
 
 /// A name and a value.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
     /// What.
     pub name: String,

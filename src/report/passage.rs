@@ -124,10 +124,7 @@ mod tests {
     #[test]
     fn the_least_likely_tokens_are_named_with_their_places() {
         let tokens = [("a", -1.0), ("b\n", -3.0), ("c", -0.5), ("d", -3.0), ("e", -2.0)];
-        assert_eq!(
-            least_likely(tokens.into_iter()),
-            "`b↵` -3.00 (token 2), `d` -3.00 (token 4), `e` -2.00 (token 5)"
-        );
+        assert_eq!(least_likely(tokens.into_iter()), "`b↵` -3.00 (token 2), `d` -3.00 (token 4), `e` -2.00 (token 5)");
         assert_eq!(least_likely(std::iter::empty()), "");
     }
 }

@@ -1,7 +1,6 @@
 //! What the length of answers has to do with being chosen, and with the reference's margin.
 
 use crate::query::Session;
-use crate::report::axis::number;
 use crate::report::chart::{Chart, Guide, Line, LineChart, Point};
 use crate::report::numbers;
 use crate::report::page::{Block, Figure, Section, Table};
@@ -54,9 +53,8 @@ fn chosen_longer(session: &Session) -> Result<Vec<Block>, ReportError> {
     let columns = numbers::columns(session, "pairs", &sql)?;
     let [ranges, n_pairs, n_longer] = columns.as_slice() else { return Ok(Vec::new()) };
     let values = ranges.iter().zip(n_pairs).zip(n_longer);
-    let ranges: Vec<Range> = values
-        .map(|((&range, &n_pairs), &n_longer)| Range { range: index(range), n_pairs, n_longer })
-        .collect();
+    let ranges: Vec<Range> =
+        values.map(|((&range, &n_pairs), &n_longer)| Range { range: index(range), n_pairs, n_longer }).collect();
     let n_ties: f64 = ranges.iter().filter(|range| range.range == 0).map(|range| range.n_pairs).sum();
     let apart: Vec<&Range> = ranges.iter().filter(|range| range.range > 0).collect();
     if apart.is_empty() {

@@ -92,8 +92,7 @@ impl Pairs {
 
     fn read_texts(&mut self, session: &Session, ids: &str) -> Result<(), ReportError> {
         let text = |column: &str| format!("left({column}, {MOST_CHARS}), character_length({column})");
-        let answer =
-            |side: &str| format!("{}, {side}_tokens, {side}_cut, ref_{side}_logps", text(side));
+        let answer = |side: &str| format!("{}, {side}_tokens, {side}_cut, ref_{side}_logps", text(side));
         let sql = format!(
             "SELECT pair_id, source, row_idx, {}, {}, {} FROM pairs WHERE pair_id IN ({ids}) ORDER BY source, row_idx",
             text("prompt"),

@@ -39,7 +39,8 @@ fn a_long_text_is_cut_folded_and_counted() {
         let found = shown(&passage);
         assert_eq!((length(&found["pieces"]), length(&found["rest"])), (n_shown, n_folded), "{n_chars}");
         assert_eq!(found["rest_title"], rest_title);
-        let end = if n_chars > n_kept { json!(" … and 5000 characters that are not on this page") } else { Value::Null };
+        let end =
+            if n_chars > n_kept { json!(" … and 5000 characters that are not on this page") } else { Value::Null };
         assert_eq!(found["rest"][1]["text"], end, "{n_chars}");
     }
 }
