@@ -151,8 +151,12 @@ fn unescaped(markup: &str) -> String {
 fn what_the_data_say_is_text() {
     let hostile =
         "</style></title></p><script>alert(1)</script>\"'><img src=x onerror=alert(2)> [a](javascript:alert(3))";
+    // Scores inside a column of a hostile name: the page says where it found them.
+    let scores = json!({ "score_chosen": 1, "score_rejected": 2, "note": hostile });
     let row = |prompt: &str, answer: &str| {
-        json!({ "prompt": prompt, "chosen": answer, "rejected": answer, hostile: hostile }).to_string() + "\n"
+        let row =
+            json!({ "prompt": prompt, "chosen": answer, "rejected": answer, "<img src=x onerror=alert(5)>": scores });
+        row.to_string() + "\n"
     };
     let bidi = format!("user\u{202e}{hostile}\0\u{1b}[2J");
     // A second source, so that the names of sources are shown; each of its pairs has the same answers, as of the first.
@@ -174,7 +178,13 @@ fn what_the_data_say_is_text() {
     let html = page(&case, ["--checks", "mine"]);
     check_inert(&html);
     let text = unescaped(&html);
-    for shown in ["<script>alert(1)</script>", "onerror=alert(2)>", "onerror=alert(4)>.jsonl", "\"><script>x"] {
+    for shown in [
+        "<script>alert(1)</script>",
+        "onerror=alert(2)>",
+        "onerror=alert(4)>.jsonl",
+        "\"><script>x",
+        "onerror=alert(5)>.score_chosen",
+    ] {
         assert!(text.contains(shown), "`{shown}` is not shown at all");
     }
     assert!(html.contains("user⟨U+202E⟩") && html.contains("␀␛[2J"));

@@ -63,7 +63,7 @@ pub fn write_audit(inputs: &AuditInputs<'_>, resources: Resources, out: &Path) -
     let frame = Frame::new()?;
     let title = format!("Audit of {}", inputs.summary.table.display());
     let provenance = ReferenceTable::open(&inputs.summary.table)?.provenance().clone();
-    let subtitle = format!("log-probs of {}", provenance.model.path);
+    let subtitle = format!("log-probs of {}, table digest {}", provenance.model.path, inputs.summary.table_digest);
     let mut facts = table::facts(&session, "pairs")?;
     facts.extend(self::facts(inputs.summary));
     let ids: Vec<String> = found.iter().map(|check| section_id(&check.info.id)).collect();
@@ -116,7 +116,6 @@ fn facts(summary: &Summary) -> Vec<Fact> {
         Fact::new("checks with findings", n_found.to_string()),
         Fact::new("checks that could not look", n_skipped.to_string()),
         Fact::new("β", number(summary.beta)),
-        Fact::new("table digest", summary.table_digest.to_string()),
     ];
     if let Some([chosen, rejected]) = &summary.scores {
         facts.push(Fact::new("scores", format!("{chosen}, {rejected}")));
