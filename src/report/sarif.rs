@@ -24,7 +24,7 @@ const FINGERPRINT: &str = "piref/v1";
 
 /// A SARIF file in the making: it appears with [`finish`](Self::finish), also without a finding.
 ///
-/// A result says where its pair stands in the data, so that the places of all pairs are in memory: 24 bytes a row, and
+/// A result says where its pair stands in the data, so that the places of all pairs are in memory: 32 bytes a row, and
 /// what a hash table leaves free.
 pub struct Sarif {
     file: BufWriter<AtomicFile>,

@@ -22,8 +22,8 @@ pub(super) fn section(session: &Session) -> Result<Section, ReportError> {
 /// Index of the range that an expression is in, from 1 on, in SQL; 0 below the first one.
 fn range_of(expression: &str) -> String {
     let cases = EDGES.iter().enumerate().rev();
-    let cases: String = cases.map(|(idx, edge)| format!(" WHEN {expression} >= {edge} THEN {}", idx + 1)).collect();
-    format!("CASE{cases} ELSE 0 END")
+    let cases = cases.map(|(idx, edge)| format!("WHEN {expression} >= {edge} THEN {}", idx + 1));
+    format!("CASE {} ELSE 0 END", cases.collect::<Vec<_>>().join(" "))
 }
 
 /// `10 to 24`, `400 or more`.
