@@ -69,7 +69,7 @@ impl Piece {
 }
 
 /// What the shades of tokens mean, the lightest first.
-pub fn legend() -> Vec<Shade> {
+pub(super) fn legend() -> Vec<Shade> {
     let percent = |share: f64| format!("{} %", number(100.0 * share));
     let name = |shade: usize| match (shade.checked_sub(1).and_then(|above| SHADES.get(above)), SHADES.get(shade)) {
         (Some(above), Some(below)) => format!("{} to {}", percent(*below), percent(*above)),
@@ -81,7 +81,7 @@ pub fn legend() -> Vec<Shade> {
 }
 
 /// The least likely of some tokens, in words, so that nobody has to point at them: `` `x` -9.12 (token 12) ``. Nothing of none.
-pub fn least_likely<'a>(tokens: impl Iterator<Item = (&'a str, f64)>) -> String {
+pub(super) fn least_likely<'a>(tokens: impl Iterator<Item = (&'a str, f64)>) -> String {
     let mut tokens: Vec<(usize, &str, f64)> = tokens.enumerate().map(|(at, (text, logp))| (at, text, logp)).collect();
     // A stable sort: of equals the first one comes first.
     tokens.sort_by(|a, b| a.2.total_cmp(&b.2));

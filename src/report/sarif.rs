@@ -118,13 +118,10 @@ impl Places {
 
     /// The index of a source; rows of one mostly stand together.
     fn source(&mut self, name: &str) -> usize {
-        match self.sources.iter().rposition(|known| known == name) {
-            Some(known) => known,
-            None => {
-                self.sources.push(name.to_owned());
-                self.sources.len() - 1
-            }
-        }
+        self.sources.iter().rposition(|known| known == name).unwrap_or_else(|| {
+            self.sources.push(name.to_owned());
+            self.sources.len() - 1
+        })
     }
 
     fn result(&self, finding: &Finding) -> Value {

@@ -37,8 +37,8 @@ fn name(range: usize) -> String {
 }
 
 /// Pairs whose lengths are apart by a range.
-struct Range {
-    /// Its index, 0 for equal lengths.
+struct Apart {
+    /// Index of the range, 0 for equal lengths.
     range: usize,
     n_pairs: f64,
     n_longer: f64,
@@ -53,14 +53,14 @@ fn chosen_longer(session: &Session) -> Result<Vec<Block>, ReportError> {
     let columns = numbers::columns(session, "pairs", &sql)?;
     let [ranges, n_pairs, n_longer] = columns.as_slice() else { return Ok(Vec::new()) };
     let values = ranges.iter().zip(n_pairs).zip(n_longer);
-    let ranges: Vec<Range> =
-        values.map(|((&range, &n_pairs), &n_longer)| Range { range: index(range), n_pairs, n_longer }).collect();
+    let ranges: Vec<Apart> =
+        values.map(|((&range, &n_pairs), &n_longer)| Apart { range: index(range), n_pairs, n_longer }).collect();
     let n_ties: f64 = ranges.iter().filter(|range| range.range == 0).map(|range| range.n_pairs).sum();
-    let apart: Vec<&Range> = ranges.iter().filter(|range| range.range > 0).collect();
+    let apart: Vec<&Apart> = ranges.iter().filter(|range| range.range > 0).collect();
     if apart.is_empty() {
         return Ok(Vec::new());
     }
-    let bar = |range: &&Range| Bar {
+    let bar = |range: &&Apart| Bar {
         name: format!("{} tokens apart: {:.0} pairs", name(range.range), range.n_pairs),
         value: Some(range.n_longer / range.n_pairs),
     };
@@ -76,7 +76,7 @@ fn chosen_longer(session: &Session) -> Result<Vec<Block>, ReportError> {
         "Share of pairs whose chosen answer is the longer one, by how many tokens the two are apart; dotted: one half, and \
          all. Left out: {n_ties:.0} pairs of equal length."
     );
-    let row = |range: &&Range| {
+    let row = |range: &&Apart| {
         let (low, high) = wilson(range.n_longer, range.n_pairs);
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         let share = percent(range.n_longer / range.n_pairs);
