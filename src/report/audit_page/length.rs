@@ -97,7 +97,8 @@ fn wilson(n_true: f64, n: f64) -> (f64, f64) {
     let squared = Z * Z;
     let centre = (share + squared / (2.0 * n)) / (1.0 + squared / n);
     let half = Z * (share * (1.0 - share) / n + squared / (4.0 * n * n)).sqrt() / (1.0 + squared / n);
-    (centre - half, centre + half)
+    // Rounding must not leave the range of a share.
+    ((centre - half).max(0.0), (centre + half).min(1.0))
 }
 
 /// Margins by how much longer the chosen answer is: summed over tokens, and per token.

@@ -70,7 +70,8 @@ impl Pairs {
         if pair_ids.is_empty() {
             return Ok(pairs);
         }
-        // Few of many rows are wanted: the lists and texts of the others are not even decoded.
+        // Few of many rows are wanted: the lists and texts of the others are not even decoded. Where all rows are read, as
+        // for the figures, it would cost time.
         session.query("SET datafusion.execution.parquet.pushdown_filters = true")?;
         let ids: Vec<String> = pair_ids.iter().map(|pair_id| literal(pair_id)).collect();
         let ids = ids.join(", ");
@@ -78,6 +79,7 @@ impl Pairs {
         if has_token_texts(session)? {
             pairs.read_tokens(session, &ids)?;
         }
+        session.query("SET datafusion.execution.parquet.pushdown_filters = false")?;
         Ok(pairs)
     }
 
