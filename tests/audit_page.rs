@@ -45,14 +45,13 @@ fn elements(html: &str) -> Vec<(&str, &str)> {
     let (mut open, mut found) = (Vec::new(), Vec::new());
     for tag in html.split('<').skip(1).map(|rest| rest.split_once('>').unwrap().0) {
         let (name, attributes) = tag.split_once(char::is_whitespace).unwrap_or((tag, ""));
-        match name.strip_prefix('/') {
-            Some(name) => assert_eq!(open.pop(), Some(name), "in <{tag}>"),
-            None => {
-                found.push((name, attributes));
-                if !(tag.ends_with('/') || ["meta", "!doctype"].contains(&name)) {
-                    open.push(name);
-                }
-            }
+        if let Some(name) = name.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name), "in <{tag}>");
+            continue;
+        }
+        found.push((name, attributes));
+        if !(tag.ends_with('/') || ["meta", "!doctype"].contains(&name)) {
+            open.push(name);
         }
     }
     assert!(open.is_empty(), "{open:?}");
