@@ -56,7 +56,7 @@ sweep: build ## Train PIPELINE once for each combination of SET, on one table, a
 sql: build ## Query the run of PIPELINE: make sql Q="SELECT …"
 	@$(PIREF) sql $(PIPELINE) -c "$$Q"
 
-audit: build ## Check the data of the run of PIPELINE: findings.parquet in its folder
+audit: build ## Check the data of the run of PIPELINE: findings.parquet and audit.html in its folder
 	$(PIREF) audit $(PIPELINE)
 
 report: build ## A page about the run of PIPELINE: report.html in its folder

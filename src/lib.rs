@@ -72,7 +72,7 @@
 //! | [`mod@bench`] | the speed of both stages | operations are counted of the task, not of the code |
 //! | [`verify`] | proof that a table is what it says | every finding is told, and memory does not grow with the table |
 //! | [`inspect`] | what a path is | told by the file itself, never guessed |
-//! | [`report`] | pages about runs, their plots | one file, no network, no script; what a file says is text, never markup |
+//! | [`report`] | pages about runs and audits, their plots | one file, no network, no script; what a file says is text, never markup |
 //! | [`pipeline`] | TOML and flags to checked plans | configuration stops here |
 //! | [`sweep`] | many runs on one table | a run that is finished is not made again, one that fails loses no other |
 //! | [`cli`] | subcommands | stdout is data, stderr is talk |

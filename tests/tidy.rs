@@ -56,7 +56,7 @@ const NARROW: &[(&str, &[&str])] = &[
     ("audit", &["error", "digest", "io", "data", "table", "query"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),
-    ("report", &["error", "digest", "guard", "io", "parquet_check", "data", "table", "query"]),
+    ("report", &["error", "digest", "guard", "io", "parquet_check", "data", "table", "query", "audit"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
+use super::audit_outputs::{OutputArgs, Outputs};
 use super::audit_text::{explain, lines, list};
-use super::{OutputFormat, Printer, UsageError, print_json, run_of_pipeline};
+use super::{OutputFormat, Printer, UsageError, print_json};
 use crate::audit::{self, Event, Exclusion};
 use crate::pipeline::{AuditSettings, Pipeline, Settings};
-use crate::table::FindingsWriter;
-
-/// The log-prob table in a run folder, and the findings beside it.
-const IN_RUN: [&str; 2] = ["reference", "findings.parquet"];
 
 /// Find what is wrong with preference data: with the texts, the labels, and what the reference says of them.
 ///
@@ -26,9 +23,8 @@ pub(crate) struct Args {
     #[arg(required_unless_present_any = ["list", "explain"])]
     table: Option<PathBuf>,
 
-    /// Parquet file for the findings. Default: `findings.parquet` in the run folder, where one is given.
-    #[arg(long, value_name = "FILE")]
-    findings: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: OutputArgs,
 
     #[command(flatten)]
     settings: AuditSettings,
@@ -102,22 +98,18 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     let Some(path) = &args.table else { return Ok(ExitCode::SUCCESS) };
-    let Place { table, findings } = place(path, args.findings.as_deref())?;
+    let outputs = Outputs::of(path, &args.outputs)?;
     let exclusion = args.write_selection.clone().map(|path| Exclusion { checks: args.exclude.clone(), path });
-    let plan = pipeline.audit_plan(&table, exclusion)?;
+    let plan = pipeline.audit_plan(&outputs.table, exclusion)?;
 
-    let failed = || format!("cannot audit `{}`", table.display());
-    let mut file = findings.as_deref().map(FindingsWriter::create).transpose().context("cannot write the findings")?;
-    let summary = audit::run(&plan, &checks, &mut |event| {
-        if let (Event::Finding(finding), Some(file)) = (event, &mut file) {
-            file.push(finding)?;
-        }
-        Ok(())
+    let failed = || format!("cannot audit `{}`", outputs.table.display());
+    let mut sinks = outputs.begin()?;
+    let summary = audit::run(&plan, &checks, &mut |event| match event {
+        Event::Finding(finding) => sinks.push(finding),
+        Event::Begun(_) | Event::Ended(_) => Ok(()),
     })
     .with_context(failed)?;
-    if let Some(file) = file {
-        file.finish().context("cannot write the findings")?;
-    }
+    outputs.finish(sinks, &plan, &checks, &summary)?;
     match args.output_format {
         OutputFormat::Json => print_json(&summary, printer)?,
         OutputFormat::Text => {
@@ -125,9 +117,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
             lines(&summary).iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }
     }
-    if let Some(path) = &findings {
-        printer.note(format_args!("findings: {}", path.display()));
-    }
+    outputs.tell(printer);
     if let Some(kept) = &summary.selection {
         printer.note(format_args!("selection: {}", kept.path.display()));
     }
@@ -147,18 +137,4 @@ fn pipeline(args: &Args) -> anyhow::Result<Pipeline> {
     let flags = Settings { audit, ..Settings::default() };
     let file = args.table.as_deref().filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
     Ok(super::pipeline(file, &flags)?)
-}
-
-/// Where the table is, and where findings go.
-struct Place {
-    table: PathBuf,
-    findings: Option<PathBuf>,
-}
-
-fn place(path: &Path, findings: Option<&Path>) -> anyhow::Result<Place> {
-    let path = run_of_pipeline(path)?;
-    let [table, in_run] = IN_RUN.map(|name| path.join(name));
-    let is_run = table.is_dir();
-    let findings = findings.map(Path::to_owned);
-    Ok(if is_run { Place { table, findings: findings.or(Some(in_run)) } } else { Place { table: path, findings } })
 }

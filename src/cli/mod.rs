@@ -4,6 +4,7 @@
 //! exit codes and `anyhow`; a subcommand turns its arguments into a plan, runs it and says what came of it.
 
 mod audit;
+mod audit_outputs;
 mod audit_text;
 mod bench;
 mod completions;

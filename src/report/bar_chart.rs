@@ -1,7 +1,7 @@
 //! Bars as SVG, one below the other, each under its name.
 
 use super::axis::{Scale, number};
-use super::chart::{SIZE, escaped, push, style};
+use super::chart::{Guide, SIZE, escaped, push, style};
 use super::page::Table;
 
 /// Height of a bar and the line above it.
@@ -20,8 +20,21 @@ pub struct BarChart {
     pub of: String,
     /// What the numbers are.
     pub value: String,
-    /// In their order; each has the colour that the curve of its place has.
+    /// In their order.
     pub bars: Vec<Bar>,
+    /// How they are coloured.
+    pub tones: Tones,
+    /// Values to hold the bars against.
+    pub guides: Vec<Guide>,
+}
+
+/// Colours of the bars of a chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tones {
+    /// Each has the colour that the curve of its place has.
+    Each,
+    /// All are alike: they are of one thing.
+    Alike,
 }
 
 /// A number under a name.
@@ -39,7 +52,8 @@ impl BarChart {
     }
 
     pub(super) fn draw(&self, svg: &mut String) {
-        let values = || self.bars.iter().filter_map(Bar::finite);
+        let guides = || self.guides.iter().map(|guide| guide.at);
+        let values = || self.bars.iter().filter_map(Bar::finite).chain(guides());
         let (low, high) = (values().fold(0.0, f64::min), values().fold(0.0, f64::max));
         let x = Scale { range: (low, if high > low { high } else { low + 1.0 }), places: BARS };
         for (idx, bar) in self.bars.iter().enumerate() {
@@ -54,12 +68,16 @@ impl BarChart {
                 svg,
                 format_args!(
                     "<rect class=\"bar {}\" x=\"{:.1}\" y=\"{}\" width=\"{:.1}\" height=\"10\"/>",
-                    style(idx),
+                    style(if self.tones == Tones::Each { idx } else { 0 }),
                     zero.min(end),
                     top + 19.0,
                     (zero - end).abs().max(1.0)
                 ),
             );
+        }
+        for Guide { at, name } in &self.guides {
+            let (at, name, bottom) = (x.at(*at), escaped(name), self.size().1);
+            push(svg, format_args!("<path class=\"guide\" d=\"M{at:.1} 0V{bottom}\"><title>{name}</title></path>"));
         }
     }
 

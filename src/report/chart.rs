@@ -6,6 +6,7 @@ use super::axis::{Scale, Ticks, number, range};
 use super::bar_chart::BarChart;
 use super::histogram::Histogram;
 use super::page::{Sample, Table};
+use super::visible::visible;
 
 /// Size of a drawing: small, so that its text is readable where a phone shows it at its own width.
 pub(super) const SIZE: (f64, f64) = (420.0, 240.0);
@@ -269,6 +270,7 @@ fn span(point: &Point) -> String {
 
 /// Text as it stands in markup, in an attribute too.
 pub(super) fn escaped(text: &str) -> String {
+    let text = visible(text);
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

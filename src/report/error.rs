@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::query::QueryError;
+use crate::table::TableError;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub enum ReportError {
     /// The metrics or the table of the run.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The log-prob table.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// A file.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -49,6 +53,7 @@ impl Hint for ReportError {
             Self::Plan { .. } => Some("delete the file to have a report without the settings".into()),
             Self::Internal { .. } | Self::Template { .. } => None,
             Self::Query(error) => error.hint(),
+            Self::Table(error) => error.hint(),
             Self::Io(error) => error.hint(),
         }
     }

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use super::ReportError;
 use super::chart::Point;
 use super::histogram::{Bars, Histogram};
+use super::measures::Measure;
 use crate::query::{Session, quoted};
 
 /// Most points of a curve: more steps than that share points.
@@ -111,40 +112,149 @@ pub(super) fn histogram(
     values: Values,
     series: &[(&str, &str, &str)],
 ) -> Result<Option<Histogram>, ReportError> {
-    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    let mut range = (f64::INFINITY, f64::NEG_INFINITY);
     for (_, expression, condition) in series {
         let sql = format!("SELECT min({expression}), max({expression}) FROM {table} WHERE {condition}");
-        if let [least, greatest] = row(session, table, &sql)?.as_slice() {
-            (low, high) = (low.min(*least), high.max(*greatest));
+        widen(&mut range, &row(session, table, &sql)?);
+    }
+    let Some(bins) = Bins::over(range, values) else { return Ok(None) };
+    let bars = series.iter().map(|(name, expression, condition)| {
+        let counts = bins.counts(session, table, &Groups::none(), expression, condition)?;
+        Ok(Bars { name: (*name).to_owned(), counts: counts.into_iter().next().unwrap_or_default() })
+    });
+    let bars = bars.collect::<Result<_, ReportError>>()?;
+    Ok(Some(bins.histogram(x, bars)))
+}
+
+/// Parts of a table whose numbers are also told apart.
+#[derive(Debug)]
+pub(super) struct Groups {
+    /// Expression whose value is the index of a row's group, null where it is in none.
+    index: String,
+    n_groups: usize,
+}
+
+impl Groups {
+    /// No parts.
+    pub(super) fn none() -> Self {
+        Self { index: "CAST(NULL AS BIGINT)".into(), n_groups: 0 }
+    }
+
+    /// By these values of a column of text, as it stands in SQL.
+    pub(super) fn by(column: &str, values: &[String]) -> Self {
+        if values.is_empty() {
+            return Self::none();
+        }
+        let mut index = format!("CASE {column}");
+        for (idx, value) in values.iter().enumerate() {
+            // Writing to a string does not fail.
+            _ = write!(index, " WHEN {} THEN {idx}", literal(value));
+        }
+        Self { index: index + " END", n_groups: values.len() }
+    }
+}
+
+/// A text as SQL takes it, whatever is in it.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Histograms of a measure: of all rows, and of each group, with the same bins.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) all: Histogram,
+    pub(super) groups: Vec<Histogram>,
+}
+
+/// Histograms of a measure over the finite numbers of `table`; none where there are no such.
+pub(super) fn measured(
+    session: &Session,
+    table: &'static str,
+    measure: &Measure,
+    groups: &Groups,
+) -> Result<Option<Measured>, ReportError> {
+    let is_finite = |expression: &str| format!("abs({expression}) < 1e308");
+    let mut range = (f64::INFINITY, f64::NEG_INFINITY);
+    for (_, expression) in measure.series {
+        let condition = is_finite(expression);
+        let sql = format!("SELECT min({expression}), max({expression}) FROM {table} WHERE {condition}");
+        widen(&mut range, &row(session, table, &sql)?);
+    }
+    let Some(bins) = Bins::over(range, measure.values) else { return Ok(None) };
+    let mut bars: Vec<Vec<Bars>> = Vec::new();
+    bars.resize_with(groups.n_groups + 1, Vec::new);
+    for (name, expression) in measure.series {
+        let counts = bins.counts(session, table, groups, expression, &is_finite(expression))?;
+        for (bars, counts) in bars.iter_mut().zip(counts) {
+            bars.push(Bars { name: (*name).to_owned(), counts });
         }
     }
-    if !(low.is_finite() && high.is_finite()) {
-        return Ok(None);
+    let mut histograms = bars.into_iter().map(|bars| bins.histogram(measure.x, bars));
+    Ok(histograms.next().map(|all| Measured { all, groups: histograms.collect() }))
+}
+
+/// Takes the least and the greatest value of an answer into a range.
+fn widen(range: &mut (f64, f64), answer: &[f64]) {
+    if let [least, greatest] = answer {
+        *range = (range.0.min(*least), range.1.max(*greatest));
     }
-    let (from, width) = match values {
-        Values::Whole => (low, ((high - low + 1.0) / N_BINS as f64).ceil()),
-        Values::Continuous if high > low => (low, (high - low) / N_BINS as f64),
-        Values::Continuous => (low - 0.5, 1.0 / N_BINS as f64),
-    };
-    let bars = series.iter().map(|(name, expression, condition)| {
+}
+
+/// Where the bins of a histogram are.
+#[derive(Debug, Clone, Copy)]
+struct Bins {
+    from: f64,
+    width: f64,
+}
+
+impl Bins {
+    /// Bins over a range; none over an empty one.
+    fn over((low, high): (f64, f64), values: Values) -> Option<Self> {
+        let (from, width) = match values {
+            _ if !(low.is_finite() && high.is_finite()) => return None,
+            Values::Whole => (low, ((high - low + 1.0) / N_BINS as f64).ceil()),
+            Values::Continuous if high > low => (low, (high - low) / N_BINS as f64),
+            Values::Continuous => (low - 0.5, 1.0 / N_BINS as f64),
+        };
+        Some(Self { from, width })
+    }
+
+    fn histogram(&self, x: &str, bars: Vec<Bars>) -> Histogram {
+        Histogram { x: x.to_owned(), from: self.from, width: self.width, bars }
+    }
+
+    /// Rows of `table` that meet a condition, by bin of an expression: all of them, then those of each group.
+    fn counts(
+        &self,
+        session: &Session,
+        table: &'static str,
+        groups: &Groups,
+        expression: &str,
+        condition: &str,
+    ) -> Result<Vec<Vec<u64>>, ReportError> {
         let sql = format!(
-            "SELECT least(floor(({expression} - ({from:?})) / {width:?}), {}) AS bin, count(*) FROM {table} WHERE \
-             {condition} AND ({expression}) IS NOT NULL GROUP BY bin ORDER BY bin",
+            "SELECT {} AS part, least(floor(({expression} - ({:?})) / {:?}), {}) AS bin, count(*) FROM {table} WHERE \
+             {condition} AND ({expression}) IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2",
+            groups.index,
+            self.from,
+            self.width,
             N_BINS - 1
         );
         let batches = session.query(&sql)?;
-        let bins = primitive::<Int64Type>(&batches, 0, table)?;
-        let n_values = primitive::<Int64Type>(&batches, 1, table)?;
-        let mut counts = vec![0; N_BINS];
-        for (bin, n) in bins.into_iter().flatten().zip(n_values.into_iter().flatten()) {
-            if let Some(count) = usize::try_from(bin).ok().and_then(|bin| counts.get_mut(bin)) {
-                *count += u64::try_from(n).unwrap_or(0);
+        let [parts, bins, n_rows] = [0, 1, 2].map(|column| primitive::<Int64Type>(&batches, column, table));
+        let mut counts = vec![vec![0; N_BINS]; groups.n_groups + 1];
+        for ((part, bin), n) in parts?.into_iter().zip(bins?).zip(n_rows?) {
+            let (Some(bin), Some(n)) = (bin, n) else { continue };
+            let part = part.and_then(|part| usize::try_from(part).ok()).map(|part| part + 1);
+            for row in [Some(0), part].into_iter().flatten() {
+                let bin = usize::try_from(bin).ok();
+                if let Some(count) = bin.and_then(|bin| counts.get_mut(row)?.get_mut(bin)) {
+                    *count += u64::try_from(n).unwrap_or(0);
+                }
             }
         }
-        Ok(Bars { name: (*name).to_owned(), counts })
-    });
-    let bars = bars.collect::<Result<_, ReportError>>()?;
-    Ok(Some(Histogram { x: x.to_owned(), from, width, bars }))
+        Ok(counts)
+    }
 }
 
 /// A column of the answer in one type.

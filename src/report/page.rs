@@ -1,14 +1,13 @@
-//! The frame of a page, filled by `page.html` and dressed by `page.css`.
+//! What a page is made of; [`frame`](super::frame) puts it into markup.
 
-use minijinja::value::Serde;
-use minijinja::{Environment, Value};
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::ReportError;
 use super::chart::Chart;
-
-/// The name ends in `.html`: minijinja escapes what it puts into such a template.
-const TEMPLATE: &str = "page.html";
+use super::frame::{Frame, Head, Link};
+use super::passage::{Passages, Shade};
 
 /// A page.
 #[derive(Debug, Clone, Serialize)]
@@ -24,7 +23,7 @@ pub struct Page {
 }
 
 /// A name and a value.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
     /// What.
     pub name: String,
@@ -35,8 +34,8 @@ pub struct Fact {
 /// A part of a page with a heading of its own; empty ones are left out.
 #[derive(Debug, Clone, Serialize)]
 pub struct Section {
-    /// Name for links, of letters.
-    pub id: &'static str,
+    /// Name for links, of letters, digits, `-` and `_`.
+    pub id: Cow<'static, str>,
     /// The heading.
     pub heading: String,
     /// What is in it.
@@ -57,6 +56,11 @@ pub enum Block {
         /// In their order.
         facts: Vec<Fact>,
     },
+    /// Names and sentences.
+    Terms {
+        /// In their order.
+        terms: Vec<Fact>,
+    },
     /// A table under a title.
     Table {
         /// The title.
@@ -71,8 +75,62 @@ pub enum Block {
         /// The table.
         table: Table,
     },
+    /// A table of graded rows, over the width of the page, that may lead to sections.
+    Index(Index),
+    /// A program text, folded away under its title.
+    Code {
+        /// The title.
+        title: String,
+        /// The text.
+        code: String,
+    },
+    /// What the shades of the passages below it mean.
+    Legend {
+        /// The title.
+        title: String,
+        /// The shades.
+        samples: Vec<Shade>,
+    },
+    /// Texts side by side, over the width of the page.
+    Passages(Passages),
     /// A plot.
     Figure(Figure),
+}
+
+/// A table of graded rows that may lead to what is told at length further down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Index {
+    /// The title.
+    pub title: String,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<IndexRow>,
+}
+
+/// A graded row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IndexRow {
+    /// Id of the section it leads to, where there is one.
+    pub section: Option<String>,
+    /// How much it matters; said in a cell, too.
+    pub tone: Tone,
+    /// The cells; the first one bears the link.
+    pub cells: Vec<String>,
+}
+
+/// How much a row matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tone {
+    /// Something is wrong.
+    Grave,
+    /// Something is probably not what was meant.
+    Notable,
+    /// Worth knowing.
+    Mild,
+    /// Nothing to see.
+    Quiet,
 }
 
 /// Rows of text under the names of their columns.
@@ -122,18 +180,16 @@ impl Page {
     /// The page as one HTML file.
     ///
     /// # Errors
-    /// Never on account of what the page says: the template is part of the program.
+    /// Never on account of what the page says: the templates are part of the program.
     pub fn to_html(&self) -> Result<String, ReportError> {
-        let wrap = |source| ReportError::Template { source };
-        let environment = Environment::new();
-        let template = environment.template_from_named_str(TEMPLATE, include_str!("page.html")).map_err(wrap)?;
+        let frame = Frame::new()?;
         let sections: Vec<&Section> = self.sections.iter().filter(|section| !section.blocks.is_empty()).collect();
-        let context = Value::from_pairs([
-            ("page", Value::from(Serde(self))),
-            ("sections", Value::from(Serde(sections))),
-            ("style", Value::from_safe_string(include_str!("page.css").to_owned())),
-            ("version", Value::from(env!("CARGO_PKG_VERSION"))),
-        ]);
-        template.render(context).map_err(wrap)
+        let links = sections.iter().map(|section| Link { section: &section.id, name: &section.heading }).collect();
+        let head = Head { title: &self.title, subtitle: &self.subtitle, facts: &self.facts, links };
+        let mut html = frame.head(&head)?;
+        for section in sections {
+            html += &frame.section(section)?;
+        }
+        Ok(html + &frame.foot()?)
     }
 }

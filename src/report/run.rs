@@ -77,7 +77,7 @@ pub fn run_page(inputs: &RunInputs<'_>) -> Result<Page, ReportError> {
 }
 
 fn section(id: &'static str, heading: &str, blocks: Vec<Block>) -> Section {
-    Section { id, heading: heading.into(), blocks }
+    Section { id: id.into(), heading: heading.into(), blocks }
 }
 
 /// The name of a folder, also of one that is named by dots.

@@ -2,17 +2,34 @@
 
 use super::ReportError;
 use super::chart::Chart;
-use super::numbers::{self, Values};
+use super::measures::{LENGTHS, MARGIN, Measure, PER_TOKEN, PROMPTS};
+use super::numbers::{self, Groups};
 use super::page::{Block, Fact, Figure};
 use super::run::Tables;
-
-/// Holds for every row.
-const ALL: &str = "true";
+use crate::query::Session;
 
 /// Facts and histograms of the table; nothing of an empty one.
 pub(super) fn blocks(tables: &Tables) -> Result<Vec<Block>, ReportError> {
     let Some(pairs) = tables.pairs else { return Ok(Vec::new()) };
-    let session = &tables.session;
+    let facts = facts(&tables.session, pairs)?;
+    if facts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut blocks = vec![Block::Facts { facts }];
+    for measure in [&PER_TOKEN, &MARGIN, &LENGTHS, &PROMPTS] {
+        let measured = numbers::measured(&tables.session, pairs, measure, &Groups::none())?;
+        blocks.extend(measured.map(|measured| figure(measure, measure.title, measured.all)));
+    }
+    Ok(blocks)
+}
+
+/// The histogram of a measure under a title.
+pub(super) fn figure(measure: &Measure, title: &str, histogram: super::Histogram) -> Block {
+    Block::Figure(Figure::new(title, measure.note, &Chart::Histogram(histogram)))
+}
+
+/// What a reader wants to know first of the table `pairs`; nothing of an empty one.
+pub(super) fn facts(session: &Session, pairs: &'static str) -> Result<Vec<Fact>, ReportError> {
     let sql = format!(
         "SELECT count(*), sum(prompt_tokens + chosen_tokens + rejected_tokens), \
          avg(CASE WHEN chosen_cut > 0 OR rejected_cut > 0 OR prompt_cut > 0 THEN 1.0 ELSE 0.0 END), \
@@ -26,51 +43,13 @@ pub(super) fn blocks(tables: &Tables) -> Result<Vec<Block>, ReportError> {
         return Ok(Vec::new());
     }
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let facts = vec![
+    Ok(vec![
         Fact::new("pairs", format!("{n_pairs:.0}")),
         Fact::new("tokens", format!("{n_tokens:.0}")),
         Fact::new("pairs that were cut", percent(cut)),
         Fact::new("reference prefers chosen, by sum", percent(by_sum)),
         Fact::new("reference prefers chosen, per token", percent(by_token)),
-    ];
-    let mut blocks = vec![Block::Facts { facts }];
-    let figure = |title: &str, note: &str, x: &str, values: Values, series: &[(&str, &str, &str)]| {
-        let chart = numbers::histogram(session, pairs, x, values, series)?;
-        Ok::<_, ReportError>(chart.map(|chart| Block::Figure(Figure::new(title, note, &Chart::Histogram(chart)))))
-    };
-    blocks.extend(figure(
-        "Log-probs per token",
-        "Pairs by ln π_ref of a completion, divided by its tokens.",
-        "nats per token",
-        Values::Continuous,
-        &[
-            ("chosen", "ref_chosen_logps / chosen_tokens", ALL),
-            ("rejected", "ref_rejected_logps / rejected_tokens", ALL),
-        ],
-    )?);
-    blocks.extend(figure(
-        "Reference margin",
-        "Pairs by ln π_ref of the chosen minus that of the rejected completion, summed over tokens: longer completions have \
-         less.",
-        "nats",
-        Values::Continuous,
-        &[("pairs", "ref_chosen_logps - ref_rejected_logps", ALL)],
-    )?);
-    blocks.extend(figure(
-        "Lengths of completions",
-        "Pairs by tokens of their completions, as scored.",
-        "tokens",
-        Values::Whole,
-        &[("chosen", "chosen_tokens", ALL), ("rejected", "rejected_tokens", ALL)],
-    )?);
-    blocks.extend(figure(
-        "Lengths of prompts",
-        "Pairs by tokens of their prompt, as scored.",
-        "tokens",
-        Values::Whole,
-        &[("pairs", "prompt_tokens", ALL)],
-    )?);
-    Ok(blocks)
+    ])
 }
 
 /// 1 where one is above the other, ½ where they are equal.

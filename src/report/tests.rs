@@ -34,8 +34,8 @@ fn write_metrics(run: &Path, lines: &[Value]) {
     io::write(&run.join("train/metrics.jsonl"), text.join("\n").as_bytes()).unwrap();
 }
 
-fn figures(page: &Page) -> Vec<(&'static str, Value)> {
-    let blocks = page.sections.iter().flat_map(|section| section.blocks.iter().map(|block| (section.id, block)));
+fn figures(page: &Page) -> Vec<(&str, Value)> {
+    let blocks = page.sections.iter().flat_map(|section| section.blocks.iter().map(|block| (&*section.id, block)));
     let shown = blocks.filter(|(_, block)| matches!(block, Block::Figure(_)));
     shown.map(|(id, block)| (id, serde_json::to_value(block).unwrap())).collect()
 }
@@ -222,7 +222,7 @@ fn curves_drawn_together_differ_in_colour_or_dash() {
         { "name": "a<b", "style": "c1 d0" }, { "name": "b", "style": "c2 d1" }, { "name": "c", "style": "c3 d2" }
     ]);
     assert_eq!(shown["key"], want);
-    let section = Section { id: "s", heading: "S".into(), blocks: vec![block] };
+    let section = Section { id: "s".into(), heading: "S".into(), blocks: vec![block] };
     let page = Page { title: "p".into(), subtitle: String::new(), facts: Vec::new(), sections: vec![section] };
     let html = page.to_html().unwrap();
     check_markup(&html);
@@ -236,12 +236,19 @@ fn curves_drawn_together_differ_in_colour_or_dash() {
 fn bars_begin_at_zero_on_both_sides_of_it() {
     let bar = |name: &str, value| Bar { name: name.into(), value };
     let bars = vec![bar("up", Some(3.0)), bar("down", Some(-1.0)), bar("none", None), bar("wrong", Some(f64::NAN))];
-    let chart = Chart::Bars(BarChart { of: "run".into(), value: "margin".into(), bars });
+    let guides = vec![Guide { at: 1.0, name: "<one>".into() }];
+    let (of, value) = ("run".to_owned(), "margin".to_owned());
+    let of_each = BarChart { of, value, bars, tones: Tones::Each, guides };
+    let alike = Chart::Bars(BarChart { tones: Tones::Alike, ..of_each.clone() }).svg("t");
+    assert_eq!(alike.matches("<rect class=\"bar c1 d0\"").count(), 2, "{alike}");
+    let chart = Chart::Bars(of_each);
     let svg = chart.svg("t");
     check_markup(&svg);
     // From -1 to 3 on 4 to 416: 0 is at 107.
     assert!(svg.contains("<rect class=\"bar c1 d0\" x=\"107.0\" y=\"19\" width=\"309.0\""), "{svg}");
     assert!(svg.contains("<rect class=\"bar c2 d1\" x=\"4.0\" y=\"53\" width=\"103.0\""), "{svg}");
     assert_eq!(svg.matches("<rect").count(), 2, "{svg}");
+    // 1 is half of the way.
+    assert!(svg.contains("<path class=\"guide\" d=\"M210.0 0V136\"><title>&lt;one&gt;</title></path>"), "{svg}");
     assert_eq!(chart.numbers().rows[..3], [["up", "3"], ["down", "-1"], ["none", ""]]);
 }

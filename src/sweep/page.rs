@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::ranking::{LAST, MEAN, Ranking};
 use super::results::{Row, Status};
 use crate::pipeline::{short_key, value_text};
-use crate::report::{Bar, BarChart, Block, Chart, Fact, Figure, Line, LineChart, Page, Point, Section, Table};
+use crate::report::{Bar, BarChart, Block, Chart, Fact, Figure, Line, LineChart, Page, Point, Section, Table, Tones};
 
 /// Metrics whose curves a page has, besides that of the one that decides.
 const CURVES: &[&str] = &[
@@ -37,8 +37,8 @@ pub(super) fn page(comparison: &Comparison, plan: &Plan) -> Page {
         subtitle: plan.out.display().to_string(),
         facts: facts(comparison, plan),
         sections: vec![
-            Section { id: "ranking", heading: "Ranking".into(), blocks: ranking },
-            Section { id: "steps", heading: "Over the steps".into(), blocks: others },
+            Section { id: "ranking".into(), heading: "Ranking".into(), blocks: ranking },
+            Section { id: "steps".into(), heading: "Over the steps".into(), blocks: others },
         ],
     }
 }
@@ -107,7 +107,9 @@ impl<'a> Ranked<'a> {
             name: row.name.clone(),
             value: value(row).filter(|_| self.comparison.rank(row_idx).is_some()),
         };
-        let chart = BarChart { of: "run".into(), value: column.to_owned(), bars: self.rows().map(bar).collect() };
+        let bars = self.rows().map(bar).collect();
+        let (tones, guides) = (Tones::Each, Vec::new());
+        let chart = BarChart { of: "run".into(), value: column.to_owned(), bars, tones, guides };
         Block::Figure(Figure::new(self.title(column), "", &Chart::Bars(chart)))
     }
 

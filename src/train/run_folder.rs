@@ -19,6 +19,9 @@ use crate::model::{DEFAULT_SHARD_BYTES, Decoder, ModelError, export, export_adap
 /// The held-out pairs of a run, in its folder.
 pub const HELD_OUT: &str = "train/held_out.csv";
 
+/// Files that a run, its report and an audit of its table leave in its folder.
+const FILES: [&str; 4] = ["plan.toml", "report.html", "findings.parquet", "audit.html"];
+
 /// A run folder that is ours, and nobody else's as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct RunFolder<'a> {
@@ -126,12 +129,12 @@ fn refuse_folders_of_others(course: &Course) -> Result<(), TrainError> {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_ours = match name.as_str() {
             "policy" => course.train_folder().is_dir(),
-            "plan.toml" | "report.html" | "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
-            // A file before its rename.
-            name => {
-                [".plan.toml.", ".report.html."].iter().any(|start| name.starts_with(start))
-                    && name.ends_with(".partial")
-            }
+            "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
+            // Whole, or before its rename.
+            name => FILES.iter().any(|file| {
+                let partial = name.strip_prefix('.').and_then(|name| name.strip_prefix(file));
+                name == *file || partial.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".partial"))
+            }),
         };
         if !is_ours {
             return Err(TrainError::NotOurs { path: course.out.clone(), found: name });
