@@ -49,9 +49,9 @@ impl SourceColumn {
         format!("TRY_CAST({} AS DOUBLE)", self.text())
     }
 
-    /// Its value as true or false, in SQL; null where it is null.
+    /// Its value as true or false, in SQL; null where it is neither.
     pub(super) fn truth(&self) -> String {
-        format!("lower({}) IN ('true', '1', '1.0')", self.text())
+        truth(&self.text())
     }
 
     /// As a user would name it.
@@ -105,6 +105,11 @@ impl ScoreColumns {
     fn key(column: &str, key: &str) -> SourceColumn {
         SourceColumn { column: column.to_owned(), key: Some(key.to_owned()) }
     }
+}
+
+/// What a text in SQL says, in SQL: true, false, or null where it is neither.
+pub(super) fn truth(text: &str) -> String {
+    format!("CASE WHEN lower({text}) IN ('true', '1', '1.0') THEN true WHEN lower({text}) IN ('false', '0', '0.0') THEN false END")
 }
 
 /// Texts of the contract, which are not looked into.
