@@ -188,10 +188,7 @@ fn best_ridge(examples: &[Example<'_>]) -> Option<f64> {
 }
 
 /// Log-odds of every example by a model that is trained on the other folds.
-fn out_of_fold<'a>(
-    examples: &[Example<'a>],
-    train: impl Fn(&[Example<'a>]) -> Option<Logistic>,
-) -> Option<Vec<f64>> {
+fn out_of_fold<'a>(examples: &[Example<'a>], train: impl Fn(&[Example<'a>]) -> Option<Logistic>) -> Option<Vec<f64>> {
     let folds = folds(examples);
     let mut log_odds = vec![0.0; examples.len()];
     for fold in 0..N_FOLDS {
@@ -222,13 +219,15 @@ fn folds(examples: &[Example<'_>]) -> Vec<usize> {
 }
 
 fn mean_log_loss(examples: &[Example<'_>], log_odds: &[f64]) -> f64 {
-    let losses = examples.iter().zip(log_odds).map(|(example, log_odds)| logistic::log_loss(*log_odds, example.is_true));
+    let losses =
+        examples.iter().zip(log_odds).map(|(example, log_odds)| logistic::log_loss(*log_odds, example.is_true));
     losses.sum::<f64>() / examples.len() as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::quality::{MeasuredOn, random};
 
     /// Evidence, truth and number of the prompt.
     fn examples(rows: &[(Vec<f64>, bool, usize)]) -> Vec<Example<'_>> {
@@ -308,6 +307,26 @@ mod tests {
             .collect();
         let found = cross_validated(&examples(&rows)).unwrap();
         assert!(found.model.weights.iter().chain(&found.out_of_fold).all(|number| number.is_finite()), "{found:?}");
+    }
+
+    #[test]
+    fn better_than_chance_is_more_than_luck_in_both_measures() {
+        let model = Logistic { intercept: 0.0, weights: vec![1.0] };
+        let found = |log_loss| CrossValidated {
+            model: model.clone(),
+            ridge: 1.0,
+            out_of_fold: Vec::new(),
+            log_loss,
+            log_loss_chance: 0.325,
+        };
+        let of = |roc_auc: f64, log_loss: f64| {
+            // The error of chance is √(51/(12·5·45)) = 0.137: ½ and 1.96 of these are 0.769.
+            let random = random(MeasuredOn::Trusted, 5, 50);
+            found(log_loss).told(&["margin"], &ScoreQuality { roc_auc, ..random }, String::new()).is_better_than_chance
+        };
+        assert!(of(0.78, 0.3));
+        assert!(!of(0.76, 0.3));
+        assert!(!of(0.78, 0.33));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::checks::numbers;
 use super::views::Views;
 use super::{
-    AuditError, Check, CheckSummary, Checks, Context, Exclusion, Hit, Info, Outcome, Summary, Thresholds, kept, suspects,
+    AuditError, Check, CheckSummary, Checks, Context, Exclusion, Hit, Info, Outcome, Summary, Thresholds, kept,
+    suspects,
 };
 use crate::table::{Finding, ReferenceTable};
 

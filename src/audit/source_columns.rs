@@ -109,7 +109,9 @@ impl ScoreColumns {
 
 /// What a text in SQL says, in SQL: true, false, or null where it is neither.
 pub(super) fn truth(text: &str) -> String {
-    format!("CASE WHEN lower({text}) IN ('true', '1', '1.0') THEN true WHEN lower({text}) IN ('false', '0', '0.0') THEN false END")
+    format!(
+        "CASE WHEN lower({text}) IN ('true', '1', '1.0') THEN true WHEN lower({text}) IN ('false', '0', '0.0') THEN false END"
+    )
 }
 
 /// Texts of the contract, which are not looked into.

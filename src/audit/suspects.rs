@@ -106,9 +106,8 @@ impl Pair {
 /// The same in SQL.
 fn probability(model: &Logistic, evidence: &[usize]) -> String {
     let terms = evidence.iter().zip(&model.weights);
-    let terms = terms.map(|(&at, weight)| {
-        format!(" + ({weight}) * coalesce(sqrt(12.0) * (rank_{} - 0.5), 0.0)", EVIDENCE[at])
-    });
+    let terms =
+        terms.map(|(&at, weight)| format!(" + ({weight}) * coalesce(sqrt(12.0) * (rank_{} - 0.5), 0.0)", EVIDENCE[at]));
     format!("sigmoid(({}){})", model.intercept, terms.collect::<String>())
 }
 
@@ -163,7 +162,9 @@ fn read(session: &Session) -> Result<Vec<Pair>, AuditError> {
     for batch in session.rows(&sql)? {
         let batch = batch?;
         let read = pairs_of(&batch);
-        pairs.extend(read.ok_or_else(|| AuditError::Internal { what: "columns of `suspects` have other types".into() })?);
+        pairs.extend(
+            read.ok_or_else(|| AuditError::Internal { what: "columns of `suspects` have other types".into() })?,
+        );
     }
     Ok(pairs)
 }

@@ -109,5 +109,9 @@ fn first_row(session: &Session, sql: &str) -> Result<Vec<String>, AuditError> {
     let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(Vec::new()) };
     let texts = batch.columns().iter().map(|column| cast(column, &DataType::Utf8));
     let texts = texts.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    Ok(texts.iter().filter_map(|column| column.as_string_opt::<i32>()).map(|column| column.value(0).to_owned()).collect())
+    Ok(texts
+        .iter()
+        .filter_map(|column| column.as_string_opt::<i32>())
+        .map(|column| column.value(0).to_owned())
+        .collect())
 }

@@ -79,8 +79,7 @@ impl Views {
             Some(name) => register_other(&mut session, table, name).map(|()| true)?,
             None => false,
         };
-        let added =
-            Added { scores: scores.as_ref(), truth: truth.as_ref(), trusted: trusted.as_ref(), has_other };
+        let added = Added { scores: scores.as_ref(), truth: truth.as_ref(), trusted: trusted.as_ref(), has_other };
         session.query(&audited(&columns, &added))?;
         for (_, view) in STATIC {
             session.query(view)?;

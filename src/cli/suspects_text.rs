@@ -31,7 +31,8 @@ fn score_line(score: &ScoreQuality) -> String {
 
 fn calibration_lines(calibration: &Calibration) -> Vec<String> {
     let Calibration { n_pairs, n_true, n_prompts, n_absent, combination } = calibration;
-    let mut lines = vec![format!("combination by {n_pairs} trusted pairs of {n_prompts} prompts, {n_true} of them swapped")];
+    let mut lines =
+        vec![format!("combination by {n_pairs} trusted pairs of {n_prompts} prompts, {n_true} of them swapped")];
     if *n_absent > 0 {
         lines.push(format!("  pairs of the file that the table does not have: {n_absent}"));
     }
@@ -43,14 +44,19 @@ fn calibration_lines(calibration: &Calibration) -> Vec<String> {
 }
 
 fn fitted_lines(fitted: &Fitted) -> Vec<String> {
-    let weights: Vec<String> = fitted.coefficients.iter().map(|(name, weight)| format!("{name} {weight:+.3}")).collect();
+    let weights: Vec<String> =
+        fitted.coefficients.iter().map(|(name, weight)| format!("{name} {weight:+.3}")).collect();
     let verdict = if fitted.is_better_than_chance {
         "better than chance: it is `p_flipped` of `suspects`"
     } else {
         "no better than chance: `p_flipped` stays null, and `suspicion` ranks the pairs"
     };
     vec![
-        format!("  log-odds of a swap {:+.3}, and for each standard deviation of a rank {}", fitted.intercept, weights.join(", ")),
+        format!(
+            "  log-odds of a swap {:+.3}, and for each standard deviation of a rank {}",
+            fitted.intercept,
+            weights.join(", ")
+        ),
         format!("  under an L2 penalty of {}, chosen by log loss", fitted.ridge),
         format!(
             "  {} folds by prompt: ROC AUC {:.3} ± {:.3}, log loss {:.4} nats, {:.4} by the share of swapped labels alone",
