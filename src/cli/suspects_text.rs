@@ -49,7 +49,7 @@ fn fitted_lines(fitted: &Fitted) -> Vec<String> {
     let verdict = if fitted.is_better_than_chance {
         "better than chance: it is `p_flipped` of `suspects`"
     } else {
-        "no better than chance: `p_flipped` stays null, and `suspicion` ranks the pairs"
+        "no better than chance, as far as these pairs tell: `p_flipped` stays null, and `suspicion` ranks the pairs"
     };
     vec![
         format!(
@@ -97,7 +97,7 @@ mod tests {
                 "  log-odds of a swap -2.200, and for each standard deviation of a rank length +0.250, margin -0.500",
                 "  under an L2 penalty of 10, chosen by log loss",
                 "  5 folds by prompt: ROC AUC 0.516 ± 0.140, log loss 0.3400 nats, 0.3250 by the share of swapped labels alone",
-                "  no better than chance: `p_flipped` stays null, and `suspicion` ranks the pairs",
+                "  no better than chance, as far as these pairs tell: `p_flipped` stays null, and `suspicion` ranks the pairs",
             ]
         );
     }

@@ -30,33 +30,33 @@ pub(super) const CHECK: About = About {
 /// What is read, prompts first.
 const COLUMNS: [&str; 5] = ["prompt", "ref_chosen_logps", "ref_rejected_logps", "chosen_tokens", "rejected_tokens"];
 
-/// Pairs of a language.
+/// Counts of the pairs of a language: all, those the reference ranks right, and those with the longer answer chosen.
 #[derive(Debug, Clone, Copy, Default)]
 struct Part {
-    n_pairs: usize,
-    n_by_sum: usize,
-    n_per_token: usize,
-    n_longer: usize,
+    pairs: usize,
+    by_sum: usize,
+    per_token: usize,
+    longer: usize,
 }
 
 impl Part {
     /// Takes in a pair: summed log-probs and numbers of tokens, chosen first.
     fn add(&mut self, [chosen, rejected, chosen_tokens, rejected_tokens]: [f64; 4]) {
-        self.n_pairs += 1;
-        self.n_by_sum += usize::from(chosen > rejected);
-        self.n_per_token += usize::from(chosen / chosen_tokens > rejected / rejected_tokens);
-        self.n_longer += usize::from(chosen_tokens > rejected_tokens);
+        self.pairs += 1;
+        self.by_sum += usize::from(chosen > rejected);
+        self.per_token += usize::from(chosen / chosen_tokens > rejected / rejected_tokens);
+        self.longer += usize::from(chosen_tokens > rejected_tokens);
     }
 
     fn evidence(&self, language: &str) -> String {
-        let percent = |n: usize| 100.0 * n as f64 / self.n_pairs as f64;
+        let percent = |n: usize| 100.0 * n as f64 / self.pairs as f64;
         format!(
             "`{language}`: {} pairs, the reference prefers chosen in {:.1} % by sum and {:.1} % per token, chosen is longer in \
              {:.1} %",
-            self.n_pairs,
-            percent(self.n_by_sum),
-            percent(self.n_per_token),
-            percent(self.n_longer)
+            self.pairs,
+            percent(self.by_sum),
+            percent(self.per_token),
+            percent(self.longer)
         )
     }
 }
@@ -77,8 +77,8 @@ fn run(ctx: &Context<'_>, found: Found<'_>) -> Result<Outcome, AuditError> {
             parts.entry(language.unwrap_or("none")).or_default().add(numbers);
         }
     }
-    for (language, part) in parts.iter().filter(|(_, part)| has_text && part.n_pairs >= least_pairs) {
-        let (value, evidence) = (Some(part.n_pairs as f64), part.evidence(language));
+    for (language, part) in parts.iter().filter(|(_, part)| has_text && part.pairs >= least_pairs) {
+        let (value, evidence) = (Some(part.pairs as f64), part.evidence(language));
         found(Hit { value, evidence, ..Hit::default() })?;
     }
     Ok(if has_text { Outcome::Done } else { no_text() })
