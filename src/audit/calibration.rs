@@ -130,11 +130,6 @@ pub(super) fn cross_validated(examples: &[Example<'_>]) -> Result<CrossValidated
     })
 }
 
-/// Different prompts.
-pub(super) fn n_prompts<'a>(examples: impl IntoIterator<Item = &'a Example<'a>>) -> usize {
-    examples.into_iter().map(|example| example.prompt).collect::<BTreeSet<Digest>>().len()
-}
-
 impl CrossValidated {
     /// For the summary: `names` of the features, in their order, and the quality of the predictions.
     pub(super) fn told(&self, names: &[&str], quality: &ScoreQuality, sql: String) -> Fitted {
@@ -216,6 +211,11 @@ fn folds(examples: &[Example<'_>]) -> Vec<usize> {
     let prompts = with.into_iter().chain(without).enumerate();
     let fold_of: BTreeMap<Digest, usize> = prompts.map(|(at, (prompt, _))| (prompt, at % N_FOLDS)).collect();
     examples.iter().map(|example| fold_of.get(&example.prompt).copied().unwrap_or_default()).collect()
+}
+
+/// Different prompts.
+fn n_prompts<'a>(examples: impl IntoIterator<Item = &'a Example<'a>>) -> usize {
+    examples.into_iter().map(|example| example.prompt).collect::<BTreeSet<Digest>>().len()
 }
 
 fn mean_log_loss(examples: &[Example<'_>], log_odds: &[f64]) -> f64 {

@@ -74,7 +74,7 @@ struct Problem<'a> {
     ridge: f64,
 }
 
-/// First and second derivatives, the intercept first.
+/// First and second derivatives, the intercept first; of the second ones, which are symmetric, those up to the diagonal.
 struct Slopes {
     gradient: Vec<f64>,
     hessian: Vec<Vec<f64>>,
@@ -97,9 +97,9 @@ impl Problem<'_> {
             let slope = sigmoid(log_odds) - f64::from(is_true);
             let curvature = sigmoid(log_odds) * sigmoid(-log_odds);
             let with_one = || std::iter::once(1.0).chain(features.iter().copied());
-            for ((sum, row), feature) in gradient.iter_mut().zip(&mut hessian).zip(with_one()) {
+            for (at, ((sum, row), feature)) in gradient.iter_mut().zip(&mut hessian).zip(with_one()).enumerate() {
                 *sum += slope * feature;
-                for (sum, other) in row.iter_mut().zip(with_one()) {
+                for (sum, other) in row.iter_mut().zip(with_one()).take(at + 1) {
                     *sum += curvature * feature * other;
                 }
             }
@@ -141,7 +141,7 @@ fn moved(from: &Logistic, step: &[f64], share: f64) -> Logistic {
     }
 }
 
-/// x of A·x = b by Cholesky's decomposition; `None` where A is not positive definite to the last digit.
+/// x of A·x = b by Cholesky's decomposition, which reads A up to its diagonal; `None` where A is not positive definite to the last digit.
 fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Option<Vec<f64>> {
     let dot = |left: &[f64], right: &[f64]| left.iter().zip(right).map(|(left, right)| left * right).sum::<f64>();
     let n = b.len();

@@ -21,7 +21,7 @@ const RANDOM: &str = "random";
 pub enum MeasuredOn {
     /// Trusted pairs, of which the combination is fitted; each has its score by a fit that has not seen its prompt.
     Trusted,
-    /// The other pairs whose truth is known, which no fit has seen.
+    /// The other pairs whose truth is known, without those that share a prompt with a trusted one: no fit has seen them.
     Others,
 }
 

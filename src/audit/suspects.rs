@@ -4,6 +4,7 @@
 //! Scores that came with the data are no evidence here: a label against its own score is a finding of `F1` by itself.
 
 use std::array::from_fn;
+use std::collections::BTreeSet;
 
 use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
@@ -45,6 +46,8 @@ pub(super) fn measure(views: &Views, plan: &Plan) -> Result<Measured, AuditError
         return Err(AuditError::Truth { origin: origin(plan), n_true, n_pairs });
     }
     let (trusted, others): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(|pair| pair.is_trusted);
+    let seen: BTreeSet<Digest> = trusted.iter().map(|pair| pair.prompt).collect();
+    let others: Vec<&Pair> = others.into_iter().filter(|pair| !seen.contains(&pair.prompt)).collect();
     let evidence = telling(&trusted);
     let features = |pairs: &[&Pair]| -> Vec<Vec<f64>> { pairs.iter().map(|pair| pair.features(&evidence)).collect() };
     let of_trusted = features(&trusted);
@@ -70,7 +73,7 @@ pub(super) fn measure(views: &Views, plan: &Plan) -> Result<Measured, AuditError
     let calibration = Calibration {
         n_pairs: trusted.len(),
         n_true: trusted.iter().filter(|pair| pair.is_true).count(),
-        n_prompts: calibration::n_prompts(&examples),
+        n_prompts: seen.len(),
         n_absent: views.trusted.map_or(0, |trusted| trusted.n_absent),
         combination,
     };

@@ -8,7 +8,7 @@ pub(super) fn lines(scores: &[ScoreQuality], calibration: Option<&Calibration>) 
     let mut lines = Vec::new();
     for (on, whose) in [
         (MeasuredOn::Trusted, "trusted pairs, of which each is scored by a fit that has not seen its prompt"),
-        (MeasuredOn::Others, "other pairs of known truth, which no fit has seen"),
+        (MeasuredOn::Others, "other pairs of known truth, of prompts that no fit has seen"),
     ] {
         let scores: Vec<&ScoreQuality> = scores.iter().filter(|score| score.measured_on == on).collect();
         if let Some(first) = scores.first() {
