@@ -140,7 +140,140 @@ fn the_summary_is_told_as_json_and_the_truth_is_measured() {
     assert_eq!(b1["n_findings"], serde_json::json!([0, 1, 0]));
     let suspects = summary["suspects"].as_array().unwrap();
     assert!(suspects.iter().all(|score| score["n_true"] == 1 && score["n_pairs"] == 6), "{outcome}");
-    // Without a second model there are two scores less.
-    assert_eq!(suspects.len(), 5);
+    let scores: Vec<&str> = suspects.iter().map(|score| score["score"].as_str().unwrap()).collect();
+    // Without a second model there are two scores less, and of one swapped pair nothing is learnt.
+    let evidence = ["length", "margin", "margin_mean", "residual", "accuracy", "entropy", "min_token"];
+    let by_evidence = evidence.iter().map(|name| format!("by_{name}"));
+    let want: Vec<String> =
+        std::iter::once("random".into()).chain(by_evidence).chain(std::iter::once("suspicion".into())).collect();
+    assert_eq!(scores, want);
+    let calibration = &summary["calibration"];
+    assert_eq!((&calibration["n_pairs"], &calibration["n_true"]), (&6.into(), &1.into()));
+    let lack = "expected trusted pairs of at least 5 prompts whose label is swapped, found 1";
+    assert_eq!(calibration["combination"]["lacking"], lack);
     assert_eq!(Level::named("warn"), Some(Level::Warn));
+}
+
+/// 60 pairs with a prompt each; every sixth label is swapped, and the better answer is always the longer one.
+fn with_swapped_labels() -> Case {
+    let pair = |at: usize| {
+        let (long, short) =
+            (format!("Yes, {}.", "and so on ".repeat(3 + at % 7)), format!("No{}.", "!".repeat(at % 3)));
+        let is_swapped = at.is_multiple_of(6);
+        let (chosen, rejected) = if is_swapped { (short, long) } else { (long, short) };
+        let prompt = format!("Question {at}?");
+        serde_json::json!({"prompt": prompt, "chosen": chosen, "rejected": rejected, "flipped": is_swapped}).to_string()
+    };
+    let case = Case::new().file("pairs.jsonl", &(0..60).map(pair).collect::<Vec<_>>().join("\n"));
+    case.run(["precompute", "--model", TINY, "--data", "pairs.jsonl", "--out", "run/reference", "-q"]).success();
+    case
+}
+
+/// Writes the answer of a query over the table as a file.
+fn listed(case: &Case, name: &str, sql: &str) {
+    let answer = case.run(["sql", "run", "--format", "csv", "-c", sql]).success();
+    std::fs::write(case.path().join(name), answer.stdout).unwrap();
+}
+
+fn summary<'a>(case: &Case, arguments: impl IntoIterator<Item = &'a str>) -> serde_json::Value {
+    let arguments = ["--check", "G3", "--output-format", "json"].into_iter().chain(arguments);
+    serde_json::from_str(&audit(case, arguments).success().stdout).unwrap()
+}
+
+#[test]
+fn trusted_pairs_calibrate_the_suspects_and_others_measure_them() {
+    let case = with_swapped_labels();
+    listed(&case, "trusted.csv", "SELECT pair_id, flipped FROM pairs WHERE row_idx < 36");
+    listed(&case, "ids.csv", "SELECT pair_id FROM pairs WHERE row_idx < 36");
+    let by_file = summary(&case, ["--trusted", "trusted.csv"]);
+    let by_column = summary(&case, ["--trusted", "ids.csv", "--truth", "flipped"]);
+
+    for (summary, n_others) in [(&by_file, 0), (&by_column, 24)] {
+        let calibration = &summary["calibration"];
+        let counts = ["n_pairs", "n_true", "n_prompts", "n_absent"].map(|name| calibration[name].as_u64().unwrap());
+        assert_eq!(counts, [36, 6, 36, 0]);
+        let fitted = &calibration["combination"]["fitted"];
+        assert_eq!(fitted["is_better_than_chance"], true, "{calibration:#}");
+        assert!(fitted["log_loss"].as_f64() < fitted["log_loss_chance"].as_f64(), "{calibration:#}");
+        let others = summary["suspects"].as_array().unwrap().iter().filter(|score| score["measured_on"] == "others");
+        let combined: Vec<&serde_json::Value> = others.filter(|score| score["score"] == "p_flipped").collect();
+        assert_eq!(combined.len(), usize::from(n_others > 0));
+        for score in combined {
+            assert_eq!((&score["n_pairs"], &score["n_true"]), (&n_others.into(), &4.into()));
+            assert!(score["roc_auc"].as_f64().unwrap() > 0.9, "{score:#}");
+        }
+    }
+    // The same truth on two ways is the same fit.
+    assert_eq!(by_file["calibration"], by_column["calibration"]);
+    // Length alone tells all of them.
+    let of_length = by_column["suspects"].as_array().unwrap().iter().filter(|score| score["score"] == "by_length");
+    assert!(of_length.into_iter().all(|score| score["roc_auc"] == 1.0), "{by_column:#}");
+}
+
+#[test]
+fn a_calibrated_check_ranks_by_the_probability_and_its_sql_says_how() {
+    let case = with_swapped_labels();
+    let outcome = audit(&case, ["--check", "G3", "--truth", "flipped", "--threshold", "G3.share=0.17"]).success();
+    assert!(outcome.stdout.contains("better than chance: it is `p_flipped` of `suspects`"), "{outcome}");
+    assert!(outcome.stdout.contains("swapped with probability 0."), "{outcome}");
+    // A share of 0.17 of 60 pairs are the 11 with at most 10 above them; ranks of other evidence are noise among them.
+    let found = rows(&case, "G3");
+    let swapped = found.split(' ').filter(|row| row.parse::<usize>().unwrap().is_multiple_of(6)).count();
+    assert!(swapped >= 8, "{outcome}");
+}
+
+#[test]
+fn trusted_pairs_that_cannot_be_trusted_are_refused() {
+    let case = with_swapped_labels()
+        .file("other.jsonl", "{\"pair_id\": \"x\", \"flipped\": true}\n")
+        .file("no_id.csv", "id,flipped\nx,true\n");
+    listed(&case, "ids.csv", "SELECT pair_id FROM pairs");
+    listed(&case, "maybe.csv", "SELECT pair_id, 'maybe' AS flipped FROM pairs WHERE row_idx = 1");
+    listed(&case, "both.csv", "SELECT pair_id, flipped FROM pairs UNION ALL SELECT pair_id, NOT flipped FROM pairs");
+    for (file, code, want) in [
+        ("other.jsonl", 1, "expected pairs of the table, found none among 1"),
+        ("no_id.csv", 2, "have no column `pair_id`: found flipped, id"),
+        ("ids.csv", 2, "have no column `flipped`: found pair_id"),
+        ("maybe.csv", 1, "expected `flipped` true or false, found `maybe`"),
+        ("both.csv", 1, "expected one verdict, found `flipped` both true and false"),
+    ] {
+        let outcome = audit(&case, ["--trusted", file]);
+        assert_eq!(outcome.code, Some(code), "{outcome}");
+        assert!(outcome.stderr.contains(want), "`{want}`\n{outcome}");
+    }
+}
+
+#[test]
+fn turns_of_messages_and_of_transcripts_are_counted() {
+    let messages = r#"{"prompt": [{"role": "user", "content": "What is \"role\":\"user\"?"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "bb"}]}
+{"prompt": [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "y"}, {"role": "user", "content": "Two?"}], "chosen": [{"role": "assistant", "content": "a"}], "rejected": [{"role": "assistant", "content": "bb"}]}
+"#;
+    let transcript = "\\n\\nHuman: a\\n\\nAssistant: b".repeat(4) + "\\n\\nHuman: c\\n\\nAssistant:";
+    let plain = format!(
+        "{{\"prompt\": \"{transcript}\", \"chosen\": \" yes\", \"rejected\": \" no\"}}\n\
+         {{\"prompt\": \"Plain\", \"chosen\": \" yes\", \"rejected\": \" no\"}}\n"
+    );
+    let case = Case::new().file("messages.jsonl", messages).file("plain.jsonl", &plain);
+    let data = ["--data", "messages.jsonl", "--data", "plain.jsonl"];
+    let precompute = ["precompute", "--model", TINY, "--out", "run/reference", "-q"];
+    case.run(precompute.into_iter().chain(data)).success();
+    let outcome = audit(&case, ["--check", "I3"]).success();
+    for want in ["1 turn: 2 pairs,", "2 turns: 1 pairs,", "4 or more turns: 1 pairs,"] {
+        assert!(outcome.stdout.contains(want), "`{want}`\n{outcome}");
+    }
+}
+
+#[test]
+fn checks_of_signals_look_or_say_what_is_missing() {
+    let case = case();
+    let outcome = audit(&case, ["--check", "E8,H1", "--threshold", "H1.share=0.5"]).success();
+    assert!(outcome.stdout.contains("nats a token above the entropy"), "{outcome}");
+    // The rank counts from 0: of 6 pairs those with 0, 1 and 2 above them have shares 0, 0.2 and 0.4.
+    assert_eq!(rows(&case, "H1").split(' ').count(), 3, "{outcome}");
+
+    let plain = Case::new().file("pairs.jsonl", PAIRS);
+    let precompute = ["precompute", "--model", TINY, "--data", "pairs.jsonl", "--out", "t", "-q", "--no-signals"];
+    plain.run(precompute).success();
+    let outcome = plain.run(["audit", "t", "--check", "E7,E8,H1"]).success();
+    assert_eq!(outcome.stdout.matches("the table has no signals").count(), 3, "{outcome}");
 }

@@ -53,7 +53,7 @@ const NARROW: &[(&str, &[&str])] = &[
     ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
     // Neither model nor training; of a model its tokenizer, to count and to spell out tokens.
     ("query", &["error", "digest", "guard", "io", "interrupt", "parquet_check", "data", "tokenize", "table", "loss"]),
-    ("audit", &["error", "digest", "io", "data", "table", "query"]),
+    ("audit", &["error", "digest", "io", "data", "table", "loss", "query"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),
     ("report", &["error", "digest", "guard", "io", "parquet_check", "data", "table", "query", "audit"]),

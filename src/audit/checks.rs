@@ -35,6 +35,8 @@ const SQL: &[(&str, &str)] = &[
     ("e4_perplexity.sql", include_str!("checks/e4_perplexity.sql")),
     ("e5_certain.sql", include_str!("checks/e5_certain.sql")),
     ("e6_memorised.sql", include_str!("checks/e6_memorised.sql")),
+    ("e7_impossible_token.sql", include_str!("checks/e7_impossible_token.sql")),
+    ("e8_off_policy.sql", include_str!("checks/e8_off_policy.sql")),
     ("f1_score_order.sql", include_str!("checks/f1_score_order.sql")),
     ("f2_score_against_reference.sql", include_str!("checks/f2_score_against_reference.sql")),
     ("f3_score_distribution.sql", include_str!("checks/f3_score_distribution.sql")),
@@ -44,6 +46,7 @@ const SQL: &[(&str, &str)] = &[
     ("h1_likelihood_displacement.sql", include_str!("checks/h1_likelihood_displacement.sql")),
     ("i1_by_source.sql", include_str!("checks/i1_by_source.sql")),
     ("i2_by_length.sql", include_str!("checks/i2_by_length.sql")),
+    ("i3_by_turns.sql", include_str!("checks/i3_by_turns.sql")),
 ];
 
 /// Numbers by check and name that replace the defaults of checks.

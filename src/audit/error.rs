@@ -108,14 +108,50 @@ pub enum AuditError {
         /// As given.
         found: String,
     },
-    /// A column with the truth that is not a truth.
-    #[error("column `{column}`: expected true and false, each at least once, found {n_true} true of {n_pairs} pairs")]
+    /// A truth that is the same of all pairs.
+    #[error("{origin}: expected true and false, each at least once, found {n_true} true of {n_pairs} pairs")]
     Truth {
-        /// The column.
-        column: String,
+        /// Where it is from.
+        origin: String,
         /// Pairs of which it is true.
         n_true: u64,
         /// Pairs of which it says anything.
+        n_pairs: u64,
+    },
+    /// A file of trusted pairs without a column.
+    #[error("trusted pairs `{}` have no column `{column}`: found {found}", path.display())]
+    TrustedColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: &'static str,
+        /// The columns it has.
+        found: String,
+    },
+    /// A trusted pair of which is said what is no truth.
+    #[error("trusted pairs `{}`, pair `{pair_id}`: expected `flipped` true or false, found `{found}`", path.display())]
+    TrustedValue {
+        /// The file.
+        path: PathBuf,
+        /// The pair.
+        pair_id: String,
+        /// What it says.
+        found: String,
+    },
+    /// A trusted pair of which both is said.
+    #[error("trusted pairs `{}`, pair `{pair_id}`: expected one verdict, found `flipped` both true and false", path.display())]
+    TrustedTwice {
+        /// The file.
+        path: PathBuf,
+        /// The pair.
+        pair_id: String,
+    },
+    /// Trusted pairs of another data set.
+    #[error("trusted pairs `{}`: expected pairs of the table, found none among {n_pairs}", path.display())]
+    TrustedAbsent {
+        /// The file.
+        path: PathBuf,
+        /// Pairs of the file.
         n_pairs: u64,
     },
     /// A selection of which no pair is left.
@@ -169,6 +205,7 @@ impl AuditError {
                 | Self::UnknownThreshold { .. }
                 | Self::NoColumn { .. }
                 | Self::ScoreColumns { .. }
+                | Self::TrustedColumn { .. }
                 | Self::Exclude { .. }
                 | Self::Threshold { .. }
         )
@@ -186,6 +223,13 @@ impl Hint for AuditError {
             Self::UnknownCheck { nearest: Some(nearest), .. } | Self::NoColumn { nearest: Some(nearest), .. } => {
                 Some(format!("did you mean `{nearest}`?"))
             }
+            Self::TrustedColumn { column: "flipped", .. } => {
+                Some("add the column `flipped`, or name the column of the data that has the truth: `--truth`".into())
+            }
+            Self::TrustedColumn { .. } | Self::TrustedAbsent { .. } => Some(
+                "ids of pairs are those of the table: `piref sql TABLE -c 'SELECT pair_id, prompt, chosen, rejected FROM pairs'`"
+                    .into(),
+            ),
             Self::NoneLeft { .. } => Some("exclude fewer checks, or raise their thresholds".into()),
             Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
             Self::Data(error) => error.hint(),

@@ -22,24 +22,29 @@
 //! Invariants: a check that cannot look says why; no pair is dropped unless a selection is asked for; the same table and
 //! numbers give the same findings in the same order.
 
+mod calibration;
 mod check;
 mod checks;
 mod error;
 mod header;
 mod kept;
+mod logistic;
 mod quality;
 mod run;
 mod source_columns;
 mod sql_check;
 mod summary;
+mod suspects;
 pub mod text;
+mod trusted;
 pub mod views;
 
+pub use calibration::{Calibration, Combination, Fitted};
 pub use check::{Check, Context, Found, Hit, Info, Outcome};
 pub use checks::{Checks, Thresholds, numbers};
 pub use error::AuditError;
 pub use kept::Exclusion;
-pub use quality::ScoreQuality;
+pub use quality::{MeasuredOn, Precision, ScoreQuality};
 pub use run::{Event, Plan, run};
 pub use sql_check::SqlCheck;
 pub use summary::{CheckSummary, FailOn, Kept, Summary};

@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::checks::numbers;
 use super::views::Views;
 use super::{
-    AuditError, Check, CheckSummary, Checks, Context, Exclusion, Hit, Info, Outcome, Summary, Thresholds, kept, quality,
+    AuditError, Check, CheckSummary, Checks, Context, Exclusion, Hit, Info, Outcome, Summary, Thresholds, kept,
+    suspects,
 };
 use crate::table::{Finding, ReferenceTable};
 
@@ -28,6 +29,8 @@ pub struct Plan {
     pub scores: Option<Vec<String>>,
     /// Column that says which labels are known to be swapped.
     pub truth: Option<String>,
+    /// File of the pairs whose truth may be learnt; `None` for all whose truth is known.
+    pub trusted: Option<PathBuf>,
     /// Pairs to leave out of a list, where one is asked for.
     pub exclusion: Option<Exclusion>,
 }
@@ -61,6 +64,8 @@ pub fn run(
     };
     let table = ReferenceTable::open(&plan.table)?;
     let mut views = Views::open(plan, &table)?;
+    let has_truth = plan.truth.is_some() || plan.trusted.is_some();
+    let measured = if has_truth { suspects::measure(&views, plan)? } else { suspects::Measured::default() };
     views.look_at(checks.infos().flat_map(|info| info.needs.iter().map(String::as_str)))?;
 
     let mut summary = Summary {
@@ -73,7 +78,8 @@ pub fn run(
         n_errors: 0,
         n_warnings: 0,
         n_infos: 0,
-        suspects: Vec::new(),
+        suspects: measured.scores,
+        calibration: measured.calibration,
         selection: None,
         seconds: 0.0,
     };
@@ -95,9 +101,6 @@ pub fn run(
         observe(Event::Ended(&ended))?;
         summary.count(&ended);
         summary.checks.push(ended);
-    }
-    if let Some(truth) = &plan.truth {
-        summary.suspects = quality::measure(&views.session, truth)?;
     }
     if let Some(exclusion) = &plan.exclusion {
         summary.selection = Some(kept::write(&exclusion.path, &table, &excluded, &excluded_pairs)?);

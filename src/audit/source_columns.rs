@@ -49,9 +49,9 @@ impl SourceColumn {
         format!("TRY_CAST({} AS DOUBLE)", self.text())
     }
 
-    /// Its value as true or false, in SQL; null where it is null.
+    /// Its value as true or false, in SQL; null where it is neither.
     pub(super) fn truth(&self) -> String {
-        format!("lower({}) IN ('true', '1', '1.0')", self.text())
+        truth(&self.text())
     }
 
     /// As a user would name it.
@@ -107,6 +107,13 @@ impl ScoreColumns {
     }
 }
 
+/// What a text in SQL says, in SQL: true, false, or null where it is neither.
+pub(super) fn truth(text: &str) -> String {
+    format!(
+        "CASE WHEN lower({text}) IN ('true', '1', '1.0') THEN true WHEN lower({text}) IN ('false', '0', '0.0') THEN false END"
+    )
+}
+
 /// Texts of the contract, which are not looked into.
 fn is_ours(column: &str) -> bool {
     crate::table::schema::reference::COLUMNS.iter().any(|known| known.name == column)
@@ -127,6 +134,22 @@ mod tests {
         assert_eq!(named("metadata.noise.selected"), "metadata.selected");
         // A column wins over a key.
         assert_eq!(named("a.b"), "a.b");
+    }
+
+    #[test]
+    fn a_truth_is_true_false_or_unknown() {
+        let session = Session::new().unwrap();
+        for (text, want) in [
+            ("'True'", Some(true)),
+            ("'1'", Some(true)),
+            ("'FALSE'", Some(false)),
+            ("'0.0'", Some(false)),
+            ("'yes'", None),
+        ] {
+            let batches = session.query(&format!("SELECT {}", truth(text))).unwrap();
+            let found = batches[0].column(0).as_boolean();
+            assert_eq!(found.iter().next().unwrap(), want, "{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Info;
+use super::calibration::Calibration;
 use super::quality::ScoreQuality;
 use crate::digest::Digest;
 use crate::table::{Finding, Level};
@@ -35,6 +36,8 @@ pub struct Summary {
     pub n_infos: u64,
     /// How well scores of suspicion find labels that are known to be swapped, where the truth is named.
     pub suspects: Vec<ScoreQuality>,
+    /// What trusted pairs make of all of them together, where the truth is named.
+    pub calibration: Option<Calibration>,
     /// What stays after the exclusions, where a selection was written.
     pub selection: Option<Kept>,
     /// Wall time, in seconds.

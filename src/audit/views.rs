@@ -6,11 +6,12 @@
 //! | `audited` | `scored`, and the columns below, null where a table has none |
 //! | `suspects` | evidence that a label is swapped: `views/suspects.sql` |
 //! | `other`, `other_scored` | a second model's table, where one is named |
+//! | `trusted` | the file of trusted pairs, where one is named |
 //!
 //! Columns of `audited` beside those of `scored`: `score_chosen`, `score_rejected` (scores of the data), `truth` (whether
-//! the label is known to be swapped), `other_chosen_logps`, `other_rejected_logps` (of the second model, nats),
-//! `implicit_margin` = (c′ − c) − (r′ − r) and the same a token, `implicit_margin_mean`; `ref_ches_mean` where stage one
-//! wrote it.
+//! the label is known to be swapped), `is_trusted` (whether that may be learnt from), `other_chosen_logps`, `other_rejected_logps` (of the second model, nats),
+//! `implicit_margin` = (c′ − c) − (r′ − r) and the same a token, `implicit_margin_mean`; the numbers of
+//! `schemas/signals.v1.toml` where stage one wrote them. `suspects` has `p_flipped` where trusted pairs calibrate it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,13 +20,18 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 
 use super::source_columns::{ScoreColumns, SourceColumn};
+use super::trusted::Trusted;
 use super::{AuditError, Plan};
 use crate::error::nearest;
 use crate::query::Session;
+use crate::table::schema::signals;
 use crate::table::{ReferenceTable, TableError, references};
 
 /// Views that are the same for every table.
 pub(super) const STATIC: &[(&str, &str)] = &[("suspects", include_str!("views/suspects.sql"))];
+
+/// What `suspects` has for the probability of a swap until it is calibrated.
+const NO_PROBABILITY: &str = "CAST(NULL AS DOUBLE) AS p_flipped";
 
 /// Why a column is missing, where that can be changed.
 const REASONS: [(&str, &str); 5] = [
@@ -33,14 +39,19 @@ const REASONS: [(&str, &str); 5] = [
     ("other_rejected_logps", "no second model is named: see `--reference`"),
     ("score_chosen", "no scores were found in the data: see `--score-columns`"),
     ("score_rejected", "no scores were found in the data: see `--score-columns`"),
-    ("truth", "no column with the truth is named: see `--truth`"),
+    ("truth", "no column with the truth is named: see `--truth` and `--trusted`"),
 ];
+
+/// Why a signal is missing.
+const NO_SIGNALS: &str = "the table has no signals: `piref precompute --fresh` writes them";
 
 /// The tables a check can ask, and what they have.
 pub(super) struct Views {
     pub(super) session: Session,
     /// Where the scores of the data were found.
     pub(super) scores: Option<ScoreColumns>,
+    /// The file of trusted pairs, where there is one.
+    pub(super) trusted: Option<Trusted>,
     /// Columns of `audited`, with their type.
     columns: BTreeMap<String, String>,
     /// Columns that have a value in some row, of those that were asked for.
@@ -63,16 +74,28 @@ impl Views {
             None => ScoreColumns::find(&session, &columns)?,
         };
         let truth = plan.truth.as_deref().map(|name| SourceColumn::named(name, &columns)).transpose()?;
+        let trusted = plan.trusted.as_deref();
+        let trusted = trusted.map(|path| Trusted::register(&mut session, path, truth.is_some())).transpose()?;
         let has_other = match &plan.reference {
             Some(name) => register_other(&mut session, table, name).map(|()| true)?,
             None => false,
         };
-        session.query(&audited(&columns, scores.as_ref(), truth.as_ref(), has_other))?;
+        let added = Added { scores: scores.as_ref(), truth: truth.as_ref(), trusted: trusted.as_ref(), has_other };
+        session.query(&audited(&columns, &added))?;
         for (_, view) in STATIC {
             session.query(view)?;
         }
         let columns = self::columns(&session, "audited")?;
-        Ok(Self { session, scores, columns, filled: BTreeMap::new() })
+        Ok(Self { session, scores, trusted, columns, filled: BTreeMap::new() })
+    }
+
+    /// Gives `suspects` a probability of a swap, in SQL over its other columns.
+    pub(super) fn calibrate(&self, probability: &str) -> Result<(), AuditError> {
+        for (_, view) in STATIC.iter().filter(|(_, view)| view.contains(NO_PROBABILITY)) {
+            let view = view.replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1);
+            self.session.query(&view.replacen(NO_PROBABILITY, &format!("{probability} AS p_flipped"), 1))?;
+        }
+        Ok(())
     }
 
     /// Looks once which of these columns have a value in some row.
@@ -104,6 +127,7 @@ impl Views {
         for column in needs.iter().filter(is_lacking) {
             let reason = match REASONS.iter().find(|(known, _)| known == column) {
                 Some((_, reason)) => (*reason).to_owned(),
+                None if signals::numbers().any(|signal| signal.name == *column) => NO_SIGNALS.to_owned(),
                 None if self.columns.contains_key(column) => format!("`{column}` is empty in every row"),
                 None => format!("the table has no column `{column}`"),
             };
@@ -116,7 +140,7 @@ impl Views {
 }
 
 /// Columns of a table with their types.
-fn columns(session: &Session, table: &str) -> Result<BTreeMap<String, String>, AuditError> {
+pub(super) fn columns(session: &Session, table: &str) -> Result<BTreeMap<String, String>, AuditError> {
     let sql = format!("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = '{table}'");
     let mut columns = BTreeMap::new();
     for batch in session.query(&sql)? {
@@ -142,19 +166,29 @@ fn register_other(session: &mut Session, table: &ReferenceTable, name: &str) -> 
     Ok(())
 }
 
-fn audited(
-    columns: &BTreeMap<String, String>,
-    scores: Option<&ScoreColumns>,
-    truth: Option<&SourceColumn>,
+/// What `audited` has beside `scored`.
+struct Added<'a> {
+    scores: Option<&'a ScoreColumns>,
+    truth: Option<&'a SourceColumn>,
+    trusted: Option<&'a Trusted>,
     has_other: bool,
-) -> String {
+}
+
+fn audited(columns: &BTreeMap<String, String>, Added { scores, truth, trusted, has_other }: &Added<'_>) -> String {
     let number = |column: Option<&SourceColumn>| column.map_or_else(null_number, SourceColumn::number);
+    let truth = truth.map(SourceColumn::truth);
+    let (truth, is_trusted) = match trusted {
+        // A file says of which pairs the truth may be learnt; the others measure what was learnt.
+        Some(trusted) => (trusted.truth(truth), "t.trusted_id IS NOT NULL"),
+        None => (truth.unwrap_or_else(|| "CAST(NULL AS BOOLEAN)".into()), "true"),
+    };
     let mut added = vec![
         ("score_chosen", number(scores.map(|scores| &scores.chosen))),
         ("score_rejected", number(scores.map(|scores| &scores.rejected))),
-        ("truth", truth.map_or_else(|| "CAST(NULL AS BOOLEAN)".into(), SourceColumn::truth)),
+        ("truth", truth),
+        ("is_trusted", is_trusted.into()),
     ];
-    if has_other {
+    if *has_other {
         added.extend([
             ("other_chosen_logps", "o.other_chosen_logps".to_owned()),
             ("other_rejected_logps", "o.other_rejected_logps".to_owned()),
@@ -165,9 +199,8 @@ fn audited(
         let names = ["other_chosen_logps", "other_rejected_logps", "implicit_margin", "implicit_margin_mean"];
         added.extend(names.map(|name| (name, null_number())));
     }
-    if !columns.contains_key("ref_ches_mean") {
-        added.push(("ref_ches_mean", null_number()));
-    }
+    let missing = signals::numbers().map(|signal| signal.name).filter(|name| !columns.contains_key(*name));
+    added.extend(missing.map(|name| (name, null_number())));
     // What the source has under these names is read through them.
     let kept: Vec<String> = columns
         .keys()
@@ -181,10 +214,11 @@ fn audited(
                  ref_chosen_logps / chosen_tokens - ref_rejected_logps / rejected_tokens AS other_margin_mean \
                  FROM other ORDER BY pair_id, source, row_idx) AS o ON s.pair_id = o.other_pair_id";
     format!(
-        "CREATE VIEW audited AS SELECT {}, {} FROM scored AS s {}",
+        "CREATE VIEW audited AS SELECT {}, {} FROM scored AS s {}{}",
         kept.join(", "),
         added.join(", "),
-        if has_other { other } else { "" }
+        if *has_other { other } else { "" },
+        trusted.map(Trusted::join).unwrap_or_default()
     )
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::printer::one_line;
 use super::progress::clock;
-use crate::audit::{Check, CheckSummary, Checks, Info, ScoreQuality, Summary, Thresholds, numbers};
+use super::suspects_text;
+use crate::audit::{Check, CheckSummary, Checks, Info, Summary, Thresholds, numbers};
 
 /// The checks there are, a line each.
 pub(super) fn list(checks: &Checks) -> Vec<String> {
@@ -53,10 +54,7 @@ pub(super) fn lines(summary: &Summary) -> Vec<String> {
     if !quiet.is_empty() {
         lines.push(format!("ok     {}", quiet.join(" ")));
     }
-    if !summary.suspects.is_empty() {
-        lines.push(String::new());
-        lines.extend(quality_lines(&summary.suspects));
-    }
+    lines.extend(suspects_text::lines(&summary.suspects, summary.calibration.as_ref()));
     lines.push(String::new());
     if let Some(kept) = &summary.selection {
         lines.push(format!(
@@ -98,21 +96,4 @@ fn check_lines(check: &CheckSummary) -> Vec<String> {
 
 fn count(n: u64) -> String {
     if n == 1 { "1 finding".into() } else { format!("{n} findings") }
-}
-
-fn quality_lines(scores: &[ScoreQuality]) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(first) = scores.first() {
-        let chance = first.n_true as f64 / first.n_pairs as f64;
-        lines.push(format!(
-            "swapped labels: {} of {} pairs; by chance ROC AUC is 0.5 and precision {chance:.3}",
-            first.n_true, first.n_pairs
-        ));
-    }
-    for score in scores {
-        let heads: Vec<String> =
-            score.precision_at.iter().map(|(head, precision)| format!("at {head} {precision:.2}")).collect();
-        lines.push(format!("  {:<18} ROC AUC {:.3}, precision {}", score.score, score.roc_auc, heads.join(", ")));
-    }
-    lines
 }

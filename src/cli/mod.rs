@@ -23,6 +23,7 @@ mod progress;
 mod report;
 mod sft;
 mod sql;
+mod suspects_text;
 mod sweep;
 mod train;
 mod train_progress;

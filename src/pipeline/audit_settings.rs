@@ -50,9 +50,14 @@ pub struct AuditSettings {
     pub score_columns: Option<Vec<String>>,
 
     /// Column that is true of pairs whose label is known to be swapped, or `column.key`: measures how well the scores of
-    /// suspicion find them.
+    /// suspicion find them, and fits a combination of them unless `--trusted` says to which pairs.
     #[arg(long, value_name = "COLUMN")]
     pub truth: Option<String>,
+
+    /// File of pairs whose labels you have looked at: `pair_id`, and `flipped` (true or false) unless `--truth` says it. Fits
+    /// the probability of a swap to them, `p_flipped`; other pairs with a known truth measure it.
+    #[arg(long, value_name = "FILE")]
+    pub trusted: Option<PathBuf>,
 
     /// Fail where there is a finding of this level or above.
     #[arg(long, value_name = "LEVEL", value_parser = words::<FailOn>())]
@@ -104,6 +109,7 @@ impl Pipeline {
             against: audit.against.clone().unwrap_or_default(),
             scores: audit.score_columns.clone(),
             truth: audit.truth.clone(),
+            trusted: audit.trusted.clone(),
             exclusion,
         })
     }

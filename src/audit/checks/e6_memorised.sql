@@ -15,7 +15,11 @@ SELECT
         CASE WHEN rejected_tokens > {tokens} THEN ref_rejected_logps_mean END
     ) AS value,
     concat('nats a token: chosen ', round(ref_chosen_logps_mean, 4), ' over ', chosen_tokens, ' tokens, rejected ',
-        round(ref_rejected_logps_mean, 4), ' over ', rejected_tokens) AS evidence
+        round(ref_rejected_logps_mean, 4), ' over ', rejected_tokens,
+        -- Where the table has signals.
+        CASE WHEN ref_chosen_mean_token_accuracy IS NOT NULL THEN concat('; first choices ',
+            round(100 * ref_chosen_mean_token_accuracy, 1), ' % of chosen, ', round(100 * ref_rejected_mean_token_accuracy, 1),
+            ' % of rejected') ELSE '' END) AS evidence
 FROM audited
 WHERE abs(ref_margin_mean) < 1e308
     AND ((chosen_tokens > {tokens} AND ref_chosen_logps_mean > -{nats})

@@ -2,18 +2,25 @@
 -- level = "info"
 -- title = "label that the evidence is against"
 -- question = "Which labels are probably swapped, by all evidence there is?"
--- formula = "`suspects.suspicion`, the mean of the ranks of the scores, in the highest {share} of all"
+-- formula = "`suspects.p_flipped` where trusted pairs calibrate it, else `suspects.suspicion`, a mean of ranks: in the highest {share} of all; a warning where p_flipped > {probability}"
 -- source = "the view printed with this check; a negative mean preference in about a quarter of hh-rlhf: arXiv 2401.06080"
--- advice = "measure it with `--truth` before trusting it: a small reference alone was no better than chance on UltraFeedback"
+-- advice = "look at a hundred pairs and name them by `--trusted`: a small reference alone was no better than chance on UltraFeedback"
 -- [thresholds]
 -- share = 0.02
+-- probability = 0.5
 WITH ranked AS (
-    SELECT pair_id, source, row_idx, suspicion, percent_rank() OVER (ORDER BY suspicion DESC) AS share FROM suspects
+    SELECT
+        pair_id, source, row_idx, suspicion, p_flipped, coalesce(p_flipped, suspicion) AS value,
+        percent_rank() OVER (ORDER BY coalesce(p_flipped, suspicion) DESC) AS share
+    FROM suspects
 )
 SELECT
     pair_id,
-    suspicion AS value,
-    concat('suspicion ', round(suspicion, 3), ', among the highest ', round(100 * share, 1), ' %') AS evidence
+    CASE WHEN p_flipped > {probability} THEN 'warn' ELSE 'info' END AS level,
+    value,
+    concat(
+        CASE WHEN p_flipped IS NOT NULL THEN concat('swapped with probability ', round(p_flipped, 3), ', ') ELSE '' END,
+        'suspicion ', round(suspicion, 3), ', among the highest ', round(100 * share, 1), ' %') AS evidence
 FROM ranked
-WHERE share < {share}
-ORDER BY suspicion DESC, source, row_idx
+WHERE share < {share} OR p_flipped > {probability}
+ORDER BY value DESC, source, row_idx

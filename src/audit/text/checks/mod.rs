@@ -1,5 +1,6 @@
 //! The methods of this module as checks of a table: a file a check.
 
+mod by_language;
 mod contamination;
 mod contradictions;
 mod cycles;
@@ -30,6 +31,7 @@ pub fn checks() -> Vec<Box<dyn Check>> {
         near_prompts::CHECK,
         contamination::CHECK,
         cycles::CHECK,
+        by_language::CHECK,
     ];
     checks.into_iter().map(|about| Box::new(TextCheck::new(&about)) as Box<dyn Check>).collect()
 }

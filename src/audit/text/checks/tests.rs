@@ -90,7 +90,7 @@ impl Case {
 fn every_check_has_a_name_of_its_own_and_says_everything_of_itself() {
     let checks = checks();
     let mut ids: Vec<&str> = checks.iter().map(|check| check.info().id.as_str()).collect();
-    assert_eq!(ids, ["B5", "B7", "B10", "B11", "C2", "C3", "C5", "C6", "C8"]);
+    assert_eq!(ids, ["B5", "B7", "B10", "B11", "C2", "C3", "C5", "C6", "C8", "I4"]);
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), checks.len());
@@ -137,6 +137,24 @@ fn an_answer_in_another_language_is_found() {
     let case = Case::of(&[[english, german, english], [english, english, german], [english, "Nein.", german]]);
     case.check("B11", &[("pair-0", "prompt in `eng`, chosen in `deu`, rejected in `eng`")]);
     assert_eq!(case.threshold("letters", 1000.0).found("B11"), []);
+}
+
+#[test]
+fn languages_of_prompts_are_counted_apart() {
+    let english =
+        "Please explain in a few sentences why the sky looks blue during the day, and why the light turns red.";
+    let german = "Das Licht der Sonne wird in der Luft gestreut, und zwar das blaue viel stärker als das rote Licht.";
+    let case = Case::of(&[[english, "a", "b"], [german, "a", "b"], ["Hm.", "a", "b"], [english, "c", "d"]]);
+    assert_eq!(case.found("I4"), [], "all are fewer than 20");
+    // Pair i has i + 1 chosen tokens at −0.5 nats and 2 rejected ones at −1.25: sums −0.5·(i + 1) and −2.5.
+    case.threshold("pairs", 1.0).check(
+        "I4",
+        &[
+            ("data", "`deu`: 1 pairs, the reference prefers chosen in 100.0 % by sum and 100.0 % per token, chosen is longer in 0.0 %"),
+            ("data", "`eng`: 2 pairs, the reference prefers chosen in 100.0 % by sum and 100.0 % per token, chosen is longer in 50.0 %"),
+            ("data", "`none`: 1 pairs, the reference prefers chosen in 100.0 % by sum and 100.0 % per token, chosen is longer in 100.0 %"),
+        ],
+    );
 }
 
 #[test]
