@@ -88,6 +88,11 @@ impl StoreWriter {
         Ok(())
     }
 
+    /// Leaves a pair out that belongs to the data set; its further columns have a say in the types of those of the rest.
+    pub fn pass_over(&mut self, pair: &PreferencePair) {
+        self.types.observe(&pair.extra);
+    }
+
     /// Maps what was written.
     pub fn finish(mut self) -> Result<TokenStore, TokenizeError> {
         self.flush()?;
