@@ -21,6 +21,7 @@ mod printer;
 mod progress;
 mod report;
 mod sft;
+mod shards;
 mod sql;
 mod sweep;
 mod train;

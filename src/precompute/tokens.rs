@@ -1,6 +1,9 @@
 //! Data files to the token store and the rejects table, in one streaming pass.
+//!
+//! A shard reads and tokenises all of the data, and keeps its own rows alone: in which part a pair stands is known from
+//! how many before it are pairs, and that a row is one from its tokens. What is dear, the forward passes, is divided.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,12 +12,15 @@ use super::plan::{Event, Pairs, Plan};
 use crate::data::{self, PreferencePair, Reject, Row};
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::table::{FileRecord, Manifest, RejectsWriter, SourceProvenance, TableFolder};
+use crate::table::{FileRecord, Manifest, RejectsWriter, Shard, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, StoreWriter, TokenStore};
 
 /// The data as token ids, and what is known of where it came from.
 pub(super) struct Tokens {
+    /// Of the whole data set, or of the rows of the shard.
     pub(super) store: TokenStore,
+    /// Pairs of the whole data set.
+    pub(super) n_pairs: usize,
     pub(super) sources: Vec<SourceProvenance>,
     pub(super) rejects: Option<FileRecord>,
 }
@@ -48,6 +54,8 @@ pub(super) fn read(
     let mut sink = Sink {
         tokenizer,
         limit,
+        shard: plan.scope.shard(),
+        rows_per_part: plan.rows_per_part,
         store: StoreWriter::create(folder.path())?,
         rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
         chunk: Vec::with_capacity(CHUNK),
@@ -136,11 +144,14 @@ impl SourceFile<'_> {
 struct Sink<'a> {
     tokenizer: &'a PairTokenizer,
     limit: Option<NonZeroU64>,
+    /// Whose rows are kept.
+    shard: Shard,
+    rows_per_part: NonZeroUsize,
     store: StoreWriter,
     rejects: RejectsWriter,
     chunk: Vec<PreferencePair>,
     chunk_bytes: usize,
-    n_pairs: u64,
+    n_pairs: usize,
     n_rejected: u64,
     first_reject: Option<Reject>,
 }
@@ -148,7 +159,7 @@ struct Sink<'a> {
 impl Sink<'_> {
     /// Whether the limit is reached, pairs not yet tokenised included.
     fn is_full(&self) -> bool {
-        self.limit.is_some_and(|limit| self.n_pairs + self.chunk.len() as u64 >= limit.get())
+        self.limit.is_some_and(|limit| (self.n_pairs + self.chunk.len()) as u64 >= limit.get())
     }
 
     fn push(&mut self, pair: PreferencePair) -> Result<(), PrecomputeError> {
@@ -163,7 +174,11 @@ impl Sink<'_> {
         for (pair, tokens) in chunk.iter().zip(self.tokenizer.tokenize_batch(&chunk)?) {
             match tokens {
                 Ok(tokens) => {
-                    self.store.push(pair, &tokens)?;
+                    if self.shard.owns(self.n_pairs / self.rows_per_part) {
+                        self.store.push(pair, &tokens)?;
+                    } else {
+                        self.store.pass_over(pair);
+                    }
                     self.n_pairs += 1;
                 }
                 Err(reason) => self.reject(Reject {
@@ -191,7 +206,7 @@ impl Sink<'_> {
         folder: &TableFolder,
     ) -> Result<Tokens, PrecomputeError> {
         let rejects = self.rejects.finish()?;
-        let n_rows = self.n_pairs + self.n_rejected;
+        let n_rows = self.n_pairs as u64 + self.n_rejected;
         if let Some(first) = self.first_reject
             && self.n_rejected as f64 > plan.max_reject_rate * n_rows as f64
         {
@@ -210,6 +225,6 @@ impl Sink<'_> {
             let rejects = rejects.map(|_| folder.refuse_rejects()).transpose()?;
             return Err(PrecomputeError::NoPairs { n_rows, rejects });
         }
-        Ok(Tokens { store: self.store.finish()?, sources, rejects })
+        Ok(Tokens { store: self.store.finish()?, n_pairs: self.n_pairs, sources, rejects })
     }
 }
