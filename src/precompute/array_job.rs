@@ -41,7 +41,9 @@ pub enum ShardRequest {
 #[non_exhaustive]
 pub enum ArrayJobError {
     /// No job array has set a variable.
-    #[error("no job array says which shard this is: expected one of `{SLURM}` (Slurm), `{KUBERNETES}` (Kubernetes), `{AWS_BATCH}` (AWS Batch), found none")]
+    #[error(
+        "no job array says which shard this is: expected one of `{SLURM}` (Slurm), `{KUBERNETES}` (Kubernetes), `{AWS_BATCH}` (AWS Batch), found none"
+    )]
     NoArray,
     /// A variable that should be there beside another one.
     #[error("`{found}` is set and `{missing}` is not")]
@@ -255,14 +257,19 @@ mod tests {
     #[test]
     fn some_tasks_of_an_array_are_run_again_with_the_number_of_all() {
         // --array=3,5; 4-5; 1,3,7; 0-7 without 6.
-        for (id, count, min, max) in [("3", "2", "3", "5"), ("4", "2", "4", "5"), ("7", "3", "1", "7"), ("0", "7", "0", "7")] {
+        for (id, count, min, max) in
+            [("3", "2", "3", "5"), ("4", "2", "4", "5"), ("7", "3", "1", "7"), ("0", "7", "0", "7")]
+        {
             let error = slurm("auto", [id, count, min, max, "1"]).unwrap_err();
             assert!(matches!(error, ArrayJobError::NotWhole { .. }), "{error}");
             assert!(error.hint().unwrap().contains("auto/N"));
             assert_eq!(slurm("auto/16", [id, count, min, max, "1"]), Ok(format!("{id}/16")));
         }
         let error = slurm("auto/16", ["16", "16", "1", "16", "1"]).unwrap_err();
-        assert!(matches!(&error, ArrayJobError::Shard { source: ShardError::Index { index: 16, count: 16 }, .. }), "{error}");
+        assert!(
+            matches!(&error, ArrayJobError::Shard { source: ShardError::Index { index: 16, count: 16 }, .. }),
+            "{error}"
+        );
     }
 
     #[test]
@@ -292,7 +299,8 @@ mod tests {
         for name in [SLURM, KUBERNETES, AWS_BATCH] {
             assert!(error.to_string().contains(name), "{error}");
         }
-        let both = [("JOB_COMPLETION_INDEX", "3"), ("AWS_BATCH_JOB_ARRAY_INDEX", "2"), ("AWS_BATCH_JOB_ARRAY_SIZE", "4")];
+        let both =
+            [("JOB_COMPLETION_INDEX", "3"), ("AWS_BATCH_JOB_ARRAY_INDEX", "2"), ("AWS_BATCH_JOB_ARRAY_SIZE", "4")];
         assert_eq!(
             resolve("auto/4", &both).unwrap_err().to_string(),
             "the environment says two different things: `JOB_COMPLETION_INDEX` is shard 3 of 4, \

@@ -86,9 +86,8 @@ impl Job<'_> {
         let rows_per_part = self.plan.rows_per_part.get();
         let is_foreign = |(part_idx, path): &(usize, PathBuf)| {
             let rows = self.n_pairs.saturating_sub(part_idx.saturating_mul(rows_per_part)).min(rows_per_part);
-            let is_of_this = |table: &ReferenceTable| {
-                *table.provenance() == self.task.provenance && table.n_pairs() == rows as u64
-            };
+            let is_of_this =
+                |table: &ReferenceTable| *table.provenance() == self.task.provenance && table.n_pairs() == rows as u64;
             !shard.owns(*part_idx) && !ReferenceTable::open(path).is_ok_and(|table| is_of_this(&table))
         };
         Ok(self.folder.parts()?.into_iter().filter(is_foreign).collect())
@@ -138,7 +137,10 @@ fn pass_by(
     match took {
         Err(PrecomputeError::Table(_)) if !path.exists() => Ok(()),
         Err(PrecomputeError::Table(error)) => {
-            observe(Event::Note(format!("nothing is taken from `{}`, a part of another shard: {error}", path.display())));
+            observe(Event::Note(format!(
+                "nothing is taken from `{}`, a part of another shard: {error}",
+                path.display()
+            )));
             Ok(())
         }
         took => took,

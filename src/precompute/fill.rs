@@ -16,6 +16,7 @@ use super::score::score_batch;
 use super::work::Work;
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::interrupt::Interrupt;
+use crate::io;
 use crate::model::Decoder;
 use crate::table::{PairTokenLogps, Part, TableError, Task, TokenScores, assemble, is_logp, write_part, write_signals};
 
@@ -52,8 +53,15 @@ impl Filler<'_> {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Vec<Part>>, PrecomputeError> {
         let mut parts: Vec<Option<Part>> = slots.iter().map(|slot| slot.part.clone()).collect();
+        let is_new = journalled.is_empty() && parts.iter().all(Option::is_none);
         let mut pending = Pending::begin(self.job, parts.iter().flatten(), journalled, &mut self.known)?;
-        refuse_others_at_work(self.job, observe)?;
+        if let Err(error) = refuse_others_at_work(self.job, observe) {
+            // A journal that says nothing would count as a shard that is there.
+            if is_new {
+                io::remove(&self.job.folder.journal_path())?;
+            }
+            return Err(error);
+        }
         for (nth, slot) in slots.into_iter().enumerate() {
             if slot.part.is_some() {
                 continue;

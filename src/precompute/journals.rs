@@ -61,10 +61,7 @@ impl Journals {
 ///
 /// Where the file system has no locks, or the other has come to its end, nobody is at work: what it has made is taken over
 /// as far as it fits, or made again by whoever it belongs to.
-pub(super) fn refuse_others_at_work(
-    job: &Job<'_>,
-    observe: &mut dyn FnMut(Event<'_>),
-) -> Result<(), PrecomputeError> {
+pub(super) fn refuse_others_at_work(job: &Job<'_>, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), PrecomputeError> {
     let Scope::Shard(ours) = job.plan.scope else { return Ok(()) };
     let mut ended = Vec::new();
     for (shard, path) in job.folder.other_journals()? {

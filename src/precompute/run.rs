@@ -56,7 +56,8 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     }
     let slots = job.make_room(inventory)?;
     let mut known = Known::new(folder.path())?;
-    let journalled = if journals.own.is_some() { job.take_journalled(&slots, &mut known)? } else { BTreeSet::default() };
+    let journalled =
+        if journals.own.is_some() { job.take_journalled(&slots, &mut known)? } else { BTreeSet::default() };
     job.gather_known(&slots, &journals, &mut known, observe)?;
     let work = Work::of(&job, &slots, &known)?;
     work.announce(journals.own.as_ref(), observe);
