@@ -36,7 +36,9 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 fn the_commands_in_the_comments_of_the_slurm_script_are_known() {
     let found = commands(&fs::read_to_string(SLURM).unwrap());
     assert!(found.iter().any(|words| words.contains(&"--finish".to_owned())), "{found:?}");
-    found.iter().for_each(|words| is_command(words));
+    for words in &found {
+        is_command(words);
+    }
 }
 
 #[test]
