@@ -79,16 +79,15 @@ impl Job<'_> {
         if self.plan.signals == Signals::Make { self.gather_signals(slots, &foreign, known, observe) } else { Ok(()) }
     }
 
-    /// Parts in the folder that are for another shard to make, and are not what it makes of this data: of a table that is
-    /// being replaced. Those that are have rows of other shards.
+    /// Parts in the folder that are for another shard to make, and may hold rows of this one: of a table that is being
+    /// replaced, or of another number of rows. A whole part of this data has rows of its own shard.
     fn foreign_parts(&self) -> Result<Vec<(usize, PathBuf)>, PrecomputeError> {
         let shard = self.plan.scope.shard();
-        let rows_per_part = self.plan.rows_per_part.get();
+        let is_whole = |table: &ReferenceTable| {
+            *table.provenance() == self.task.provenance && table.n_pairs() == self.task.layout.rows_per_part
+        };
         let is_foreign = |(part_idx, path): &(usize, PathBuf)| {
-            let rows = self.n_pairs.saturating_sub(part_idx.saturating_mul(rows_per_part)).min(rows_per_part);
-            let is_of_this =
-                |table: &ReferenceTable| *table.provenance() == self.task.provenance && table.n_pairs() == rows as u64;
-            !shard.owns(*part_idx) && !ReferenceTable::open(path).is_ok_and(|table| is_of_this(&table))
+            !shard.owns(*part_idx) && !ReferenceTable::open(path).is_ok_and(|table| is_whole(&table))
         };
         Ok(self.folder.parts()?.into_iter().filter(is_foreign).collect())
     }

@@ -8,8 +8,9 @@ use super::error::PrecomputeError;
 use super::journals::Journals;
 use super::known::{self, Key};
 use super::plan::{Event, Missing, Plan, Scope};
+use super::tokens::PartLength;
 use super::work;
-use crate::batch::{PairIds, pack};
+use crate::batch::PairIds;
 use crate::digest::Digest;
 use crate::table::{
     FileRecord, Journal, Manifest, Part, PartReader, Provenance, ReferenceTable, Shard, TableError, TableFolder, Task,
@@ -27,9 +28,9 @@ pub(super) struct Job<'a> {
     pub(super) folder: &'a TableFolder,
     /// The rows that this run makes parts of.
     pub(super) store: &'a TokenStore,
+    /// Those parts.
+    pub(super) parts: &'a [PartLength],
     pub(super) task: &'a Task,
-    /// Pairs of the whole table.
-    pub(super) n_pairs: usize,
 }
 
 /// The rows of one part, by their place in the store, and the part if it is there.
@@ -112,20 +113,18 @@ impl Job<'_> {
         PairIds { prompt, chosen, rejected }
     }
 
-    /// Says which part of the table a shard makes.
-    pub(super) fn announce_share(&self, observe: &mut dyn FnMut(Event<'_>)) {
+    /// Says which share of the table a shard makes, of `n_read` pairs.
+    pub(super) fn announce_share(&self, n_read: usize, observe: &mut dyn FnMut(Event<'_>)) {
         let Scope::Shard(shard) = self.plan.scope else { return };
-        let n_parts = self.n_pairs.div_ceil(self.plan.rows_per_part.get());
+        let n_parts = n_read.div_ceil(self.plan.rows_per_part.get());
         observe(Event::Note(format!(
-            "shard {shard}: {} of {} pairs, in {} of {n_parts} parts",
+            "shard {shard}: {} of {n_read} pairs, in {} of {n_parts} parts",
             self.store.len(),
-            self.n_pairs,
-            (0..n_parts).filter(|&part_idx| shard.owns(part_idx)).count(),
+            self.parts.len()
         )));
         if n_parts < shard.count() {
             observe(Event::Note(format!(
-                "{} shards have nothing to do: there are {n_parts} parts; with a smaller `--rows-per-part`, the same for all \
-                 shards, there are more",
+                "{} of the shards have nothing to do: a smaller `--rows-per-part`, the same for all of them, makes more parts",
                 shard.count() - n_parts
             )));
         }
@@ -143,11 +142,12 @@ impl Job<'_> {
     ) -> Result<Inventory, PrecomputeError> {
         let listed = self.listed(journals)?;
         let shard = self.plan.scope.shard();
-        let mut slots: Vec<Slot> = pack(std::iter::repeat_n(1, self.store.len()), self.plan.rows_per_part.get())
-            .into_iter()
-            .enumerate()
-            .map(|(nth, rows)| Slot { part_idx: shard.part_idx(nth), rows, part: None })
-            .collect();
+        let mut slots = Vec::with_capacity(self.parts.len());
+        let mut start = 0;
+        for &PartLength { part_idx, n_pairs } in self.parts {
+            slots.push(Slot { part_idx, rows: start..start + n_pairs, part: None });
+            start += n_pairs;
+        }
         let mut strays = Vec::new();
         for (part_idx, path) in self.folder.parts()?.into_iter().filter(|(part_idx, _)| shard.owns(*part_idx)) {
             let table = ReferenceTable::open(&path)?;
@@ -157,7 +157,8 @@ impl Job<'_> {
                 check_digest(&path, &expected.file.digest, &file.digest)?;
             }
             let signals = self.signals_of(part_idx, &path, expected, observe)?;
-            match slots.get_mut(part_idx / shard.count()) {
+            let at = slots.binary_search_by_key(&part_idx, |slot| slot.part_idx);
+            match at.ok().and_then(|at| slots.get_mut(at)) {
                 Some(slot) if self.is_part(&table, &slot.rows, expected.is_some())? => {
                     let (first, last) = (self.store.pair_id(slot.rows.start), self.store.pair_id(slot.rows.end - 1));
                     slot.part = Some(Part { file, first_pair: first.to_owned(), last_pair: last.to_owned(), signals });

@@ -90,7 +90,7 @@ pub struct Plan {
     pub backend: Backend,
     /// Token budget of a forward pass; changes memory and speed, not the result.
     pub max_tokens: NonZeroUsize,
-    /// Pairs per part of the table.
+    /// Pairs per part of the table, those counted that turn out to have nothing to score.
     pub rows_per_part: NonZeroUsize,
     /// Whether new parts get signals; what a part that is there has of them stays.
     pub signals: Signals,
@@ -190,7 +190,7 @@ pub struct Summary {
     pub shard: Option<Shard>,
     /// Pairs in the table, or in the parts of the shard.
     pub n_pairs: u64,
-    /// Rows of the data that are no pairs to score.
+    /// Rows of the data that are no pairs to score; of a shard, those that it has come upon.
     pub n_rejected: u64,
     /// Pairs scored by this run.
     pub n_scored: u64,

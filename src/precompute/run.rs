@@ -42,10 +42,10 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let n_pairs = tokens.store.len() as u64;
     let layout = Layout { rows_per_part: plan.rows_per_part.get() as u64, signals: plan.signals == Signals::Make };
     let task = Task { provenance: Provenance { sources: tokens.sources, ..conditions }, layout };
-    let job = Job { plan, folder: &folder, store: &tokens.store, task: &task, n_pairs: tokens.n_pairs };
+    let job = Job { plan, folder: &folder, store: &tokens.store, parts: &tokens.parts, task: &task };
     let n_tokens = (0..tokens.store.len()).map(|row| job.n_tokens(row)).sum();
     observe(Event::Tokenised { n_pairs, n_rejected, n_tokens });
-    job.announce_share(observe);
+    job.announce_share(tokens.n_read, observe);
 
     let inventory = job.inventory(&journals, observe)?;
     if plan.scope == Scope::Finish

@@ -45,8 +45,8 @@ impl Hint for ShardError {
 /// Shard `index` of `count`, counted from 0: every part of the table whose number leaves the remainder `index` when
 /// divided by `count`.
 ///
-/// Which rows that are is known of a row from the number of pairs before it, whatever comes after; and shards of one
-/// count have no part in common.
+/// Whose a pair is, is known from the number of pairs before it, whatever comes after; and shards of one count have no
+/// part in common.
 ///
 /// # Examples
 /// ```
@@ -92,11 +92,6 @@ impl Shard {
     /// Whether part number `part_idx`, from 0, is one of its parts.
     pub fn owns(self, part_idx: usize) -> bool {
         part_idx % self.count == self.index
-    }
-
-    /// The number of its part number `nth`, from 0, among all parts of the table.
-    pub fn part_idx(self, nth: usize) -> usize {
-        self.index + nth * self.count
     }
 
     /// The shard, of as many, that part number `part_idx` belongs to.
@@ -191,11 +186,6 @@ mod tests {
             for part_idx in 0..20 {
                 let owners: Vec<&Shard> = shards.iter().filter(|shard| shard.owns(part_idx)).collect();
                 assert_eq!(owners, [&Shard::of_part(part_idx, count)], "part {part_idx} of {count} shards");
-            }
-            for shard in shards {
-                let first: Vec<usize> = (0..3).map(|nth| shard.part_idx(nth)).collect();
-                let want: Vec<usize> = (0..).filter(|&part_idx| shard.owns(part_idx)).take(3).collect();
-                assert_eq!(first, want, "{shard}");
             }
         }
     }

@@ -88,8 +88,9 @@ impl StoreWriter {
         Ok(())
     }
 
-    /// Leaves a pair out that belongs to the data set; its further columns have a say in the types of those of the rest.
-    pub fn pass_over(&mut self, pair: &PreferencePair) {
+    /// Takes note of the further columns of a pair, whether it is added or not: order and types of all columns are known
+    /// from the pairs in the order they are noted in. [`push`](Self::push) notes those of a pair that is new to it.
+    pub fn observe(&mut self, pair: &PreferencePair) {
         self.types.observe(&pair.extra);
     }
 

@@ -5,7 +5,7 @@ mod manifests;
 mod yaml;
 
 use std::fs;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -122,8 +122,9 @@ fn counts(summary: &Summary) -> (u64, u64, u64) {
 
 #[test]
 fn any_number_of_shards_in_any_order_makes_the_bytes_of_a_single_run() {
-    // 44 pairs in 6 parts. Two rows are none: one by its form, one by its tokens alone. Prompts and whole pairs return in
-    // the parts of other shards, and only one shard sees that the scores are no whole numbers, and the further column.
+    // 44 pairs in 6 parts. Two rows are none: one by its form, one by its tokens alone, which only its own shard sees.
+    // Prompts and whole pairs return in the parts of other shards, and only one shard has the pair whose score is no whole
+    // number, and the further column.
     let mut data = rows(0..36);
     data.insert(3, "{\"prompt\": \"No answers\"}\n".into());
     data.insert(11, row(99).replace("Question", &"Question ".repeat(400)));
@@ -133,19 +134,36 @@ fn any_number_of_shards_in_any_order_makes_the_bytes_of_a_single_run() {
     for n_shards in [1, 2, 3, 7] {
         let room = Room::new();
         let plan = room.plan(&data);
-        let mut n_pairs = 0;
+        let (mut n_pairs, mut n_rejected) = (0, 0);
         for index in (0..n_shards).rev() {
             let summary = make(&plan, &format!("{index}/{n_shards}"));
-            assert_eq!(summary.n_rejected, 2);
             assert_eq!((summary.n_resumed, summary.n_reused), (0, 0), "shard {index}/{n_shards}");
             n_pairs += summary.n_pairs;
+            n_rejected += summary.n_rejected;
             assert!(!plan.out.join(MANIFEST).exists() && !plan.out.join(REJECTS).exists());
         }
-        assert_eq!(n_pairs, 44, "{n_shards} shards");
+        assert_eq!((n_pairs, n_rejected), (44, n_shards + 1), "{n_shards} shards");
         let summary = finish(&plan);
-        assert_eq!((counts(&summary), summary.n_pairs, summary.shard), ((0, 44, 0), 44, None));
+        assert_eq!((counts(&summary), summary.n_pairs, summary.n_rejected), ((0, 44, 0), 44, 2));
+        assert_eq!(summary.shard, None);
         room.is_as_of_a_single_run(&plan);
     }
+}
+
+#[test]
+fn a_limit_ends_shards_where_it_ends_a_single_run() {
+    let room = Room::new();
+    let mut data = rows(0..40);
+    data.insert(2, row(99).replace("Question", &"Question ".repeat(400)));
+    let mut plan = room.plan(&data);
+    if let Pairs::Files { limit, .. } = &mut plan.pairs {
+        *limit = NonZeroU64::new(20);
+    }
+    let n_pairs = ["0/2", "1/2"].map(|text| make(&plan, text).n_pairs);
+    // 21 pairs were read, in parts of 8 (7 with tokens to score), 8 and 5.
+    assert_eq!(n_pairs, [12, 8]);
+    finish(&plan);
+    room.is_as_of_a_single_run(&plan);
 }
 
 #[test]
