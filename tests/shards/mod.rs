@@ -15,6 +15,7 @@ use piref::interrupt::Interrupt;
 use piref::io::Lock;
 use piref::precompute::{self, Event, Missing, Outcome, Pairs, Plan, PrecomputeError, Scope, Signals, Start, Summary};
 use piref::table::{MANIFEST, REJECTS, ReferenceTable, Shard, part_name, signals_name};
+use piref::verify;
 
 use crate::support::Case;
 use crate::support::stages::{self, files};
@@ -164,6 +165,21 @@ fn a_limit_ends_shards_where_it_ends_a_single_run() {
     assert_eq!(n_pairs, [11, 8]);
     finish(&plan);
     room.is_as_of_a_single_run(&plan);
+}
+
+#[test]
+fn a_part_of_nothing_to_score_is_left_out() {
+    let room = Room::new();
+    let too_long = (0..8).map(|i| row(i).replace("Question", &"Question ".repeat(400)));
+    let data: Vec<String> = rows(0..8).into_iter().chain(too_long).chain(rows(8..12)).collect();
+    let plan = Plan { max_reject_rate: 0.5, ..room.plan(&data) };
+    let made = ["0/3", "1/3", "2/3"].map(|text| make(&plan, text).n_pairs);
+    assert_eq!(made, [8, 0, 4]);
+    finish(&plan);
+    room.is_as_of_a_single_run(&plan);
+    assert!(!plan.out.join(part_name(1)).exists());
+    let verified = verify::run(&verify::Plan { table: plan.out, model: None, data: Vec::new() }, &mut |_| {}).unwrap();
+    assert!(verified.is_clean());
 }
 
 #[test]
