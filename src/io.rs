@@ -405,7 +405,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     return Err(IoError::Locked { path: path.to_owned(), holder: named_holder(path) });
                 }
-                // A file system without locks (Lustre as it is mounted by default) is no reason not to work on it.
+                // A file system without locks (Lustre mounted without `flock`) is no reason not to work on it.
                 Err(TryLockError::Error(source)) if source.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(source)) => return Err(wrap(source)),
             }
