@@ -403,10 +403,10 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let holder = fs::read_to_string(path).unwrap_or_default();
-                    let holder = holder.lines().next().filter(|line| !line.is_empty()).unwrap_or("another process");
-                    return Err(IoError::Locked { path: path.to_owned(), holder: holder.to_owned() });
+                    return Err(IoError::Locked { path: path.to_owned(), holder: named_holder(path) });
                 }
+                // A file system without locks (Lustre mounted without `flock`) is no reason not to work on it.
+                Err(TryLockError::Error(source)) if source.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(source)) => return Err(wrap(source)),
             }
             // The holder before us deletes the file when it ends: what we have locked may be a file without a name.
@@ -419,11 +419,30 @@ impl Lock {
         }
     }
 
+    /// Who holds the lock file at `path`; `None` if nobody does, or if the file system has no locks to tell.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be opened.
+    pub fn holder(path: &Path) -> Result<Option<String>, IoError> {
+        let file = match File::open(path) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|source| IoError::new("open", path, source))?,
+        };
+        // Shared, so that many may ask at once.
+        Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| named_holder(path)))
+    }
+
     fn name_holder(&self) -> io::Result<()> {
         let mut file = &self.file;
         file.set_len(0)?;
         writeln!(file, "process {}", std::process::id())
     }
+}
+
+/// The holder of a lock as its file names it.
+fn named_holder(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().filter(|line| !line.is_empty()).unwrap_or("another process").to_owned()
 }
 
 /// Deletes the lock file, then lets go of it; a file that cannot be deleted is no obstacle to the next.
@@ -529,8 +548,12 @@ mod tests {
         let error = Lock::acquire(&path).unwrap_err();
         let us = format!("process {}", std::process::id());
         assert!(matches!(&error, IoError::Locked { holder, .. } if *holder == us), "{error}");
+        assert_eq!(Lock::holder(&path).unwrap().as_deref(), Some(&*us));
         drop(lock);
         assert!(!path.exists());
+        assert_eq!(Lock::holder(&path).unwrap(), None);
+        write(&path, b"process 1\n").unwrap();
+        assert_eq!(Lock::holder(&path).unwrap(), None, "left by a killed process");
         Lock::acquire(&path).unwrap();
     }
 

@@ -65,7 +65,7 @@
 //! | [`mod@eval`] | what a policy says of held-out pairs | an evaluation changes nothing |
 //! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
-//! | [`mod@precompute`] | stage one | what is scored is not scored again |
+//! | [`mod@precompute`] | stage one, whole or by shards | what is scored is not scored again |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`sft`] | supervised fine-tuning | the loss is a mean over tokens, however a step is cut |

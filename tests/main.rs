@@ -27,6 +27,7 @@ mod reuse;
 mod scale;
 mod schemas;
 mod sft;
+mod shards;
 mod sharing;
 mod signals;
 mod sql;

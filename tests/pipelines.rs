@@ -9,6 +9,8 @@ use piref::train;
 
 fn pipelines() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir("pipelines").unwrap().map(|entry| entry.unwrap().path()).collect();
+    // Scripts for clusters are no pipeline files.
+    paths.retain(|path| path.is_file());
     paths.sort();
     paths
 }

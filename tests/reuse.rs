@@ -140,7 +140,7 @@ fn interrupted(plan: &Plan, n_batches: usize) -> (u64, u64) {
     });
     match outcome.unwrap() {
         Outcome::Interrupted { n_done, n_pairs } => (n_done, n_pairs),
-        outcome @ Outcome::Finished(_) => panic!("it was asked to stop: {outcome:?}"),
+        outcome => panic!("it was asked to stop: {outcome:?}"),
     }
 }
 

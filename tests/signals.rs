@@ -52,7 +52,7 @@ fn noted(plan: &Plan) -> (Vec<String>, Summary) {
     });
     match outcome.unwrap() {
         Outcome::Finished(summary) => (notes, summary),
-        outcome @ Outcome::Interrupted { .. } => panic!("interrupted by nobody: {outcome:?}"),
+        outcome => panic!("interrupted by nobody, and nothing is missing: {outcome:?}"),
     }
 }
 

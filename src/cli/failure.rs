@@ -19,12 +19,12 @@ use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
 use crate::ops::DeviceError;
 use crate::pipeline::{FileError, PipelineError, SetError};
-use crate::precompute::PrecomputeError;
+use crate::precompute::{ArrayJobError, PrecomputeError};
 use crate::query::QueryError;
 use crate::report::ReportError;
 use crate::sft::SftError;
 use crate::sweep::{RunError, SweepError};
-use crate::table::TableError;
+use crate::table::{ShardError, TableError};
 use crate::tokenize::TokenizeError;
 use crate::train::TrainError;
 use crate::verify::VerifyError;
@@ -137,6 +137,8 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<RunError>(cause))
         .or_else(|| hint_of::<DeviceError>(cause))
         .or_else(|| hint_of::<PrecomputeError>(cause))
+        .or_else(|| hint_of::<ArrayJobError>(cause))
+        .or_else(|| hint_of::<ShardError>(cause))
         .or_else(|| hint_of::<InterchangeError>(cause))
         .or_else(|| hint_of::<TrainError>(cause))
         .or_else(|| hint_of::<EvalError>(cause))
@@ -168,6 +170,7 @@ fn is_usage(cause: &(dyn Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(AuditError::is_usage)
         || cause.is::<UsageError>()
         || cause.is::<DeviceError>()
+        || cause.is::<ArrayJobError>()
         || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))
         || cause.downcast_ref().is_some_and(is_wrong_model)
 }

@@ -22,6 +22,7 @@ mod printer;
 mod progress;
 mod report;
 mod sft;
+mod shards;
 mod sql;
 mod suspects_text;
 mod sweep;

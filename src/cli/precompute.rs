@@ -7,18 +7,22 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
+use super::shards::{command_with, missing_lines};
 use super::{OutputFormat, Printer, print_json};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{
     DataSettings, Name, Pipeline, PipelineError, PrecomputeSettings, Settings, Stage, TokenizeSettings,
 };
-use crate::precompute::{self, Event, Outcome, Start, Summary};
+use crate::precompute::{self, ArrayJobError, Event, Outcome, Scope, ShardRequest, Start, Summary};
 
 /// Run the frozen reference once over a preference dataset and store its log-probabilities.
 ///
 /// From a pipeline file the table goes to `runs/<name>/reference`. What is there already is kept if it was made with
 /// the same settings: only the missing pairs are scored.
+///
+/// Many machines that share the folder make a table together: each runs the same command with another `--shard`, in any
+/// order and as often as need be, then one runs it with `--finish`. The table is, byte for byte, the one of a single run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key.
@@ -53,6 +57,15 @@ pub(crate) struct Args {
     #[arg(long)]
     fresh: bool,
 
+    /// Make only shard I of N, from `0/N`: the parts of the table whose number leaves I when divided by N. `auto` reads
+    /// both from a Slurm or AWS Batch array, `auto/N` the index alone, as in a Kubernetes Indexed Job.
+    #[arg(long, value_name = "I/N|auto|auto/N", conflicts_with_all = ["fresh", "finish"])]
+    shard: Option<ShardRequest>,
+
+    /// Score nothing: check that the shards have made every part, and finish the table; or name what is missing.
+    #[arg(long, conflicts_with = "fresh")]
+    finish: bool,
+
     /// Form of the summary on standard output.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     output_format: OutputFormat,
@@ -69,9 +82,10 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     };
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
     let start = if args.fresh { Start::Fresh } else { Start::Resume };
-    let plan = pipeline
+    let mut plan = pipeline
         .precompute_plan(args.out.as_deref(), args.reference_name.as_ref(), start)
         .context("cannot precompute")?;
+    plan.scope = scope(args.shard, args.finish).context("cannot precompute")?;
 
     let failed = || format!("cannot precompute `{}`", plan.out.display());
     // Nothing is read for a model that is not there.
@@ -89,9 +103,18 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
             printer.error(format_args!("to go on: {}", super::resume_command()));
             return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
+        Outcome::Missing(missing) => {
+            for line in missing_lines(&missing, &plan.out) {
+                printer.error(line);
+            }
+            if args.output_format == OutputFormat::Json {
+                print_json(&missing, printer)?;
+            }
+            return Ok(ExitCode::FAILURE);
+        }
     };
 
-    record(&pipeline, args.out.is_none() && args.reference_name.is_none())?;
+    record(&pipeline, summary.shard.is_none() && args.out.is_none() && args.reference_name.is_none())?;
     for line in lines(&summary) {
         printer.note(line);
     }
@@ -99,6 +122,15 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         print_json(&summary, printer)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How much of the table is made.
+fn scope(shard: Option<ShardRequest>, finish: bool) -> Result<Scope, ArrayJobError> {
+    match shard {
+        Some(request) => Ok(Scope::Shard(request.resolve(|name| std::env::var(name).ok())?)),
+        None if finish => Ok(Scope::Finish),
+        None => Ok(Scope::Whole),
+    }
 }
 
 /// A table in its own run folder lies beside the plan it was made with; one that `--out` sends elsewhere has no run.
@@ -142,6 +174,12 @@ fn lines(summary: &Summary) -> Vec<String> {
     if let Some(rejects) = &summary.rejects {
         lines.push(format!("rejected rows, with the reason of each: {}", rejects.display()));
     }
-    lines.push(format!("table of {} pairs: {}", summary.n_pairs, summary.table.display()));
+    match summary.shard {
+        None => lines.push(format!("table of {} pairs: {}", summary.n_pairs, summary.table.display())),
+        Some(shard) => {
+            lines.push(format!("shard {shard} of {} pairs: {}", summary.n_pairs, summary.table.display()));
+            lines.push(format!("when all of them are done: {}", command_with(std::env::args(), "--finish")));
+        }
+    }
     lines
 }

@@ -9,7 +9,7 @@ use super::settings::{Settings, TrainSettings};
 use super::values::Name;
 use crate::error::nearest;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
-use crate::precompute::{self, Pairs, Signals, Start};
+use crate::precompute::{self, Pairs, Scope, Signals, Start};
 use crate::table::reference_folder;
 use crate::tokenize::{Rules, TemplateDate};
 use crate::train::{Mismatch, Recompute, RecomputePolicy, Trained};
@@ -29,7 +29,7 @@ const CHECK_TOLERANCE: f64 = 1e-3;
 
 impl Pipeline {
     /// The plan of stage one. `out` is the table's folder; without it, `runs/<name>/reference`. A further reference
-    /// goes beside that table, over the same pairs.
+    /// goes beside that table, over the same pairs. Its scope is the whole table.
     ///
     /// # Errors
     /// If the model, the data or the folder is not set, or a data file does not exist.
@@ -65,6 +65,7 @@ impl Pipeline {
             rows_per_part: need(precompute.rows_per_part, "precompute.rows_per_part", "--rows-per-part")?,
             signals: signals(need(precompute.signals, "precompute.signals", "--no-signals")?),
             start,
+            scope: Scope::Whole,
         })
     }
 

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::plan::Scope;
 use crate::data::DataError;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
-use crate::table::{Difference, TableError};
+use crate::table::{Difference, Shard, TableError, TableFolder};
 use crate::tokenize::TokenizeError;
 
 /// What can go wrong in stage one.
@@ -38,6 +39,31 @@ pub enum PrecomputeError {
         path: PathBuf,
         /// The first condition that differs.
         difference: Difference,
+    },
+    /// A shard that was made, or is being made, otherwise.
+    #[error(
+        "shard {theirs} of `{}` has another `{}` than {}: expected `{}`, found `{}`",
+        table.display(),
+        difference.field,
+        ours.map_or("this run".to_owned(), |ours| format!("shard {ours}")),
+        difference.expected,
+        difference.found
+    )]
+    OtherShard {
+        /// The folder of the table.
+        table: PathBuf,
+        /// The shard whose journal says so.
+        theirs: Shard,
+        /// The shard that is refused, unless it is the same or none.
+        ours: Option<Shard>,
+        /// In what they differ first.
+        difference: Difference,
+    },
+    /// A table that is to be started afresh by one of its shards.
+    #[error("shard {shard} cannot start the table afresh: others may be at work on it")]
+    FreshShard {
+        /// The shard.
+        shard: Shard,
     },
     /// The model yields something that is no log-prob.
     #[error(
@@ -116,6 +142,17 @@ pub enum PrecomputeError {
     Io(#[from] IoError),
 }
 
+impl PrecomputeError {
+    /// The refusal of a run with this scope because of the shard `theirs`.
+    pub(super) fn other_shard(folder: &TableFolder, theirs: Shard, scope: Scope, difference: Difference) -> Self {
+        let ours = match scope {
+            Scope::Shard(ours) if ours != theirs => Some(ours),
+            _ => None,
+        };
+        Self::OtherShard { table: folder.path().to_owned(), theirs, ours, difference }
+    }
+}
+
 fn percent(rate: f64) -> String {
     format!("{} %", 100.0 * rate)
 }
@@ -132,6 +169,12 @@ impl Hint for PrecomputeError {
                     .into(),
             ),
             Self::OtherReuse { .. } => Some("leave out that `--reuse`, or score under its conditions".into()),
+            Self::OtherShard { .. } => Some(
+                "all shards of a table, and `--finish`, need the same data, model, settings and number of shards; to make \
+                 it with others, end its shards and delete the folder, or name another `--out`"
+                    .into(),
+            ),
+            Self::FreshShard { .. } => Some("delete the folder of the table before its first shard begins".into()),
             Self::NotALogp { .. } => Some(
                 "the weights of the model hold something that is no number, or overflow; what was scored is kept".into(),
             ),

@@ -8,15 +8,17 @@ use arrow::datatypes::Int64Type;
 
 use super::error::PrecomputeError;
 use super::inventory::{Job, Slot};
+use super::journals::refuse_others_at_work;
 use super::known::{Key, Known};
 use super::pending::Pending;
-use super::plan::{Event, Signals};
+use super::plan::{Event, Scope, Signals};
 use super::score::score_batch;
 use super::work::Work;
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::interrupt::Interrupt;
+use crate::io;
 use crate::model::Decoder;
-use crate::table::{PairTokenLogps, Part, TableError, TokenScores, assemble, is_logp, write_part, write_signals};
+use crate::table::{PairTokenLogps, Part, TableError, Task, TokenScores, assemble, is_logp, write_part, write_signals};
 
 /// Writes missing parts from what is known and what the model says.
 pub(super) struct Filler<'a> {
@@ -35,11 +37,11 @@ pub(super) struct Done {
     pub(super) n_pairs: u64,
     n_tokens: u64,
     /// Pairs without signals in the files of signals that were written.
-    pub(super) without_signals: u64,
+    without_signals: u64,
 }
 
 impl Filler<'_> {
-    /// All parts of the table; `None` if it was asked to stop before. `journalled` are the pairs of an earlier run that no
+    /// All parts of the table, or of the shard; `None` if it was asked to stop before. `journalled` are the pairs of an earlier run that no
     /// part holds yet.
     ///
     /// # Errors
@@ -51,15 +53,26 @@ impl Filler<'_> {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Vec<Part>>, PrecomputeError> {
         let mut parts: Vec<Option<Part>> = slots.iter().map(|slot| slot.part.clone()).collect();
+        let is_new = journalled.is_empty() && parts.iter().all(Option::is_none);
         let mut pending = Pending::begin(self.job, parts.iter().flatten(), journalled, &mut self.known)?;
-        for (index, slot) in slots.into_iter().enumerate() {
+        if let Err(error) = refuse_others_at_work(self.job, observe) {
+            // A journal that says nothing would count as a shard that is there.
+            if is_new {
+                io::remove(&self.job.folder.journal_path())?;
+            }
+            return Err(error);
+        }
+        for (nth, slot) in slots.into_iter().enumerate() {
             if slot.part.is_some() {
                 continue;
             }
             let Some(fresh) = self.score(&slot.rows, &mut pending, observe)? else { return Ok(None) };
-            let part = self.write(index, &slot.rows, &fresh)?;
-            parts[index] = Some(part.clone());
+            let part = self.write(slot.part_idx, &slot.rows, &fresh)?;
+            parts[nth] = Some(part.clone());
             pending.finish(parts.iter().flatten(), &part, slot.rows, &mut self.known)?;
+        }
+        if let Scope::Shard(_) = self.job.plan.scope {
+            pending.end(parts.iter().flatten(), &mut self.known)?;
         }
         Ok(Some(parts.into_iter().flatten().collect()))
     }
@@ -127,6 +140,17 @@ impl Filler<'_> {
         Ok(unknown)
     }
 
+    /// Says of how many pairs there are no signals, where there should be.
+    pub(super) fn announce_without_signals(&self, parts: &[Part], observe: &mut dyn FnMut(Event<'_>)) {
+        let of_parts = parts.iter().filter(|part| part.signals.is_none()).map(|part| part.file.rows);
+        let n_without = of_parts.sum::<u64>() + self.done.without_signals;
+        if self.job.plan.signals == Signals::Make && n_without > 0 {
+            observe(Event::Note(format!(
+                "{n_without} pairs have no signals: their log-probs are from where there were none; `--fresh` scores them again"
+            )));
+        }
+    }
+
     fn score_batch(&self, batch: &MicroBatch<'_>) -> Result<Vec<TokenScores>, PrecomputeError> {
         let Some(model) = self.model else {
             let what = format!("{} pairs to score and no model", batch.pairs.len());
@@ -156,11 +180,11 @@ impl Filler<'_> {
     /// Writes a part and its signals, those first: a part that is there has its signals.
     fn write(
         &mut self,
-        index: usize,
+        part_idx: usize,
         rows: &Range<usize>,
         fresh: &HashMap<Key, TokenScores>,
     ) -> Result<Part, PrecomputeError> {
-        let Job { folder, store, provenance, .. } = *self.job;
+        let Job { folder, store, task: Task { provenance, .. }, .. } = *self.job;
         let mut scores = Vec::with_capacity(rows.len());
         for row in rows.clone() {
             let key = self.job.key(row)?;
@@ -174,12 +198,12 @@ impl Filler<'_> {
         let n_without = scores.iter().filter(|pair| pair.signals.is_none()).count();
         let signals = if self.job.plan.signals == Signals::Make && n_without < scores.len() {
             self.done.without_signals += n_without as u64;
-            Some(write_signals(&folder.signals_path(index), &columns, &scores, provenance)?)
+            Some(write_signals(&folder.signals_path(part_idx), &columns, &scores, provenance)?)
         } else {
             None
         };
         let logps: Vec<PairTokenLogps> = scores.into_iter().map(|pair| pair.logps).collect();
         let batch = assemble(&columns, &store.pass_through_columns(&columns)?, &logps)?;
-        Ok(Part { signals, ..write_part(&folder.part_path(index), &batch, provenance)? })
+        Ok(Part { signals, ..write_part(&folder.part_path(part_idx), &batch, provenance)? })
     }
 }

@@ -1,18 +1,20 @@
-//! What is there before anything is scored: parts that are already what they have to be, and log-probs of others.
+//! What is there before anything is scored: which parts are already what they have to be.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::PrecomputeError;
-use super::known::{self, Key, Known};
-use super::plan::{Event, Plan, Signals};
-use super::work::missing;
-use crate::batch::{PairIds, pack};
+use super::journals::Journals;
+use super::known::{self, Key};
+use super::plan::{Event, Missing, Plan, Scope};
+use super::tokens::PartLength;
+use super::work;
+use crate::batch::PairIds;
 use crate::digest::Digest;
 use crate::table::{
-    FileRecord, Journal, Manifest, Part, PartReader, Provenance, Recovered, ReferenceTable, TableError, TableFolder,
-    signals_problems, unscored,
+    FileRecord, Journal, Manifest, Part, PartReader, Provenance, ReferenceTable, Shard, TableError, TableFolder, Task,
+    part_name, signals_problems, unscored,
 };
 use crate::tokenize::TokenStore;
 
@@ -20,36 +22,68 @@ use crate::tokenize::TokenStore;
 const LOGPS: [&str; 4] =
     ["ref_chosen_logps", "ref_rejected_logps", "ref_chosen_token_logps", "ref_rejected_token_logps"];
 
-/// The table to be, and the folder it is made in.
+/// The table to be, or the shard of it, and the folder it is made in.
 pub(super) struct Job<'a> {
     pub(super) plan: &'a Plan,
     pub(super) folder: &'a TableFolder,
+    /// The rows that this run makes parts of.
     pub(super) store: &'a TokenStore,
-    pub(super) provenance: &'a Provenance,
+    /// Those parts.
+    pub(super) parts: &'a [PartLength],
+    pub(super) task: &'a Task,
 }
 
-/// The rows of one part, and the part if it is there.
+/// The rows of one part, by their place in the store, and the part if it is there.
 pub(super) struct Slot {
+    /// Its number in the table.
+    pub(super) part_idx: usize,
     pub(super) rows: Range<usize>,
     pub(super) part: Option<Part>,
+}
+
+/// What is there of the parts of a run.
+pub(super) struct Inventory {
+    pub(super) slots: Vec<Slot>,
+    /// Parts under names of ours that are none of those: of other data, or of another size.
+    strays: Vec<Stray>,
+}
+
+struct Stray {
+    path: PathBuf,
+    digest: Digest,
+    signals: Option<FileRecord>,
 }
 
 /// Refuses a folder, or a table to reuse, whose log-probs hold under other conditions than these; reads footers only.
 pub(super) fn check_conditions(
     plan: &Plan,
     folder: &TableFolder,
-    recovered: Option<&Recovered>,
+    journals: &Journals,
     conditions: &Provenance,
 ) -> Result<(), PrecomputeError> {
     let check = |path: &Path, found: &Provenance| match conditions.first_difference(found) {
         Some(difference) => Err(TableError::OtherProvenance { path: path.to_owned(), difference }),
         None => Ok(()),
     };
-    if let Some(recovered) = recovered {
-        check(&folder.journal_path(), &recovered.provenance)?;
+    if let Some(own) = &journals.own {
+        check(&folder.journal_path(), &own.task.provenance)?;
     }
-    for (_, path) in folder.parts()? {
-        check(&path, ReferenceTable::open(&path)?.provenance())?;
+    for other in &journals.others {
+        match (other.shard, conditions.first_difference(&other.task.provenance)) {
+            (_, None) => {}
+            (Some(theirs), Some(difference)) => {
+                return Err(PrecomputeError::other_shard(folder, theirs, plan.scope, difference));
+            }
+            (None, Some(_)) => check(&other.path, &other.task.provenance)?,
+        }
+    }
+    for (part_idx, path) in folder.parts()? {
+        match ReferenceTable::open(&path) {
+            Ok(table) => check(&path, table.provenance())?,
+            // Moved by the shard it belongs to, or for that shard to complain about.
+            Err(_) if !plan.scope.shard().owns(part_idx) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     for path in &plan.reuse {
         let table = ReferenceTable::open(path)?;
@@ -79,42 +113,70 @@ impl Job<'_> {
         PairIds { prompt, chosen, rejected }
     }
 
-    /// The parts of the table to be, with those that are there already and their signals. The others are moved out of the
-    /// way, and the manifest is deleted before: the table is not finished any more.
+    /// Says which share of the table a shard makes, of `n_read` pairs.
+    pub(super) fn announce_share(&self, n_read: usize, observe: &mut dyn FnMut(Event<'_>)) {
+        let Scope::Shard(shard) = self.plan.scope else { return };
+        let n_parts = n_read.div_ceil(self.plan.rows_per_part.get());
+        observe(Event::Note(format!(
+            "shard {shard}: {} of {n_read} pairs, in {} of {n_parts} parts",
+            self.store.len(),
+            self.parts.len()
+        )));
+        if n_parts < shard.count() {
+            observe(Event::Note(format!(
+                "{} of the shards have nothing to do: a smaller `--rows-per-part`, the same for all of them, makes more parts",
+                shard.count() - n_parts
+            )));
+        }
+    }
+
+    /// The parts of the table to be, or of the shard, with those that are there already and their signals. Nothing on disk
+    /// changes.
     ///
     /// # Errors
-    /// If a part or its signals are not those that the manifest or the journal lists.
-    pub(super) fn take_inventory(
+    /// If a part or its signals are not those that the manifest or a journal lists.
+    pub(super) fn inventory(
         &self,
-        recovered: Option<&Recovered>,
+        journals: &Journals,
         observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Vec<Slot>, PrecomputeError> {
-        let listed = self.listed(recovered);
-        let mut slots: Vec<Slot> = pack(std::iter::repeat_n(1, self.store.len()), self.plan.rows_per_part.get())
-            .into_iter()
-            .map(|rows| Slot { rows, part: None })
-            .collect();
-        let mut others = Vec::new();
-        for (index, path) in self.folder.parts()? {
+    ) -> Result<Inventory, PrecomputeError> {
+        let listed = self.listed(journals)?;
+        let shard = self.plan.scope.shard();
+        let mut slots = Vec::with_capacity(self.parts.len());
+        let mut start = 0;
+        for &PartLength { part_idx, n_pairs } in self.parts {
+            slots.push(Slot { part_idx, rows: start..start + n_pairs, part: None });
+            start += n_pairs;
+        }
+        let mut strays = Vec::new();
+        for (part_idx, path) in self.folder.parts()?.into_iter().filter(|(part_idx, _)| shard.owns(*part_idx)) {
             let table = ReferenceTable::open(&path)?;
             let file = FileRecord::of(&path, table.n_pairs())?;
             let expected = listed.get(&file.name);
             if let Some(expected) = expected {
                 check_digest(&path, &expected.file.digest, &file.digest)?;
             }
-            let signals = self.signals_of(index, &path, expected, observe)?;
-            match slots.get_mut(index) {
+            let signals = self.signals_of(part_idx, &path, expected, observe)?;
+            let at = slots.binary_search_by_key(&part_idx, |slot| slot.part_idx);
+            match at.ok().and_then(|at| slots.get_mut(at)) {
                 Some(slot) if self.is_part(&table, &slot.rows, expected.is_some())? => {
                     let (first, last) = (self.store.pair_id(slot.rows.start), self.store.pair_id(slot.rows.end - 1));
                     slot.part = Some(Part { file, first_pair: first.to_owned(), last_pair: last.to_owned(), signals });
                 }
-                _ => others.push((path, file.digest, signals)),
+                _ => strays.push(Stray { path, digest: file.digest, signals }),
             }
         }
-        if !others.is_empty() || slots.iter().any(|slot| slot.part.is_none()) {
+        Ok(Inventory { slots, strays })
+    }
+
+    /// Makes room for the parts that are missing: those in their way are moved aside, and the manifest is deleted before,
+    /// since the table is not finished any more.
+    pub(super) fn make_room(&self, inventory: Inventory) -> Result<Vec<Slot>, PrecomputeError> {
+        let Inventory { slots, strays } = inventory;
+        if !strays.is_empty() || slots.iter().any(|slot| slot.part.is_none()) {
             self.folder.reopen()?;
         }
-        for (path, digest, signals) in &others {
+        for Stray { path, digest, signals } in &strays {
             // Before their part: a kill in between leaves a part without signals, not signals without a part.
             if let Some(signals) = signals {
                 self.folder.retire_signals(&self.folder.path().join(&signals.name), &signals.digest)?;
@@ -124,15 +186,55 @@ impl Job<'_> {
         Ok(slots)
     }
 
+    /// What shards have yet to make; `None` if all of it is there.
+    ///
+    /// # Errors
+    /// If the shard of a missing part was made with other settings or data: it will not make what is missing.
+    pub(super) fn missing(
+        &self,
+        inventory: &Inventory,
+        journals: &Journals,
+    ) -> Result<Option<Missing>, PrecomputeError> {
+        let slots: Vec<&Slot> = inventory.slots.iter().filter(|slot| slot.part.is_none()).collect();
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        let mut shards = Vec::new();
+        if let Some(n_shards) = journals.n_shards() {
+            shards.extend(slots.iter().map(|slot| Shard::of_part(slot.part_idx, n_shards)));
+            shards.sort_unstable();
+            shards.dedup();
+        }
+        for journal in shards.iter().filter_map(|&shard| journals.of_shard(shard)) {
+            if let (Some(shard), Some(difference)) = (journal.shard, self.task.first_difference(&journal.task)) {
+                return Err(PrecomputeError::other_shard(self.folder, shard, self.plan.scope, difference));
+            }
+        }
+        Ok(Some(Missing {
+            n_parts: inventory.slots.len(),
+            parts: slots.iter().map(|slot| part_name(slot.part_idx)).collect(),
+            n_pairs: slots.iter().map(|slot| slot.rows.len() as u64).sum(),
+            shards,
+        }))
+    }
+
+    /// Whether a shard has nothing to do since the table is finished, with this data and these settings.
+    pub(super) fn is_finished(&self, slots: &[Slot]) -> bool {
+        let is_of_this = |manifest: Manifest| manifest.provenance == self.task.provenance;
+        matches!(self.plan.scope, Scope::Shard(_))
+            && work::missing(slots).next().is_none()
+            && Manifest::load(self.folder.path()).is_ok_and(is_of_this)
+    }
+
     /// The signals beside a part that is there: those it is listed with, or, of one that is not listed, those of its rows.
     fn signals_of(
         &self,
-        index: usize,
+        part_idx: usize,
         part: &Path,
         listed: Option<&Part>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<FileRecord>, PrecomputeError> {
-        let path = self.folder.signals_path(index);
+        let path = self.folder.signals_path(part_idx);
         match (listed, path.is_file()) {
             (Some(Part { signals: Some(expected), .. }), true) => {
                 let found = FileRecord::of(&path, expected.rows)?;
@@ -158,18 +260,22 @@ impl Job<'_> {
         }
     }
 
-    /// The parts that an earlier run has vouched for, by name.
-    fn listed(&self, recovered: Option<&Recovered>) -> BTreeMap<String, Part> {
-        let manifest = Manifest::load(self.folder.path()).ok();
-        let of_manifest = manifest.iter().flat_map(|manifest| &manifest.parts);
-        let of_journal = recovered.iter().flat_map(|recovered| &recovered.parts);
-        of_manifest.chain(of_journal).map(|part| (part.file.name.clone(), part.clone())).collect()
+    /// The parts that an earlier run has vouched for, by name. Of other runs only those that made the same: what others list
+    /// under a name may have been replaced since.
+    fn listed(&self, journals: &Journals) -> Result<BTreeMap<String, Part>, PrecomputeError> {
+        let mut parts = Vec::new();
+        for other in journals.about(self).filter(|other| other.task == *self.task) {
+            parts.extend(Journal::recover(&other.path)?.into_iter().flat_map(|recovered| recovered.parts));
+        }
+        parts.extend(Manifest::load(self.folder.path()).into_iter().flat_map(|manifest| manifest.parts));
+        parts.extend(journals.own.iter().flat_map(|own| &own.parts).cloned());
+        Ok(parts.into_iter().map(|part| (part.file.name.clone(), part)).collect())
     }
 
     /// Whether a part is what would be written for these rows, log-probs aside. One that is not listed (its run was
     /// killed before it could vouch for it) is decoded as a whole.
     fn is_part(&self, table: &ReferenceTable, rows: &Range<usize>, is_listed: bool) -> Result<bool, PrecomputeError> {
-        if table.provenance() != self.provenance || table.n_pairs() != rows.len() as u64 {
+        if *table.provenance() != self.task.provenance || table.n_pairs() != rows.len() as u64 {
             return Ok(false);
         }
         let slice = self.store.slice(rows.clone())?;
@@ -191,84 +297,6 @@ impl Job<'_> {
             at += batch.num_rows();
         }
         Ok(true)
-    }
-
-    /// What the journal of an earlier run says of pairs that no part holds: put into `known`, needed now or not. The keys
-    /// of those pairs.
-    pub(super) fn take_journalled(&self, slots: &[Slot], known: &mut Known) -> Result<BTreeSet<Key>, PrecomputeError> {
-        let mut keys = BTreeSet::new();
-        for pair in Journal::scored(&self.folder.journal_path())? {
-            let pair = pair?;
-            if let Some(key) = known::key(&pair.tokens_id) {
-                known.insert(key, &pair.scores)?;
-                keys.insert(key);
-            }
-        }
-        if !keys.is_empty() {
-            for row in slots.iter().filter(|slot| slot.part.is_some()).flat_map(|slot| slot.rows.clone()) {
-                keys.remove(&self.key(row)?);
-            }
-        }
-        Ok(keys)
-    }
-
-    /// The log-probs of missing pairs that other tables know: parts that were moved out of the way, parts that stay, and
-    /// the tables to reuse.
-    pub(super) fn gather_known(
-        &self,
-        slots: &[Slot],
-        known: &mut Known,
-        observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), PrecomputeError> {
-        let needed: HashSet<Key> = missing(slots).filter_map(|row| known::key(self.store.tokens_id(row))).collect();
-        if needed.is_empty() {
-            return Ok(());
-        }
-        let is_needed = |key: Key| needed.contains(&key);
-        for (path, digest) in self.folder.retired()? {
-            if FileRecord::of(&path, 0)?.digest == digest {
-                known.take(&ReferenceTable::open(&path)?, is_needed)?;
-            } else {
-                observe(Event::Note(format!("`{}` is damaged: its pairs are scored again", path.display())));
-            }
-        }
-        for (index, slot) in slots.iter().enumerate() {
-            if slot.part.is_some() {
-                known.take(&ReferenceTable::open(&self.folder.part_path(index))?, is_needed)?;
-            }
-        }
-        for path in &self.plan.reuse {
-            let table = ReferenceTable::open(path)?;
-            table.check_digests()?;
-            known.take(&table, is_needed)?;
-        }
-        if self.plan.signals == Signals::Make { self.gather_signals(slots, known, observe) } else { Ok(()) }
-    }
-
-    /// The signals of what [`gather_known`](Self::gather_known) has found, from beside where it has found it.
-    fn gather_signals(
-        &self,
-        slots: &[Slot],
-        known: &mut Known,
-        observe: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), PrecomputeError> {
-        for (path, digest) in self.folder.retired_signals()? {
-            if FileRecord::of(&path, 0)?.digest == digest {
-                known.take_signals(&path)?;
-            } else {
-                observe(Event::Note(format!("`{}` is damaged: its pairs stay without signals", path.display())));
-            }
-        }
-        let of_parts = slots.iter().filter_map(|slot| slot.part.as_ref()?.signals.as_ref());
-        for signals in of_parts {
-            known.take_signals(&self.folder.path().join(&signals.name))?;
-        }
-        for path in &self.plan.reuse {
-            for signals in ReferenceTable::open(path)?.signals() {
-                known.take_signals(&signals)?;
-            }
-        }
-        Ok(())
     }
 }
 

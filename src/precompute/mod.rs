@@ -10,12 +10,19 @@
 //! of (`tokens_id`), so nothing is scored twice: after a kill, after a change of the data, within a data set. A prompt is
 //! encoded once for all pairs of the data set that have it, wherever they stand. The table is a function of the data and the conditions of scoring: however it came about, its bytes are the same.
 //!
+//! The parts of a table may also be made by shards ([`Scope`]), several at once and on several machines: shard i of n has
+//! the parts whose number leaves the remainder i, and a run with [`Scope::Finish`] checks that none is missing. What a
+//! shard writes is a function of the data, the conditions and its index; so the table has the bytes that one run gives it.
+//!
 //! Signals are what the same passes show of a pair beside its log-probs, in files beside the parts. They are never a
 //! reason to score: a pair whose log-probs are known from where it has none stays without.
 
+mod array_job;
+mod elsewhere;
 mod error;
 mod fill;
 mod inventory;
+mod journals;
 mod known;
 mod pending;
 mod plan;
@@ -25,7 +32,8 @@ mod score;
 mod tokens;
 mod work;
 
+pub use array_job::{ArrayJobError, ShardRequest};
 pub use error::PrecomputeError;
-pub use plan::{Event, Outcome, Pairs, Plan, Signals, Start, Summary};
+pub use plan::{Event, Missing, Outcome, Pairs, Plan, Scope, Signals, Start, Summary};
 pub use run::run;
 pub use score::{score, score_with_signals};

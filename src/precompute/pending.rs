@@ -57,6 +57,18 @@ impl<'a> Pending<'a> {
         }
         Ok(())
     }
+
+    /// Leaves of the journal what a finished shard vouches for: its `parts`, and pairs that are in none of them.
+    pub(super) fn end<'p>(
+        self,
+        parts: impl IntoIterator<Item = &'p Part>,
+        known: &mut Known,
+    ) -> Result<(), PrecomputeError> {
+        if self.journal.n_scored() > self.keys.len() {
+            begin(self.job, parts, &self.keys, known)?;
+        }
+        Ok(())
+    }
 }
 
 fn begin<'p>(
@@ -72,5 +84,5 @@ fn begin<'p>(
             scores.ok_or_else(|| TableError::Internal { what: format!("`{tokens_id}` is journalled only") })?;
         Ok::<_, PrecomputeError>(ScoredPair { tokens_id, scores })
     });
-    Journal::begin(&job.folder.journal_path(), job.provenance, parts, pairs)
+    Journal::begin(&job.folder.journal_path(), job.task, parts, pairs)
 }

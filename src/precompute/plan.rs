@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::data::ColumnMap;
 use crate::model::ScoringDtype;
 use crate::ops::Backend;
+use crate::table::Shard;
 use crate::tokenize::Rules;
 
 /// Whether to keep what an earlier run has scored.
@@ -17,6 +18,29 @@ pub enum Start {
     Resume,
     /// Delete its table and score everything.
     Fresh,
+}
+
+/// How much of the table a run makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Whole,
+    /// The parts of one shard, which may be at work beside others: on other machines, in any order. A run with
+    /// [`Finish`](Self::Finish) makes a table of what they have made.
+    Shard(Shard),
+    /// Nothing: the parts that are there are held against the data and the settings, and if none is missing the table is
+    /// finished.
+    Finish,
+}
+
+impl Scope {
+    /// The shard whose rows are looked at.
+    pub fn shard(self) -> Shard {
+        match self {
+            Self::Shard(shard) => shard,
+            Self::Whole | Self::Finish => Shard::WHOLE,
+        }
+    }
 }
 
 /// Whether what the forward passes show beside log-probs (entropies, first choices, similarities of hidden states) is
@@ -66,12 +90,14 @@ pub struct Plan {
     pub backend: Backend,
     /// Token budget of a forward pass; changes memory and speed, not the result.
     pub max_tokens: NonZeroUsize,
-    /// Pairs per part of the table.
+    /// Pairs per part of the table, those counted that turn out to have nothing to score.
     pub rows_per_part: NonZeroUsize,
     /// Whether new parts get signals; what a part that is there has of them stays.
     pub signals: Signals,
     /// What to do with an earlier run's table.
     pub start: Start,
+    /// How much of the table is made. Only the whole of it can be started afresh.
+    pub scope: Scope,
 }
 
 /// What stage one says while it runs.
@@ -130,8 +156,10 @@ pub enum Event<'a> {
 /// How stage one ends.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// With a finished table.
+    /// With a finished table, or with all parts of a shard.
     Finished(Summary),
+    /// With the list of what shards have yet to make; nothing has changed.
+    Missing(Missing),
     /// Before that, because it was asked to. What was computed is on disk.
     Interrupted {
         /// Pairs that need no model any more.
@@ -141,12 +169,28 @@ pub enum Outcome {
     },
 }
 
-/// What stage one has to say of a finished table.
+/// Parts that a table lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Parts of the table to be.
+    pub n_parts: usize,
+    /// Names of those that are not there, or not as this data and these settings make them.
+    pub parts: Vec<String>,
+    /// Pairs in those.
+    pub n_pairs: u64,
+    /// The shards they belong to, in order; none where no shard has left a sign of how many there are.
+    pub shards: Vec<Shard>,
+}
+
+/// What stage one has to say of a finished table, or of a shard.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// Pairs in the table.
+    /// The shard, where it is not the whole table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+    /// Pairs in the table, or in the parts of the shard.
     pub n_pairs: u64,
-    /// Rows in the rejects file.
+    /// Rows of the data that are no pairs to score; of a shard, those that it has come upon.
     pub n_rejected: u64,
     /// Pairs scored by this run.
     pub n_scored: u64,
@@ -164,6 +208,6 @@ pub struct Summary {
     pub scoring_seconds: f64,
     /// The table.
     pub table: PathBuf,
-    /// The rejects file, if any row was rejected.
+    /// The rejects file of a finished table, if any row was rejected.
     pub rejects: Option<PathBuf>,
 }

@@ -6,18 +6,20 @@ use std::time::Instant;
 use super::error::PrecomputeError;
 use super::fill::{Done, Filler};
 use super::inventory::{Job, check_conditions};
+use super::journals::Journals;
 use super::known::Known;
-use super::plan::{Event, Outcome, Plan, Signals, Start, Summary};
+use super::plan::{Event, Outcome, Plan, Scope, Signals, Start, Summary};
 use super::tokens;
 use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::logprob;
-use crate::model::{self, Architecture, Decoder, Digests};
+use crate::model::{self, Architecture, Decoder, Digests, ModelError};
 use crate::model_source::ModelSource;
-use crate::table::{self, Journal, Manifest, ModelProvenance, Provenance, TableFolder, TemplateProvenance};
+use crate::table::{self, Layout, Manifest, ModelProvenance, Provenance, TableFolder, Task, TemplateProvenance};
 use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer};
 
-/// Scores the data of the plan with its model; what was scored before, wherever it is, is not scored again.
+/// Scores the data of the plan with its model, or what of it is for a shard; what was scored before, wherever it is, is not
+/// scored again.
 ///
 /// # Errors
 /// If the model, the data or an earlier table is not what the plan needs, if a log-prob is no number, or if the disk
@@ -26,65 +28,56 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let started = Instant::now();
     let source = ModelSource::resolve(&plan.model)?;
     // Before the data is read: a model that cannot be used, or a table of another one, is known at once.
-    let in_model = |source| PrecomputeError::Model { model: plan.model.clone(), source };
-    let architecture = model::architecture(&source).map_err(in_model)?;
+    let architecture = model::architecture(&source).map_err(in_model(plan))?;
     let tokenizer = PairTokenizer::load(&source, plan.rules)?;
-    let folder = TableFolder::claim(&plan.out)?;
-    if plan.start == Start::Fresh {
-        folder.clear()?;
-    }
-    let recovered = Journal::recover(&folder.journal_path())?;
+    let folder = claim(plan)?;
+    let journals = Journals::read(&folder)?;
     let conditions = conditions(plan, &source, architecture, &tokenizer)?;
-    check_conditions(plan, &folder, recovered.as_ref(), &conditions)?;
+    check_conditions(plan, &folder, &journals, &conditions)?;
 
     let Some(tokens) = tokens::read(plan, &tokenizer, &folder, interrupt, observe)? else {
         return Ok(Outcome::Interrupted { n_done: 0, n_pairs: 0 });
     };
     let n_rejected = tokens.rejects.as_ref().map_or(0, |file| file.rows);
     let n_pairs = tokens.store.len() as u64;
-    let provenance = Provenance { sources: tokens.sources, ..conditions };
-    let job = Job { plan, folder: &folder, store: &tokens.store, provenance: &provenance };
+    let layout = Layout { rows_per_part: plan.rows_per_part.get() as u64, signals: plan.signals == Signals::Make };
+    let task = Task { provenance: Provenance { sources: tokens.sources, ..conditions }, layout };
+    let job = Job { plan, folder: &folder, store: &tokens.store, parts: &tokens.parts, task: &task };
     let n_tokens = (0..tokens.store.len()).map(|row| job.n_tokens(row)).sum();
     observe(Event::Tokenised { n_pairs, n_rejected, n_tokens });
+    job.announce_share(tokens.n_read, observe);
 
-    let slots = job.take_inventory(recovered.as_ref(), observe)?;
-    let mut known = Known::new(folder.path())?;
-    let journalled = if recovered.is_some() { job.take_journalled(&slots, &mut known)? } else { BTreeSet::default() };
-    job.gather_known(&slots, &mut known, observe)?;
-    let work = Work::of(&job, &slots, &known)?;
-    work.announce(recovered.as_ref(), observe);
-    let scoring = Instant::now();
-    let model = if work.n_scored == 0 {
-        None
-    } else {
-        Some(Decoder::load(&source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype))
-    };
-    if let Some(model) = &model {
-        if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
-            observe(Event::Note(warning.into()));
-        }
-        let (architecture, n_parameters) = (architecture.to_string(), model.params().n_parameters());
-        observe(Event::ModelLoaded { architecture, n_parameters });
+    let inventory = job.inventory(&journals, observe)?;
+    if plan.scope == Scope::Finish
+        && let Some(missing) = job.missing(&inventory, &journals)?
+    {
+        folder.discard_rejects()?;
+        return Ok(Outcome::Missing(missing));
     }
+    let slots = job.make_room(inventory)?;
+    let mut known = Known::new(folder.path())?;
+    let journalled =
+        if journals.own.is_some() { job.take_journalled(&slots, &mut known)? } else { BTreeSet::default() };
+    job.gather_known(&slots, &journals, &mut known, observe)?;
+    let work = Work::of(&job, &slots, &known)?;
+    work.announce(journals.own.as_ref(), observe);
+
+    let scoring = Instant::now();
+    let model = if work.n_scored == 0 { None } else { Some(load(plan, &source, architecture, observe)?) };
     let mut filler = Filler { job: &job, model: model.as_ref(), known, work: &work, interrupt, done: Done::default() };
-    let Some(parts) = filler.fill(slots, journalled, observe)? else {
-        return Ok(Outcome::Interrupted { n_done: work.n_known() + filler.done.n_pairs, n_pairs });
+    let parts = if job.is_finished(&slots) {
+        slots.into_iter().filter_map(|slot| slot.part).collect()
+    } else {
+        let Some(parts) = filler.fill(slots, journalled, observe)? else {
+            return Ok(Outcome::Interrupted { n_done: work.n_known() + filler.done.n_pairs, n_pairs });
+        };
+        parts
     };
     let scoring_seconds = scoring.elapsed().as_secs_f64();
-    if plan.signals == Signals::Make {
-        let of_parts = parts.iter().filter(|part| part.signals.is_none()).map(|part| part.file.rows);
-        let n_without = of_parts.sum::<u64>() + filler.done.without_signals;
-        if n_without > 0 {
-            observe(Event::Note(format!(
-                "{n_without} pairs have no signals: their log-probs are from where there were none; `--fresh` scores them again"
-            )));
-        }
-    }
+    filler.announce_without_signals(&parts, observe);
 
-    let manifest = Manifest::new(provenance, parts, folder.accept_rejects(tokens.rejects)?);
-    let rejects = manifest.rejects.is_some().then(|| folder.rejects_path());
-    folder.finish(&manifest)?;
-    Ok(Outcome::Finished(Summary {
+    let mut summary = Summary {
+        shard: None,
         n_pairs,
         n_rejected,
         n_scored: work.n_scored,
@@ -92,11 +85,56 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
         n_reused: work.n_reused,
         n_repeated: work.n_repeated,
         n_tokens: work.n_tokens,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: 0.0,
         scoring_seconds,
         table: plan.out.clone(),
-        rejects,
-    }))
+        rejects: None,
+    };
+    if let Scope::Shard(shard) = plan.scope {
+        folder.discard_rejects()?;
+        summary.shard = Some(shard);
+    } else {
+        let manifest = Manifest::new(task.provenance, parts, folder.accept_rejects(tokens.rejects)?);
+        summary.rejects = manifest.rejects.is_some().then(|| folder.rejects_path());
+        folder.finish(&manifest)?;
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(Outcome::Finished(summary))
+}
+
+/// Takes the folder of the table for what the plan makes of it.
+fn claim(plan: &Plan) -> Result<TableFolder, PrecomputeError> {
+    match (plan.scope, plan.start) {
+        (Scope::Shard(shard), Start::Resume) => Ok(TableFolder::claim_shard(&plan.out, shard)?),
+        (Scope::Shard(shard), Start::Fresh) => Err(PrecomputeError::FreshShard { shard }),
+        // There is nothing to finish in a table that starts afresh.
+        (Scope::Whole, Start::Resume) | (Scope::Finish, _) => Ok(TableFolder::claim(&plan.out)?),
+        (Scope::Whole, Start::Fresh) => {
+            let folder = TableFolder::claim(&plan.out)?;
+            folder.clear()?;
+            Ok(folder)
+        }
+    }
+}
+
+/// The reference in memory.
+fn load(
+    plan: &Plan,
+    source: &ModelSource,
+    architecture: Architecture,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Decoder, PrecomputeError> {
+    let model = Decoder::load(source, &plan.backend).map_err(in_model(plan))?.with_dtype(plan.dtype);
+    if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
+        observe(Event::Note(warning.into()));
+    }
+    let (architecture, n_parameters) = (architecture.to_string(), model.params().n_parameters());
+    observe(Event::ModelLoaded { architecture, n_parameters });
+    Ok(model)
+}
+
+fn in_model(plan: &Plan) -> impl Fn(ModelError) -> PrecomputeError {
+    move |source| PrecomputeError::Model { model: plan.model.clone(), source }
 }
 
 /// Everything that decides the log-probs of the plan; the data files are known later.
@@ -106,8 +144,7 @@ fn conditions(
     architecture: Architecture,
     tokenizer: &PairTokenizer,
 ) -> Result<Provenance, PrecomputeError> {
-    let in_model = |source| PrecomputeError::Model { model: plan.model.clone(), source };
-    let digests = Digests::of(source).map_err(in_model)?;
+    let digests = Digests::of(source).map_err(in_model(plan))?;
     Ok(Provenance {
         schema: table::schema::reference::VERSION.into(),
         crate_version: env!("CARGO_PKG_VERSION").into(),

@@ -1,6 +1,9 @@
 //! Data files to the token store and the rejects table, in one streaming pass.
+//!
+//! In which part of the table a pair stands is decided as it is read, before it is tokenised: so a shard reads all of the
+//! data and tokenises what is its own. A pair that turns out to have nothing to score leaves its part one smaller.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,14 +12,27 @@ use super::plan::{Event, Pairs, Plan};
 use crate::data::{self, PreferencePair, Reject, Row};
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::table::{FileRecord, Manifest, RejectsWriter, SourceProvenance, TableFolder};
+use crate::table::{FileRecord, Manifest, RejectsWriter, Shard, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, StoreWriter, TokenStore};
 
 /// The data as token ids, and what is known of where it came from.
 pub(super) struct Tokens {
+    /// Of the whole data set, or of the parts of the shard.
     pub(super) store: TokenStore,
+    /// The parts that those are, in order; one without a pair is none.
+    pub(super) parts: Vec<PartLength>,
+    /// Pairs of the whole data set, those without anything to score included.
+    pub(super) n_read: usize,
     pub(super) sources: Vec<SourceProvenance>,
     pub(super) rejects: Option<FileRecord>,
+}
+
+/// How much of the token store is one part of the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PartLength {
+    /// Its number in the table.
+    pub(super) part_idx: usize,
+    pub(super) n_pairs: usize,
 }
 
 /// Pairs tokenised together: enough for the tokenizer's threads, small in memory.
@@ -48,10 +64,16 @@ pub(super) fn read(
     let mut sink = Sink {
         tokenizer,
         limit,
+        shard: plan.scope.shard(),
+        rows_per_part: plan.rows_per_part,
         store: StoreWriter::create(folder.path())?,
         rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
+        parts: Vec::new(),
         chunk: Vec::with_capacity(CHUNK),
+        part_idxs: Vec::with_capacity(CHUNK),
         chunk_bytes: 0,
+        n_read: 0,
+        n_left: 0,
         n_pairs: 0,
         n_rejected: 0,
         first_reject: None,
@@ -136,10 +158,21 @@ impl SourceFile<'_> {
 struct Sink<'a> {
     tokenizer: &'a PairTokenizer,
     limit: Option<NonZeroU64>,
+    /// Whose rows are kept.
+    shard: Shard,
+    rows_per_part: NonZeroUsize,
     store: StoreWriter,
+    parts: Vec<PartLength>,
     rejects: RejectsWriter,
+    /// Pairs to be tokenised, and the part of each.
     chunk: Vec<PreferencePair>,
+    part_idxs: Vec<usize>,
     chunk_bytes: usize,
+    /// Pairs read.
+    n_read: usize,
+    /// Of these, left to other shards.
+    n_left: usize,
+    /// Of the rest, with tokens to score.
     n_pairs: u64,
     n_rejected: u64,
     first_reject: Option<Reject>,
@@ -152,19 +185,33 @@ impl Sink<'_> {
     }
 
     fn push(&mut self, pair: PreferencePair) -> Result<(), PrecomputeError> {
+        let part_idx = self.n_read / self.rows_per_part;
+        self.n_read += 1;
+        // Here, so that the columns of a part do not depend on who tokenises which pair.
+        self.store.observe(&pair);
+        // Where a limit of pairs is reached only their tokens tell.
+        if !self.shard.owns(part_idx) && self.limit.is_none() {
+            self.n_left += 1;
+            return Ok(());
+        }
         self.chunk_bytes += pair.n_bytes();
         self.chunk.push(pair);
+        self.part_idxs.push(part_idx);
         if self.chunk.len() == CHUNK || self.chunk_bytes >= CHUNK_BYTES { self.tokenise() } else { Ok(()) }
     }
 
     fn tokenise(&mut self) -> Result<(), PrecomputeError> {
-        let chunk = std::mem::take(&mut self.chunk);
+        let (chunk, part_idxs) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.part_idxs));
         self.chunk_bytes = 0;
-        for (pair, tokens) in chunk.iter().zip(self.tokenizer.tokenize_batch(&chunk)?) {
+        let tokens = self.tokenizer.tokenize_batch(&chunk)?;
+        for ((pair, part_idx), tokens) in chunk.iter().zip(part_idxs).zip(tokens) {
             match tokens {
                 Ok(tokens) => {
-                    self.store.push(pair, &tokens)?;
                     self.n_pairs += 1;
+                    if self.shard.owns(part_idx) {
+                        self.store.push(pair, &tokens)?;
+                        self.count(part_idx);
+                    }
                 }
                 Err(reason) => self.reject(Reject {
                     source: Arc::clone(&pair.source),
@@ -175,6 +222,14 @@ impl Sink<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Counts a pair of the store.
+    fn count(&mut self, part_idx: usize) {
+        match self.parts.last_mut() {
+            Some(part) if part.part_idx == part_idx => part.n_pairs += 1,
+            _ => self.parts.push(PartLength { part_idx, n_pairs: 1 }),
+        }
     }
 
     fn reject(&mut self, reject: Reject) -> Result<(), PrecomputeError> {
@@ -191,7 +246,9 @@ impl Sink<'_> {
         folder: &TableFolder,
     ) -> Result<Tokens, PrecomputeError> {
         let rejects = self.rejects.finish()?;
-        let n_rows = self.n_pairs + self.n_rejected;
+        // What other shards find to have nothing to score is not known here: too many are too many, and the run that
+        // finishes the table counts all.
+        let n_rows = sources.iter().map(|source| source.rows).sum();
         if let Some(first) = self.first_reject
             && self.n_rejected as f64 > plan.max_reject_rate * n_rows as f64
         {
@@ -206,10 +263,10 @@ impl Sink<'_> {
                 rejects: folder.refuse_rejects()?,
             });
         }
-        if self.n_pairs == 0 {
+        if self.n_pairs == 0 && self.n_left == 0 {
             let rejects = rejects.map(|_| folder.refuse_rejects()).transpose()?;
             return Err(PrecomputeError::NoPairs { n_rows, rejects });
         }
-        Ok(Tokens { store: self.store.finish()?, sources, rejects })
+        Ok(Tokens { store: self.store.finish()?, parts: self.parts, n_read: self.n_read, sources, rejects })
     }
 }

@@ -108,7 +108,8 @@ fn make_table(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<
     };
     let made = precompute::run(reference, interrupt, &mut |event| observe(Event::Precompute(event)));
     match made.map_err(|source| SweepError::Precompute { path: plan.table.clone(), source })? {
-        precompute::Outcome::Interrupted { .. } => Ok(false),
+        // A sweep makes the whole table, so that nothing of it can be for others to make.
+        precompute::Outcome::Interrupted { .. } | precompute::Outcome::Missing(_) => Ok(false),
         precompute::Outcome::Finished(summary) => {
             if let Some(folder) = pipeline.run_folder() {
                 pipeline.record(Stage::Precompute, folder)?;

@@ -304,6 +304,8 @@ pub enum TableError {
     Incomplete {
         /// The folder.
         path: PathBuf,
+        /// How many shards it is made by, where it is.
+        n_shards: Option<usize>,
     },
     /// A folder that is no table.
     #[error("`{}` is not a reference table: expected `manifest.json` in it", path.display())]
@@ -368,7 +370,11 @@ impl Hint for TableError {
             Self::ManifestVersion { .. } | Self::SchemaVersion { .. } => {
                 Some("read it with the version of piref that wrote it, or run `piref precompute --fresh`".into())
             }
-            Self::PartMissing { .. } | Self::Incomplete { .. } => {
+            Self::Incomplete { n_shards: Some(n_shards), .. } => Some(format!(
+                "it is made by {n_shards} shards: `piref precompute` with their settings and `--finish` names those that \
+                 are not done, or finishes the table"
+            )),
+            Self::PartMissing { .. } | Self::Incomplete { n_shards: None, .. } => {
                 Some("run the same `piref precompute` again: it scores only what is missing".into())
             }
             Self::NotATable { .. } => Some("name the folder that `piref precompute --out` wrote".into()),

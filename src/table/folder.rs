@@ -8,21 +8,27 @@
 //! references/NAME/       the same pairs scored by another model: a table of its own
 //! .piref.lock            held by the process that works here
 //! .piref-journal         what it has done so far
+//! .piref-shard-0-of-4.lock, .piref-journal-0-of-4
+//!                        the same of a shard: several of them may be at work at once
 //! .previous/             parts of an earlier state, kept for their log-probs until the new one is finished
 //! ```
 //!
 //! Invariant: no file that is not ours is ever deleted, no table is written among files of somebody else, and a
 //! log-prob that was once written stays on disk until the table that replaces it is finished.
+//!
+//! Shards share no file that one of them writes but those of which all write the same bytes, and every file takes its
+//! name in one rename. So they need no lock to be right; a lock tells what would be work done twice, on every file
+//! system that has locks.
 
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::io::{self, Lock};
+use crate::io::{self, IoError, Lock};
 use crate::table::journal::JOURNAL;
 use crate::table::manifest::MANIFEST;
 use crate::table::part_reader::{Owner, owner};
 use crate::table::rejects::REJECTS;
-use crate::table::{FileRecord, Manifest, TableError};
+use crate::table::{FileRecord, Manifest, Shard, TableError};
 
 /// File that the process at work holds.
 const LOCK: &str = ".piref.lock";
@@ -39,13 +45,18 @@ pub(super) const REFERENCES: &str = "references";
 /// Rejects of a run that has not been found good yet.
 const INCOMING_REJECTS: &str = ".rejects.incoming.parquet";
 
+/// The same of a shard, whose index and count come after.
+const INCOMING_REJECTS_OF_SHARD: &str = ".rejects.incoming";
+
 /// Rejects of a run that was refused because of them, beside a finished table that has its own.
 const REFUSED_REJECTS: &str = "rejects.refused.parquet";
 
-/// A folder that is ours to write a table in, and nobody else's as long as this value lives.
+/// A folder that is ours to write a table in, or the parts of a shard of one, and nobody else's as long as this value
+/// lives.
 #[derive(Debug)]
 pub struct TableFolder {
     path: PathBuf,
+    shard: Option<Shard>,
     _lock: Lock,
 }
 
@@ -60,9 +71,22 @@ impl TableFolder {
     /// # Errors
     /// [`TableError::NotOurs`] if something else is in it, [`io::IoError::Locked`] if another process is at work there.
     pub fn claim(path: &Path) -> Result<Self, TableError> {
+        Self::claim_for(path, None)
+    }
+
+    /// Takes the parts of a shard in such a folder; other shards may be at work there.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim), also if another process is at work on this shard.
+    pub fn claim_shard(path: &Path, shard: Shard) -> Result<Self, TableError> {
+        Self::claim_for(path, Some(shard))
+    }
+
+    fn claim_for(path: &Path, shard: Option<Shard>) -> Result<Self, TableError> {
         io::create_dir(path)?;
         let entries = io::list(path)?;
-        let is_foreign = |entry: &&PathBuf| is_table_file(entry) && owner(entry) == Owner::Somebody;
+        // What another shard has meanwhile renamed or deleted is nobody's.
+        let is_foreign = |entry: &&PathBuf| is_table_file(entry) && owner(entry) == Owner::Somebody && entry.exists();
         let is_ours = Manifest::is_ours(path)
             || entries.iter().any(|entry| is_marker(entry) || (is_table_file(entry) && owner(entry) == Owner::Us));
         let stranger =
@@ -70,7 +94,26 @@ impl TableFolder {
         if let Some(stranger) = stranger {
             return Err(TableError::NotOurs { path: path.to_owned(), found: name(stranger).to_owned() });
         }
-        Ok(Self { path: path.to_owned(), _lock: Lock::acquire(&path.join(LOCK))? })
+        let lock = Lock::acquire(&path.join(shard.map_or(LOCK.to_owned(), Shard::lock_name)))?;
+        // After ours, so that of two that may not work at the same time one at least sees the other.
+        let locks = match shard {
+            Some(_) => vec![path.join(LOCK)],
+            None => io::list(path)?.into_iter().filter(|entry| Shard::of_lock(name(entry)).is_some()).collect(),
+        };
+        for other in locks {
+            if let Some(holder) = Lock::holder(&other)? {
+                return Err(IoError::Locked { path: other, holder }.into());
+            }
+        }
+        Ok(Self { path: path.to_owned(), shard, _lock: lock })
+    }
+
+    /// Whether a process is at work on this shard of the table, as far as the file system has locks to tell.
+    ///
+    /// # Errors
+    /// If its lock file cannot be opened.
+    pub fn is_at_work(&self, shard: Shard) -> Result<bool, TableError> {
+        Ok(Lock::holder(&self.path.join(shard.lock_name()))?.is_some())
     }
 
     /// The folder.
@@ -93,14 +136,32 @@ impl TableFolder {
         self.path.join(REJECTS)
     }
 
-    /// Path of the journal.
+    /// Path of the journal: of the table, or of the shard.
     pub fn journal_path(&self) -> PathBuf {
-        self.path.join(JOURNAL)
+        self.path.join(self.shard.map_or(JOURNAL.to_owned(), |shard| shard.name_of(JOURNAL)))
+    }
+
+    /// The journals in the folder but for that one, each with the shard it is of; `None` for the table's.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed.
+    pub fn other_journals(&self) -> Result<Vec<(Option<Shard>, PathBuf)>, TableError> {
+        let ours = self.journal_path();
+        let entries = io::list(&self.path)?.into_iter().filter(|path| *path != ours);
+        let mut journals: Vec<_> = entries.filter_map(|path| Some((journal_of(&path)?, path))).collect();
+        journals.sort();
+        Ok(journals)
     }
 
     /// Where the rejects go until it is known whether the run is refused because of them.
     pub fn incoming_rejects_path(&self) -> PathBuf {
-        self.path.join(INCOMING_REJECTS)
+        let name = self.shard.map_or(INCOMING_REJECTS.to_owned(), |shard| shard.name_of(INCOMING_REJECTS_OF_SHARD));
+        self.path.join(name)
+    }
+
+    /// Deletes the incoming rejects: it is for the run that finishes the table to write them.
+    pub fn discard_rejects(&self) -> Result<(), TableError> {
+        Ok(io::remove(&self.incoming_rejects_path())?)
     }
 
     /// Makes the incoming rejects the table's; `None` of them means that it has none.
@@ -126,7 +187,8 @@ impl TableFolder {
     pub fn clear(&self) -> Result<(), TableError> {
         self.reopen()?;
         for entry in io::list(&self.path)? {
-            if is_temporary(&entry) || (is_table_file(&entry) && owner(&entry) != Owner::Somebody) {
+            let is_left = is_temporary(&entry) || is_of_shard(&entry);
+            if is_left || (is_table_file(&entry) && owner(&entry) != Owner::Somebody) {
                 io::remove(&entry)?;
             }
         }
@@ -195,7 +257,7 @@ impl TableFolder {
         for entry in io::list(&self.path)? {
             // Signals that no part has any more, of a part that a user has deleted and a run has made without them.
             let is_left = is_signals_name(&entry) && manifest.files().all(|file| file.name != name(&entry));
-            if is_temporary(&entry) || (is_left && owner(&entry) == Owner::Us) {
+            if is_temporary(&entry) || is_of_shard(&entry) || (is_left && owner(&entry) == Owner::Us) {
                 io::remove(&entry)?;
             }
         }
@@ -226,7 +288,23 @@ pub(crate) fn is_signals_name(path: &Path) -> bool {
 
 /// A sign that stage one has been at work in the folder.
 pub(super) fn is_marker(path: &Path) -> bool {
-    [JOURNAL, LOCK, PREVIOUS].contains(&name(path))
+    [JOURNAL, LOCK, PREVIOUS].contains(&name(path)) || is_of_shard(path)
+}
+
+/// A file that only shards have: journal, lock, incoming rejects.
+fn is_of_shard(path: &Path) -> bool {
+    let name = name(path);
+    let files = [JOURNAL, INCOMING_REJECTS_OF_SHARD];
+    Shard::of_lock(name).is_some() || files.iter().any(|file| Shard::of_file(name, file).is_some())
+}
+
+/// The shard whose journal has this path, `None` within for the journal of the table itself; `None` if it is none.
+#[expect(clippy::option_option, reason = "whether it is a journal, and whose")]
+pub(super) fn journal_of(path: &Path) -> Option<Option<Shard>> {
+    match name(path) {
+        JOURNAL => Some(None),
+        name => Shard::of_file(name, JOURNAL).map(Some),
+    }
 }
 
 /// A name that stage one gives to a file; whose the file is says its footer.

@@ -2,7 +2,7 @@
 //! log-probs of pairs, most of whose parts are not finished yet.
 //!
 //! ```text
-//! 3f0c…  {"begin": {provenance}}
+//! 3f0c…  {"begin": {provenance, "layout": {"rows_per_part": 4096, "signals": true}}}
 //! a91b…  {"part": {"file": "part-00000.parquet", "rows": 4096, "bytes": …, "digest": …, …}}
 //! 07d2…  {"scored": {"tokens_id": …, "chosen": "bf8a1c22…", "rejected": "…", "signals": "…"}}
 //! ```
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Id;
 use crate::io::{self, AtomicFile, IoError};
-use crate::table::{PairSignals, PairTokenLogps, Part, Provenance, TableError, TokenScores};
+use crate::table::{Difference, PairSignals, PairTokenLogps, Part, Provenance, TableError, TokenScores};
 
 /// Name of the journal in the folder of a table.
 pub(super) const JOURNAL: &str = ".piref-journal";
@@ -46,11 +46,44 @@ pub struct ScoredPair {
     pub scores: TokenScores,
 }
 
+/// What a run makes: with these two, the bytes of every part of the table are settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// What it scores, and how.
+    #[serde(flatten)]
+    pub provenance: Provenance,
+    /// How the pairs lie in files.
+    pub layout: Layout,
+}
+
+/// How the pairs of a table lie in its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Pairs in a part, but for the last.
+    pub rows_per_part: u64,
+    /// Whether the parts get signals.
+    pub signals: bool,
+}
+
+impl Task {
+    /// The first thing in which `other` differs, of all that its files depend on.
+    pub fn first_difference(&self, other: &Self) -> Option<Difference> {
+        let (ours, theirs) = (self.layout, other.layout);
+        let layouts = [
+            ("rows_per_part", ours.rows_per_part.to_string(), theirs.rows_per_part.to_string()),
+            ("signals", ours.signals.to_string(), theirs.signals.to_string()),
+        ];
+        let layouts = layouts.into_iter().filter(|(_, expected, found)| expected != found);
+        let layouts = layouts.map(|(field, expected, found)| Difference { field, expected, found });
+        self.provenance.differences(&other.provenance).into_iter().chain(layouts).next()
+    }
+}
+
 /// What a journal says of a run that did not finish.
 #[derive(Debug)]
 pub struct Recovered {
-    /// What the run was scoring, and how.
-    pub provenance: Provenance,
+    /// What the run was making.
+    pub task: Task,
     /// The parts it has finished.
     pub parts: Vec<Part>,
     /// Lines that are no entries.
@@ -60,7 +93,7 @@ pub struct Recovered {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
-    Begin(Box<Provenance>),
+    Begin(Box<Task>),
     Part(Part),
     Scored {
         tokens_id: String,
@@ -78,7 +111,7 @@ impl Journal {
     /// If the disk refuses, or what is scored cannot be told.
     pub fn begin<'a, E: From<TableError>>(
         path: &Path,
-        provenance: &Provenance,
+        task: &Task,
         parts: impl IntoIterator<Item = &'a Part>,
         scored: impl IntoIterator<Item = Result<ScoredPair, E>>,
     ) -> Result<Self, E> {
@@ -86,7 +119,7 @@ impl Journal {
         let mut push = |entry: &Entry| -> Result<(), TableError> {
             Ok(file.write_all(&line(entry)?).map_err(|source| IoError::new("write", path, source))?)
         };
-        push(&Entry::Begin(Box::new(provenance.clone())))?;
+        push(&Entry::Begin(Box::new(task.clone())))?;
         for part in parts {
             push(&Entry::Part(part.clone()))?;
         }
@@ -138,16 +171,27 @@ impl Journal {
     /// # Errors
     /// If the file cannot be read.
     pub fn recover(path: &Path) -> Result<Option<Recovered>, TableError> {
-        let (mut provenance, mut parts, mut n_damaged) = (None, Vec::new(), 0);
+        let (mut task, mut parts, mut n_damaged) = (None, Vec::new(), 0);
         for entry in entries(path)? {
             match entry? {
-                Some(Entry::Begin(begin)) => provenance = Some(*begin),
+                Some(Entry::Begin(begin)) => task = Some(*begin),
                 Some(Entry::Part(part)) => parts.push(part),
                 Some(entry @ Entry::Scored { .. }) if entry.to_pair().is_some() => {}
                 _ => n_damaged += 1,
             }
         }
-        Ok(provenance.map(|provenance| Recovered { provenance, parts, n_damaged }))
+        Ok(task.map(|task| Recovered { task, parts, n_damaged }))
+    }
+
+    /// What the journal at `path` is about, and no more; `None` if there is none, or if it does not say.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn task(path: &Path) -> Result<Option<Task>, TableError> {
+        match entries(path)?.next().transpose()?.flatten() {
+            Some(Entry::Begin(task)) => Ok(Some(*task)),
+            _ => Ok(None),
+        }
     }
 
     /// The scored pairs of the journal at `path`, one after another; none if there is no journal.
@@ -255,7 +299,11 @@ mod tests {
     use crate::table::tests::{logps, provenance, signals};
 
     fn begin(path: &Path, pairs: impl IntoIterator<Item = ScoredPair>) -> Journal {
-        Journal::begin::<TableError>(path, &provenance(), [], pairs.into_iter().map(Ok)).unwrap()
+        Journal::begin::<TableError>(path, &task(), [], pairs.into_iter().map(Ok)).unwrap()
+    }
+
+    fn task() -> Task {
+        Task { provenance: provenance(), layout: Layout { rows_per_part: 8, signals: true } }
     }
 
     fn pairs(path: &Path) -> Vec<ScoredPair> {
@@ -281,9 +329,22 @@ mod tests {
         journal.push([(pair.tokens_id.as_str(), &pair.scores)]).unwrap();
 
         let found = Journal::recover(&path).unwrap().unwrap();
-        assert_eq!(found.provenance, provenance());
+        assert_eq!(found.task, task());
+        assert_eq!(Journal::task(&path).unwrap(), Some(task()));
         assert_eq!(pairs(&path), [scored(0), pair]);
         assert_eq!((found.parts.len(), found.n_damaged), (0, 0));
+    }
+
+    #[test]
+    fn tasks_differ_in_what_decides_the_bytes_of_a_part() {
+        let field = |other: &Task| task().first_difference(other).map(|difference| difference.field);
+        assert_eq!(field(&task()), None);
+        let with = |rows_per_part, signals| Task { layout: Layout { rows_per_part, signals }, ..task() };
+        assert_eq!(field(&with(16, false)), Some("rows_per_part"));
+        assert_eq!(field(&with(8, false)), Some("signals"));
+        let mut moved = with(16, true);
+        moved.provenance.model.path = "/elsewhere".into();
+        assert_eq!(field(&moved), Some("model.path"), "it stands in the footer of every part");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::io;
 use crate::table::parquet_file::FileRecord;
-use crate::table::{Part, Provenance, TableError, folder};
+use crate::table::{Part, Provenance, Shard, TableError, folder};
 
 /// Name of the manifest in the folder of a table.
 pub const MANIFEST: &str = "manifest.json";
@@ -119,7 +119,9 @@ impl Manifest {
         match io::list(folder) {
             Err(error) => error.into(),
             Ok(entries) if entries.iter().any(|path| folder::is_part_name(path) || folder::is_marker(path)) => {
-                TableError::Incomplete { path: folder.to_owned() }
+                // The newest division into shards is not known; the largest is as good.
+                let shards = entries.iter().filter_map(|path| folder::journal_of(path).flatten());
+                TableError::Incomplete { path: folder.to_owned(), n_shards: shards.map(Shard::count).max() }
             }
             Ok(_) => TableError::NotATable { path: folder.to_owned() },
         }

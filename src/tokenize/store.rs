@@ -88,6 +88,12 @@ impl StoreWriter {
         Ok(())
     }
 
+    /// Takes note of the further columns of a pair, whether it is added or not: order and types of all columns are known
+    /// from the pairs in the order they are noted in. [`push`](Self::push) notes those of a pair that is new to it.
+    pub fn observe(&mut self, pair: &PreferencePair) {
+        self.types.observe(&pair.extra);
+    }
+
     /// Maps what was written.
     pub fn finish(mut self) -> Result<TokenStore, TokenizeError> {
         self.flush()?;

@@ -41,6 +41,7 @@ pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
         rows_per_part: NonZeroUsize::new(16).unwrap(),
         signals: precompute::Signals::Make,
         start: precompute::Start::Resume,
+        scope: precompute::Scope::Whole,
     }
 }
 
@@ -115,7 +116,7 @@ pub(crate) fn passes(max_tokens: usize) -> train::Passes {
 pub(crate) fn precompute(plan: &precompute::Plan) -> precompute::Summary {
     match precompute::run(plan, &Interrupt::default(), &mut |_| {}).unwrap() {
         precompute::Outcome::Finished(summary) => summary,
-        outcome @ precompute::Outcome::Interrupted { .. } => panic!("nobody has interrupted it: {outcome:?}"),
+        outcome => panic!("nobody has interrupted it, and nothing is missing: {outcome:?}"),
     }
 }
 
