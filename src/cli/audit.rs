@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::audit_text::{explain, lines, list};
-use super::{OutputFormat, Printer, UsageError, print_json, run_of_pipeline};
+use super::{OutputFormat, Printer, UsageError, objects, print_json, run_of_pipeline};
 use crate::audit::{self, Event, Exclusion};
 use crate::pipeline::{AuditSettings, Pipeline, Settings};
 use crate::table::FindingsWriter;
@@ -102,7 +102,8 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     let Some(path) = &args.table else { return Ok(ExitCode::SUCCESS) };
-    let Place { table, findings } = place(path, args.findings.as_deref())?;
+    let path = objects::local(path, printer).context("cannot audit")?;
+    let Place { table, findings } = place(&path, args.findings.as_deref())?;
     let exclusion = args.write_selection.clone().map(|path| Exclusion { checks: args.exclude.clone(), path });
     let plan = pipeline.audit_plan(&table, exclusion)?;
 

@@ -23,6 +23,7 @@ use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
 use crate::report::ReportError;
 use crate::sft::SftError;
+use crate::storage::StorageError;
 use crate::sweep::{RunError, SweepError};
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
@@ -154,6 +155,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<TokenizeError>(cause))
         .or_else(|| hint_of::<DataError>(cause))
         .or_else(|| hint_of::<ModelSourceError>(cause))
+        .or_else(|| hint_of::<StorageError>(cause))
         .or_else(|| hint_of::<IoError>(cause))
 }
 
@@ -168,12 +170,22 @@ fn is_usage(cause: &(dyn Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(AuditError::is_usage)
         || cause.is::<UsageError>()
         || cause.is::<DeviceError>()
+        || cause.downcast_ref().is_some_and(is_wrong_url)
         || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))
         || cause.downcast_ref().is_some_and(is_wrong_model)
 }
 
 fn is_wrong_setting(error: &PipelineError) -> bool {
-    !matches!(error, PipelineError::Record { .. } | PipelineError::Internal { .. })
+    match error {
+        PipelineError::Record { .. } | PipelineError::Internal { .. } => false,
+        PipelineError::Storage(error) => is_wrong_url(error),
+        _ => true,
+    }
+}
+
+/// A URL that cannot be one of an object; whether there is an object is another matter.
+fn is_wrong_url(error: &StorageError) -> bool {
+    matches!(error, StorageError::Url { .. } | StorageError::Scheme { .. })
 }
 
 fn is_wrong_sweep(error: &SweepError) -> bool {
@@ -194,7 +206,10 @@ fn is_wrong_sweep(error: &SweepError) -> bool {
 fn is_wrong_model(error: &ModelSourceError) -> bool {
     matches!(
         error,
-        ModelSourceError::NotFound { .. } | ModelSourceError::NoConfig { .. } | ModelSourceError::NotGguf { .. }
+        ModelSourceError::NotFound { .. }
+            | ModelSourceError::Url { .. }
+            | ModelSourceError::NoConfig { .. }
+            | ModelSourceError::NotGguf { .. }
     )
 }
 

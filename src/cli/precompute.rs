@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
-use super::{OutputFormat, Printer, print_json};
+use super::{OutputFormat, Printer, objects, print_json};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     data: DataSettings,
 
-    /// Folder of the log-prob table.
+    /// Folder of the log-prob table, or its URL: `s3://BUCKET/KEY`, `gs://…`, `az://…`.
     #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
     out: Option<PathBuf>,
 
@@ -69,13 +69,17 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     };
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
     let start = if args.fresh { Start::Fresh } else { Start::Resume };
-    let plan = pipeline
+    let mut plan = pipeline
         .precompute_plan(args.out.as_deref(), args.reference_name.as_ref(), start)
         .context("cannot precompute")?;
 
-    let failed = || format!("cannot precompute `{}`", plan.out.display());
+    let failed = format!("cannot precompute `{}`", plan.out.display());
+    let failed = || failed.clone();
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.model).with_context(failed)?;
+    for table in &mut plan.reuse {
+        *table = objects::local(table, printer).with_context(failed)?;
+    }
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {

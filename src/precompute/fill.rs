@@ -58,6 +58,7 @@ impl Filler<'_> {
             }
             let Some(fresh) = self.score(&slot.rows, &mut pending, observe)? else { return Ok(None) };
             let part = self.write(index, &slot.rows, &fresh)?;
+            self.job.folder.publish(&part)?;
             parts[index] = Some(part.clone());
             pending.finish(parts.iter().flatten(), &part, slot.rows, &mut self.known)?;
         }

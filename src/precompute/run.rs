@@ -30,8 +30,9 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let architecture = model::architecture(&source).map_err(in_model)?;
     let tokenizer = PairTokenizer::load(&source, plan.rules)?;
     let folder = TableFolder::claim(&plan.out)?;
-    if plan.start == Start::Fresh {
-        folder.clear()?;
+    match plan.start {
+        Start::Fresh => folder.clear()?,
+        Start::Resume => folder.restore()?,
     }
     let recovered = Journal::recover(&folder.journal_path())?;
     let conditions = conditions(plan, &source, architecture, &tokenizer)?;
@@ -82,7 +83,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     }
 
     let manifest = Manifest::new(provenance, parts, folder.accept_rejects(tokens.rejects)?);
-    let rejects = manifest.rejects.is_some().then(|| folder.rejects_path());
+    let rejects = manifest.rejects.as_ref().map(|file| plan.out.join(&file.name));
     folder.finish(&manifest)?;
     Ok(Outcome::Finished(Summary {
         n_pairs,

@@ -9,6 +9,7 @@ use crate::error::{Hint, nearest};
 use crate::guard::Panicked;
 use crate::io::IoError;
 use crate::spool::SpoolError;
+use crate::storage::StorageError;
 use crate::table::folder::is_signals_name;
 use crate::table::provenance::Difference;
 
@@ -319,6 +320,9 @@ pub enum TableError {
         /// The first file that is not ours.
         found: String,
     },
+    /// What is under a URL.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// A file.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -396,6 +400,7 @@ impl Hint for TableError {
             }),
             Self::Io(error) => error.hint(),
             Self::Spool(error) => error.hint(),
+            Self::Storage(error) => error.hint(),
             _ => None,
         }
     }
