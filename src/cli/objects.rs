@@ -17,6 +17,11 @@ pub(super) fn local(name: &Path, printer: &mut Printer) -> Result<PathBuf, Table
     Ok(path)
 }
 
+/// Whether a local path leads nowhere; whether an object exists is seen when it is fetched.
+pub(super) fn is_missing(name: &Path) -> bool {
+    matches!(Location::of(name), Ok(Location::Local(path)) if !path.exists())
+}
+
 /// Puts the copies of the tables of a run in the place of their URLs.
 pub(super) fn fetch_tables(plan: &mut train::Plan, printer: &mut Printer) -> Result<(), TableError> {
     let mut tables = vec![&mut plan.table];

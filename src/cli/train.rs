@@ -95,13 +95,13 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
 
     let failed = format!("cannot train `{}`", plan.course.out.display());
     let failed = || failed.clone();
+    let eval_table = plan.eval.as_ref().and_then(|eval| eval.table.as_deref());
+    if let Some(path) = plan.tables().into_iter().chain(eval_table).find(|table| objects::is_missing(table)) {
+        return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
+    }
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.course.model).with_context(failed)?;
     objects::fetch_tables(&mut plan, printer).with_context(failed)?;
-    let eval_table = plan.eval.as_ref().and_then(|eval| eval.table.as_deref());
-    if let Some(path) = plan.tables().into_iter().chain(eval_table).find(|table| !table.exists()) {
-        return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
-    }
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
