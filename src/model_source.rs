@@ -36,7 +36,9 @@ pub enum ModelSourceError {
         cache: PathBuf,
     },
     /// A model under a URL.
-    #[error("model `{name}` is under a URL: expected a local folder, a `.gguf` file or a name in the Hugging Face cache")]
+    #[error(
+        "model `{name}` is under a URL: expected a local folder, a `.gguf` file or a name in the Hugging Face cache"
+    )]
     Url {
         /// As the user gave it.
         name: String,

@@ -55,7 +55,19 @@ const NARROW: &[(&str, &[&str])] = &[
     // Neither model nor training; of a model its tokenizer, to count and to spell out tokens.
     (
         "query",
-        &["error", "digest", "guard", "io", "interrupt", "storage", "parquet_check", "data", "tokenize", "table", "loss"],
+        &[
+            "error",
+            "digest",
+            "guard",
+            "io",
+            "interrupt",
+            "storage",
+            "parquet_check",
+            "data",
+            "tokenize",
+            "table",
+            "loss",
+        ],
     ),
     ("audit", &["error", "digest", "io", "data", "table", "query"]),
     // Rows of tables, whatever is made of them.

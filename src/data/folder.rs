@@ -42,7 +42,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// A data file, and where its bytes are: for an object that is a copy of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataFile {
+pub struct NamedFile {
     /// As a table names it: its path, or its URL.
     pub name: PathBuf,
     /// A local file.
@@ -53,10 +53,12 @@ pub struct DataFile {
 ///
 /// # Errors
 /// As [`files`], or if there is no such object, or it cannot be fetched.
-pub fn named_files(name: &Path) -> Result<Vec<DataFile>, DataError> {
+pub fn named_files(name: &Path) -> Result<Vec<NamedFile>, DataError> {
     match Location::of(name)? {
-        Location::Local(path) => Ok(files(&path)?.into_iter().map(|path| DataFile { name: path.clone(), path }).collect()),
-        Location::Object(url) => Ok(vec![DataFile { name: url.to_path(), path: storage::local_file(name)? }]),
+        Location::Local(path) => {
+            Ok(files(&path)?.into_iter().map(|path| NamedFile { name: path.clone(), path }).collect())
+        }
+        Location::Object(url) => Ok(vec![NamedFile { name: url.to_path(), path: storage::local_file(name)? }]),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::columns::{CompletionLogps, ImportMap, Layout, Scores};
 use super::error::{InterchangeError, Place};
 use super::plan::{ImportEvent, ImportPlan, Logps};
-use crate::data::{self, DataError, DataFile, PairId, PairReader, PairText, PreferencePair, Reject, Row, Source};
+use crate::data::{self, DataError, NamedFile, PairId, PairReader, PairText, PreferencePair, Reject, Row, Source};
 use crate::io;
 use crate::table::{FileRecord, PairTokenLogps, RejectsWriter, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, RejectReason, StoreWriter, TokenStore, TokenizedPair};
@@ -58,7 +58,7 @@ pub(super) fn read(
     };
     let (mut sources, mut has_ids) = (Vec::new(), true);
     for name in &plan.data {
-        for DataFile { name, path } in data::named_files(name)? {
+        for NamedFile { name, path } in data::named_files(name)? {
             let file = ForeignFile::open(&path, &name, &plan.map)?;
             observe(ImportEvent::Detected { path: &name, format: &file.format, columns: &file.columns });
             has_ids &= file.layout.has_ids();

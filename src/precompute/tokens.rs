@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::PrecomputeError;
 use super::plan::{Event, Pairs, Plan};
-use crate::data::{self, DataError, DataFile, PreferencePair, Reject, Row};
+use crate::data::{self, DataError, NamedFile, PreferencePair, Reject, Row};
 use crate::interrupt::Interrupt;
 use crate::io;
 use crate::storage;
@@ -59,7 +59,7 @@ pub(super) fn read(
     };
     let mut sources = Vec::new();
     for file in files {
-        let DataFile { name, path } = &file.file;
+        let NamedFile { name, path } = &file.file;
         let (digest, bytes) = io::digest(path)?;
         file.check("digest", |listed| listed.digest.to_string(), &digest.to_string())?;
         let mut reader = data::open(path, &plan.column_map)?.named(name);
@@ -89,7 +89,7 @@ pub(super) fn read(
 
 /// A data file, and the table that has listed it if the rows have to be that table's.
 struct SourceFile<'a> {
-    file: DataFile,
+    file: NamedFile,
     listed: Option<(&'a Path, SourceProvenance)>,
 }
 
@@ -105,7 +105,7 @@ fn source_files(pairs: &Pairs) -> Result<Vec<SourceFile<'_>>, PrecomputeError> {
         Pairs::OfTable(table) => {
             for listed in Manifest::load(&table::hosted::local(table)?)?.provenance.sources {
                 let name = PathBuf::from(&listed.path);
-                let file = DataFile { path: storage::local_file(&name).map_err(DataError::from)?, name };
+                let file = NamedFile { path: storage::local_file(&name).map_err(DataError::from)?, name };
                 files.push(SourceFile { file, listed: Some((table.as_path(), listed)) });
             }
         }

@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use object_store::Error::{AlreadyExists, Generic, Precondition};
 use object_store::path::Path as Key;
-use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion, WriteMultipart};
+use object_store::{
+    GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion, WriteMultipart,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use super::connect::connect;
@@ -318,7 +320,9 @@ fn found<T>(
     match result {
         Ok(value) => Ok(Some(value)),
         // A bucket that is not there has no such object either, and saying so helps nobody.
-        Err(error @ object_store::Error::NotFound { .. }) if !Failure::of(&error).said.contains("NoSuchBucket") => Ok(None),
+        Err(error @ object_store::Error::NotFound { .. }) if !Failure::of(&error).said.contains("NoSuchBucket") => {
+            Ok(None)
+        }
         Err(error) => Err(failed(&error, action, url)),
     }
 }

@@ -16,7 +16,7 @@ use super::location::{ObjectUrl, Service};
 const MAX_RETRIES: usize = 8;
 
 /// Time after which a request is not tried again.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
+const RETRY_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Wait before the first retry; it grows at random, up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
@@ -32,7 +32,8 @@ const REQUEST_TIMEOUT: &str = "120 seconds";
 /// # Errors
 /// If settings are missing or contradict each other. Nothing is sent yet.
 pub(super) fn connect(url: &ObjectUrl) -> Result<Arc<dyn ObjectStore>, StorageError> {
-    let wrap = |error: object_store::Error| StorageError::Connect { bucket: url.root(), said: Failure::of(&error).said };
+    let wrap =
+        |error: object_store::Error| StorageError::Connect { bucket: url.root(), said: Failure::of(&error).said };
     let has = |variable: &str| std::env::var_os(variable).is_some();
     Ok(match url.service() {
         Service::S3 => {

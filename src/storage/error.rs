@@ -175,7 +175,8 @@ impl Failure {
         Self { status, attempts: retries + 1, said }
     }
 
-    fn is(&self, words: &[&str]) -> bool {
+    /// Whether its status begins with one of these, or its text has one of them.
+    fn has(&self, words: &[&str]) -> bool {
         let status = self.status.as_deref().unwrap_or_default();
         words.iter().any(|word| self.said.contains(word) || status.starts_with(word))
     }
@@ -200,7 +201,8 @@ fn secrets() -> Vec<String> {
     const SHORTEST: usize = 8;
     let is_of_service = |name: &str| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| name.starts_with(prefix));
     let is_secret = |name: &str| ["SECRET", "TOKEN", "KEY", "SAS", "PASSWORD"].iter().any(|word| name.contains(word));
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     variables
         .filter(|(name, value)| is_of_service(name) && is_secret(name) && value.len() >= SHORTEST)
         .map(|(_, value)| value)
@@ -220,20 +222,23 @@ impl Hint for StorageError {
             Self::Scheme { scheme, .. } if scheme.starts_with("http") => {
                 Some("fetch it to a local file first, or name the object as `s3://BUCKET/KEY`".into())
             }
-            Self::Request { failure, .. } => request_hint(failure),
+            Self::Request { failure, .. } => Some(request_hint(failure).into()),
             Self::Connect { said, .. } if said.contains("redential") => Some(CREDENTIALS.into()),
             Self::Connect { .. } => Some("settings are read from `AWS_…`, `GOOGLE_…` and `AZURE_…` variables".into()),
             Self::Missing { .. } => {
                 Some("check bucket and key, and `AWS_ENDPOINT_URL` where the service is not Amazon's".into())
             }
-            Self::Changed { .. } => {
-                Some("another run writes there too, or something else does: run the same command again when it is done".into())
-            }
+            Self::Changed { .. } => Some(
+                "another run writes there too, or something else does: run the same command again when it is done"
+                    .into(),
+            ),
             Self::Leased { url, .. } => Some(format!(
                 "wait for it, or write to another URL; a run that was killed elsewhere is given up after 20 minutes, or at \
                  once if `{url}` is deleted"
             )),
-            Self::LeaseLost { .. } => Some("what was scored is kept: run the same command again when that run is done".into()),
+            Self::LeaseLost { .. } => {
+                Some("what was scored is kept: run the same command again when that run is done".into())
+            }
             Self::NoCache => Some("set `PIREF_CACHE_DIR` to a folder".into()),
             Self::Io(error) => error.hint(),
             _ => None,
@@ -245,26 +250,23 @@ const CREDENTIALS: &str = "credentials are read from the environment: `AWS_ACCES
                            of the machine; `AWS_SKIP_SIGNATURE=true` for public buckets), `GOOGLE_APPLICATION_CREDENTIALS`, \
                            `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY`; profiles in `~/.aws` are not read";
 
-fn request_hint(failure: &Failure) -> Option<String> {
-    if failure.is(&["169.254.169.254", "metadata.google", "401", "403"]) {
-        return Some(CREDENTIALS.into());
+fn request_hint(failure: &Failure) -> &'static str {
+    let has = |words: &[&str]| failure.has(words);
+    if has(&["169.254.169.254", "metadata.google", "401", "403"]) {
+        CREDENTIALS
+    } else if has(&["301", "307", "400", "region", "LOCATION"]) {
+        "is `AWS_REGION` the region of the bucket?"
+    } else if has(&["scheme is not allowed", "builder error", "URL scheme"]) {
+        "an endpoint without TLS needs `AWS_ALLOW_HTTP=true`"
+    } else if has(&["412", "not implemented", "501"]) {
+        "the service has to know conditional writes (`If-Match`, `If-None-Match`)"
+    } else if has(&["404"]) {
+        "does the bucket exist, and at this endpoint (`AWS_ENDPOINT_URL`)?"
+    } else if failure.status.is_none() {
+        "is the endpoint (`AWS_ENDPOINT_URL`) right, and reachable from here?"
+    } else {
+        "what is committed is kept: run the same command again"
     }
-    if failure.is(&["301", "307", "400", "region", "LOCATION"]) {
-        return Some("is `AWS_REGION` the region of the bucket?".into());
-    }
-    if failure.is(&["scheme is not allowed", "builder error", "URL scheme"]) {
-        return Some("an endpoint without TLS needs `AWS_ALLOW_HTTP=true`".into());
-    }
-    if failure.is(&["412", "not implemented", "501"]) {
-        return Some("the service has to know conditional writes (`If-Match`, `If-None-Match`)".into());
-    }
-    if failure.is(&["404"]) {
-        return Some("does the bucket exist, and at this endpoint (`AWS_ENDPOINT_URL`)?".into());
-    }
-    if failure.status.is_none() {
-        return Some("is the endpoint (`AWS_ENDPOINT_URL`) right, and reachable from here?".into());
-    }
-    Some("what is committed is kept: run the same command again".into())
 }
 
 #[cfg(test)]
@@ -280,11 +282,15 @@ mod tests {
         let text = "Generic S3 error: Error performing PUT http://127.0.0.1:5000/b/k in 3.1s, after 8 retries, max_retries: \
                     8, retry_timeout: 120s  - Server returned non-2xx status code: 503 Service Unavailable: <?xml?><Error>\
                     <Code>SlowDown</Code><Message>Reduce your rate.</Message><Token-0>hunter2hunter2</Token-0></Error>";
-        assert_eq!(failure(text).to_string(), "status 503 Service Unavailable: SlowDown: Reduce your rate., tried 9 times");
+        assert_eq!(
+            failure(text).to_string(),
+            "status 503 Service Unavailable: SlowDown: Reduce your rate., tried 9 times"
+        );
         let denied = "The operation lacked the necessary privileges to complete for path k: Error performing GET http://h/b/k \
                       in 1ms - Server returned non-2xx status code: 403 Forbidden: ";
         assert_eq!(failure(denied).to_string(), "status 403 Forbidden, tried once");
-        let lost = "Generic S3 error: Error performing GET http://h/k in 1ms - HTTP error: error sending hunter2hunter2";
+        let lost =
+            "Generic S3 error: Error performing GET http://h/k in 1ms - HTTP error: error sending hunter2hunter2";
         assert_eq!(failure(lost).to_string(), "HTTP error: error sending …, tried once");
     }
 
@@ -303,6 +309,8 @@ mod tests {
         assert!(hint("x - Received redirect without LOCATION, this normally").contains("AWS_REGION"));
         assert!(hint("x - HTTP error: builder error").contains("AWS_ALLOW_HTTP"));
         assert!(hint("x - HTTP error: error sending request").contains("AWS_ENDPOINT_URL"));
-        assert!(hint("x - Server returned non-2xx status code: 503 Service Unavailable: ").contains("run the same command"));
+        assert!(
+            hint("x - Server returned non-2xx status code: 503 Service Unavailable: ").contains("run the same command")
+        );
     }
 }

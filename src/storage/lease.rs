@@ -23,11 +23,11 @@ use crate::digest::Id;
 use crate::io;
 
 /// How often it is renewed.
-const RENEWED: Duration = Duration::from_secs(60);
+const RENEWED: Duration = Duration::from_mins(1);
 
 /// Age at which a lease is one of a run that died. Services refuse requests of clocks that are off by more than 15 minutes,
 /// so that the clock of this machine can be held against that of the service.
-pub const EXPIRES: Duration = Duration::from_secs(20 * 60);
+pub const EXPIRES: Duration = Duration::from_mins(20);
 
 /// Most bytes of a lease.
 const LEASE_BYTES: u64 = 4096;
@@ -36,7 +36,7 @@ const LEASE_BYTES: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Holder {
     /// For people.
-    holder: String,
+    who: String,
     /// For the holder itself.
     token: String,
     /// So that each renewal is another content.
@@ -72,7 +72,7 @@ impl Lease {
     /// # Errors
     /// [`StorageError::Leased`] if another run holds it.
     pub fn acquire(bucket: &Bucket, url: &ObjectUrl, token: &Path) -> Result<Self, StorageError> {
-        let holder = Holder { holder: this_process(), token: token_in(token)?, n_renewals: 0 };
+        let holder = Holder { who: this_process(), token: token_in(token)?, n_renewals: 0 };
         let condition = match bucket.read(url, LEASE_BYTES)? {
             None => Condition::Absent,
             Some((bytes, object)) => {
@@ -89,7 +89,11 @@ impl Lease {
             // Another run was quicker.
             Err(StorageError::Changed { .. }) => {
                 let found = bucket.read(url, LEASE_BYTES)?;
-                return Err(leased(url, found.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()), Duration::ZERO));
+                return Err(leased(
+                    url,
+                    found.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()),
+                    Duration::ZERO,
+                ));
             }
             Err(error) => return Err(error),
         };
@@ -173,7 +177,7 @@ fn leased(url: &ObjectUrl, found: Option<Holder>, heard: Duration) -> StorageErr
 }
 
 fn name(found: Option<Holder>) -> String {
-    found.map_or_else(|| "somebody else".into(), |found| found.holder)
+    found.map_or_else(|| "somebody else".into(), |found| found.who)
 }
 
 fn body(holder: &Holder) -> Result<Bytes, StorageError> {

@@ -86,14 +86,19 @@ mod tests {
     fn a_copy_is_of_one_version_and_is_fetched_once() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path(), u64::MAX);
-        let Location::Object(url) = Location::of(Path::new("memory://fetched/data/pairs.jsonl")).unwrap() else { panic!() };
+        let Location::Object(url) = Location::of(Path::new("memory://fetched/data/pairs.jsonl")).unwrap() else {
+            panic!()
+        };
         let bucket = Bucket::of(&url).unwrap();
         let error = fetch_file(&bucket, &url, &cache).unwrap_err();
         assert_eq!(error.to_string(), "`memory://fetched/data/pairs.jsonl` does not exist");
 
         let version = bucket.put(&url, &Bytes::from("one"), &Condition::Absent).unwrap();
         let first = fetch_file(&bucket, &url, &cache).unwrap();
-        assert_eq!((first.file_name().unwrap().to_str(), io::read(&first).unwrap()), (Some("pairs.jsonl"), b"one".to_vec()));
+        assert_eq!(
+            (first.file_name().unwrap().to_str(), io::read(&first).unwrap()),
+            (Some("pairs.jsonl"), b"one".to_vec())
+        );
         // Whoever changes a copy sees that it is not fetched again.
         io::write(&first, b"ONE").unwrap();
         assert_eq!(io::read(&fetch_file(&bucket, &url, &cache).unwrap()).unwrap(), b"ONE");

@@ -122,8 +122,7 @@ impl Manifest {
 
     /// Whether the folder has a manifest of ours, of whatever version.
     pub(super) fn is_ours(folder: &Path) -> bool {
-        io::read_up_to(&folder.join(MANIFEST), MANIFEST_BYTES)
-            .is_ok_and(|bytes| Self::is_text_of_ours(&bytes))
+        io::read_up_to(&folder.join(MANIFEST), MANIFEST_BYTES).is_ok_and(|bytes| Self::is_text_of_ours(&bytes))
     }
 
     /// Whether these bytes are a manifest of ours, of whatever version.

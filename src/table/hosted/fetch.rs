@@ -20,7 +20,11 @@ pub fn local(name: &Path) -> Result<PathBuf, TableError> {
         Location::Local(path) => Ok(path),
         Location::Object(url) => {
             let (bucket, cache) = (Bucket::of(&url)?, Cache::of_user()?);
-            if is_file(&url) { Ok(storage::fetch_file(&bucket, &url, &cache)?) } else { fetch_table(&bucket, &url, &cache) }
+            if is_file(&url) {
+                Ok(storage::fetch_file(&bucket, &url, &cache)?)
+            } else {
+                fetch_table(&bucket, &url, &cache)
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ pub use fetch::{fetch_table, local};
 
 use crate::digest::Digest;
 use crate::io;
-use crate::storage::{self, Bucket, Cache, Condition, Lease, ObjectUrl, Object, Version, in_parallel, link};
+use crate::storage::{self, Bucket, Cache, Condition, Lease, Object, ObjectUrl, Version, in_parallel, link};
 use crate::table::manifest::{MANIFEST, MANIFEST_BYTES};
 use crate::table::{FileRecord, Manifest, Part, TableError, TableFolder, part_name, signals_name};
 use fetch::{copy_id, fetch_listed};
@@ -95,10 +95,6 @@ impl Hosted {
         Ok(Self { url, bucket, cache, lease, log, remote: Mutex::new(remote) })
     }
 
-    pub(super) fn url(&self) -> &ObjectUrl {
-        &self.url
-    }
-
     /// Whether there is a finished table, of whatever version.
     pub(super) fn is_finished(&self) -> bool {
         self.remote().manifest.is_some()
@@ -112,39 +108,50 @@ impl Hosted {
     pub(super) fn restore(&self, folder: &TableFolder) -> Result<(), TableError> {
         let mut remote = self.remote();
         let Remote { manifest, files } = &mut *remote;
-        match manifest.as_ref().and_then(|stored| Some((stored, stored.manifest.as_ref()?))) {
-            Some((stored, manifest)) => {
-                let copy = self.cache.copy(&self.url, &copy_id(&stored.bytes))?;
-                self.cache.make_room(manifest.files().map(|file| file.bytes).sum())?;
-                let listed: Vec<&FileRecord> = manifest.parts.iter().flat_map(Part::files).collect();
-                let found = in_parallel(&listed, |file| fetch_listed(&self.bucket, &self.url, file, &copy))?;
-                for (file, is_there) in listed.into_iter().zip(found) {
-                    if !is_there {
-                        files.remove(&file.name);
-                    } else if make_way(folder, &file.name, Some(&file.digest))? {
-                        link(&copy.join(&file.name), &folder.path().join(&file.name))?;
-                    }
-                }
-                io::write(&folder.path().join(MANIFEST), &stored.bytes)?;
+        if let Some(StoredManifest { bytes, manifest: Some(manifest), .. }) = manifest {
+            self.restore_finished(folder, manifest, &copy_id(bytes), files)?;
+            return Ok(io::write(&folder.path().join(MANIFEST), bytes)?);
+        }
+        // Of a run that was killed before the service had it.
+        folder.reopen()?;
+        let mut wanted = Vec::new();
+        for (name, stored) in &*files {
+            if make_way(folder, name, stored.digest.as_ref())? {
+                wanted.push(name.clone());
             }
-            None => {
-                // Of a run that was killed before the service had it.
-                folder.reopen()?;
-                let names: Vec<String> = files.keys().cloned().collect();
-                for name in &names {
-                    let known = files.get(name).and_then(|stored| stored.digest);
-                    if !make_way(folder, name, known.as_ref())? {
-                        continue;
-                    }
-                    let fetched = self.bucket.fetch(&self.url.join(name), &folder.path().join(name), |_, _| true)?;
-                    match fetched {
-                        None => drop(files.remove(name)),
-                        Some((digest, Object { version, .. })) => {
-                            self.log_sent(name, &version, &digest)?;
-                            files.insert(name.clone(), Stored { version: Some(version), digest: Some(digest) });
-                        }
-                    }
+        }
+        let fetched = in_parallel(&wanted, |name| {
+            self.bucket.fetch(&self.url.join(name), &folder.path().join(name), |_, _| true)
+        })?;
+        for (name, fetched) in wanted.into_iter().zip(fetched) {
+            match fetched {
+                None => drop(files.remove(&name)),
+                Some((digest, Object { version, .. })) => {
+                    self.log_sent(&name, &version, &digest)?;
+                    files.insert(name, Stored { version: Some(version), digest: Some(digest) });
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts of a finished table, by way of its copy.
+    fn restore_finished(
+        &self,
+        folder: &TableFolder,
+        manifest: &Manifest,
+        id: &str,
+        files: &mut BTreeMap<String, Stored>,
+    ) -> Result<(), TableError> {
+        let listed: Vec<&FileRecord> = manifest.parts.iter().flat_map(Part::files).collect();
+        self.cache.make_room(listed.iter().map(|file| file.bytes).sum())?;
+        let copy = self.cache.copy(&self.url, id)?;
+        let found = in_parallel(&listed, |file| fetch_listed(&self.bucket, &self.url, file, &copy))?;
+        for (file, is_there) in listed.into_iter().zip(found) {
+            if !is_there {
+                files.remove(&file.name);
+            } else if make_way(folder, &file.name, Some(&file.digest))? {
+                link(&copy.join(&file.name), &folder.path().join(&file.name))?;
             }
         }
         Ok(())
@@ -197,7 +204,7 @@ impl Hosted {
         for part in &manifest.parts {
             self.publish(folder, part)?;
         }
-        for rejects in &manifest.rejects {
+        if let Some(rejects) = &manifest.rejects {
             self.publish_file(folder, rejects)?;
         }
         let url = self.url.join(MANIFEST);
