@@ -170,7 +170,7 @@ fn is_usage(cause: &(dyn Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(AuditError::is_usage)
         || cause.is::<UsageError>()
         || cause.is::<DeviceError>()
-        || cause.downcast_ref().is_some_and(is_wrong_url)
+        || matches!(cause.downcast_ref(), Some(TableError::Storage(error)) if is_wrong_url(error))
         || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))
         || cause.downcast_ref().is_some_and(is_wrong_model)
 }
@@ -221,6 +221,7 @@ mod tests {
     use anyhow::Context;
 
     use super::*;
+    use crate::storage::Location;
 
     #[test]
     fn causes_are_listed_once_and_hints_come_last() {
@@ -241,6 +242,8 @@ mod tests {
     fn settings_are_usage_and_work_is_not() {
         let settings = anyhow::Error::new(PipelineError::Missing { key: "model", flag: "--model" }).context("stage");
         assert!(settings.chain().any(is_usage));
+        let url = Location::of(Path::new("https://host/table")).unwrap_err();
+        assert!(anyhow::Error::new(TableError::from(url)).context("stage").chain().any(is_usage));
         let work = anyhow::Error::new(IoError::Missing { path: "x".into() });
         assert!(!work.chain().any(is_usage));
     }

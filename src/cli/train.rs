@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, required_unless_present = "pipeline")]
     model: Option<String>,
 
-    /// Folder of the log-prob table, as `piref precompute` left it; repeat to train from several, all of them one or
+    /// Folder of the log-prob table, as `piref precompute` left it, or its URL; repeat to train from several, all of them one or
     /// mixed by `--table-weights`.
     #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
     table: Vec<PathBuf>,

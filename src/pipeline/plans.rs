@@ -42,6 +42,7 @@ impl Pipeline {
     ) -> Result<precompute::Plan, PipelineError> {
         let (data, precompute) = (&self.settings().data, &self.settings().precompute);
         let table = self.folder(out, REFERENCE, "--out")?;
+        Location::of(&table)?;
         let (pairs, out) = match reference {
             None => (self.files()?, table),
             Some(name) if name.as_str() == OWN_REFERENCE => {

@@ -33,12 +33,22 @@ const MULTIPART_BYTES: usize = 16 << 20;
 /// Requests of a larger one under way at once.
 const MULTIPART_CONCURRENCY: usize = 4;
 
-/// Times a conditional write is begun again after an answer was lost.
+/// Times a write or a deletion is begun again after an answer was lost.
 const LOST_ANSWERS: usize = 3;
 
-/// Which content an object had, in the words of its service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which content an object had, in the words of its service. Two are equal if their entity tags are; a service that has
+/// none numbers its versions.
+#[derive(Debug, Clone, Eq)]
 pub struct Version(UpdateVersion);
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0.e_tag, &other.0.e_tag) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.0 == other.0,
+        }
+    }
+}
 
 /// What a service says of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -288,7 +298,14 @@ impl Bucket {
     /// Deletes an object; one that is not there is as good as deleted.
     pub fn delete(&self, url: &ObjectUrl) -> Result<(), StorageError> {
         let key = key(url)?;
-        found(self.runtime.block_on(self.store.delete(&key)), "delete", url).map(drop)
+        let mut n_lost = 0;
+        loop {
+            match self.runtime.block_on(self.store.delete(&key)) {
+                // Nothing is deleted by a second request that was not to be deleted by the first.
+                Err(Generic { .. }) if n_lost < LOST_ANSWERS => n_lost += 1,
+                result => return found(result, "delete", url).map(drop),
+            }
+        }
     }
 }
 

@@ -52,7 +52,7 @@ pub fn fetch_table(bucket: &Bucket, url: &ObjectUrl, cache: &Cache) -> Result<Pa
         return Ok(copy);
     }
     let files: Vec<&FileRecord> = manifest.files().collect();
-    cache.make_room(files.iter().map(|file| file.bytes).sum())?;
+    cache.make_room(missing_bytes(&files, &copy))?;
     let found = in_parallel(&files, |file| fetch_listed(bucket, url, file, &copy))?;
     if let Some((gone, _)) = files.iter().zip(found).find(|(_, is_there)| !is_there) {
         return Err(TableError::PartMissing { path: url.join(&gone.name).to_path() });
@@ -66,6 +66,11 @@ pub(super) fn copy_id(manifest: &[u8]) -> String {
     let mut id = Digest::of(manifest).to_string();
     id.truncate(12);
     id
+}
+
+/// Bytes of the files that a copy does not have yet.
+pub(super) fn missing_bytes(files: &[&FileRecord], copy: &Path) -> u64 {
+    files.iter().filter(|file| !copy.join(&file.name).is_file()).map(|file| file.bytes).sum()
 }
 
 /// Fetches a file of a table into its copy, unless it is there; `false` if there is none under the URL.

@@ -26,8 +26,9 @@ use crate::digest::Digest;
 use crate::io;
 use crate::storage::{self, Bucket, Cache, Condition, Lease, Object, ObjectUrl, Version, in_parallel, link};
 use crate::table::manifest::{MANIFEST, MANIFEST_BYTES};
+use crate::table::part_reader::{Owner, owner};
 use crate::table::{FileRecord, Manifest, Part, TableError, TableFolder, part_name, signals_name};
-use fetch::{copy_id, fetch_listed};
+use fetch::{copy_id, fetch_listed, missing_bytes};
 
 /// Object that names the run at work.
 const LEASE: &str = ".piref.lease";
@@ -127,6 +128,11 @@ impl Hosted {
             match fetched {
                 None => drop(files.remove(&name)),
                 Some((digest, Object { version, .. })) => {
+                    let path = folder.path().join(&name);
+                    if owner(&path) != Owner::Us {
+                        io::remove(&path)?;
+                        return Err(TableError::NotOurs { path: self.url.to_path(), found: name });
+                    }
                     self.log_sent(&name, &version, &digest)?;
                     files.insert(name, Stored { version: Some(version), digest: Some(digest) });
                 }
@@ -144,8 +150,8 @@ impl Hosted {
         files: &mut BTreeMap<String, Stored>,
     ) -> Result<(), TableError> {
         let listed: Vec<&FileRecord> = manifest.parts.iter().flat_map(Part::files).collect();
-        self.cache.make_room(listed.iter().map(|file| file.bytes).sum())?;
         let copy = self.cache.copy(&self.url, id)?;
+        self.cache.make_room(missing_bytes(&listed, &copy))?;
         let found = in_parallel(&listed, |file| fetch_listed(&self.bucket, &self.url, file, &copy))?;
         for (file, is_there) in listed.into_iter().zip(found) {
             if !is_there {
@@ -237,10 +243,14 @@ impl Hosted {
     pub(super) fn keep_copy(&self, folder: &Path) -> Result<(), TableError> {
         let remote = self.remote();
         let Some(StoredManifest { bytes, manifest: Some(manifest), .. }) = &remote.manifest else { return Ok(()) };
-        self.cache.make_room(manifest.files().map(|file| file.bytes).sum())?;
         let copy = self.cache.copy(&self.url, &copy_id(bytes))?;
-        for file in manifest.files() {
-            link(&folder.join(&file.name), &copy.join(&file.name))?;
+        let files: Vec<&FileRecord> = manifest.files().collect();
+        self.cache.make_room(missing_bytes(&files, &copy))?;
+        for file in files {
+            let to = copy.join(&file.name);
+            if !to.is_file() {
+                link(&folder.join(&file.name), &to)?;
+            }
         }
         Ok(io::write(&copy.join(MANIFEST), bytes)?)
     }
