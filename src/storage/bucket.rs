@@ -34,7 +34,7 @@ const MULTIPART_BYTES: usize = 16 << 20;
 const MULTIPART_CONCURRENCY: usize = 4;
 
 /// Times a write or a deletion is begun again after an answer was lost.
-const LOST_ANSWERS: usize = 3;
+const LOST_ANSWERS: u64 = 3;
 
 /// Which content an object had, in the words of its service. Two are equal if their entity tags are; a service that has
 /// none numbers its versions.
@@ -203,7 +203,7 @@ impl Bucket {
             Condition::Absent => (PutMode::Create, "absent"),
             Condition::Unchanged(version) => (PutMode::Update(version.0.clone()), "as it was"),
         };
-        let mut n_lost = 0;
+        let mut n_lost = 0_u64;
         loop {
             let put = self.store.put_opts(&key, PutPayload::from(body.clone()), mode.clone().into());
             let error = match self.runtime.block_on(put) {
@@ -221,9 +221,9 @@ impl Bucket {
                 Generic { .. } if n_lost < LOST_ANSWERS => match self.version_of(url, body) {
                     Ok(Found::Same(version)) => return Ok(version),
                     Ok(Found::Other | Found::Nothing) => n_lost += 1,
-                    Err(_) => return Err(failed(&error, "write", url)),
+                    Err(_) => return Err(failed_after(n_lost, &error, "write", url)),
                 },
-                _ => return Err(failed(&error, "write", url)),
+                _ => return Err(failed_after(n_lost, &error, "write", url)),
             }
         }
     }
@@ -345,7 +345,14 @@ fn found<T>(
 }
 
 fn failed(error: &object_store::Error, action: &'static str, url: &ObjectUrl) -> StorageError {
-    StorageError::Request { action, url: url.clone(), failure: Failure::of(error) }
+    failed_after(0, error, action, url)
+}
+
+/// The failure of a request that was begun again so often before.
+fn failed_after(n_before: u64, error: &object_store::Error, action: &'static str, url: &ObjectUrl) -> StorageError {
+    let failure = Failure::of(error);
+    let attempts = failure.attempts.map(|attempts| attempts + n_before);
+    StorageError::Request { action, url: url.clone(), failure: Failure { attempts, ..failure } }
 }
 
 #[cfg(test)]

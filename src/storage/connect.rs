@@ -19,7 +19,7 @@ const MAX_RETRIES: usize = 8;
 const RETRY_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Wait before the first retry; it grows at random, up to [`MAX_BACKOFF`].
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 
 /// Longest wait before a retry.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ pub(super) fn connect(url: &ObjectUrl) -> Result<Arc<dyn ObjectStore>, StorageEr
 
 fn retries() -> RetryConfig {
     RetryConfig {
-        backoff: BackoffConfig { init_backoff: FIRST_BACKOFF, max_backoff: MAX_BACKOFF, base: 2.0 },
+        backoff: BackoffConfig { init_backoff: FIRST_BACKOFF, max_backoff: MAX_BACKOFF, base: 3.0 },
         max_retries: MAX_RETRIES,
         retry_timeout: RETRY_TIMEOUT,
     }

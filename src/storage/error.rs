@@ -67,7 +67,7 @@ pub enum StorageError {
         expected: &'static str,
     },
     /// Another run writes the same table.
-    #[error("`{url}` is being written by {holder}, last heard of {} ago", ago(*heard))]
+    #[error("another run writes there: {holder}, last heard of {} ago, says `{url}`", ago(*heard))]
     Leased {
         /// The object that says so.
         url: ObjectUrl,
@@ -77,7 +77,7 @@ pub enum StorageError {
         heard: Duration,
     },
     /// A lease that somebody else has taken over.
-    #[error("`{url}` is not this run's any more: {holder} has taken it over")]
+    #[error("another run writes there now: {holder}, says `{url}`")]
     LeaseLost {
         /// The object that says so.
         url: ObjectUrl,
@@ -122,8 +122,8 @@ const SAID_BYTES: usize = 300;
 pub struct Failure {
     /// Status of the last answer, with its name: `503 Service Unavailable`.
     pub status: Option<String>,
-    /// Times it was tried.
-    pub attempts: u64,
+    /// Times it was tried, where the client tells.
+    pub attempts: Option<u64>,
     /// What the server or the client says.
     pub said: String,
 }
@@ -149,7 +149,9 @@ impl Failure {
             let (_, rest) = text.split_once(start)?;
             Some(rest.split_once(end)?.0)
         };
-        let retries: u64 = between("after ", " retries").and_then(|n| n.parse().ok()).unwrap_or(0);
+        let retries = between("after ", " retries").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        // Of a body that broke it does not tell.
+        let attempts = text.contains("Error performing ").then_some(retries + 1);
         let status = text.split_once("status code: ").map(|(_, rest)| {
             let status = rest.split([':', '\n']).next().unwrap_or_default();
             status.trim().to_owned()
@@ -162,7 +164,11 @@ impl Failure {
         let said = match (of_body, &status) {
             (Some(said), _) => said,
             (None, Some(_)) => String::new(),
-            (None, None) => text.rsplit_once(" - ").map_or(text, |(_, cause)| cause).to_owned(),
+            (None, None) => {
+                let cause = text.rsplit_once(" - ").map_or(text, |(_, cause)| cause);
+                let of_service = cause.strip_prefix("Generic ").and_then(|rest| rest.split_once(" error: "));
+                of_service.map_or(cause, |(_, cause)| cause).to_owned()
+            }
         };
         let mut said = said.lines().next().unwrap_or_default().to_owned();
         for secret in secrets {
@@ -172,7 +178,7 @@ impl Failure {
             said.truncate(said.floor_char_boundary(SAID_BYTES));
             said.push('…');
         }
-        Self { status, attempts: retries + 1, said }
+        Self { status, attempts, said }
     }
 
     /// Whether its status begins with one of these, or its text has one of them.
@@ -190,8 +196,9 @@ impl std::fmt::Display for Failure {
             (None, said) => f.write_str(said)?,
         }
         match self.attempts {
-            1 => f.write_str(", tried once"),
-            n => write!(f, ", tried {n} times"),
+            None => Ok(()),
+            Some(1) => f.write_str(", tried once"),
+            Some(n) => write!(f, ", tried {n} times"),
         }
     }
 }
@@ -292,6 +299,7 @@ mod tests {
         let lost =
             "Generic S3 error: Error performing GET http://h/k in 1ms - HTTP error: error sending hunter2hunter2";
         assert_eq!(failure(lost).to_string(), "HTTP error: error sending …, tried once");
+        assert_eq!(failure("Generic S3 error: HTTP error: end of file").to_string(), "HTTP error: end of file");
     }
 
     #[test]
