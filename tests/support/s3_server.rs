@@ -123,7 +123,7 @@ fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
     reader.read_exact(&mut body)?;
 
     let path = target.split('?').next().unwrap_or_default();
-    let key = path.trim_start_matches("/b").trim_start_matches('/');
+    let key = path.strip_prefix("/b/").unwrap_or_default();
     let index = {
         let mut log = state.log.lock().unwrap();
         log.push(format!("{method} {key}"));
