@@ -48,7 +48,7 @@ fn names(files: &BTreeMap<String, Vec<u8>>) -> Vec<&str> {
 #[test]
 fn a_table_survives_every_fault_with_the_same_bytes() {
     let (case, server, local) = scored();
-    server.set_faults(|request| match (request.index % 5, request.method) {
+    server.set_faults(|request| match (request.index % 7, request.method) {
         (1, _) => Some(Fault::Status(503)),
         (2, "PUT") => Some(Fault::LostAnswer),
         (3, _) => Some(Fault::Cut),

@@ -10,10 +10,13 @@ use crate::train;
 
 /// A local path of what a user named: the path itself, or the copy of what is under a URL.
 pub(super) fn local(name: &Path, printer: &mut Printer) -> Result<PathBuf, TableError> {
-    let path = hosted::local(name)?;
-    if Location::is_object(name) {
-        printer.note(format_args!("`{}`: read from its copy `{}`", name.display(), path.display()));
+    if !Location::is_object(name) {
+        return hosted::local(name);
     }
+    // Before what may take a while.
+    printer.note(format_args!("fetching `{}`, unless there is a copy", name.display()));
+    let path = hosted::local(name)?;
+    printer.note(format_args!("its copy: `{}`", path.display()));
     Ok(path)
 }
 

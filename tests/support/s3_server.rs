@@ -142,11 +142,11 @@ fn serve(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
     if fault == Some(Fault::LostAnswer) {
         return stream.shutdown(Shutdown::Both);
     }
-    let mut head = format!("HTTP/1.1 {} Told\r\nConnection: close\r\n", answer.status);
+    write!(stream, "HTTP/1.1 {} Told\r\nConnection: close\r\n", answer.status)?;
     for (name, value) in &answer.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        write!(stream, "{name}: {value}\r\n")?;
     }
-    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n", answer.body.len()).as_bytes())?;
+    write!(stream, "Content-Length: {}\r\n\r\n", answer.body.len())?;
     if method == "HEAD" {
         return Ok(());
     }
@@ -179,12 +179,11 @@ fn carry_out(
         "POST" => {
             let text = String::from_utf8(body.to_owned()).unwrap();
             let keys: Vec<&str> = text.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()).collect();
-            let mut deleted = String::new();
-            for key in keys {
-                objects.remove(key);
-                deleted.push_str(&format!("<Deleted><Key>{key}</Key></Deleted>"));
+            for key in &keys {
+                objects.remove(*key);
             }
-            let body = format!("<DeleteResult>{deleted}</DeleteResult>").into_bytes();
+            let deleted: Vec<String> = keys.iter().map(|key| format!("<Deleted><Key>{key}</Key></Deleted>")).collect();
+            let body = format!("<DeleteResult>{}</DeleteResult>", deleted.concat()).into_bytes();
             Answer { status: 200, headers: Vec::new(), body }
         }
         "GET" | "HEAD" => {

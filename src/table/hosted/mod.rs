@@ -33,7 +33,7 @@ use fetch::{copy_id, fetch_listed, missing_bytes};
 /// Object that names the run at work.
 const LEASE: &str = ".piref.lease";
 
-/// Parts that are asked for at once.
+/// Parts that are asked for at once, at most: most tables that are begun have none.
 const PROBED: usize = 16;
 
 /// A table under a URL that this run may write.
@@ -305,9 +305,9 @@ fn probe(
     sent: &BTreeMap<(String, String), Digest>,
 ) -> Result<BTreeMap<String, Stored>, TableError> {
     let mut files = BTreeMap::new();
-    let mut first = 0;
+    let (mut first, mut n_probed) = (0, 1);
     loop {
-        let indices: Vec<usize> = (first..first + PROBED).collect();
+        let indices: Vec<usize> = (first..first + n_probed).collect();
         let found = in_parallel(&indices, |&index| {
             let look = |name: String| {
                 let object = bucket.head(&url.join(&name))?;
@@ -325,7 +325,8 @@ fn probe(
                 return Ok(files);
             }
         }
-        first += PROBED;
+        first += n_probed;
+        n_probed = PROBED.min(4 * n_probed);
     }
 }
 
