@@ -22,7 +22,7 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda clean
+.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda check-s3 clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -113,6 +113,9 @@ fuzz: ## Feed damaged files to every parser for ten minutes; by hand
 
 check-cuda: ## Compile with the feature `cuda`, no GPU needed; fetches 300 MB from PyPI into the user's cache, by hand
 	tests/gpu/check_cuda.sh
+
+check-s3: build ## Tables under s3:// against a server from PyPI on loopback, with faults; by hand, needs the network once
+	tests/cluster/s3.sh
 
 accept: ## Take over changed snapshots; needs cargo-insta, by hand
 	cargo insta test --accept

@@ -49,6 +49,22 @@ impl Digest {
     }
 }
 
+/// A digest in the making, of bytes that come bit by bit.
+#[derive(Debug, Default)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// Adds these bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Digest of all that was added.
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
@@ -150,6 +166,9 @@ mod tests {
             let bytes: Vec<u8> = (0..=255).cycle().take(n_bytes).collect();
             let found = Digest::of_reader(&mut bytes.as_slice()).unwrap();
             assert_eq!(found, (Digest::of(&bytes), n_bytes as u64));
+            let mut hasher = Hasher::default();
+            bytes.chunks(1000).for_each(|chunk| hasher.update(chunk));
+            assert_eq!(hasher.finish(), Digest::of(&bytes));
         }
     }
 }

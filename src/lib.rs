@@ -47,6 +47,7 @@
 //! | [`spool`] | rows too many for memory | no name on disk, so nothing to clean up and nothing to go stale |
 //! | [`memory`] | what there is and what was held | told by the system or not at all |
 //! | [`interrupt`] | the wish to stop | noticed between units of work, never inside one |
+//! | [`storage`] | objects in buckets, by local copies | nothing is overwritten unseen, no credential is told |
 //! | [`parquet_check`] | what a Parquet file promises | nothing is decoded that promises more than a file can hold |
 //! | [`model_source`] | where a model is | nothing is downloaded |
 //! | [`data`] | preference pairs as text | a row becomes a pair or a reject with its place, never neither |
@@ -85,7 +86,7 @@
 //!
 //! # Absent on purpose
 //!
-//! A reference model during training; padding and attention masks over a batch; autograd; a download; a service.
+//! A reference model during training; padding and attention masks over a batch; autograd; a download of a model; a service.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")
@@ -106,6 +107,8 @@ pub mod spool;
 pub mod memory;
 
 pub mod interrupt;
+
+pub mod storage;
 
 pub mod parquet_check;
 

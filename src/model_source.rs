@@ -10,6 +10,7 @@ use memmap2::Mmap;
 use crate::error::Hint;
 use crate::guard;
 use crate::io::{self, IoError};
+use crate::storage::Location;
 pub(crate) use gguf_header::code as gguf_code;
 pub use gguf_header::{Entry as GgufEntry, Header as GgufHeader, HeaderError};
 
@@ -33,6 +34,14 @@ pub enum ModelSourceError {
         name: String,
         /// The Hugging Face cache that was searched.
         cache: PathBuf,
+    },
+    /// A model under a URL.
+    #[error(
+        "model `{name}` is under a URL: expected a local folder, a `.gguf` file or a name in the Hugging Face cache"
+    )]
+    Url {
+        /// As the user gave it.
+        name: String,
     },
     /// A folder that is no model.
     #[error("`{}` is not a model folder: expected `config.json` in it", path.display())]
@@ -75,6 +84,7 @@ impl Hint for ModelSourceError {
                 Some(format!("`hf download {name}` fetches it into the cache; piref itself downloads nothing"))
             }
             Self::NotFound { .. } => Some("check the path".into()),
+            Self::Url { .. } => Some("copy it first, e.g. by `aws s3 cp --recursive URL FOLDER`; tables and data may stay there".into()),
             Self::NotGguf { .. } => Some("name the folder that holds `config.json`, not a file in it".into()),
             Self::Io(error) => error.hint(),
             Self::GgufHeader { .. } | Self::Gguf { .. } => {
@@ -97,6 +107,9 @@ impl ModelSource {
     /// If there is no such folder, `.gguf` file or cached repository.
     pub fn resolve(name: &str) -> Result<Self, ModelSourceError> {
         let path = Path::new(name);
+        if Location::is_object(path) {
+            return Err(ModelSourceError::Url { name: name.to_owned() });
+        }
         if path.is_dir() {
             return if path.join("config.json").is_file() {
                 Ok(Self::Folder(path.to_owned()))
@@ -167,6 +180,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_nowhere_is_answered_with_the_download_command() {
+        let error = ModelSource::resolve("s3://bucket/model").unwrap_err();
+        assert!(matches!(error, ModelSourceError::Url { .. }) && error.hint().unwrap().contains("copy it first"));
         let error = ModelSource::resolve("nobody/no-such-model").unwrap_err();
         assert!(error.hint().unwrap().contains("hf download nobody/no-such-model"), "{error}");
     }

@@ -18,6 +18,7 @@ mod kills;
 mod lora;
 mod memory;
 mod objectives;
+mod objects;
 mod observe;
 mod optimizers;
 mod pipelines;

@@ -14,6 +14,7 @@ const LAYERS: &[&str] = &[
     "spool",
     "memory",
     "interrupt",
+    "storage",
     "parquet_check",
     "model_source",
     "data",
@@ -50,9 +51,24 @@ const NARROW: &[(&str, &[&str])] = &[
     // Arithmetic on log-probs: no files, no tensors.
     ("loss", &["error"]),
     // What was scored, not what scored it.
-    ("table", &["error", "digest", "guard", "io", "spool", "parquet_check", "data"]),
+    ("table", &["error", "digest", "guard", "io", "spool", "storage", "parquet_check", "data"]),
     // Neither model nor training; of a model its tokenizer, to count and to spell out tokens.
-    ("query", &["error", "digest", "guard", "io", "interrupt", "parquet_check", "data", "tokenize", "table", "loss"]),
+    (
+        "query",
+        &[
+            "error",
+            "digest",
+            "guard",
+            "io",
+            "interrupt",
+            "storage",
+            "parquet_check",
+            "data",
+            "tokenize",
+            "table",
+            "loss",
+        ],
+    ),
     ("audit", &["error", "digest", "io", "data", "table", "loss", "query"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),

@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::audit_outputs::{OutputArgs, Outputs};
 use super::audit_text::{explain, lines, list};
-use super::{OutputFormat, Printer, UsageError, print_json};
+use super::{OutputFormat, Printer, UsageError, objects, print_json};
 use crate::audit::{self, Event, Exclusion};
 use crate::pipeline::{AuditSettings, Pipeline, Settings};
 
@@ -98,7 +98,8 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     let Some(path) = &args.table else { return Ok(ExitCode::SUCCESS) };
-    let outputs = Outputs::of(path, &args.outputs)?;
+    let path = objects::local(path, printer).context("cannot audit")?;
+    let outputs = Outputs::of(&path, &args.outputs)?;
     let exclusion = args.write_selection.clone().map(|path| Exclusion { checks: args.exclude.clone(), path });
     let plan = pipeline.audit_plan(&outputs.table, exclusion)?;
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::printer::one_line;
-use super::{OutputFormat, Printer, nats, print_json};
+use super::{OutputFormat, Printer, nats, objects, print_json};
 use crate::table::{ReferenceTable, Rows, TableDiff, diff};
 
 /// Compare two log-prob tables row by row: added, removed, retokenised, rescored, unchanged.
@@ -32,8 +32,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let failed = || format!("cannot compare `{}` with `{}`", args.a.display(), args.b.display());
-    let a = ReferenceTable::open(&args.a).with_context(failed)?;
-    let b = ReferenceTable::open(&args.b).with_context(failed)?;
+    let mut open = |path| ReferenceTable::open(&objects::local(path, printer)?);
+    let (a, b) = (open(&args.a).with_context(failed)?, open(&args.b).with_context(failed)?);
     let found = diff(&a, &b, args.limit).with_context(failed)?;
     match args.output_format {
         OutputFormat::Json => print_json(&found, printer)?,

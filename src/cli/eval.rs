@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
-use super::{OutputFormat, Printer, print_json};
+use super::{OutputFormat, Printer, objects, print_json};
 use crate::eval::{self, EvalMetrics, Event, Outcome, Summary};
 use crate::interrupt::{self, Interrupt};
 use crate::model::ScoringDtype;
@@ -78,8 +78,10 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let train = TrainSettings { reference, dtype, device, batch_size, max_tokens, loss, ..TrainSettings::default() };
     let pipeline = super::pipeline(args.pipeline.as_deref(), &Settings { train, ..Settings::default() })?;
     let flags = EvalFlags { policy: args.model, adapter: args.adapter, table: args.table, out: args.out };
-    let plan = pipeline.eval_plan(flags).context("cannot evaluate")?;
-    let failed = || format!("cannot evaluate `{}`", plan.model);
+    let mut plan = pipeline.eval_plan(flags).context("cannot evaluate")?;
+    let failed = format!("cannot evaluate `{}`", plan.model);
+    let failed = || failed.clone();
+    plan.table = objects::local(&plan.table, printer).with_context(failed)?;
     if !plan.table.exists() {
         return Err(PipelineError::NoTable { path: plan.table.clone() }).with_context(failed);
     }

@@ -23,6 +23,7 @@ use crate::precompute::{ArrayJobError, PrecomputeError};
 use crate::query::QueryError;
 use crate::report::ReportError;
 use crate::sft::SftError;
+use crate::storage::StorageError;
 use crate::sweep::{RunError, SweepError};
 use crate::table::{ShardError, TableError};
 use crate::tokenize::TokenizeError;
@@ -156,6 +157,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<TokenizeError>(cause))
         .or_else(|| hint_of::<DataError>(cause))
         .or_else(|| hint_of::<ModelSourceError>(cause))
+        .or_else(|| hint_of::<StorageError>(cause))
         .or_else(|| hint_of::<IoError>(cause))
 }
 
@@ -171,12 +173,22 @@ fn is_usage(cause: &(dyn Error + 'static)) -> bool {
         || cause.is::<UsageError>()
         || cause.is::<DeviceError>()
         || cause.is::<ArrayJobError>()
+        || matches!(cause.downcast_ref(), Some(TableError::Storage(error)) if is_wrong_url(error))
         || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))
         || cause.downcast_ref().is_some_and(is_wrong_model)
 }
 
 fn is_wrong_setting(error: &PipelineError) -> bool {
-    !matches!(error, PipelineError::Record { .. } | PipelineError::Internal { .. })
+    match error {
+        PipelineError::Record { .. } | PipelineError::Internal { .. } => false,
+        PipelineError::Storage(error) => is_wrong_url(error),
+        _ => true,
+    }
+}
+
+/// A URL that cannot be one of an object; whether there is an object is another matter.
+fn is_wrong_url(error: &StorageError) -> bool {
+    matches!(error, StorageError::Url { .. } | StorageError::Scheme { .. })
 }
 
 fn is_wrong_sweep(error: &SweepError) -> bool {
@@ -197,7 +209,10 @@ fn is_wrong_sweep(error: &SweepError) -> bool {
 fn is_wrong_model(error: &ModelSourceError) -> bool {
     matches!(
         error,
-        ModelSourceError::NotFound { .. } | ModelSourceError::NoConfig { .. } | ModelSourceError::NotGguf { .. }
+        ModelSourceError::NotFound { .. }
+            | ModelSourceError::Url { .. }
+            | ModelSourceError::NoConfig { .. }
+            | ModelSourceError::NotGguf { .. }
     )
 }
 
@@ -209,6 +224,7 @@ mod tests {
     use anyhow::Context;
 
     use super::*;
+    use crate::storage::Location;
 
     #[test]
     fn causes_are_listed_once_and_hints_come_last() {
@@ -229,6 +245,8 @@ mod tests {
     fn settings_are_usage_and_work_is_not() {
         let settings = anyhow::Error::new(PipelineError::Missing { key: "model", flag: "--model" }).context("stage");
         assert!(settings.chain().any(is_usage));
+        let url = Location::of(Path::new("https://host/table")).unwrap_err();
+        assert!(anyhow::Error::new(TableError::from(url)).context("stage").chain().any(is_usage));
         let work = anyhow::Error::new(IoError::Missing { path: "x".into() });
         assert!(!work.chain().any(is_usage));
     }

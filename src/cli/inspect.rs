@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::printer::one_line;
-use super::{OutputFormat, Printer, print_json};
+use super::{OutputFormat, Printer, objects, print_json};
 use crate::inspect::inspect;
 
 /// Say what a file or folder is: a table or a stray part of one, a run, a model, a checkpoint.
@@ -26,7 +26,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
-    let inspected = inspect(&args.path).with_context(|| format!("cannot inspect `{}`", args.path.display()))?;
+    let failed = || format!("cannot inspect `{}`", args.path.display());
+    let inspected = inspect(&objects::local(&args.path, printer).with_context(failed)?).with_context(failed)?;
     match args.output_format {
         OutputFormat::Json => print_json(&inspected, printer)?,
         OutputFormat::Text => {

@@ -17,6 +17,7 @@ mod failure;
 mod generate;
 mod import;
 mod inspect;
+mod objects;
 mod precompute;
 mod printer;
 mod progress;

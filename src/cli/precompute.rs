@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
 use super::shards::{command_with, missing_lines};
-use super::{OutputFormat, Printer, print_json};
+use super::{OutputFormat, Printer, objects, print_json};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     data: DataSettings,
 
-    /// Folder of the log-prob table.
+    /// Folder of the log-prob table, or its URL: `s3://BUCKET/KEY`, `gs://…`, `az://…`.
     #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
     out: Option<PathBuf>,
 
@@ -87,9 +87,13 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         .context("cannot precompute")?;
     plan.scope = scope(args.shard, args.finish).context("cannot precompute")?;
 
-    let failed = || format!("cannot precompute `{}`", plan.out.display());
+    let failed = format!("cannot precompute `{}`", plan.out.display());
+    let failed = || failed.clone();
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.model).with_context(failed)?;
+    for table in &mut plan.reuse {
+        *table = objects::local(table, printer).with_context(failed)?;
+    }
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {

@@ -8,7 +8,7 @@ use anyhow::Context;
 use bytesize::ByteSize;
 
 use super::console::{self, Console, Timing};
-use super::{Printer, UsageError, run_of_pipeline};
+use super::{Printer, UsageError, objects, run_of_pipeline};
 use crate::interrupt::{self, Interrupt};
 use crate::io::{self, AtomicFile, IoError};
 use crate::memory;
@@ -27,7 +27,7 @@ use crate::tokenize::TokenizerFiles;
 /// that begin with a blank.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Log-prob tables, run folders, pipeline files (`.toml`) or data files.
+    /// Log-prob tables, run folders, pipeline files (`.toml`) or data files; tables and data files also by URL.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 
@@ -100,11 +100,11 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     let interrupt = Interrupt::default();
     let mut session = Session::with(resources(args, &interrupt)?)?;
     for path in &args.paths {
-        let path = run_of_pipeline(path)?;
+        let path = run_of_pipeline(&objects::local(path, printer)?)?;
         session.register(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
     }
     for table in &args.table {
-        let path = run_of_pipeline(&table.path)?;
+        let path = run_of_pipeline(&objects::local(&table.path, printer)?)?;
         session
             .register_as(&table.name, &path)
             .with_context(|| format!("cannot open `{}` as `{}`", path.display(), table.name))?;

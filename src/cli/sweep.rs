@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::progress::Progress;
 use super::train_progress::TrainProgress;
-use super::{Printer, failure};
+use super::{Printer, failure, objects};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{Axis, read_list, short_key};
@@ -74,7 +74,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let format = args.format;
     let is_dry = args.dry_run;
-    let plan = plan(args).context("cannot sweep")?;
+    let table = args.table.as_ref().map(|table| objects::local(table, printer)).transpose().context("cannot sweep")?;
+    let plan = plan(Args { table, ..args }).context("cannot sweep")?;
     let failed = || format!("cannot sweep `{}`", plan.out.display());
     if is_dry {
         list(&plan, printer)?;

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::progress::{Progress, clock};
 use super::train_progress::TrainProgress;
-use super::{OutputFormat, Printer, print_json};
+use super::{OutputFormat, Printer, objects, print_json};
 use crate::interrupt::{self, Interrupt};
 use crate::model_source::ModelSource;
 use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, required_unless_present = "pipeline")]
     model: Option<String>,
 
-    /// Folder of the log-prob table, as `piref precompute` left it; repeat to train from several, all of them one or
+    /// Folder of the log-prob table, as `piref precompute` left it, or its URL; repeat to train from several, all of them one or
     /// mixed by `--table-weights`.
     #[arg(long, value_name = "TABLE", required_unless_present = "pipeline")]
     table: Vec<PathBuf>,
@@ -89,17 +89,19 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         flags.train.pairs.tables = Some(args.table.clone());
     }
     let pipeline = super::pipeline(args.pipeline.as_deref(), &flags)?;
-    let plan = pipeline
+    let mut plan = pipeline
         .train_plan(table, args.out.as_deref(), if args.fresh { Start::Fresh } else { Start::Resume })
         .context("cannot train")?;
 
-    let failed = || format!("cannot train `{}`", plan.course.out.display());
+    let failed = format!("cannot train `{}`", plan.course.out.display());
+    let failed = || failed.clone();
     let eval_table = plan.eval.as_ref().and_then(|eval| eval.table.as_deref());
-    if let Some(path) = plan.tables().into_iter().chain(eval_table).find(|table| !table.exists()) {
+    if let Some(path) = plan.tables().into_iter().chain(eval_table).find(|table| objects::is_missing(table)) {
         return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
     }
     // Nothing is read for a model that is not there.
     ModelSource::resolve(&plan.course.model).with_context(failed)?;
+    objects::fetch_tables(&mut plan, printer).with_context(failed)?;
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {

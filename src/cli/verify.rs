@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
-use super::{OutputFormat, Printer, nats};
+use super::{OutputFormat, Printer, nats, objects};
 use crate::model_source::ModelSource;
 use crate::ops::{Backend, DeviceName};
 use crate::table::{Finding, FindingsWriter};
@@ -22,7 +22,7 @@ use crate::verify::{self, Event, ModelCheck, Plan, Summary};
 /// double and foreign ones are listed. Everything found is told, one line each; exit 1 if anything was, 0 if nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Folder of the table, or one part of a table.
+    /// Folder or URL of the table, or one part of a table.
     table: PathBuf,
 
     /// Model to compare with the table's and to score a sample with: a Hugging Face folder, a `.gguf` file, or
@@ -79,7 +79,8 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         // Nothing is read for a model that is not there.
         ModelSource::resolve(&check.model).with_context(|| failed.clone())?;
     }
-    let plan = Plan { table: args.table, model, data: args.data };
+    let table = objects::local(&args.table, printer).with_context(|| failed.clone())?;
+    let plan = Plan { table, model, data: args.data };
     let file = args.findings.as_deref().map(FindingsWriter::create).transpose().context("cannot write the findings")?;
 
     let mut progress = Progress::new(printer);

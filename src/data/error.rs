@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Hint, nearest};
 use crate::io::IoError;
+use crate::storage::StorageError;
 
 /// Why a file gives no preference pairs, or no more of them.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,9 @@ pub enum DataError {
     /// The file cannot be opened.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// What is under a URL.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// A folder where a file is expected.
     #[error("`{}` is a folder, expected a data file", path.display())]
     Folder {
@@ -196,6 +200,7 @@ impl Hint for DataError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Io(error) => error.hint(),
+            Self::Storage(error) => error.hint(),
             Self::Folder { .. } => Some("name the files in it".into()),
             Self::NotPairs { .. } | Self::Ambiguous { .. } => {
                 Some("name the columns: `--map prompt=question,chosen=better,rejected=worse`".into())

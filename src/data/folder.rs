@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{DataError, container};
 use crate::io;
+use crate::storage::{self, Location};
 
 /// The data files that a path stands for: the file itself, or what is in a folder.
 ///
@@ -37,6 +38,28 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
         return Err(DataError::EmptyFolder { path: path.to_owned(), expected: container::EXTENSIONS });
     }
     Ok(found)
+}
+
+/// A data file, and where its bytes are: for an object that is a copy of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// As a table names it: its path, or its URL.
+    pub name: PathBuf,
+    /// A local file.
+    pub path: PathBuf,
+}
+
+/// The same as [`files`] of what a user named, which may be the URL of one file.
+///
+/// # Errors
+/// As [`files`], or if there is no such object, or it cannot be fetched.
+pub fn named_files(name: &Path) -> Result<Vec<NamedFile>, DataError> {
+    match Location::of(name)? {
+        Location::Local(path) => {
+            Ok(files(&path)?.into_iter().map(|path| NamedFile { name: path.clone(), path }).collect())
+        }
+        Location::Object(url) => Ok(vec![NamedFile { name: url.to_path(), path: storage::local_file(name)? }]),
+    }
 }
 
 /// The files that a `state.json` lists.

@@ -40,7 +40,7 @@ pub use column_map::{ColumnMap, ParseColumnMapError, Role};
 pub use error::DataError;
 pub use example::{Example, ExampleFormat, ExampleText};
 pub use example_reader::{ExampleReader, ExampleRow, open_examples};
-pub use folder::files;
+pub use folder::{NamedFile, files, named_files};
 pub use format::Format;
 pub use prompts::{Prompt, PromptReader, PromptRow, PromptText, open_prompts};
 pub use reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects};

@@ -116,6 +116,13 @@ pub(super) fn read_sample(rows: &mut RawRows) -> Result<VecDeque<RawRow>, DataEr
 }
 
 impl PairReader {
+    /// The same rows as those of another name: what was read is a copy of what a user named.
+    #[must_use]
+    pub fn named(mut self, path: &Path) -> Self {
+        self.source = Arc::new(Source::of(path));
+        self
+    }
+
     /// What the rows were found to be.
     pub fn format(&self) -> Format {
         self.layout.format

@@ -70,6 +70,9 @@ fn claim(plan: &ImportPlan) -> Result<TableFolder, InterchangeError> {
         return Err(InterchangeError::TableExists { path: plan.out.clone() });
     }
     let folder = TableFolder::claim(&plan.out)?;
+    if plan.start == Start::Resume && folder.is_finished_elsewhere() {
+        return Err(InterchangeError::TableExists { path: plan.out.clone() });
+    }
     folder.clear()?;
     Ok(folder)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::columns::{CompletionLogps, ImportMap, Layout, Scores};
 use super::error::{InterchangeError, Place};
 use super::plan::{ImportEvent, ImportPlan, Logps};
-use crate::data::{self, DataError, PairId, PairReader, PairText, PreferencePair, Reject, Row, Source};
+use crate::data::{self, DataError, NamedFile, PairId, PairReader, PairText, PreferencePair, Reject, Row, Source};
 use crate::io;
 use crate::table::{FileRecord, PairTokenLogps, RejectsWriter, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, RejectReason, StoreWriter, TokenStore, TokenizedPair};
@@ -58,14 +58,14 @@ pub(super) fn read(
     };
     let (mut sources, mut has_ids) = (Vec::new(), true);
     for name in &plan.data {
-        for path in data::files(name)? {
-            let file = ForeignFile::open(&path, &plan.map)?;
-            observe(ImportEvent::Detected { path: &path, format: &file.format, columns: &file.columns });
+        for NamedFile { name, path } in data::named_files(name)? {
+            let file = ForeignFile::open(&path, &name, &plan.map)?;
+            observe(ImportEvent::Detected { path: &name, format: &file.format, columns: &file.columns });
             has_ids &= file.layout.has_ids();
             let format = file.format.clone();
-            let rows = sink.file(&path, file)?;
+            let rows = sink.file(&name, file)?;
             let (digest, bytes) = io::digest(&path)?;
-            sources.push(SourceProvenance { path: path.display().to_string(), format, rows, bytes, digest });
+            sources.push(SourceProvenance { path: name.display().to_string(), format, rows, bytes, digest });
         }
     }
     sink.finish(sources, has_ids, folder)
@@ -88,9 +88,9 @@ enum ForeignRows {
 }
 
 impl ForeignFile {
-    fn open(path: &Path, map: &ImportMap) -> Result<Self, InterchangeError> {
+    fn open(path: &Path, name: &Path, map: &ImportMap) -> Result<Self, InterchangeError> {
         let (columns, text) = match data::open(path, &map.text) {
-            Ok(reader) => (reader.columns().to_vec(), Ok(reader)),
+            Ok(reader) => (reader.columns().to_vec(), Ok(reader.named(name))),
             Err(DataError::NotPairs { path, columns }) => (columns.clone(), Err(DataError::NotPairs { path, columns })),
             Err(error) => return Err(error.into()),
         };
@@ -105,7 +105,7 @@ impl ForeignFile {
             }
             Ok(reader) => (reader.format().to_string(), ForeignRows::Pairs(Box::new(reader))),
             Err(_) if layout.has_ids() => {
-                let rows = ForeignRows::Ids { rows: data::open_objects(path)?, source: Arc::new(Source::of(path)) };
+                let rows = ForeignRows::Ids { rows: data::open_objects(path)?, source: Arc::new(Source::of(name)) };
                 ("token ids without text".to_owned(), rows)
             }
             Err(error) => return Err(error.into()),

@@ -9,6 +9,7 @@ use super::values::ValueError;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::ops::DeviceError;
+use crate::storage::StorageError;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,9 @@ pub enum PipelineError {
         /// A file of nearly that name in the same folder.
         nearest: Option<PathBuf>,
     },
+    /// Data under a URL.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// A log-prob table that is not there.
     #[error("log-prob table `{}` does not exist", path.display())]
     NoTable {
@@ -264,6 +268,7 @@ impl Hint for PipelineError {
                 "repeat `--table` for each table, and name their weights in that order: `--table-weights 0.7,0.3`"
                     .into(),
             ),
+            Self::Storage(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Optim(error) => error.hint(),
             Self::Loss { source } => source.hint(),

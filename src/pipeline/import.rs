@@ -33,7 +33,7 @@ impl Pipeline {
         let ImportFlags { out, map, dtype, logps, start } = flags;
         Ok(ImportPlan {
             model: self.model()?,
-            data: self.paths()?,
+            data: self.data_names()?,
             map,
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
             limit: data.limit,

@@ -10,6 +10,7 @@ use super::values::Name;
 use crate::error::nearest;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::precompute::{self, Pairs, Scope, Signals, Start};
+use crate::storage::{self, Location};
 use crate::table::reference_folder;
 use crate::tokenize::{Rules, TemplateDate};
 use crate::train::{Mismatch, Recompute, RecomputePolicy, Trained};
@@ -41,6 +42,7 @@ impl Pipeline {
     ) -> Result<precompute::Plan, PipelineError> {
         let (data, precompute) = (&self.settings().data, &self.settings().precompute);
         let table = self.folder(out, REFERENCE, "--out")?;
+        Location::of(&table)?;
         let (pairs, out) = match reference {
             None => (self.files()?, table),
             Some(name) if name.as_str() == OWN_REFERENCE => {
@@ -122,16 +124,26 @@ impl Pipeline {
     }
 
     fn files(&self) -> Result<Pairs, PipelineError> {
-        Ok(Pairs::Files { paths: self.paths()?, limit: self.settings().data.limit })
+        Ok(Pairs::Files { paths: self.data_names()?, limit: self.settings().data.limit })
     }
 
+    /// The data files as local ones: of objects, their copies.
     pub(super) fn paths(&self) -> Result<Vec<PathBuf>, PipelineError> {
+        let names = self.data_names()?;
+        names.iter().map(|name| storage::local_file(name).map_err(PipelineError::from)).collect()
+    }
+
+    /// The data files as they are named: paths, and URLs of objects.
+    pub(super) fn data_names(&self) -> Result<Vec<PathBuf>, PipelineError> {
         let paths = need(self.settings().data.files.as_ref(), "data.files", "--data")?.clone();
         if paths.is_empty() {
             return Err(PipelineError::Missing { key: "data.files", flag: "--data" });
         }
         for path in &paths {
-            check_exists(path)?;
+            // Whether an object exists is seen when it is fetched.
+            if let Location::Local(path) = Location::of(path)? {
+                check_exists(&path)?;
+            }
         }
         Ok(paths)
     }

@@ -58,7 +58,8 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more files.
+    /// Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC, a path or a URL (`s3://…`, `gs://…`,
+    /// `az://…`); repeat for more files.
     #[arg(id = "files", long = "data", value_name = "FILE")]
     pub files: Option<Vec<PathBuf>>,
 

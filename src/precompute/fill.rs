@@ -68,6 +68,7 @@ impl Filler<'_> {
             }
             let Some(fresh) = self.score(&slot.rows, &mut pending, observe)? else { return Ok(None) };
             let part = self.write(slot.part_idx, &slot.rows, &fresh)?;
+            self.job.folder.publish(&part)?;
             parts[nth] = Some(part.clone());
             pending.finish(parts.iter().flatten(), &part, slot.rows, &mut self.known)?;
         }

@@ -95,7 +95,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
         summary.shard = Some(shard);
     } else {
         let manifest = Manifest::new(task.provenance, parts, folder.accept_rejects(tokens.rejects)?);
-        summary.rejects = manifest.rejects.is_some().then(|| folder.rejects_path());
+        summary.rejects = manifest.rejects.as_ref().map(|file| plan.out.join(&file.name));
         folder.finish(&manifest)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
@@ -108,7 +108,11 @@ fn claim(plan: &Plan) -> Result<TableFolder, PrecomputeError> {
         (Scope::Shard(shard), Start::Resume) => Ok(TableFolder::claim_shard(&plan.out, shard)?),
         (Scope::Shard(shard), Start::Fresh) => Err(PrecomputeError::FreshShard { shard }),
         // There is nothing to finish in a table that starts afresh.
-        (Scope::Whole, Start::Resume) | (Scope::Finish, _) => Ok(TableFolder::claim(&plan.out)?),
+        (Scope::Whole, Start::Resume) | (Scope::Finish, _) => {
+            let folder = TableFolder::claim(&plan.out)?;
+            folder.restore()?;
+            Ok(folder)
+        }
         (Scope::Whole, Start::Fresh) => {
             let folder = TableFolder::claim(&plan.out)?;
             folder.clear()?;

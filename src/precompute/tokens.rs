@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use super::error::PrecomputeError;
 use super::plan::{Event, Pairs, Plan};
-use crate::data::{self, PreferencePair, Reject, Row};
+use crate::data::{self, DataError, NamedFile, PreferencePair, Reject, Row};
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::table::{FileRecord, Manifest, RejectsWriter, Shard, SourceProvenance, TableFolder};
+use crate::storage;
+use crate::table::{self, FileRecord, Manifest, RejectsWriter, Shard, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, StoreWriter, TokenStore};
 
 /// The data as token ids, and what is known of where it came from.
@@ -80,13 +81,14 @@ pub(super) fn read(
     };
     let mut sources = Vec::new();
     for file in files {
-        let (digest, bytes) = io::digest(&file.path)?;
+        let NamedFile { name, path } = &file.file;
+        let (digest, bytes) = io::digest(path)?;
         file.check("digest", |listed| listed.digest.to_string(), &digest.to_string())?;
-        let mut reader = data::open(&file.path, &plan.column_map)?;
+        let mut reader = data::open(path, &plan.column_map)?.named(name);
         let format = reader.layout();
         file.check("format", |listed| listed.format.clone(), &format)?;
         let columns = reader.columns();
-        observe(Event::Detected { path: &file.path, format: reader.format().to_string(), columns });
+        observe(Event::Detected { path: name, format: reader.format().to_string(), columns });
         let max_rows = file.listed.as_ref().map_or(u64::MAX, |(_, listed)| listed.rows);
         let mut rows = 0;
         while rows < max_rows && !sink.is_full() {
@@ -101,7 +103,7 @@ pub(super) fn read(
             }
         }
         sink.tokenise()?;
-        let path = file.path.display().to_string();
+        let path = name.display().to_string();
         sources.push(SourceProvenance { path, format, rows, bytes, digest });
     }
     sink.finish(plan, sources, folder).map(Some)
@@ -109,7 +111,7 @@ pub(super) fn read(
 
 /// A data file, and the table that has listed it if the rows have to be that table's.
 struct SourceFile<'a> {
-    path: PathBuf,
+    file: NamedFile,
     listed: Option<(&'a Path, SourceProvenance)>,
 }
 
@@ -119,15 +121,15 @@ fn source_files(pairs: &Pairs) -> Result<Vec<SourceFile<'_>>, PrecomputeError> {
     match pairs {
         Pairs::Files { paths, .. } => {
             for name in paths {
-                files.extend(data::files(name)?.into_iter().map(|path| SourceFile { path, listed: None }));
+                files.extend(data::named_files(name)?.into_iter().map(|file| SourceFile { file, listed: None }));
             }
         }
         Pairs::OfTable(table) => {
-            let sources = Manifest::load(table)?.provenance.sources;
-            files.extend(sources.into_iter().map(|listed| SourceFile {
-                path: PathBuf::from(&listed.path),
-                listed: Some((table.as_path(), listed)),
-            }));
+            for listed in Manifest::load(&table::hosted::local(table)?)?.provenance.sources {
+                let name = PathBuf::from(&listed.path);
+                let file = NamedFile { path: storage::local_file(&name).map_err(DataError::from)?, name };
+                files.push(SourceFile { file, listed: Some((table.as_path(), listed)) });
+            }
         }
     }
     Ok(files)
@@ -143,7 +145,7 @@ impl SourceFile<'_> {
     ) -> Result<(), PrecomputeError> {
         match &self.listed {
             Some((table, listed)) if expected(listed) != found => Err(PrecomputeError::OtherSource {
-                path: self.path.clone(),
+                path: self.file.name.clone(),
                 table: (*table).to_owned(),
                 what,
                 expected: expected(listed),

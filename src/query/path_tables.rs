@@ -1,6 +1,6 @@
-//! Tables named by their path in a query: `FROM 'runs/demo/reference'`, `FROM 'train.jsonl.gz'`.
+//! Tables named by their path or URL in a query: `FROM 'runs/demo/reference'`, `FROM 'train.jsonl.gz'`, `FROM 's3://…'`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use datafusion::error::DataFusionError;
 
 use crate::query::source::{FileKind, Source};
 use crate::query::{QueryError, arrow_table, parquet_table, text_table};
-use crate::table::ReferenceTable;
+use crate::storage::Location;
+use crate::table::{ReferenceTable, hosted};
 
 /// Opens what a table name points at, if it is a path.
 #[derive(Debug)]
@@ -40,6 +41,16 @@ pub(super) fn open_pairs(table: &ReferenceTable) -> Result<Arc<dyn TableProvider
     parquet_table::of_files(table.parts(), Arc::new(schema))
 }
 
+/// The copy of what is under a URL. It is waited for on a thread of its own: that of a query has a runtime already, which
+/// is one too many.
+fn fetched(url: &Path) -> Result<PathBuf, QueryError> {
+    let fetched = std::thread::scope(|scope| scope.spawn(|| hosted::local(url)).join());
+    match fetched {
+        Ok(path) => Ok(path?),
+        Err(panicked) => std::panic::resume_unwind(panicked),
+    }
+}
+
 type Opening<'a> = Pin<Box<dyn Future<Output = Result<Option<Arc<dyn TableProvider>>, DataFusionError>> + Send + 'a>>;
 
 impl UrlTableFactory for PathTables {
@@ -52,11 +63,13 @@ impl UrlTableFactory for PathTables {
         Self: 'async_trait,
     {
         let path = Path::new(name);
-        let table = if name.contains(['.', '/']) && path.exists() {
-            open(path).map(Some).map_err(|error| DataFusionError::External(Box::new(error)))
+        let table = if Location::is_object(path) {
+            fetched(path).and_then(|path| open(&path)).map(Some)
+        } else if name.contains(['.', '/']) && path.exists() {
+            open(path).map(Some)
         } else {
             Ok(None)
         };
-        Box::pin(std::future::ready(table))
+        Box::pin(std::future::ready(table.map_err(|error| DataFusionError::External(Box::new(error)))))
     }
 }

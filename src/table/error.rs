@@ -9,6 +9,7 @@ use crate::error::{Hint, nearest};
 use crate::guard::Panicked;
 use crate::io::IoError;
 use crate::spool::SpoolError;
+use crate::storage::StorageError;
 use crate::table::folder::is_signals_name;
 use crate::table::provenance::Difference;
 
@@ -321,6 +322,17 @@ pub enum TableError {
         /// The first file that is not ours.
         found: String,
     },
+    /// A shard of a table that is to be under a URL.
+    #[error("shard {shard} cannot be made of `{url}`: shards share a folder")]
+    HostedShard {
+        /// Of the table.
+        url: String,
+        /// The shard.
+        shard: Shard,
+    },
+    /// What is under a URL.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// A file.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -379,6 +391,9 @@ impl Hint for TableError {
             }
             Self::NotATable { .. } => Some("name the folder that `piref precompute --out` wrote".into()),
             Self::NotOurs { .. } => Some("name an empty or new folder".into()),
+            Self::HostedShard { .. } => {
+                Some("name a folder on a file system that all machines have, and copy the finished table".into())
+            }
             Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
             Self::NoTokenLogps { .. } => Some(
                 "losses that cut or clamp a completion (LD-DPO, humanline) need them: `piref precompute` writes them, \
@@ -402,6 +417,7 @@ impl Hint for TableError {
             }),
             Self::Io(error) => error.hint(),
             Self::Spool(error) => error.hint(),
+            Self::Storage(error) => error.hint(),
             _ => None,
         }
     }

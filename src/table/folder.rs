@@ -13,6 +13,8 @@
 //! .previous/             parts of an earlier state, kept for their log-probs until the new one is finished
 //! ```
 //!
+//! A table that is to be under a URL is made in a folder like any other, and sent on from there ([`hosted`](super::hosted)).
+//!
 //! Invariant: no file that is not ours is ever deleted, no table is written among files of somebody else, and a
 //! log-prob that was once written stays on disk until the table that replaces it is finished.
 //!
@@ -24,11 +26,13 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::io::{self, IoError, Lock};
+use crate::storage::{Bucket, Cache, Location, ObjectUrl};
+use crate::table::hosted::Hosted;
 use crate::table::journal::JOURNAL;
 use crate::table::manifest::MANIFEST;
 use crate::table::part_reader::{Owner, owner};
 use crate::table::rejects::REJECTS;
-use crate::table::{FileRecord, Manifest, Shard, TableError};
+use crate::table::{FileRecord, Manifest, Part, Shard, TableError};
 
 /// File that the process at work holds.
 const LOCK: &str = ".piref.lock";
@@ -57,7 +61,9 @@ const REFUSED_REJECTS: &str = "rejects.refused.parquet";
 pub struct TableFolder {
     path: PathBuf,
     shard: Option<Shard>,
-    _lock: Lock,
+    /// The table's side under its URL, if it has one.
+    hosted: Option<Hosted>,
+    lock: Lock,
 }
 
 /// Folder of the reference `name` beside the table in `folder`.
@@ -66,23 +72,41 @@ pub fn reference_folder(folder: &Path, name: &str) -> PathBuf {
 }
 
 impl TableFolder {
-    /// Takes a folder for a table: a new or empty one, or one that holds a table already, finished or not.
+    /// Takes a folder, or a URL, for a table: a new or empty one, or one that holds a table already, finished or not.
     ///
     /// # Errors
-    /// [`TableError::NotOurs`] if something else is in it, [`io::IoError::Locked`] if another process is at work there.
+    /// [`TableError::NotOurs`] if something else is in it, [`io::IoError::Locked`] if another process is at work there,
+    /// [`StorageError::Leased`](crate::storage::StorageError::Leased) if it is on another machine.
     pub fn claim(path: &Path) -> Result<Self, TableError> {
-        Self::claim_for(path, None)
+        match Location::of(path)? {
+            Location::Local(path) => Self::claim_local(&path, None),
+            Location::Object(url) => Self::claim_hosted(Bucket::of(&url)?, url, Cache::of_user()?),
+        }
     }
 
     /// Takes the parts of a shard in such a folder; other shards may be at work there.
     ///
     /// # Errors
-    /// As [`claim`](Self::claim), also if another process is at work on this shard.
+    /// As [`claim`](Self::claim), also if another process is at work on this shard, or the table is under a URL: shards
+    /// need a folder they share.
     pub fn claim_shard(path: &Path, shard: Shard) -> Result<Self, TableError> {
-        Self::claim_for(path, Some(shard))
+        match Location::of(path)? {
+            Location::Local(path) => Self::claim_local(&path, Some(shard)),
+            Location::Object(url) => Err(TableError::HostedShard { url: url.to_string(), shard }),
+        }
     }
 
-    fn claim_for(path: &Path, shard: Option<Shard>) -> Result<Self, TableError> {
+    /// Takes a URL; what is to be there is made in the cache.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    pub(super) fn claim_hosted(bucket: Bucket, url: ObjectUrl, cache: Cache) -> Result<Self, TableError> {
+        let folder = Self::claim_local(&cache.work_folder(&url), None)?;
+        let hosted = Hosted::claim(bucket, url, cache, &folder.path)?;
+        Ok(Self { hosted: Some(hosted), ..folder })
+    }
+
+    fn claim_local(path: &Path, shard: Option<Shard>) -> Result<Self, TableError> {
         io::create_dir(path)?;
         let entries = io::list(path)?;
         // What another shard has meanwhile renamed or deleted is nobody's.
@@ -105,7 +129,7 @@ impl TableFolder {
                 return Err(IoError::Locked { path: other, holder }.into());
             }
         }
-        Ok(Self { path: path.to_owned(), shard, _lock: lock })
+        Ok(Self { path: path.to_owned(), shard, hosted: None, lock })
     }
 
     /// Whether a process is at work on this shard of the table, as far as the file system has locks to tell.
@@ -114,6 +138,27 @@ impl TableFolder {
     /// If its lock file cannot be opened.
     pub fn is_at_work(&self, shard: Shard) -> Result<bool, TableError> {
         Ok(Lock::holder(&self.path.join(shard.lock_name()))?.is_some())
+    }
+
+    /// Whether there is a finished table under its URL; a folder shows what it holds.
+    pub fn is_finished_elsewhere(&self) -> bool {
+        self.hosted.as_ref().is_some_and(Hosted::is_finished)
+    }
+
+    /// Fetches what is under its URL, so that a run goes on from it; a folder has everything already.
+    ///
+    /// # Errors
+    /// If it cannot be fetched, or is not what its manifest says.
+    pub fn restore(&self) -> Result<(), TableError> {
+        self.hosted.as_ref().map_or(Ok(()), |hosted| hosted.restore(self))
+    }
+
+    /// Sends a finished part to its URL, if there is one: what is sent is not lost with this machine.
+    ///
+    /// # Errors
+    /// If another run has taken the URL over, or the service does not take the part.
+    pub fn publish(&self, part: &Part) -> Result<(), TableError> {
+        self.hosted.as_ref().map_or(Ok(()), |hosted| hosted.publish(&self.path, part))
     }
 
     /// The folder.
@@ -249,8 +294,12 @@ impl TableFolder {
         Ok(())
     }
 
-    /// Writes the manifest: the table is finished, and what was kept to finish it is deleted.
+    /// Writes the manifest: the table is finished, and what was kept to finish it is deleted. Of a table under a URL
+    /// nothing is left here but a copy in the cache.
     pub fn finish(self, manifest: &Manifest) -> Result<(), TableError> {
+        if let Some(hosted) = &self.hosted {
+            hosted.finish(&self.path, manifest)?;
+        }
         manifest.write(&self.path)?;
         io::remove(&self.journal_path())?;
         io::remove_dir(&self.path.join(PREVIOUS))?;
@@ -261,6 +310,11 @@ impl TableFolder {
                 io::remove(&entry)?;
             }
         }
+        let Self { path, hosted: Some(hosted), lock } = self else { return Ok(()) };
+        hosted.keep_copy(&path)?;
+        io::remove_dir(&path)?;
+        Hosted::forget(&path)?;
+        drop(lock);
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ const FORMAT: &str = "piref-reference-table";
 const FORMAT_VERSION: u64 = 1;
 
 /// Most bytes of a manifest: some hundred for each of half a million parts.
-const MANIFEST_BYTES: u64 = 128 << 20;
+pub(super) const MANIFEST_BYTES: u64 = 128 << 20;
 
 /// What a finished table consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,10 +78,23 @@ impl Manifest {
         if !path.is_file() {
             return Err(Self::missing(folder));
         }
-        let text = io::read_text_up_to(&path, MANIFEST_BYTES)?;
+        Self::of_bytes(folder, io::read_text_up_to(&path, MANIFEST_BYTES)?.as_bytes())
+    }
+
+    /// The manifest in these bytes, which are of the table at `place`: a folder or a URL.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(super) fn parse(place: &Path, bytes: &[u8]) -> Result<Self, TableError> {
+        let manifest = Self::of_bytes(place, bytes)?;
+        manifest.problems(place).into_iter().next().map_or(Ok(manifest), Err)
+    }
+
+    fn of_bytes(folder: &Path, bytes: &[u8]) -> Result<Self, TableError> {
+        let path = folder.join(MANIFEST);
         let wrap = |source| TableError::Manifest { path: path.clone(), source };
 
-        let header: Header = serde_json::from_str(&text).map_err(wrap)?;
+        let header: Header = serde_json::from_slice(bytes).map_err(wrap)?;
         if header.format != FORMAT {
             return Err(TableError::NotATable { path: folder.to_owned() });
         }
@@ -92,7 +105,7 @@ impl Manifest {
             };
             return Err(TableError::ManifestVersion { path, expected: FORMAT_VERSION, found });
         }
-        serde_json::from_str(&text).map_err(wrap)
+        serde_json::from_slice(bytes).map_err(wrap)
     }
 
     /// Writes the manifest into `folder`: from now on the table is finished.
@@ -109,10 +122,12 @@ impl Manifest {
 
     /// Whether the folder has a manifest of ours, of whatever version.
     pub(super) fn is_ours(folder: &Path) -> bool {
-        io::read_up_to(&folder.join(MANIFEST), MANIFEST_BYTES)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok())
-            .is_some_and(|header| header.format == FORMAT)
+        io::read_up_to(&folder.join(MANIFEST), MANIFEST_BYTES).is_ok_and(|bytes| Self::is_text_of_ours(&bytes))
+    }
+
+    /// Whether these bytes are a manifest of ours, of whatever version.
+    pub(super) fn is_text_of_ours(bytes: &[u8]) -> bool {
+        serde_json::from_slice::<Header>(bytes).is_ok_and(|header| header.format == FORMAT)
     }
 
     fn missing(folder: &Path) -> TableError {

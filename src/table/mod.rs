@@ -19,6 +19,7 @@ mod error;
 mod evals;
 mod findings;
 mod folder;
+pub mod hosted;
 mod journal;
 mod manifest;
 mod outside_scores;

@@ -11,6 +11,7 @@ use super::rows::{self, Place, Sample};
 use super::{Event, Report, quoted};
 use crate::digest::Digest;
 use crate::io;
+use crate::storage;
 use crate::table::schema::rejects;
 use crate::table::{
     Answer, FileRecord, ParquetInput, Part, PartReader, Provenance, SourceProvenance, TableError, signals_problems,
@@ -212,7 +213,8 @@ pub(super) fn check_data(data: &[PathBuf], sources: &[SourceProvenance], report:
             );
             continue;
         };
-        match io::digest(path) {
+        let found = storage::local_file(path).and_then(|path| Ok(io::digest(&path)?));
+        match found {
             Err(error) => report.error("data", error.to_string()),
             Ok((digest, bytes)) if (digest, bytes) != (source.digest, source.bytes) => {
                 report.error(

@@ -207,6 +207,28 @@ fn a_table_needs_a_name_and_a_path() {
 }
 
 #[test]
+fn urls_that_are_not_read_are_refused() {
+    assert_snapshot!(Case::new().run(["verify", "https://host/table"]), @r"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot verify `https://host/table`
+      caused by: cannot use URL `https://host/table`: unknown scheme `https`, expected `s3`, `gs`, `az`, `abfs`, `abfss` or `file`
+
+    hint: fetch it to a local file first, or name the object as `s3://BUCKET/KEY`
+    ");
+    assert_snapshot!(Case::new().run(["verify", "t", "--model", "s3://bucket/model"]), @r"
+    exit: 2
+    stdout:
+    stderr:
+    error: cannot verify `t`
+      caused by: model `s3://bucket/model` is under a URL: expected a local folder, a `.gguf` file or a name in the Hugging Face cache
+
+    hint: copy it first, e.g. by `aws s3 cp --recursive URL FOLDER`; tables and data may stay there
+    ");
+}
+
+#[test]
 fn training_without_a_table_is_sent_to_stage_one() {
     assert_snapshot!(Case::new().run(["train", "--model", "m", "--table", "t", "--out", "r"]), @r"
     exit: 2

@@ -1,6 +1,7 @@
 //! What tests share.
 
 mod case;
+pub(crate) mod s3_server;
 pub(crate) mod stages;
 
 pub(crate) use case::{Case, Outcome};
