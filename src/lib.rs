@@ -66,6 +66,7 @@
 //! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
+//! | [`scoring`] | stage one as a function of SQL | its numbers are those of a table, to the bit |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`sft`] | supervised fine-tuning | the loss is a mean over tokens, however a step is cut |
@@ -144,6 +145,8 @@ pub mod optim;
 pub mod checkpoint;
 
 pub mod precompute;
+
+pub mod scoring;
 
 pub mod interchange;
 

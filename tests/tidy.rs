@@ -33,6 +33,7 @@ const LAYERS: &[&str] = &[
     "optim",
     "checkpoint",
     "precompute",
+    "scoring",
     "interchange",
     "train",
     "sft",

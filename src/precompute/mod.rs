@@ -28,4 +28,4 @@ mod work;
 pub use error::PrecomputeError;
 pub use plan::{Event, Outcome, Pairs, Plan, Signals, Start, Summary};
 pub use run::run;
-pub use score::{score, score_with_signals};
+pub use score::{score, score_batch, score_with_signals};
