@@ -77,7 +77,16 @@ impl ModelFiles {
         Self { files, loaded: Mutex::default() }
     }
 
-    fn digests<'a>(&self, loaded: &'a mut Loaded) -> Result<&'a BTreeMap<Digest, (usize, ScoringDtype)>, ScoringError> {
+    /// Digests of them all, in order.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn digests(&self) -> Result<Vec<Digest>, ScoringError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.known(&mut loaded)?.keys().copied().collect())
+    }
+
+    fn known<'a>(&self, loaded: &'a mut Loaded) -> Result<&'a BTreeMap<Digest, (usize, ScoringDtype)>, ScoringError> {
         let digests = match loaded.digests.take() {
             Some(digests) => digests,
             None => self.digest_files()?,
@@ -106,7 +115,7 @@ impl ModelFiles {
         if self.files.is_empty() {
             return Err(ScoringError::NoModel);
         }
-        let digests = self.digests(loaded)?;
+        let digests = self.known(loaded)?;
         let known = || digests.keys().copied().collect();
         match digest {
             Some(digest) => match digests.get(&digest) {

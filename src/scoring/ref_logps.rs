@@ -31,8 +31,8 @@ use crate::query::Stop;
 /// The digest is what [`model_digest`](super::model_digest()) says of the model; null or empty, it stands for the only model
 /// there is. The rows of one call are scored together, so what they share is computed once.
 ///
-/// Volatile, although the same arguments give the same answer: the engine then computes a call once that a query reads
-/// several fields of, and none while it plans.
+/// Volatile, although the same arguments give the same answer: the engine then computes no call while it plans, and one
+/// call for all fields that an outer query reads of it.
 ///
 /// # Errors
 /// A call fails if its model cannot be had, see [`Models`], or a pass over it fails.
