@@ -67,6 +67,7 @@
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
 //! | [`scoring`] | stage one as a function of SQL | its numbers are those of a table, to the bit |
+//! | `serve`, with the feature `cluster` | SQL for clients of Arrow Flight SQL | a client reads what was given, and nothing else |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`sft`] | supervised fine-tuning | the loss is a mean over tokens, however a step is cut |
@@ -147,6 +148,9 @@ pub mod checkpoint;
 pub mod precompute;
 
 pub mod scoring;
+
+#[cfg(all(feature = "cluster", unix))]
+pub mod serve;
 
 pub mod interchange;
 

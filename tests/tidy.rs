@@ -34,6 +34,7 @@ const LAYERS: &[&str] = &[
     "checkpoint",
     "precompute",
     "scoring",
+    "serve",
     "interchange",
     "train",
     "sft",

@@ -23,6 +23,8 @@ use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
 use crate::report::ReportError;
 use crate::scoring::ScoringError;
+#[cfg(all(feature = "cluster", unix))]
+use crate::serve::ServeError;
 use crate::sft::SftError;
 use crate::sweep::{RunError, SweepError};
 use crate::table::TableError;
@@ -129,6 +131,10 @@ fn lines_of<'a>(headline: Option<String>, chain: impl Iterator<Item = &'a (dyn E
 
 /// The advice of a cause, if it is of a type that has any.
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
+    #[cfg(all(feature = "cluster", unix))]
+    if let Some(hint) = hint_of::<ServeError>(cause) {
+        return Some(hint);
+    }
     hint_of::<UsageError>(cause)
         .or_else(|| hint_of::<CommandError>(cause))
         .or_else(|| hint_of::<PipelineError>(cause))

@@ -34,6 +34,7 @@ mod pair_rows;
 mod parquet_table;
 mod path_tables;
 mod session;
+mod shipped;
 mod source;
 mod stop;
 mod text_table;
@@ -44,6 +45,7 @@ pub use functions::{Extra, FUNCTIONS, Function, Kind};
 pub use output::{Answered, Format, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
 pub use session::{Resources, Rows, Session};
+pub use shipped::Shipped;
 pub use stop::Stop;
 pub use views::quoted;
 
