@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::ListingTable;
 use datafusion::datasource::{ViewTable, source_as_provider};
 use datafusion::error::DataFusionError;
@@ -130,7 +130,11 @@ mod tests {
             other.add(&table.name, &copies, table.table).unwrap();
         }
         for sql in ["SELECT * FROM lines ORDER BY a", "SELECT * FROM \"values\"", "SELECT * FROM of_lines"] {
-            assert_eq!(format!("{:?}", other.query(sql).unwrap()), format!("{:?}", session.query(sql).unwrap()), "{sql}");
+            assert_eq!(
+                format!("{:?}", other.query(sql).unwrap()),
+                format!("{:?}", session.query(sql).unwrap()),
+                "{sql}"
+            );
         }
     }
 }

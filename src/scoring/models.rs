@@ -1,6 +1,7 @@
 //! Models by what decides their numbers: weights, configuration, number format, code path.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,12 +152,11 @@ impl Models for ModelFiles {
             return Ok(Arc::clone(scorer));
         }
         let file = &self.files[index];
-        let decoder = match loaded.decoders.get(&index) {
-            Some(decoder) => decoder.clone(),
-            None => {
+        let decoder = match loaded.decoders.entry(index) {
+            Entry::Occupied(decoder) => decoder.get().clone(),
+            Entry::Vacant(place) => {
                 let decoder = Decoder::load(&file.source, &file.backend).map_err(|source| file.failed(source))?;
-                loaded.decoders.insert(index, decoder.clone());
-                decoder
+                place.insert(decoder).clone()
             }
         };
         let scorer = Arc::new(Scorer::new(&file.name, decoder.with_dtype(dtype), file.max_tokens));

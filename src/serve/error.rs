@@ -94,7 +94,9 @@ impl Hint for ServeError {
             Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable => {
                 Some("`127.0.0.1` is this machine alone, `0.0.0.0` all of its addresses".into())
             }
-            Self::Socket { .. } => Some("`TMPDIR` says where; the path of a socket has about 100 characters at most".into()),
+            Self::Socket { .. } => {
+                Some("`TMPDIR` says where; the path of a socket has about 100 characters at most".into())
+            }
             Self::Name { .. } => Some("`--table NAME=PATH` names a table".into()),
             Self::Query(error) => error.hint(),
             Self::Io(error) => error.hint(),
