@@ -123,3 +123,6 @@ async fn asked(interrupt: &Interrupt) {
         tokio::time::sleep(TICK).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
