@@ -67,6 +67,8 @@
 //! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one, whole or by shards | what is scored is not scored again |
+//! | [`scoring`] | stage one as a function of SQL | its numbers are those of a table, to the bit |
+//! | `serve`, with the feature `cluster` | SQL for clients of Arrow Flight SQL | a client reads what was given, and nothing else |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`sft`] | supervised fine-tuning | the loss is a mean over tokens, however a step is cut |
@@ -86,7 +88,8 @@
 //!
 //! # Absent on purpose
 //!
-//! A reference model during training; padding and attention masks over a batch; autograd; a download of a model; a service.
+//! A reference model during training; padding and attention masks over a batch; autograd; a download of a model; a service that
+//! has to run.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")
@@ -147,6 +150,11 @@ pub mod optim;
 pub mod checkpoint;
 
 pub mod precompute;
+
+pub mod scoring;
+
+#[cfg(all(feature = "cluster", unix))]
+pub mod serve;
 
 pub mod interchange;
 

@@ -34,6 +34,8 @@ const LAYERS: &[&str] = &[
     "optim",
     "checkpoint",
     "precompute",
+    "scoring",
+    "serve",
     "interchange",
     "train",
     "sft",

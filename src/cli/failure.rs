@@ -22,6 +22,9 @@ use crate::pipeline::{FileError, PipelineError, SetError};
 use crate::precompute::{ArrayJobError, PrecomputeError};
 use crate::query::QueryError;
 use crate::report::ReportError;
+use crate::scoring::ScoringError;
+#[cfg(all(feature = "cluster", unix))]
+use crate::serve::ServeError;
 use crate::sft::SftError;
 use crate::storage::StorageError;
 use crate::sweep::{RunError, SweepError};
@@ -129,6 +132,10 @@ fn lines_of<'a>(headline: Option<String>, chain: impl Iterator<Item = &'a (dyn E
 
 /// The advice of a cause, if it is of a type that has any.
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
+    #[cfg(all(feature = "cluster", unix))]
+    if let Some(hint) = hint_of::<ServeError>(cause) {
+        return Some(hint);
+    }
     hint_of::<UsageError>(cause)
         .or_else(|| hint_of::<CommandError>(cause))
         .or_else(|| hint_of::<PipelineError>(cause))
@@ -151,6 +158,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<InspectError>(cause))
         .or_else(|| hint_of::<ReportError>(cause))
         .or_else(|| hint_of::<QueryError>(cause))
+        .or_else(|| hint_of::<ScoringError>(cause))
         .or_else(|| hint_of::<CheckpointError>(cause))
         .or_else(|| hint_of::<TableError>(cause))
         .or_else(|| hint_of::<ModelError>(cause))

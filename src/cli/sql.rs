@@ -8,13 +8,12 @@ use anyhow::Context;
 use bytesize::ByteSize;
 
 use super::console::{self, Console, Timing};
+use super::query_model::QueryModel;
 use super::{Printer, UsageError, objects, run_of_pipeline};
 use crate::interrupt::{self, Interrupt};
 use crate::io::{self, AtomicFile, IoError};
 use crate::memory;
-use crate::model_source::ModelSource;
 use crate::query::{self, Answered, Format, QueryError, Resources, Session};
-use crate::tokenize::TokenizerFiles;
 
 /// Query log-prob tables, metrics and data files with SQL.
 ///
@@ -36,10 +35,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=PATH")]
     table: Vec<NamedPath>,
 
-    /// Model whose tokenizer `n_tokens` and `token_text` ask, and the tokens of `logps`: a folder, a `.gguf` file or
-    /// `org/name`.
-    #[arg(long, value_name = "M")]
-    model: Option<String>,
+    #[command(flatten)]
+    model: QueryModel,
 
     /// The query; several are separated by `;`. Without `-c` and `-f` it is read from standard input.
     #[arg(long, short, value_name = "SQL")]
@@ -70,14 +67,20 @@ pub(crate) struct Args {
 /// Less than this a sort cannot work with.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(16);
 
-fn memory_limit(text: &str) -> Result<ByteSize, String> {
+pub(super) fn memory_limit(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
     if size < LEAST_MEMORY { Err(format!("expected at least {LEAST_MEMORY}, found {size}")) } else { Ok(size) }
 }
 
+/// So many bytes, or three quarters of what is free; `None` where the system does not say.
+pub(super) fn memory_or_free(limit: Option<ByteSize>) -> Option<u64> {
+    let free = || memory::available_bytes().map(|free| (free / 4 * 3).max(LEAST_MEMORY.as_u64()));
+    limit.map(|limit| limit.as_u64()).or_else(free)
+}
+
 /// `NAME=PATH`.
 #[derive(Debug, Clone)]
-struct NamedPath {
+pub(super) struct NamedPath {
     name: String,
     path: PathBuf,
 }
@@ -99,16 +102,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     let sql = sql(args)?;
     let interrupt = Interrupt::default();
     let mut session = Session::with(resources(args, &interrupt)?)?;
-    for path in &args.paths {
-        let path = run_of_pipeline(&objects::local(path, printer)?)?;
-        session.register(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
-    }
-    for table in &args.table {
-        let path = run_of_pipeline(&objects::local(&table.path, printer)?)?;
-        session
-            .register_as(&table.name, &path)
-            .with_context(|| format!("cannot open `{}` as `{}`", path.display(), table.name))?;
-    }
+    register(&mut session, &args.paths, &args.table, printer)?;
     let timing = if args.timing { Timing::On } else { Timing::Off };
     let Some(sql) = sql else {
         let mut console = Console::new(session, args.format, timing);
@@ -134,14 +128,31 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     }
 }
 
+/// Makes tables known to a session; a pipeline file stands for its run.
+pub(super) fn register(
+    session: &mut Session,
+    paths: &[PathBuf],
+    tables: &[NamedPath],
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    for path in paths {
+        let path = run_of_pipeline(&objects::local(path, printer)?)?;
+        session.register(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    }
+    for table in tables {
+        let path = run_of_pipeline(&objects::local(&table.path, printer)?)?;
+        session
+            .register_as(&table.name, &path)
+            .with_context(|| format!("cannot open `{}` as `{}`", path.display(), table.name))?;
+    }
+    Ok(())
+}
+
 fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
-    let tokenizer = match &args.model {
-        None => None,
-        Some(model) => Some(TokenizerFiles::load(&ModelSource::resolve(model)?)?),
-    };
-    let free = || memory::available_bytes().map(|free| (free / 4 * 3).max(LEAST_MEMORY.as_u64()));
-    let memory_limit = args.memory_limit.map(|limit| limit.as_u64()).or_else(free);
-    Ok(Resources { memory_limit, tokenizer, interrupt: interrupt.clone() })
+    let model = args.model.find(interrupt)?;
+    let memory_limit = memory_or_free(args.memory_limit);
+    let functions = model.functions();
+    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, interrupt: interrupt.clone() })
 }
 
 fn answer(

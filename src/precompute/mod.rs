@@ -36,4 +36,4 @@ pub use array_job::{ArrayJobError, ShardRequest};
 pub use error::PrecomputeError;
 pub use plan::{Event, Missing, Outcome, Pairs, Plan, Scope, Signals, Start, Summary};
 pub use run::run;
-pub use score::{score, score_with_signals};
+pub use score::{score, score_batch, score_with_signals};
