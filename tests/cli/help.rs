@@ -28,6 +28,8 @@ fn piref() {
                    the runs
       sft          Train a model on answers, conversations or text: the step before DPO
       sql          Query log-prob tables, metrics and data files with SQL
+      audit        Find what is wrong with preference data: with the texts, the labels, and what the
+                   reference says of them
       generate     Complete prompts with a policy: draw from it, or take its most likely tokens
       report       Write a page about a run: settings, curves of its metrics, histograms of its table,
                    timings
@@ -133,6 +135,9 @@ fn precompute() {
           --reuse <TABLE>
               Another table, whose log-probs are taken where they are of the same tokens; repeat for
               more
+
+          --no-signals
+              Leave out the signals: entropies, first choices, CHES. The log-probs are the same
 
           --fresh
               Delete what an earlier run left in the folder, and start again
@@ -507,9 +512,14 @@ fn sql() {
     stdout:
     Query log-prob tables, metrics and data files with SQL.
 
-    A log-prob table is `pairs`, and `scored` with the margin and averages spelt out; what further
-    references say of its pairs is `pairs_NAME`, and `by_reference` has them side by side. A run folder,
-    or the pipeline file it came from, adds `metrics`; a data file has the name of the file.
+    A log-prob table is `pairs`, `scored` with the margin and averages spelt out, and `logps` with a row
+    a token; what further references say of its pairs is `pairs_NAME`, and `by_reference` has them side
+    by side. A run folder, or the pipeline file it came from, adds `metrics` and `evals`; a data file
+    has the name of the file.
+
+    On a terminal, and without a query, it is a console: `.help` lists its commands, `.functions` the
+    functions of preference data. What is typed there is kept in `$XDG_STATE_HOME/piref/sql_history`
+    (`~/.local/state`), but for lines that begin with a blank.
 
     Usage: piref sql [OPTIONS] [PATH]...
 
@@ -519,7 +529,12 @@ fn sql() {
 
     Options:
           --table <NAME=PATH>
-              A path under a name of your own; repeat for more
+              A path under a name of your own; repeat for more. What comes with it, as `scored` or the
+              `metrics` of a run, is `NAME_scored`, `NAME_metrics`
+
+          --model <M>
+              Model whose tokenizer `n_tokens` and `token_text` ask, and the tokens of `logps`: a
+              folder, a `.gguf` file or `org/name`
 
       -c, --command <SQL>
               The query; several are separated by `;`. Without `-c` and `-f` it is read from standard
@@ -542,6 +557,13 @@ fn sql() {
 
       -o, --output <FILE>
               File for the rows, instead of standard output
+
+          --memory-limit <SIZE>
+              Memory that sorts, groups and joins may hold, as in `2GB`; what is more goes to files in
+              `TMPDIR`. Default: three quarters of what is free
+
+          --timing
+              Say how many rows each statement gave, and how long it took
 
       -q, --quiet
               Say nothing but errors and results

@@ -413,6 +413,16 @@ fn bench() {
               Let stage one encode a prompt anew for every pair that has it, to measure what sharing
               saves
 
+          --signals <SIGNALS>
+              Whether stage one makes signals beside log-probs
+
+              Possible values:
+              - on:    It does, as by default
+              - off:   It does not
+              - turns: It does, and it is run with and without in turns besides, for what they cost
+
+              [default: on]
+
           --repeat <N>
               Times each stage is measured; the median counts
 
@@ -444,5 +454,94 @@ fn bench() {
 
 #[test]
 fn audit() {
-    assert_snapshot!(Case::new().run(["audit", "--help"]), @"");
+    assert_snapshot!(Case::new().run(["audit", "--help"]), @"
+    exit: 0
+    stdout:
+    Find what is wrong with preference data: with the texts, the labels, and what the reference says of
+    them.
+
+    Every check is a question with a formula, a source and advice: `--list` names them, `--explain ID`
+    prints one with its SQL. Findings are rows that `piref sql` can query. A check that cannot look at
+    this table is told as skipped.
+
+    Usage: piref audit [OPTIONS] [TABLE]
+
+    Arguments:
+      [TABLE]
+              Log-prob table, run folder, or the pipeline file (`.toml`) it came from, whose `[audit]`
+              counts
+
+    Options:
+          --findings <FILE>
+              Parquet file for the findings. Default: `findings.parquet` in the run folder, where one is
+              given
+
+          --check <ID,…>
+              Only these checks, by name (`B1`) or family (`B`). Default: all
+
+          --skip <ID,…>
+              Not these checks, by name or family
+
+          --checks <FOLDER>
+              Folder with checks of your own: a `.sql` file each, with a header like that of `piref
+              audit --explain B1`
+
+          --reference <NAME|TABLE>
+              A second model's log-probs of the same pairs: a further reference of the table by its
+              name, or another table
+
+          --beta <BETA>
+              β of the checks that depend on it, in 1/nat. Default: that of `[train.loss]`
+
+          --against <FILE>
+              File of evaluation prompts that the data should not have; repeat for more
+
+          --score-columns <CHOSEN,REJECTED>
+              Columns with the scores of chosen and rejected; `column.key` for a key inside JSON text.
+              Default: the usual names, as `score_chosen,score_rejected`
+
+          --truth <COLUMN>
+              Column that is true of pairs whose label is known to be swapped, or `column.key`: measures
+              how well the scores of suspicion find them
+
+          --fail-on <LEVEL>
+              Fail where there is a finding of this level or above
+
+              [possible values: warn, error]
+
+          --threshold <ID.NAME=NUMBER>
+              Another number for a check, e.g. `E3.z=4`; repeat for more
+
+          --write-selection <FILE>
+              List the pairs that stay when those of the checks in `--exclude` are left out: a file for
+              `piref train --curriculum`
+
+          --exclude <ID,…>
+              Checks whose pairs are left out of the selection, by name or family
+
+          --list
+              Print the checks and look at nothing
+
+          --explain <ID>
+              Print what a check asks, and its SQL
+
+          --output-format <FORMAT>
+              Form of the answer on standard output
+
+              Possible values:
+              - text: For people
+              - json: One JSON object, for programs
+
+              [default: text]
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
 }
