@@ -10,7 +10,7 @@ use crate::train;
 
 /// A local path of what a user named: the path itself, or the copy of what is under a URL.
 pub(super) fn local(name: &Path, printer: &mut Printer) -> Result<PathBuf, TableError> {
-    if !Location::is_object(name) {
+    if !hosted::is_remote(name) {
         return hosted::local(name);
     }
     // Before what may take a while.
@@ -34,7 +34,7 @@ pub(super) fn fetch_tables(plan: &mut train::Plan, printer: &mut Printer) -> Res
         FurtherTables::Mixed { further, .. } => tables.extend(further.iter_mut().map(|(table, _)| table)),
     }
     tables.extend(plan.eval.as_mut().and_then(|eval| eval.table.as_mut()));
-    let is_remote = tables.iter().any(|table| Location::is_object(table));
+    let is_remote = tables.iter().any(|table| hosted::is_remote(table));
     let reference = if is_remote { plan.reference.take() } else { None };
     for table in tables {
         let name = match &reference {
