@@ -55,22 +55,7 @@ const NARROW: &[(&str, &[&str])] = &[
     // What was scored, not what scored it.
     ("table", &["error", "digest", "guard", "io", "spool", "storage", "parquet_check", "data"]),
     // Neither model nor training; of a model its tokenizer, to count and to spell out tokens.
-    (
-        "query",
-        &[
-            "error",
-            "digest",
-            "guard",
-            "io",
-            "interrupt",
-            "storage",
-            "parquet_check",
-            "data",
-            "tokenize",
-            "table",
-            "loss",
-        ],
-    ),
+    ("query", &["error", "digest", "guard", "io", "interrupt", "parquet_check", "data", "tokenize", "table", "loss"]),
     ("audit", &["error", "digest", "io", "data", "table", "loss", "query"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),

@@ -9,7 +9,6 @@ use datafusion::error::DataFusionError;
 
 use crate::query::source::{FileKind, Source};
 use crate::query::{QueryError, arrow_table, parquet_table, text_table};
-use crate::storage::Location;
 use crate::table::{ReferenceTable, hosted};
 
 /// Opens what a table name points at, if it is a path.
@@ -63,7 +62,7 @@ impl UrlTableFactory for PathTables {
         Self: 'async_trait,
     {
         let path = Path::new(name);
-        let table = if Location::is_object(path) {
+        let table = if hosted::is_remote(path) {
             fetched(path).and_then(|path| open(&path)).map(Some)
         } else if name.contains(['.', '/']) && path.exists() {
             open(path).map(Some)

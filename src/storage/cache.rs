@@ -3,7 +3,7 @@
 //! ```text
 //! objects/SCHEME/BUCKET/KEY@ID/…       what is under a URL as it was in one version: never changed, deleted as a whole
 //! objects/SCHEME/BUCKET/KEY@ID.lock    held, shared, by every process that uses it; its time is that of the last use
-//! tables/SCHEME/BUCKET/KEY/…           a table that is being written: see `table`
+//! tables/SCHEME/BUCKET/KEY@work/…      a table that is being written: see `table`
 //! ```
 //!
 //! Invariant: a file in a copy is a whole object of that version. Beyond the limit the copies that were not used for the
@@ -67,7 +67,10 @@ impl Cache {
 
     /// Where a table is written that is to be under this URL.
     pub fn work_folder(&self, url: &ObjectUrl) -> PathBuf {
-        self.folder.join("tables").join(url.to_relative_path())
+        // The mark keeps the folder of a table apart from those of tables under it, as further references are.
+        let mut folder = self.folder.join("tables").join(url.to_relative_path()).into_os_string();
+        folder.push("@work");
+        folder.into()
     }
 
     /// The folder for version `id` of what is under a URL, made if it is not there; it stays as long as this process lives.
@@ -221,6 +224,6 @@ mod tests {
         let (one, two) = (copy("1"), copy("2"));
         assert_eq!(one, folder.path().join("objects/memory/bucket/runs/table@1"));
         assert!(one != two && one == copy("1"));
-        assert_eq!(cache.work_folder(&url("memory://b/t")), folder.path().join("tables/memory/b/t"));
+        assert_eq!(cache.work_folder(&url("memory://b/t")), folder.path().join("tables/memory/b/t@work"));
     }
 }

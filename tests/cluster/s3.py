@@ -176,7 +176,7 @@ class Check:
 
     def objects(self, prefix):
         """Objects under a prefix, by the rest of their names."""
-        found = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix + "/").get("Contents", [])
+        found = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix + "/", Delimiter="/").get("Contents", [])
         read = lambda key: self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         return {entry["Key"][len(prefix) + 1 :]: read(entry["Key"]) for entry in found}
 
@@ -219,6 +219,11 @@ def plain(check):
     check.run(*arguments, "--table", local, "--out", check.folder / "run-local")
     policy = [(check.folder / run / "policy" / "model.safetensors").read_bytes() for run in ("run-s3", "run-local")]
     check.that(policy[0] == policy[1], "a policy trained by URL has the bytes of one trained locally")
+    for out in ("s3://piref/tables/plain", local):
+        check.run("precompute", "--model", MODEL, "--out", out, "--as", "twin", "--rows-per-part", 20)
+    check.same("tables/plain/references/twin", local / "references" / "twin", "a further reference under a URL")
+    shutil.rmtree(local / "references")
+    check.run(*arguments, "--table", table, "--reference", "twin", "--out", check.folder / "run-twin", cache="there")
     file_url = (check.folder / "local").as_uri()
     check.run("verify", file_url)
 

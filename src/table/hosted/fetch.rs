@@ -11,6 +11,11 @@ use crate::table::{FileRecord, Manifest, TableError, part_name};
 /// Ends of names that are of files with rows; anything else under a URL is a table.
 const FILES: [&str; 8] = [".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt"];
 
+/// Whether a user named something under a URL, and no local path.
+pub fn is_remote(name: &Path) -> bool {
+    Location::is_object(name)
+}
+
 /// A local path of what a user named: the path itself, or the copy of a table or of a file with rows.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-pub use fetch::{fetch_table, local};
+pub use fetch::{fetch_table, is_remote, local};
 
 use crate::digest::Digest;
 use crate::io;

@@ -188,6 +188,21 @@ fn a_table_that_is_there_already_is_not_sent_again() {
 }
 
 #[test]
+fn a_further_reference_is_a_table_under_the_first() {
+    let table = Machine::at("memory://further/table");
+    write(&table);
+    let reference = Machine { url: table.url.join("references/sft"), ..Machine::at("memory://further/table") };
+    write(&reference);
+    // On one machine, too, neither is taken for a part of the other.
+    let further = Machine { url: table.url.join("references/dpo"), bucket: table.bucket.clone(), folder: table.folder };
+    write(&further);
+    let table = Machine { url: table.url, ..further };
+    drop(table.claim());
+    assert_eq!(ReferenceTable::open(&table.fetch().unwrap()).unwrap().n_pairs(), 5);
+    assert_eq!(ReferenceTable::open(&reference.fetch().unwrap()).unwrap().n_pairs(), 5);
+}
+
+#[test]
 fn what_is_missing_or_damaged_under_a_url_is_named() {
     let url = "memory://damaged/table";
     let machine = Machine::at(url);
