@@ -42,7 +42,9 @@ fn rows(case: &Case, check: &str) -> String {
 fn known_faults_are_found_and_can_be_queried() {
     let case = case();
     let outcome = audit(&case, []).success();
-    for (check, want) in [("B1", "1"), ("B2", "2"), ("B4", "3"), ("F1", "4 5"), ("A1", "none"), ("A3", "none"), ("C7", "none")] {
+    for (check, want) in
+        [("B1", "1"), ("B2", "2"), ("B4", "3"), ("F1", "4 5"), ("A1", "none"), ("A3", "none"), ("C7", "none")]
+    {
         assert_eq!(rows(&case, check), want, "{check}:\n{outcome}");
     }
     assert!(outcome.stdout.contains("2 of 6 pairs share one of 1 prompts"), "{outcome}");

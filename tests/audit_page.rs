@@ -310,11 +310,11 @@ fn a_table_alone_has_a_page_where_it_is_told_to() {
     let outcome = case.run(table).success();
     assert_eq!(outcome.stderr, "");
     assert!(!case.path().join("run/reference/audit.html").exists() && !case.path().join("run/audit.html").exists());
-    let outcome = case.run(table.into_iter().chain(["--html", "here.html", "--examples", "1"])).success();
+    let outcome = case.run(table.into_iter().chain(["--report", "here.html", "--examples", "1"])).success();
     assert_eq!(outcome.stderr, "page: here.html\n");
     assert!(read(&case, "here.html").contains("`piref audit --findings FILE` keeps all of them"));
     let again = read(&case, "here.html");
-    case.run(table.into_iter().chain(["--html", "here.html", "--examples", "1"])).success();
+    case.run(table.into_iter().chain(["--report", "here.html", "--examples", "1"])).success();
     assert_eq!(read(&case, "here.html"), again, "the same table has the same page");
 }
 

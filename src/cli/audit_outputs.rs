@@ -28,7 +28,7 @@ pub(super) struct OutputArgs {
     /// HTML page for a browser, one file that needs nothing else: the checks, how lengths and log-probs are distributed,
     /// findings with their pairs. Default: `audit.html` in the run folder, where one is given.
     #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    report: Option<PathBuf>,
 
     /// Findings of each check that the page shows with their pairs.
     #[arg(long, value_name = "PAIRS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=MOST_EXAMPLES))]
@@ -50,19 +50,19 @@ pub(super) struct Outputs<'a> {
     /// The table.
     pub(super) table: PathBuf,
     findings: Option<PathBuf>,
-    html: Option<PathBuf>,
+    report: Option<PathBuf>,
 }
 
 impl<'a> Outputs<'a> {
     /// Of a table, a run folder or the pipeline file of one.
     pub(super) fn of(path: &Path, args: &'a OutputArgs) -> anyhow::Result<Self> {
         let path = run_of_pipeline(path)?;
-        let [table, findings, html] = IN_RUN.map(|name| path.join(name));
-        let (named_findings, named_html) = (args.findings.clone(), args.html.clone());
+        let [table, findings, report] = IN_RUN.map(|name| path.join(name));
+        let (named_findings, named_report) = (args.findings.clone(), args.report.clone());
         Ok(if table.is_dir() {
-            Self { args, table, findings: named_findings.or(Some(findings)), html: named_html.or(Some(html)) }
+            Self { args, table, findings: named_findings.or(Some(findings)), report: named_report.or(Some(report)) }
         } else {
-            Self { args, table: path, findings: named_findings, html: named_html }
+            Self { args, table: path, findings: named_findings, report: named_report }
         })
     }
 
@@ -76,7 +76,7 @@ impl<'a> Outputs<'a> {
         Ok(Sinks {
             findings: findings.context("cannot write the findings")?,
             sarif,
-            examples: Examples::new(if self.html.is_some() { self.args.examples.into() } else { 0 }),
+            examples: Examples::new(if self.report.is_some() { self.args.examples.into() } else { 0 }),
         })
     }
 
@@ -88,7 +88,7 @@ impl<'a> Outputs<'a> {
         if let (Some(file), Some(path)) = (sinks.sarif, &self.args.sarif) {
             file.finish(summary).with_context(|| cannot_write("SARIF", path))?;
         }
-        if let Some(path) = &self.html {
+        if let Some(path) = &self.report {
             let (examples, findings) = (&sinks.examples, self.findings.as_deref());
             let resources = Resources { tokenizer: self.tokenizer()?, ..Resources::default() };
             report::write_audit(&AuditInputs { plan, checks, summary, examples, findings }, resources, path)
@@ -99,7 +99,7 @@ impl<'a> Outputs<'a> {
 
     /// Says where they are.
     pub(super) fn tell(&self, printer: &mut Printer) {
-        for (what, path) in [("findings", &self.findings), ("page", &self.html), ("SARIF", &self.args.sarif)] {
+        for (what, path) in [("findings", &self.findings), ("page", &self.report), ("SARIF", &self.args.sarif)] {
             if let Some(path) = path {
                 printer.note(format_args!("{what}: {}", path.display()));
             }

@@ -20,7 +20,7 @@ use super::axis::number;
 use super::frame::{Frame, Head, Link};
 use super::page::{Block, Fact, Index, IndexRow, Section, Table, Tone};
 use super::{ReportError, table};
-use crate::audit::{CheckSummary, Checks, Plan, ScoreQuality, Summary};
+use crate::audit::{CheckSummary, Checks, Plan, Precision, ScoreQuality, Summary};
 use crate::io::{self, AtomicFile, IoError};
 use crate::query::{Resources, Session};
 use crate::table::{Level, ReferenceTable};
@@ -180,13 +180,19 @@ fn tone(level: Option<Level>) -> Tone {
 /// How well scores of suspicion find labels that are known to be swapped.
 fn qualities(scores: &[ScoreQuality]) -> Block {
     let heads: Vec<usize> =
-        scores.first().map_or_else(Vec::new, |score| score.precision_at.iter().map(|(head, _)| *head).collect());
+        scores.first().map_or_else(Vec::new, |score| score.precision_at.iter().map(|head| head.k).collect());
     let precisions = heads.iter().map(|head| format!("precision at {head}"));
     let columns = ["score", "pairs", "swapped", "ROC AUC"].map(str::to_owned).into_iter().chain(precisions);
     let row = |score: &ScoreQuality| {
-        let of = |head: &usize| score.precision_at.iter().find(|(known, _)| known == head);
-        let precisions = heads.iter().map(|head| of(head).map_or_else(String::new, |(_, share)| number(*share)));
-        let first = [score.score.clone(), score.n_pairs.to_string(), score.n_true.to_string(), number(score.roc_auc)];
+        let of = |k: &usize| score.precision_at.iter().find(|head| head.k == *k);
+        let share = |head: &Precision| format!("{} ± {}", number(head.precision), number(head.se));
+        let precisions = heads.iter().map(|k| of(k).map_or_else(String::new, share));
+        let first = [
+            score.score.clone(),
+            score.n_pairs.to_string(),
+            score.n_true.to_string(),
+            format!("{} ± {}", number(score.roc_auc), number(score.roc_auc_se)),
+        ];
         first.into_iter().chain(precisions).collect()
     };
     let table = Table { columns: columns.collect(), rows: scores.iter().map(row).collect() };

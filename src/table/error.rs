@@ -12,6 +12,7 @@ use crate::spool::SpoolError;
 use crate::storage::StorageError;
 use crate::table::folder::is_signals_name;
 use crate::table::provenance::Difference;
+use crate::table::shard::Shard;
 
 /// What can be wrong with a reference table, with the place.
 #[derive(Debug, thiserror::Error)]

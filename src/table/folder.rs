@@ -310,7 +310,7 @@ impl TableFolder {
                 io::remove(&entry)?;
             }
         }
-        let Self { path, hosted: Some(hosted), lock } = self else { return Ok(()) };
+        let Self { path, hosted: Some(hosted), lock, .. } = self else { return Ok(()) };
         hosted.keep_copy(&path)?;
         io::remove_dir(&path)?;
         Hosted::forget(&path)?;

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::StreamDecoder;
-use arrow::ipc::root_as_message;
+use arrow::ipc::{Message, root_as_message};
 
 /// What begins and ends the file format; between them it is a stream and a footer.
 const FILE_MAGIC: &[u8] = b"ARROW1";
@@ -54,7 +54,7 @@ impl Messages {
     pub(crate) fn schema(&mut self) -> Result<SchemaRef, ArrowError> {
         let message = self.message()?;
         let header = root_as_message(message.get(HEAD..).unwrap_or_default()).ok();
-        let schema = header.as_ref().and_then(|header| header.header_as_schema()).map(fb_to_schema);
+        let schema = header.as_ref().and_then(Message::header_as_schema).map(fb_to_schema);
         let schema = schema.ok_or_else(|| ArrowError::IpcError("the file does not begin with its columns".into()))?;
         self.pending = message.into();
         Ok(schema.into())

@@ -47,7 +47,7 @@ fn is_file(url: &ObjectUrl) -> bool {
 pub fn fetch_table(bucket: &Bucket, url: &ObjectUrl, cache: &Cache) -> Result<PathBuf, TableError> {
     let Some((bytes, _)) = bucket.read(&url.join(MANIFEST), MANIFEST_BYTES)? else {
         return Err(match bucket.head(&url.join(&part_name(0)))? {
-            Some(_) => TableError::Incomplete { path: url.to_path() },
+            Some(_) => TableError::Incomplete { path: url.to_path(), n_shards: None },
             None => StorageError::Missing { url: url.join(MANIFEST) }.into(),
         });
     };
