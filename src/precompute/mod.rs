@@ -10,9 +10,12 @@
 //! of (`tokens_id`), so nothing is scored twice: after a kill, after a change of the data, within a data set. A prompt is
 //! encoded once for all pairs of the data set that have it, wherever they stand. The table is a function of the data and the conditions of scoring: however it came about, its bytes are the same.
 //!
+//! What scores is an [`Engine`]: a model in this process, unless the caller brings another.
+//!
 //! Signals are what the same passes show of a pair beside its log-probs, in files beside the parts. They are never a
 //! reason to score: a pair whose log-probs are known from where it has none stays without.
 
+mod engine;
 mod error;
 mod fill;
 mod inventory;
@@ -25,7 +28,8 @@ mod score;
 mod tokens;
 mod work;
 
+pub use engine::{Ended, Engine, LocalEngine, Take};
 pub use error::PrecomputeError;
 pub use plan::{Event, Outcome, Pairs, Plan, Signals, Start, Summary};
-pub use run::run;
+pub use run::{run, run_on};
 pub use score::{score, score_with_signals};
