@@ -1,0 +1,177 @@
+//! One job: pairs as token ids in a plan, their scores in the answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, ListArray, RecordBatch, UInt32Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, UInt32Type};
+use ballista_core::execution_plans::DistributedQueryExec;
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::BallistaLogicalExtensionCodec;
+use ballista_core::serde::protobuf::CancelJobParams;
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, ScalarUDF, col, lit};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::common::collect;
+use datafusion::prelude::{Expr, SessionConfig};
+use datafusion_proto::protobuf::LogicalPlanNode;
+
+use super::client::of_submission;
+use super::error::ClusterError;
+use crate::batch::PairIds;
+use crate::digest::Digest;
+use crate::scoring::{RowFault, read_rows};
+use crate::table::TokenScores;
+
+/// How often a job is submitted at most: after an executor or the scheduler was lost with it, another try may go better.
+const TRIES: u32 = 5;
+
+/// What the scheduler says of an error that is no input/output error: another try would end alike.
+const FINAL: &str = "runtime execution error";
+
+/// Name of a column of [`plan`].
+const PLACE: &str = "place";
+
+/// The other.
+const SCORES: &str = "scores";
+
+/// A plan as the engine sends it.
+type Submitted = DistributedQueryExec<LogicalPlanNode>;
+
+/// Pairs that are scored together.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    /// Which job of the run it is.
+    pub(super) number: u64,
+    /// Where its pairs stand in the list that is scored.
+    pub(super) places: Vec<usize>,
+    /// What is sent.
+    pub(super) plan: LogicalPlan,
+}
+
+/// Those that wait for jobs of one scheduler.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    /// Where the scheduler is.
+    url: String,
+    /// What is set for each.
+    config: SessionConfig,
+    /// Under which name the scheduler keeps the settings.
+    session_id: String,
+    /// Those that are under way.
+    running: Mutex<BTreeMap<u64, Submitted>>,
+}
+
+/// `SELECT place, ref_logps(digest, prompt, chosen, rejected) AS scores FROM (VALUES …)`: token ids travel in the plan,
+/// one partition, so one task.
+///
+/// # Errors
+/// If the engine cannot make such a plan.
+pub(super) fn plan(function: &ScalarUDF, digest: &Digest, pairs: &[PairIds<'_>]) -> Result<LogicalPlan, DataFusionError> {
+    let mut rows = Vec::with_capacity(pairs.len());
+    for (place, pair) in (0_u32..).zip(pairs) {
+        rows.push(vec![lit(place), ids(pair.prompt)?, ids(pair.chosen)?, ids(pair.rejected)?]);
+    }
+    let column = |number: usize| col(format!("column{number}"));
+    let scores = function.call(vec![lit(digest.to_string()), column(2), column(3), column(4)]);
+    LogicalPlanBuilder::values(rows)?.project([column(1).alias(PLACE), scores.alias(SCORES)])?.build()
+}
+
+fn ids(ids: &[u32]) -> Result<Expr, DataFusionError> {
+    let item = Arc::new(Field::new_list_field(DataType::UInt32, true));
+    let values = Arc::new(UInt32Array::from(ids.to_vec()));
+    let list = ListArray::try_new(item, OffsetBuffer::from_lengths([ids.len()]), values, None)?;
+    Ok(lit(ScalarValue::List(Arc::new(list))))
+}
+
+/// The scores in an answer, in the order of the pairs of the job.
+///
+/// # Errors
+/// If it is no answer to this job, or a pair in it has no scores.
+pub(super) fn scores(answer: &[RecordBatch], n_pairs: usize) -> Result<Vec<TokenScores>, ClusterError> {
+    let mut found: Vec<Option<TokenScores>> = vec![None; n_pairs];
+    let mut n_rows = 0;
+    for batch in answer {
+        n_rows += batch.num_rows();
+        let (Some(places), Some(rows)) = (batch.column_by_name(PLACE), batch.column_by_name(SCORES)) else { continue };
+        let Some(places) = places.as_primitive_opt::<UInt32Type>() else { continue };
+        for (place, row) in places.iter().zip(read_rows(rows)?) {
+            let (Some(place), Some(row)) = (place.map(|place| place as usize), row) else { continue };
+            let Some(slot) = found.get_mut(place) else { continue };
+            match (row.fault, row.scores) {
+                // Numbers that are none go on to whoever can say of which pair they are.
+                (None | Some(RowFault::NotALogp), Some(scores)) => *slot = Some(scores),
+                (Some(fault), _) => return Err(ClusterError::Row { place, code: fault.code() }),
+                (None, None) => {}
+            }
+        }
+    }
+    let scores: Vec<TokenScores> = found.into_iter().flatten().collect();
+    if scores.len() == n_pairs && n_rows == n_pairs {
+        Ok(scores)
+    } else {
+        Err(ClusterError::OtherRows { expected: n_pairs, found: scores.len() })
+    }
+}
+
+impl Jobs {
+    /// Jobs for the scheduler at this URL.
+    pub(super) fn new(url: String, config: SessionConfig, session_id: String) -> Self {
+        Self { url, config, session_id, running: Mutex::default() }
+    }
+
+    /// The scores of the pairs of a job.
+    ///
+    /// # Errors
+    /// If it fails for good, or too often.
+    pub(super) async fn run(&self, job: &Job) -> Result<Vec<TokenScores>, ClusterError> {
+        let mut pause = Duration::from_secs(1);
+        for n_tries in 1.. {
+            let number = job.number * u64::from(TRIES) + u64::from(n_tries);
+            let config = of_submission(self.config.clone(), number)?;
+            let reason = match self.submit(job, config).await {
+                Ok(answer) => return scores(&answer, job.places.len()),
+                Err(error) => error.to_string(),
+            };
+            if n_tries >= TRIES || reason.contains(FINAL) {
+                return Err(ClusterError::Job { n_pairs: job.places.len(), n_tries, reason });
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(ClusterError::OtherRows { expected: job.places.len(), found: 0 })
+    }
+
+    async fn submit(&self, job: &Job, config: SessionConfig) -> Result<Vec<RecordBatch>, DataFusionError> {
+        let codec = Arc::new(BallistaLogicalExtensionCodec::default());
+        let (url, plan) = (self.url.clone(), job.plan.clone());
+        let submitted =
+            Submitted::with_extension(url, config.ballista_config(), plan, codec, self.session_id.clone());
+        self.running().insert(job.number, submitted.clone());
+        let context = Arc::new(TaskContext::default().with_session_config(config));
+        let answer = match submitted.execute(0, context) {
+            Ok(rows) => collect(rows).await,
+            Err(error) => Err(error),
+        };
+        self.running().remove(&job.number);
+        answer
+    }
+
+    /// Tells the scheduler that nobody waits for the jobs under way any more; what it says to that is of no use.
+    pub(super) async fn cancel(&self) {
+        let ids: Vec<_> = self.running().values().filter_map(Submitted::job_id).collect();
+        let Ok(mut scheduler) = SchedulerGrpcClient::connect(self.url.clone()).await else { return };
+        for id in ids {
+            let _ = scheduler.cancel_job(CancelJobParams { job_id: id.into() }).await;
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Submitted>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
