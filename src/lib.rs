@@ -66,6 +66,8 @@
 //! | [`optim`] | optimisers, schedules, running means of weights | named, ordered state |
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one | what is scored is not scored again |
+//! | [`scoring`] | stage one as a function of SQL | its numbers are those of a table, to the bit |
+//! | `cluster` (a feature) | stage one and SQL on Apache Ballista | the table is that of a local run, to the byte |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
 //! | [`sft`] | supervised fine-tuning | the loss is a mean over tokens, however a step is cut |
@@ -144,6 +146,11 @@ pub mod optim;
 pub mod checkpoint;
 
 pub mod precompute;
+
+pub mod scoring;
+
+#[cfg(feature = "cluster")]
+pub mod cluster;
 
 pub mod interchange;
 

@@ -4,6 +4,8 @@
 mod audit;
 mod backends;
 mod cli;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod data_order;
 mod evaluation;
 mod export;

@@ -33,6 +33,8 @@ const LAYERS: &[&str] = &[
     "optim",
     "checkpoint",
     "precompute",
+    "scoring",
+    "cluster",
     "interchange",
     "train",
     "sft",

@@ -22,6 +22,7 @@ use crate::pipeline::{FileError, PipelineError, SetError};
 use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
 use crate::report::ReportError;
+use crate::scoring::ScoringError;
 use crate::sft::SftError;
 use crate::sweep::{RunError, SweepError};
 use crate::table::TableError;
@@ -148,6 +149,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<InspectError>(cause))
         .or_else(|| hint_of::<ReportError>(cause))
         .or_else(|| hint_of::<QueryError>(cause))
+        .or_else(|| hint_of::<ScoringError>(cause))
         .or_else(|| hint_of::<CheckpointError>(cause))
         .or_else(|| hint_of::<TableError>(cause))
         .or_else(|| hint_of::<ModelError>(cause))

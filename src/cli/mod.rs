@@ -19,6 +19,7 @@ mod inspect;
 mod precompute;
 mod printer;
 mod progress;
+mod query_model;
 mod report;
 mod sft;
 mod sql;
@@ -148,6 +149,7 @@ fn command() -> clap::Command {
         .mut_subcommand("train", |command| {
             with_defaults(command, &defaults, &[&["train"], &["train", "loss"], &["train", "lora"], &["train", "eval"]])
         })
+        .mut_subcommand("sql", |command| with_defaults(command, &defaults, &[&["precompute"]]))
         .mut_subcommand("eval", |command| with_defaults(command, &defaults, &[&["train"], &["train", "loss"]]))
         .mut_subcommand("sft", |command| {
             let command = sft::without_pair_flags(command);

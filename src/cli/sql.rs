@@ -8,13 +8,12 @@ use anyhow::Context;
 use bytesize::ByteSize;
 
 use super::console::{self, Console, Timing};
+use super::query_model::QueryModel;
 use super::{Printer, UsageError, run_of_pipeline};
 use crate::interrupt::{self, Interrupt};
 use crate::io::{self, AtomicFile, IoError};
 use crate::memory;
-use crate::model_source::ModelSource;
 use crate::query::{self, Answered, Format, QueryError, Resources, Session};
-use crate::tokenize::TokenizerFiles;
 
 /// Query log-prob tables, metrics and data files with SQL.
 ///
@@ -36,10 +35,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=PATH")]
     table: Vec<NamedPath>,
 
-    /// Model whose tokenizer `n_tokens` and `token_text` ask, and the tokens of `logps`: a folder, a `.gguf` file or
-    /// `org/name`.
-    #[arg(long, value_name = "M")]
-    model: Option<String>,
+    #[command(flatten)]
+    model: QueryModel,
 
     /// The query; several are separated by `;`. Without `-c` and `-f` it is read from standard input.
     #[arg(long, short, value_name = "SQL")]
@@ -135,13 +132,11 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
 }
 
 fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
-    let tokenizer = match &args.model {
-        None => None,
-        Some(model) => Some(TokenizerFiles::load(&ModelSource::resolve(model)?)?),
-    };
+    let model = args.model.find()?;
     let free = || memory::available_bytes().map(|free| (free / 4 * 3).max(LEAST_MEMORY.as_u64()));
     let memory_limit = args.memory_limit.map(|limit| limit.as_u64()).or_else(free);
-    Ok(Resources { memory_limit, tokenizer, interrupt: interrupt.clone() })
+    let functions = model.functions();
+    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, interrupt: interrupt.clone() })
 }
 
 fn answer(

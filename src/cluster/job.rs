@@ -65,6 +65,8 @@ pub(super) struct Jobs {
     session_id: String,
     /// Those that are under way.
     running: Mutex<BTreeMap<u64, Submitted>>,
+    /// Tries beyond the first of each, and why there was the last of them.
+    retried: Mutex<(u64, String)>,
 }
 
 /// `SELECT place, ref_logps(digest, prompt, chosen, rejected) AS scores FROM (VALUES …)`: token ids travel in the plan,
@@ -122,7 +124,7 @@ pub(super) fn scores(answer: &[RecordBatch], n_pairs: usize) -> Result<Vec<Token
 impl Jobs {
     /// Jobs for the scheduler at this URL.
     pub(super) fn new(url: String, config: SessionConfig, session_id: String) -> Self {
-        Self { url, config, session_id, running: Mutex::default() }
+        Self { url, config, session_id, running: Mutex::default(), retried: Mutex::default() }
     }
 
     /// The scores of the pairs of a job.
@@ -141,6 +143,7 @@ impl Jobs {
             if n_tries >= TRIES || reason.contains(FINAL) {
                 return Err(ClusterError::Job { n_pairs: job.places.len(), n_tries, reason });
             }
+            self.retry(reason);
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
@@ -171,7 +174,60 @@ impl Jobs {
         }
     }
 
+    /// How many tries there were beyond the first of each job, and why there was the last of them.
+    pub(super) fn retried(&self) -> (u64, String) {
+        self.retried.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn retry(&self, reason: String) {
+        let mut retried = self.retried.lock().unwrap_or_else(PoisonError::into_inner);
+        *retried = (retried.0 + 1, reason);
+    }
+
     fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Submitted>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, UInt32Array};
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+    use crate::cluster::functions::no_models;
+    use crate::scoring::RefLogps;
+
+    #[test]
+    fn a_plan_holds_the_ids_and_survives_the_engine() {
+        let function = ScalarUDF::new_from_impl(RefLogps::new(no_models()));
+        let digest = Digest::of(b"model");
+        let pairs = [
+            PairIds { prompt: &[1, 2], chosen: &[3], rejected: &[4, 5, 6] },
+            PairIds { prompt: &[7], chosen: &[8, 9], rejected: &[] },
+        ];
+        let plan = plan(&function, &digest, &pairs).unwrap();
+        let ctx = SessionContext::new();
+        ctx.register_udf(function);
+        let bytes = datafusion_proto::bytes::logical_plan_to_bytes(&plan).unwrap();
+        let again = datafusion_proto::bytes::logical_plan_from_bytes(&bytes, &ctx.task_ctx()).unwrap();
+        assert_eq!(format!("{}", again.display_indent_schema()), format!("{}", plan.display_indent_schema()));
+        let text = plan.display_indent().to_string();
+        for part in ["ref_logps(", &digest.to_string(), "[4, 5, 6]", "[]"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn rows_that_are_not_asked_for_are_no_answer() {
+        let answer = |places: &[u32]| {
+            let places: ArrayRef = Arc::new(UInt32Array::from(places.to_vec()));
+            RecordBatch::try_from_iter([(PLACE, places)]).unwrap()
+        };
+        for (places, n_pairs) in [(&[][..], 1), (&[0], 0), (&[0, 0], 1)] {
+            let error = scores(&[answer(places)], n_pairs).unwrap_err();
+            assert!(matches!(error, ClusterError::OtherRows { .. }), "{places:?} {n_pairs}: {error}");
+        }
+        assert!(scores(&[], 0).unwrap().is_empty());
     }
 }

@@ -16,6 +16,7 @@ mod known;
 mod lora_settings;
 mod loss_settings;
 mod loss_type;
+mod model_file;
 mod optim_settings;
 mod overrides;
 mod pairs_settings;

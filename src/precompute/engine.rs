@@ -19,8 +19,22 @@ pub enum Ended {
     Interrupted,
 }
 
-/// Takes scores: of the pairs at these places of the list that is being scored, in this order.
-pub type Take<'a> = dyn FnMut(&[usize], Vec<TokenScores>) -> Result<(), PrecomputeError> + 'a;
+/// What an engine has to say while it scores.
+#[derive(Debug)]
+pub enum Said<'a> {
+    /// Scores.
+    Scores {
+        /// Of the pairs at these places of the list that is being scored, in this order.
+        places: &'a [usize],
+        /// One a pair.
+        scores: Vec<TokenScores>,
+    },
+    /// Something a user should know.
+    Note(String),
+}
+
+/// Listens to an engine.
+pub type Listen<'a> = dyn FnMut(Said<'_>) -> Result<(), PrecomputeError> + 'a;
 
 /// What scores the pairs of a run.
 ///
@@ -48,13 +62,13 @@ pub trait Engine {
     /// interrupt or an error is kept.
     ///
     /// # Errors
-    /// If a pair cannot be scored, or `take` fails.
+    /// If a pair cannot be scored, or `listen` fails.
     fn score(
         &mut self,
         plan: &Plan,
         pairs: &[PairIds<'_>],
         interrupt: &Interrupt,
-        take: &mut Take<'_>,
+        listen: &mut Listen<'_>,
     ) -> Result<Ended, PrecomputeError>;
 }
 
@@ -99,7 +113,7 @@ impl Engine for LocalEngine {
         plan: &Plan,
         pairs: &[PairIds<'_>],
         interrupt: &Interrupt,
-        take: &mut Take<'_>,
+        listen: &mut Listen<'_>,
     ) -> Result<Ended, PrecomputeError> {
         for batch in micro_batches(pairs, plan.max_tokens.get(), Sharing::Prompts) {
             if interrupt.is_set() {
@@ -112,7 +126,7 @@ impl Engine for LocalEngine {
             let scores = score_batch(model, &batch, plan.signals)
                 .map_err(|source| PrecomputeError::Model { model: plan.model.clone(), source })?;
             let places: Vec<usize> = batch.pairs.iter().map(|place| place.pair).collect();
-            take(&places, scores)?;
+            listen(Said::Scores { places: &places, scores })?;
         }
         Ok(if interrupt.is_set() { Ended::Interrupted } else { Ended::Done })
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 
-use super::engine::{Ended, Engine};
+use super::engine::{Ended, Engine, Said};
 use super::error::PrecomputeError;
 use super::inventory::{Job, Slot};
 use super::known::{Key, Known};
@@ -78,7 +78,14 @@ impl Filler<'_> {
         let ids: Vec<PairIds<'_>> = unknown.iter().map(|&(row, _)| job.ids(row)).collect();
         let is_of_first = |row: usize| parts.first().is_some_and(|rows| rows.contains(&row));
         let mut fresh = HashMap::new();
-        let mut take = |places: &[usize], scores: Vec<TokenScores>| -> Result<(), PrecomputeError> {
+        let mut listen = |said: Said<'_>| -> Result<(), PrecomputeError> {
+            let (places, scores) = match said {
+                Said::Scores { places, scores } => (places, scores),
+                Said::Note(line) => {
+                    observe(Event::Note(line));
+                    return Ok(());
+                }
+            };
             let scored: Vec<(usize, Key)> = places.iter().map(|&place| unknown[place]).collect();
             for (&(row, _), scores) in scored.iter().zip(&scores) {
                 check(job, row, &scores.logps)?;
@@ -102,7 +109,7 @@ impl Filler<'_> {
             });
             Ok(())
         };
-        match engine.score(job.plan, &ids, interrupt, &mut take)? {
+        match engine.score(job.plan, &ids, interrupt, &mut listen)? {
             Ended::Done => Ok(Some(fresh)),
             Ended::Interrupted => Ok(None),
         }

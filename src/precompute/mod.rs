@@ -28,8 +28,8 @@ mod score;
 mod tokens;
 mod work;
 
-pub use engine::{Ended, Engine, LocalEngine, Take};
+pub use engine::{Ended, Engine, Listen, LocalEngine, Said};
 pub use error::PrecomputeError;
 pub use plan::{Event, Outcome, Pairs, Plan, Signals, Start, Summary};
 pub use run::{run, run_on};
-pub use score::{score, score_with_signals};
+pub use score::{score, score_batch, score_with_signals};

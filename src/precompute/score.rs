@@ -60,7 +60,7 @@ fn score_with(
 ///
 /// # Errors
 /// As [`score`].
-pub(super) fn score_batch(
+pub fn score_batch(
     model: &Decoder,
     batch: &MicroBatch<'_>,
     signals: Signals,

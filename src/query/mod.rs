@@ -18,7 +18,7 @@
 //! double quotes: `SELECT step, "rewards/margins" FROM metrics`.
 //!
 //! Beside the functions of DataFusion there are those of [`FUNCTIONS`]. [`Resources`] bound the memory of a session, bring
-//! it a tokenizer, and stop a query.
+//! it a tokenizer and further functions, and stop a query.
 //!
 //! [`pair_rows()`] answers another question: which rows of log-prob tables a predicate holds of, and in which order.
 //!
@@ -35,14 +35,18 @@ mod parquet_table;
 mod path_tables;
 mod session;
 mod source;
+mod stop;
 mod text_table;
+mod upgrade;
 mod views;
 
 pub use error::QueryError;
-pub use functions::{FUNCTIONS, Function, Kind};
+pub use functions::{Extra, FUNCTIONS, Function, Kind, register_functions};
 pub use output::{Answered, Format, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
 pub use session::{Resources, Rows, Session};
+pub use stop::Stop;
+pub use upgrade::Upgrade;
 pub use views::quoted;
 
 #[cfg(test)]

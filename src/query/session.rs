@@ -14,6 +14,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use tokio::runtime::{Builder, Runtime};
@@ -23,7 +24,7 @@ use crate::interrupt::Interrupt;
 use crate::query::path_tables::{self, PathTables};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
-use crate::query::{QueryError, functions, parquet_table, text_table, views};
+use crate::query::{Extra, FUNCTIONS, Function, QueryError, Stop, Upgrade, functions, parquet_table, text_table, views};
 use crate::table::{REJECTS, ReferenceTable, references};
 use crate::tokenize::TokenizerFiles;
 
@@ -44,8 +45,12 @@ pub struct Resources {
     /// go to files in the temporary folder of the system; what cannot, as the smaller side of a join, is an error. What is
     /// on the way from one operator to the next is not counted.
     pub memory_limit: Option<u64>,
-    /// What `n_tokens` and `token_text` ask, and the tokens of `logps`.
+    /// What `n_tokens`, `tokenize` and `token_text` ask, and the tokens of `logps`.
     pub tokenizer: Option<TokenizerFiles>,
+    /// Functions beside those of [`FUNCTIONS`].
+    pub functions: Vec<Extra>,
+    /// Runs the queries elsewhere; `None` for here.
+    pub upgrade: Option<Upgrade>,
     /// Stops the query at hand.
     pub interrupt: Interrupt,
 }
@@ -57,6 +62,7 @@ pub struct Session {
     runtime: Runtime,
     ctx: SessionContext,
     tokenizer: Option<Arc<TokenizerFiles>>,
+    functions: Vec<Function>,
     interrupt: Interrupt,
 }
 
@@ -68,18 +74,28 @@ impl Session {
 
     /// A session without tables that may use so much.
     pub fn with(resources: Resources) -> Result<Self, QueryError> {
-        let Resources { memory_limit, tokenizer, interrupt } = resources;
+        let Resources { memory_limit, tokenizer, functions: extras, upgrade, interrupt } = resources;
         let runtime =
             Builder::new_multi_thread().enable_all().build().map_err(|source| QueryError::Runtime { source })?;
-        let (config, environment) =
-            bounded(memory_limit).map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
+        let wrap = |source| QueryError::Sql { source: Box::new(source), tables: Vec::new() };
+        let (config, environment) = bounded(memory_limit).map_err(wrap)?;
         let ctx = SessionContext::new_with_config_rt(config.with_information_schema(true), environment);
         let inner = Arc::clone(ctx.state_ref().read().catalog_list());
         let catalogs = Arc::new(DynamicFileCatalog::new(inner, Arc::new(PathTables)));
-        let ctx: SessionContext = ctx.into_state_builder().with_catalog_list(catalogs).build().into();
+        let state = ctx.into_state_builder().with_catalog_list(catalogs).build();
+        let ctx: SessionContext = match upgrade {
+            None => state.into(),
+            Some(upgrade) => upgrade.apply(state).map_err(wrap)?.into(),
+        };
         let tokenizer = tokenizer.map(Arc::new);
-        functions::register(&ctx, tokenizer.as_ref());
-        Ok(Self { runtime, ctx, tokenizer, interrupt })
+        functions::register_functions(&ctx, tokenizer.as_ref());
+        let mut functions = FUNCTIONS.to_vec();
+        for Extra { function, udf } in extras {
+            functions.push(function);
+            ctx.register_udf(udf);
+        }
+        functions.sort_by_key(Function::name);
+        Ok(Self { runtime, ctx, tokenizer, functions, interrupt })
     }
 
     /// Registers a table, a run or a data file under the names that [the module](super) lists; returns them.
@@ -125,6 +141,11 @@ impl Session {
         names
     }
 
+    /// The functions it has beside those of DataFusion, in the order of their names.
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
     /// All rows of the last of the statements in `sql`.
     pub fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
         let mut rows = Vec::new();
@@ -157,12 +178,25 @@ impl Session {
 
     /// Plans a statement and starts it.
     pub(super) fn execute(&self, statement: Statement) -> Result<Rows<'_>, QueryError> {
+        let stop = Stop::new(&self.interrupt);
         let start = async {
             let plan = self.ctx.state().statement_to_plan(statement).await?;
-            self.ctx.execute_logical_plan(plan).await?.execute_stream().await
+            let rows = match plan {
+                // These change the session itself.
+                LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.ctx.execute_logical_plan(plan).await?,
+                plan => self.stopped_by(&stop).execute_logical_plan(plan).await?,
+            };
+            rows.execute_stream().await
         };
         let stream = self.wait(start)?;
-        Ok(Rows { session: self, stream })
+        Ok(Rows { session: self, stream, stop })
+    }
+
+    /// The same tables, functions and limits for one statement, whose functions see when it is stopped.
+    fn stopped_by(&self, stop: &Stop) -> SessionContext {
+        let mut state = self.ctx.state();
+        state.config_mut().options_mut().extensions.insert(stop.clone());
+        SessionContext::new_with_state(state)
     }
 
     /// What `work` comes to, unless somebody stops it before.
@@ -176,7 +210,11 @@ impl Session {
                     return Err(QueryError::Interrupted);
                 }
                 if let Ok(done) = tokio::time::timeout(TICK, &mut work).await {
-                    return done.map_err(|source| self.error(source));
+                    return match done {
+                        // What fails then has noticed it by itself.
+                        Err(_) if self.interrupt.is_set() => Err(QueryError::Interrupted),
+                        done => done.map_err(|source| self.error(source)),
+                    };
                 }
             }
         };
@@ -321,12 +359,19 @@ fn external(panicked: guard::Panicked) -> DataFusionError {
 pub struct Rows<'a> {
     session: &'a Session,
     stream: SendableRecordBatchStream,
+    stop: Stop,
 }
 
 impl Rows<'_> {
     /// The columns; none for a statement that answers nothing.
     pub fn schema(&self) -> SchemaRef {
         self.stream.schema()
+    }
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        self.stop.ask();
     }
 }
 

@@ -83,6 +83,12 @@ impl TokenizerFiles {
         Ok(self.tokenizer.encode_fast(text, false).map_err(wrap)?.len())
     }
 
+    /// Ids of the tokens of a text by itself: no special tokens, no chat template.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        let wrap = |source| TokenizeError::Encode { model: self.path.clone(), source };
+        Ok(self.tokenizer.encode_fast(text, false).map_err(wrap)?.get_ids().to_vec())
+    }
+
     /// Text that a token adds to a text, its blank in front included; its name in the vocabulary where it is no whole
     /// character or nothing at all, `None` where there is no such token.
     pub fn token_text(&self, id: u32) -> Option<String> {

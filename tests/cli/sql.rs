@@ -65,3 +65,43 @@ fn an_interrupt_ends_a_query_and_its_code_says_so() {
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "interrupted\n");
 }
+
+/// The function and the table agree to the bit, terms and sums, and so do signals; a digest refuses another model.
+#[test]
+fn ref_logps_are_those_of_the_table() {
+    let data = format!("{}/fixtures/pairs/standard.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let model = format!("{}/fixtures/tiny", env!("CARGO_MANIFEST_DIR"));
+    let case = Case::new();
+    case.run(["precompute", "--model", &model, "--data", &data, "--out", "t"]).success();
+    let sql = "SELECT count(*) AS n, count(*) FILTER (WHERE r['ref_chosen_logps'] = ref_chosen_logps \
+               AND r['ref_rejected_logps'] = ref_rejected_logps AND r['chosen_tokens'] = chosen_tokens \
+               AND r['ref_chosen_token_logps'] = ref_chosen_token_logps \
+               AND r['ref_rejected_token_logps'] = ref_rejected_token_logps AND r['error'] IS NULL) = count(*) AS all_equal \
+               FROM (SELECT *, ref_logps(model_digest(), prompt_ids, chosen_ids, rejected_ids) AS r FROM pairs)";
+    let outcome = case.run(["sql", "t", "--model", &model, "--max-tokens", "99", "-c", sql, "--format", "csv"]).success();
+    assert_eq!(outcome.stdout, "n,all_equal\n42,true\n");
+    let sql = "SELECT count(*) FILTER (WHERE r['ref_ches'] = s.ref_ches \
+               AND r['ref_chosen_token_entropies'] = s.ref_chosen_token_entropies \
+               AND r['ref_rejected_token_top1'] = s.ref_rejected_token_top1) = count(*) AS all_equal FROM (SELECT tokens_id, \
+               ref_logps_with_signals(NULL, prompt_ids, chosen_ids, rejected_ids) AS r FROM pairs) AS p \
+               JOIN signals AS s ON p.tokens_id = s.tokens_id";
+    let outcome = case.run(["sql", "t", "--model", &model, "-c", sql, "--format", "csv"]).success();
+    assert_eq!(outcome.stdout, "all_equal\ntrue\n");
+}
+
+#[test]
+fn ref_logps_refuses_what_is_not_the_model_of_its_digest() {
+    let model = format!("{}/fixtures/tiny", env!("CARGO_MANIFEST_DIR"));
+    let digest = "0".repeat(64);
+    let sql = format!("SELECT ref_logps('{digest}', [1], [2], [3])");
+    let case = Case::new();
+    let outcome = case.run(["sql", "--model", &model, "-c", &sql]);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(outcome.stderr.contains(&format!("no model at hand has the digest `{digest}`")), "{outcome}");
+    assert!(outcome.stderr.contains("hint: `SELECT model_digest()`"), "{outcome}");
+    let outcome = case.run(["sql", "-c", "SELECT ref_logps(NULL, [1], [2], [3])"]);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(outcome.stderr.contains("a model is needed, and none was named"), "{outcome}");
+    let outcome = case.run(["sql", "--dtype", "bf16", "-c", "SELECT 1"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+}

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::command::{COMMANDS, name_of};
 use super::entry::{Place, scan};
-use crate::query::{FUNCTIONS, Format, Function, Session};
+use crate::query::{Format, Function, Session};
 
 /// Words of SQL that people write often.
 const KEYWORDS: [&str; 64] = [
@@ -84,6 +84,8 @@ pub(super) struct Vocabulary {
     /// Table and column.
     columns: Vec<(String, String)>,
     functions: Vec<String>,
+    /// Those of piref's own.
+    own_functions: Vec<&'static str>,
 }
 
 /// What may stand where the cursor is.
@@ -111,11 +113,12 @@ impl Vocabulary {
             Err(_) => Vec::new(),
         };
         let mut functions: Vec<String> = texts(functions, 0);
-        functions.extend(FUNCTIONS.iter().map(|function: &Function| function.name().to_owned()));
+        let own_functions: Vec<&'static str> = session.functions().iter().map(Function::name).collect();
+        functions.extend(own_functions.iter().map(|&name| name.to_owned()));
         functions.sort();
         functions.dedup();
         let columns = texts(columns, 0).into_iter().zip(texts(columns, 1)).collect();
-        Self { tables: session.tables(), columns, functions }
+        Self { tables: session.tables(), columns, functions, own_functions }
     }
 
     /// What the word before the cursor may become.
@@ -145,7 +148,7 @@ impl Vocabulary {
             ".read" | ".output" => Completion::Path,
             ".schema" => matching(start, &text[start..], self.tables.iter().cloned()),
             ".functions" => {
-                matching(start, &text[start..], FUNCTIONS.iter().map(|function| function.name().to_owned()))
+                matching(start, &text[start..], self.own_functions.iter().map(|&name| name.to_owned()))
             }
             ".mode" => matching(start, &text[start..], formats.map(|value| value.get_name().to_owned())),
             ".timing" => matching(start, &text[start..], ["on", "off"].into_iter().map(str::to_owned)),
@@ -228,6 +231,7 @@ mod tests {
                 column("pairs", "ref_rejected_logps"),
             ],
             functions: vec!["regr_slope".into(), "reward".into()],
+            own_functions: vec!["reward", "robust_z"],
         };
         let want = Completion::Words { start: want_start, words: want.iter().map(|&word| word.to_owned()).collect() };
         assert_eq!(vocabulary.complete(line, line.len()), want, "{line}");

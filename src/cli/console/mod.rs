@@ -20,7 +20,7 @@ use self::editor::{Line, LineEditor};
 use super::{Printer, failure};
 use crate::interrupt::Interrupt;
 use crate::io::{self, AtomicFile, IoError};
-use crate::query::{self, Answered, FUNCTIONS, Format, Function, Session};
+use crate::query::{self, Answered, Format, Function, Session};
 
 pub(super) use self::command::{CommandError, Timing};
 
@@ -124,7 +124,9 @@ impl Console {
             Command::Tables => self.answer(TABLES, Timing::Off, screen, note)?,
             Command::Schema(None) => self.answer(COLUMNS, Timing::Off, screen, note)?,
             Command::Schema(Some(table)) => self.answer(&describe(&table), Timing::Off, screen, note)?,
-            Command::Functions(name) => screen.write_all(functions(name.as_deref()).as_bytes())?,
+            Command::Functions(name) => {
+                screen.write_all(functions(self.session.functions(), name.as_deref()).as_bytes())?;
+            }
             Command::Mode(Some(format)) => self.format = format,
             Command::Mode(None) => note(format!("mode {}", format_name(self.format))),
             Command::Output(path) => self.set_output(path.as_deref())?,
@@ -232,14 +234,14 @@ fn help() -> String {
 }
 
 /// What there is to say of our own functions, or of one.
-fn functions(name: Option<&str>) -> String {
+fn functions(known: &[Function], name: Option<&str>) -> String {
     let is_meant = |function: &&Function| name.is_none_or(|name| function.name().eq_ignore_ascii_case(name));
     let mut text = String::new();
-    for Function { call, kind, doc, example, answer } in FUNCTIONS.iter().filter(is_meant) {
+    for Function { call, kind, doc, example, answer } in known.iter().filter(is_meant) {
         _ = writeln!(text, "{call}  [{kind}]\n    {doc}\n    {example};  -- {answer}");
     }
     if let (Some(name), true) = (name, text.is_empty()) {
-        _ = writeln!(text, "`{name}` is none of piref's own functions: {}", names());
+        _ = writeln!(text, "`{name}` is none of piref's own functions: {}", names(known));
     }
     if name.is_none() {
         text.push_str("Those of DataFusion: SELECT DISTINCT routine_name FROM information_schema.routines;\n");
@@ -247,8 +249,8 @@ fn functions(name: Option<&str>) -> String {
     text
 }
 
-fn names() -> String {
-    FUNCTIONS.iter().map(Function::name).collect::<Vec<_>>().join(", ")
+fn names(known: &[Function]) -> String {
+    known.iter().map(Function::name).collect::<Vec<_>>().join(", ")
 }
 
 fn format_name(format: Format) -> String {

@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::query::FUNCTIONS;
 
 /// What an entry put on the screen, what was said, and what came of it.
 struct Shown {

@@ -14,11 +14,13 @@ mod robust_z;
 mod sigmoid;
 mod softplus;
 mod token_text;
+mod tokenize;
 mod words;
 
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
 use crate::tokenize::TokenizerFiles;
@@ -49,6 +51,15 @@ pub enum Kind {
     Window,
 }
 
+/// A function that a session is given beside those of [`FUNCTIONS`].
+#[derive(Debug, Clone)]
+pub struct Extra {
+    /// What a user reads about it.
+    pub function: Function,
+    /// What it does.
+    pub udf: ScalarUDF,
+}
+
 impl Function {
     /// The name alone.
     pub fn name(&self) -> &'static str {
@@ -67,7 +78,7 @@ impl fmt::Display for Kind {
 }
 
 /// The functions that every session has beside those of DataFusion, in the order of their names.
-pub const FUNCTIONS: [Function; 11] = [
+pub const FUNCTIONS: [Function; 12] = [
     bt_prob::FUNCTION,
     dpo_loss::FUNCTION,
     jaccard::FUNCTION,
@@ -79,10 +90,12 @@ pub const FUNCTIONS: [Function; 11] = [
     sigmoid::FUNCTION,
     softplus::FUNCTION,
     token_text::FUNCTION,
+    tokenize::FUNCTION,
 ];
 
-/// Makes them known to a context. Those that need a tokenizer are there without one, and say so when they are called.
-pub(super) fn register(ctx: &SessionContext, tokenizer: Option<&Arc<TokenizerFiles>>) {
+/// Makes them known to a context, this program's own or one of an engine that runs its queries. Those that need a tokenizer
+/// are there without one, and say so when they are called.
+pub fn register_functions(ctx: &SessionContext, tokenizer: Option<&Arc<TokenizerFiles>>) {
     for udf in [
         bt_prob::udf(),
         dpo_loss::udf(),
@@ -93,6 +106,7 @@ pub(super) fn register(ctx: &SessionContext, tokenizer: Option<&Arc<TokenizerFil
         sigmoid::udf(),
         softplus::udf(),
         token_text::udf(tokenizer),
+        tokenize::udf(tokenizer),
     ] {
         ctx.register_udf(udf);
     }

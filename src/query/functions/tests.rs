@@ -46,6 +46,7 @@ fn a_null_argument_makes_null() {
         "jaccard('a', NULL)",
         "n_tokens(NULL)",
         "token_text(NULL)",
+        "tokenize(NULL)",
     ] {
         assert_eq!(value(&session, &format!("SELECT {call} IS NULL")), "true", "{call}");
     }
@@ -108,6 +109,7 @@ fn tokens_are_counted_and_spelt_out_as_the_tokenizer_has_them() {
     let ids = tokenizer.tokenizer().encode_fast(text, false).unwrap().get_ids().to_vec();
     assert_eq!(value(&session, &format!("SELECT n_tokens('{text}')")), ids.len().to_string());
     let list = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    assert_eq!(value(&session, &format!("SELECT tokenize('{text}')")), format!("[{list}]"));
     let batches = session.query(&format!("SELECT token_text(id) AS t FROM (SELECT unnest([{list}]) AS id)")).unwrap();
     let texts: Vec<String> = batches
         .iter()
@@ -119,7 +121,7 @@ fn tokens_are_counted_and_spelt_out_as_the_tokenizer_has_them() {
 #[test]
 fn without_a_tokenizer_the_functions_say_what_is_missing() {
     let session = Session::new().unwrap();
-    for call in ["n_tokens('a')", "token_text(1)"] {
+    for call in ["n_tokens('a')", "token_text(1)", "tokenize('a')"] {
         let QueryError::Sql { source, .. } = session.query(&format!("SELECT {call}")).unwrap_err() else {
             panic!("{call}")
         };
