@@ -129,7 +129,8 @@ fn lines_of<'a>(headline: Option<String>, chain: impl Iterator<Item = &'a (dyn E
 
 /// The advice of a cause, if it is of a type that has any.
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
-    hint_of::<UsageError>(cause)
+    cluster_hint(cause)
+        .or_else(|| hint_of::<UsageError>(cause))
         .or_else(|| hint_of::<CommandError>(cause))
         .or_else(|| hint_of::<PipelineError>(cause))
         .or_else(|| hint_of::<FileError>(cause))
@@ -157,6 +158,17 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<DataError>(cause))
         .or_else(|| hint_of::<ModelSourceError>(cause))
         .or_else(|| hint_of::<IoError>(cause))
+}
+
+#[cfg(feature = "cluster")]
+fn cluster_hint(cause: &(dyn Error + 'static)) -> Option<String> {
+    hint_of::<crate::cluster::ClusterError>(cause)
+}
+
+/// A program without a cluster has no trouble with one.
+#[cfg(not(feature = "cluster"))]
+fn cluster_hint(_: &(dyn Error + 'static)) -> Option<String> {
+    None
 }
 
 fn hint_of<E: Error + Hint + 'static>(cause: &(dyn Error + 'static)) -> Option<String> {

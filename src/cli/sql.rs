@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use bytesize::ByteSize;
 
+#[cfg(feature = "cluster")]
+use super::cluster_flags::Cluster;
 use super::console::{self, Console, Timing};
 use super::query_model::QueryModel;
 use super::{Printer, UsageError, run_of_pipeline};
@@ -37,6 +39,10 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     model: QueryModel,
+
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    cluster: Cluster,
 
     /// The query; several are separated by `;`. Without `-c` and `-f` it is read from standard input.
     #[arg(long, short, value_name = "SQL")]
@@ -136,7 +142,11 @@ fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
     let free = || memory::available_bytes().map(|free| (free / 4 * 3).max(LEAST_MEMORY.as_u64()));
     let memory_limit = args.memory_limit.map(|limit| limit.as_u64()).or_else(free);
     let functions = model.functions();
-    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, interrupt: interrupt.clone() })
+    #[cfg(feature = "cluster")]
+    let upgrade = args.cluster.upgrade()?;
+    #[cfg(not(feature = "cluster"))]
+    let upgrade = None;
+    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, upgrade, interrupt: interrupt.clone() })
 }
 
 fn answer(

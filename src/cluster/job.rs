@@ -224,7 +224,7 @@ mod tests {
             let places: ArrayRef = Arc::new(UInt32Array::from(places.to_vec()));
             RecordBatch::try_from_iter([(PLACE, places)]).unwrap()
         };
-        for (places, n_pairs) in [(&[][..], 1), (&[0], 0), (&[0, 0], 1)] {
+        for (places, n_pairs) in [(&[][..], 1), (&[0][..], 0), (&[0, 0][..], 1)] {
             let error = scores(&[answer(places)], n_pairs).unwrap_err();
             assert!(matches!(error, ClusterError::OtherRows { .. }), "{places:?} {n_pairs}: {error}");
         }
