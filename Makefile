@@ -22,7 +22,7 @@ SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql audit report bench bench-peers test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda clean
+.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,9 +30,10 @@ help: ## Show this list
 build: ## Compile piref
 	cargo build --locked
 
-demo: build ## Both stages, a check of the table and a query on the tiny model and the pairs in fixtures/
+demo: build ## Both stages, a check and an audit of the table, and a query on the tiny model and the pairs in fixtures/
 	$(PIREF) precompute $(QUICKSTART) --fresh
 	$(PIREF) verify runs/quickstart/reference
+	$(PIREF) audit $(QUICKSTART)
 	$(PIREF) train $(QUICKSTART) --fresh
 	$(PIREF) sql $(QUICKSTART) -c '$(BY_EPOCH)'
 	@echo
@@ -67,6 +68,10 @@ bench: build ## Speed of both stages on MODEL and DATA
 # DATA is a list of NAME=FILE here, MODEL a Hugging Face folder, PYTHON one with torch, trl, transformers and datasets.
 bench-peers: build ## Both stages against TRL on the same pairs; by hand, takes an hour
 	$(PYTHON) tests/bench/peers.py --piref $${CARGO_TARGET_DIR:-target}/debug/piref --model $(MODEL) --data $(DATA) $(ARGS)
+
+# TABLE is the folder of a log-prob table, PYTHON one with duckdb.
+bench-sql: build ## The same aggregates over TABLE in piref and in DuckDB: equal answers, time of both
+	$(PYTHON) tests/bench/sql_peers.py --piref $${CARGO_TARGET_DIR:-target}/debug/piref --table $(TABLE) $(ARGS)
 
 test: ## Run every test
 	cargo test --locked

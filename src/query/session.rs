@@ -130,7 +130,7 @@ impl Session {
     /// # Errors
     /// As [`register`](Self::register).
     pub fn register_pairs(&mut self, path: &Path) -> Result<Vec<String>, QueryError> {
-        self.register_table(path, &TableNames::plain())
+        self.register_table(path, &Names::plain())
     }
 
     /// The names a query can use, sorted; paths work besides.
