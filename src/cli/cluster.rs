@@ -162,6 +162,8 @@ fn show(server: &str, event: &Event, printer: &mut Printer) {
         Event::Listening { at } => printer.note(format_args!("{server}: listens at {at}")),
         Event::Joining { scheduler } => printer.note(format_args!("{server}: joins {scheduler}")),
         Event::Scored { n_pairs } => printer.note(format_args!("{server}: {n_pairs} pairs scored")),
-        Event::Stopping => printer.note(format_args!("{server}: stops; what has begun is finished, Ctrl-C ends it at once")),
+        Event::Stopping => {
+            printer.note(format_args!("{server}: stops; what has begun is finished, Ctrl-C ends it at once"))
+        }
     }
 }

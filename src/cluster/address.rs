@@ -114,7 +114,11 @@ impl FromStr for Bind {
         let wrong = || ParseAddressError::Bind { found: text.to_owned() };
         let at: SocketAddr = text.parse().map_err(|_| wrong())?;
         // The port after it is needed too.
-        if at.port() == 0 || at.port() == u16::MAX { Err(wrong()) } else { Ok(Self { ip: at.ip(), port: Some(at.port()) }) }
+        if at.port() == 0 || at.port() == u16::MAX {
+            Err(wrong())
+        } else {
+            Ok(Self { ip: at.ip(), port: Some(at.port()) })
+        }
     }
 }
 

@@ -58,10 +58,11 @@ pub(super) fn config(settings: &[Setting]) -> Result<SessionConfig, ClusterError
 
 fn with_settings(mut config: SessionConfig, settings: &[Setting]) -> Result<SessionConfig, ClusterError> {
     for Setting { key, value } in settings {
-        config
-            .options_mut()
-            .set(key, value)
-            .map_err(|source| ClusterError::Setting { key: key.clone(), value: value.clone(), source })?;
+        config.options_mut().set(key, value).map_err(|source| ClusterError::Setting {
+            key: key.clone(),
+            value: value.clone(),
+            source,
+        })?;
     }
     Ok(config)
 }
@@ -116,7 +117,8 @@ pub fn upgrade(address: &SchedulerAddress, settings: &[Setting]) -> Result<Upgra
     Ok(Upgrade::new(move |mut state| {
         // Once it has what Ballista asks for, `upgrade_for_ballista` of the state leaves the configuration as it is.
         let config = state.config().clone().upgrade_for_ballista().with_target_partitions(PARTITIONS);
-        *state.config_mut() = with_settings(config, &settings).map_err(|error| DataFusionError::External(error.into()))?;
+        *state.config_mut() =
+            with_settings(config, &settings).map_err(|error| DataFusionError::External(error.into()))?;
         state.upgrade_for_ballista(url)
     }))
 }

@@ -152,15 +152,16 @@ impl Engine for ClusterEngine {
             Some(plan.map(|plan| Job { number, places, plan }))
         };
         let mut gathering = Gathering { jobs, n_at_once, running: JoinSet::new(), heard: Instant::now(), n_retried: 0 };
-        runtime.block_on(async {
-            let ended = gathering.gather(next, interrupt, listen).await;
-            gathering.give_up().await;
-            ended
-        })
-        .map_err(|stopped| match stopped {
-            Stopped::Listener(error) => error,
-            Stopped::Cluster(source) => PrecomputeError::Elsewhere { place, source: source.into() },
-        })
+        runtime
+            .block_on(async {
+                let ended = gathering.gather(next, interrupt, listen).await;
+                gathering.give_up().await;
+                ended
+            })
+            .map_err(|stopped| match stopped {
+                Stopped::Listener(error) => error,
+                Stopped::Cluster(source) => PrecomputeError::Elsewhere { place, source: source.into() },
+            })
     }
 }
 

@@ -124,7 +124,9 @@ impl Hint for ClusterError {
             Self::Bind { .. } => Some("`--bind` names another address".into()),
             Self::NoHost { .. } => Some("`--advertise HOST` says it".into()),
             Self::Job { reason, .. } => job_hint(reason),
-            Self::Row { .. } => Some("the model of the executors has another vocabulary than the tokenizer here".into()),
+            Self::Row { .. } => {
+                Some("the model of the executors has another vocabulary than the tokenizer here".into())
+            }
             Self::Scoring(error) => error.hint(),
             _ => None,
         }
@@ -141,8 +143,7 @@ fn job_hint(reason: &str) -> Option<String> {
                 .into(),
         );
     }
-    says(&["no executors remain"])
-        .then(|| "`piref cluster executor --scheduler HOST:PORT --model M` starts one".into())
+    says(&["no executors remain"]).then(|| "`piref cluster executor --scheduler HOST:PORT --model M` starts one".into())
 }
 
 #[cfg(test)]

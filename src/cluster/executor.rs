@@ -52,11 +52,7 @@ pub struct ExecutorPlan {
 ///
 /// # Errors
 /// If there is no scheduler, it cannot listen, or it ends by itself.
-pub fn execute(
-    plan: &ExecutorPlan,
-    interrupt: &Interrupt,
-    observe: &mut dyn FnMut(Event),
-) -> Result<(), ClusterError> {
+pub fn execute(plan: &ExecutorPlan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -> Result<(), ClusterError> {
     let stopped = |source| ClusterError::Stopped { server: "executor", source };
     let temporary = std::env::temp_dir();
     let folder = tempfile::Builder::new().prefix("piref-executor-").tempdir_in(&temporary);

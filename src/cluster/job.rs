@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, ListArray, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, ListArray, RecordBatch, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, UInt32Type};
 use ballista_core::execution_plans::DistributedQueryExec;
@@ -74,7 +74,11 @@ pub(super) struct Jobs {
 ///
 /// # Errors
 /// If the engine cannot make such a plan.
-pub(super) fn plan(function: &ScalarUDF, digest: &Digest, pairs: &[PairIds<'_>]) -> Result<LogicalPlan, DataFusionError> {
+pub(super) fn plan(
+    function: &ScalarUDF,
+    digest: &Digest,
+    pairs: &[PairIds<'_>],
+) -> Result<LogicalPlan, DataFusionError> {
     let mut rows = Vec::with_capacity(pairs.len());
     for (place, pair) in (0_u32..).zip(pairs) {
         rows.push(vec![lit(place), ids(pair.prompt)?, ids(pair.chosen)?, ids(pair.rejected)?]);
@@ -153,8 +157,7 @@ impl Jobs {
     async fn submit(&self, job: &Job, config: SessionConfig) -> Result<Vec<RecordBatch>, DataFusionError> {
         let codec = Arc::new(BallistaLogicalExtensionCodec::default());
         let (url, plan) = (self.url.clone(), job.plan.clone());
-        let submitted =
-            Submitted::with_extension(url, config.ballista_config(), plan, codec, self.session_id.clone());
+        let submitted = Submitted::with_extension(url, config.ballista_config(), plan, codec, self.session_id.clone());
         self.running().insert(job.number, submitted.clone());
         let context = Arc::new(TaskContext::default().with_session_config(config));
         let answer = match submitted.execute(0, context) {

@@ -17,7 +17,11 @@ pub(super) fn runtime() -> Result<Runtime, ClusterError> {
 }
 
 /// What `work` comes to; `None` if somebody has stopped it before. `tick` is called now and then.
-pub(super) async fn until<T>(work: impl Future<Output = T>, interrupt: &Interrupt, mut tick: impl FnMut()) -> Option<T> {
+pub(super) async fn until<T>(
+    work: impl Future<Output = T>,
+    interrupt: &Interrupt,
+    mut tick: impl FnMut(),
+) -> Option<T> {
     let mut work = pin!(work);
     loop {
         if interrupt.is_set() {

@@ -45,13 +45,13 @@ impl Filler<'_> {
     /// If the model yields something that is no log-prob, or the disk refuses. What was scored before is journalled.
     pub(super) fn fill(
         &mut self,
-        slots: Vec<Slot>,
+        slots: &[Slot],
         journalled: BTreeSet<Key>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Vec<Part>>, PrecomputeError> {
         let mut parts: Vec<Option<Part>> = slots.iter().map(|slot| slot.part.clone()).collect();
         let mut pending = Pending::begin(self.job, parts.iter().flatten(), journalled, &mut self.known)?;
-        for round in rounds(&slots, self.engine.n_pairs_at_once()) {
+        for round in rounds(slots, self.engine.n_pairs_at_once()) {
             let rows: Vec<Range<usize>> = round.iter().map(|&index| slots[index].rows.clone()).collect();
             let Some(fresh) = self.score(&rows, &mut pending, observe)? else { return Ok(None) };
             for (index, rows) in round.into_iter().zip(rows) {

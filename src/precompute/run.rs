@@ -71,7 +71,7 @@ pub fn run_on(
         engine.begin(plan, &provenance, observe)?;
     }
     let mut filler = Filler { job: &job, engine, known, work: &work, interrupt, done: Done::default() };
-    let Some(parts) = filler.fill(slots, journalled, observe)? else {
+    let Some(parts) = filler.fill(&slots, journalled, observe)? else {
         return Ok(Outcome::Interrupted { n_done: work.n_known() + filler.done.n_pairs, n_pairs });
     };
     let scoring_seconds = scoring.elapsed().as_secs_f64();

@@ -60,11 +60,7 @@ fn score_with(
 ///
 /// # Errors
 /// As [`score`].
-pub fn score_batch(
-    model: &Decoder,
-    batch: &MicroBatch<'_>,
-    signals: Signals,
-) -> Result<Vec<TokenScores>, ModelError> {
+pub fn score_batch(model: &Decoder, batch: &MicroBatch<'_>, signals: Signals) -> Result<Vec<TokenScores>, ModelError> {
     let laid_out = batch.lay_out()?;
     let (scored, found) = match signals {
         Signals::Skip => (logprob::token_logps(model, &laid_out, Keep::Nothing)?, None),

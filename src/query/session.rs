@@ -24,7 +24,9 @@ use crate::interrupt::Interrupt;
 use crate::query::path_tables::{self, PathTables};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
-use crate::query::{Extra, FUNCTIONS, Function, QueryError, Stop, Upgrade, functions, parquet_table, text_table, views};
+use crate::query::{
+    Extra, FUNCTIONS, Function, QueryError, Stop, Upgrade, functions, parquet_table, text_table, views,
+};
 use crate::table::{REJECTS, ReferenceTable, references};
 use crate::tokenize::TokenizerFiles;
 

@@ -131,9 +131,8 @@ fn numbers_are_those_of_stage_one_whatever_the_budget() {
 fn sums_and_counts_are_those_of_the_terms() {
     let session = session();
     let call = "ref_logps(NULL, prompt_ids, chosen_ids, rejected_ids)";
-    let sql = |field: &str| {
-        format!("SELECT r['{field}'] FROM (SELECT row, {call} AS r FROM {}) ORDER BY row", pairs_sql())
-    };
+    let sql =
+        |field: &str| format!("SELECT r['{field}'] FROM (SELECT row, {call} AS r FROM {}) ORDER BY row", pairs_sql());
     check(&session, &sql("chosen_tokens"), &["2", "3", "1", "4"]);
     check(&session, &sql("rejected_tokens"), &["1", "2", "3", "4"]);
     check(&session, &sql("error"), &["", "", "", ""]);

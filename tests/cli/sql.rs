@@ -78,7 +78,8 @@ fn ref_logps_are_those_of_the_table() {
                AND r['ref_chosen_token_logps'] = ref_chosen_token_logps \
                AND r['ref_rejected_token_logps'] = ref_rejected_token_logps AND r['error'] IS NULL) = count(*) AS all_equal \
                FROM (SELECT *, ref_logps(model_digest(), prompt_ids, chosen_ids, rejected_ids) AS r FROM pairs)";
-    let outcome = case.run(["sql", "t", "--model", &model, "--max-tokens", "99", "-c", sql, "--format", "csv"]).success();
+    let outcome =
+        case.run(["sql", "t", "--model", &model, "--max-tokens", "99", "-c", sql, "--format", "csv"]).success();
     assert_eq!(outcome.stdout, "n,all_equal\n42,true\n");
     let sql = "SELECT count(*) FILTER (WHERE r['ref_ches'] = s.ref_ches \
                AND r['ref_chosen_token_entropies'] = s.ref_chosen_token_entropies \

@@ -147,9 +147,7 @@ impl Vocabulary {
         match command {
             ".read" | ".output" => Completion::Path,
             ".schema" => matching(start, &text[start..], self.tables.iter().cloned()),
-            ".functions" => {
-                matching(start, &text[start..], self.own_functions.iter().map(|&name| name.to_owned()))
-            }
+            ".functions" => matching(start, &text[start..], self.own_functions.iter().map(|&name| name.to_owned())),
             ".mode" => matching(start, &text[start..], formats.map(|value| value.get_name().to_owned())),
             ".timing" => matching(start, &text[start..], ["on", "off"].into_iter().map(str::to_owned)),
             _ => none(text.len()),
