@@ -163,7 +163,7 @@ fn show(server: &str, event: &Event, printer: &mut Printer) {
         Event::Joining { scheduler } => printer.note(format_args!("{server}: joins {scheduler}")),
         Event::Scored { n_pairs } => printer.note(format_args!("{server}: {n_pairs} pairs scored")),
         Event::Stopping => {
-            printer.note(format_args!("{server}: stops; what has begun is finished, Ctrl-C ends it at once"))
+            printer.note(format_args!("{server}: stops; another Ctrl-C does not wait for what has begun"));
         }
     }
 }
