@@ -18,11 +18,14 @@ QUICKSTART := pipelines/quickstart.toml
 PYTHON ?= .venv/bin/python
 SMOLLM2 := runs/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
+# Where `check-flight-sql` puts its client.
+FLIGHT_SQL_VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/piref/flight-sql
+
 # Must be there once: a second version of one of these means two types that do not fit each other.
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda clean
+.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda check-flight-sql clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -113,6 +116,12 @@ fuzz: ## Feed damaged files to every parser for ten minutes; by hand
 
 check-cuda: ## Compile with the feature `cuda`, no GPU needed; fetches 300 MB from PyPI into the user's cache, by hand
 	tests/gpu/check_cuda.sh
+
+check-flight-sql: ## Serve tables to a client of Flight SQL that others wrote (from PyPI, into FLIGHT_SQL_VENV), by hand
+	cargo build --locked --features cluster
+	python3 -m venv $(FLIGHT_SQL_VENV)
+	$(FLIGHT_SQL_VENV)/bin/pip install --quiet adbc-driver-flightsql==1.13.0 pyarrow==26.0.1
+	$(FLIGHT_SQL_VENV)/bin/python tests/cluster/flight_sql.py --piref $${CARGO_TARGET_DIR:-target}/debug/piref
 
 accept: ## Take over changed snapshots; needs cargo-insta, by hand
 	cargo insta test --accept

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::digest::Digest;
 use crate::error::Hint;
@@ -314,6 +314,15 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
 /// A file without a name in the file system of `folder`, to be written and read back: it is gone with its handle.
 pub fn scratch(folder: &Path) -> Result<File, IoError> {
     tempfile::tempfile_in(folder).map_err(|source| IoError::new("create a file in", folder, source))
+}
+
+/// A folder in the temporary folder of the system that only its owner may look into, gone with its handle.
+pub fn temporary_folder() -> Result<TempDir, IoError> {
+    let folder = std::env::temp_dir();
+    tempfile::Builder::new()
+        .prefix("piref-")
+        .tempdir_in(&folder)
+        .map_err(|source| IoError::new("create a folder in", &folder, source))
 }
 
 /// Writes a whole file at once: temporary file, sync, rename.

@@ -35,6 +35,7 @@ const LAYERS: &[&str] = &[
     "precompute",
     "scoring",
     "cluster",
+    "serve",
     "interchange",
     "train",
     "sft",

@@ -23,6 +23,8 @@ use crate::precompute::PrecomputeError;
 use crate::query::QueryError;
 use crate::report::ReportError;
 use crate::scoring::ScoringError;
+#[cfg(all(feature = "cluster", unix))]
+use crate::serve::ServeError;
 use crate::sft::SftError;
 use crate::sweep::{RunError, SweepError};
 use crate::table::TableError;
@@ -129,8 +131,15 @@ fn lines_of<'a>(headline: Option<String>, chain: impl Iterator<Item = &'a (dyn E
 
 /// The advice of a cause, if it is of a type that has any.
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
-    cluster_hint(cause)
-        .or_else(|| hint_of::<UsageError>(cause))
+    #[cfg(feature = "cluster")]
+    if let Some(hint) = hint_of::<crate::cluster::ClusterError>(cause) {
+        return Some(hint);
+    }
+    #[cfg(all(feature = "cluster", unix))]
+    if let Some(hint) = hint_of::<ServeError>(cause) {
+        return Some(hint);
+    }
+    hint_of::<UsageError>(cause)
         .or_else(|| hint_of::<CommandError>(cause))
         .or_else(|| hint_of::<PipelineError>(cause))
         .or_else(|| hint_of::<FileError>(cause))
@@ -158,17 +167,6 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<DataError>(cause))
         .or_else(|| hint_of::<ModelSourceError>(cause))
         .or_else(|| hint_of::<IoError>(cause))
-}
-
-#[cfg(feature = "cluster")]
-fn cluster_hint(cause: &(dyn Error + 'static)) -> Option<String> {
-    hint_of::<crate::cluster::ClusterError>(cause)
-}
-
-/// A program without a cluster has no trouble with one.
-#[cfg(not(feature = "cluster"))]
-fn cluster_hint(_: &(dyn Error + 'static)) -> Option<String> {
-    None
 }
 
 fn hint_of<E: Error + Hint + 'static>(cause: &(dyn Error + 'static)) -> Option<String> {

@@ -25,6 +25,8 @@ mod printer;
 mod progress;
 mod query_model;
 mod report;
+#[cfg(all(feature = "cluster", unix))]
+mod serve;
 mod sft;
 mod sql;
 mod sweep;
@@ -72,6 +74,8 @@ enum Command {
     Sweep(sweep::Args),
     Sft(Box<sft::Args>),
     Sql(sql::Args),
+    #[cfg(all(feature = "cluster", unix))]
+    Serve(serve::Args),
     Audit(Box<audit::Args>),
     Generate(Box<generate::Args>),
     Report(report::Args),
@@ -123,6 +127,8 @@ impl Cli {
             Command::Sweep(args) => sweep::run(args, printer),
             Command::Sft(args) => sft::run(*args, printer),
             Command::Sql(args) => sql::run(&args, printer),
+            #[cfg(all(feature = "cluster", unix))]
+            Command::Serve(args) => serve::run(&args, printer),
             Command::Audit(args) => audit::run(&args, printer),
             Command::Generate(args) => generate::run(*args, printer),
             Command::Report(args) => report::run(&args, printer),
@@ -144,6 +150,8 @@ impl Cli {
 fn command() -> clap::Command {
     let command = Cli::command();
     let Ok(defaults) = Defaults::load() else { return command };
+    #[cfg(all(feature = "cluster", unix))]
+    let command = command.mut_subcommand("serve", |command| with_defaults(command, &defaults, &[&["precompute"]]));
     command
         .mut_subcommand("precompute", |command| {
             with_defaults(command, &defaults, &[&["data"], &["tokenize"], &["precompute"]])

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::interrupt::Interrupt;
 use crate::model::ScoringDtype;
 use crate::model_source::ModelSource;
 use crate::ops::DeviceName;
@@ -40,8 +41,9 @@ pub(super) struct Found {
 }
 
 impl QueryModel {
-    /// Reads the tokenizer and finds the weights; without a model the functions are there and say so.
-    pub(super) fn find(&self) -> anyhow::Result<Found> {
+    /// Reads the tokenizer and finds the weights; without a model the functions are there and say so. When `interrupt` is
+    /// set, they stop.
+    pub(super) fn find(&self, interrupt: &Interrupt) -> anyhow::Result<Found> {
         let Some(model) = &self.model else {
             return Ok(Found { tokenizer: None, models: Arc::new(ModelFiles::new(Vec::new())) });
         };
@@ -54,7 +56,7 @@ impl QueryModel {
             ..Settings::default()
         };
         let file = Pipeline::from_flags(&flags)?.model_file(source)?;
-        Ok(Found { tokenizer: Some(tokenizer), models: Arc::new(ModelFiles::new(vec![file])) })
+        Ok(Found { tokenizer: Some(tokenizer), models: Arc::new(ModelFiles::new(vec![file]).stopped_by(interrupt)) })
     }
 }
 

@@ -73,14 +73,20 @@ pub(crate) struct Args {
 /// Less than this a sort cannot work with.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(16);
 
-fn memory_limit(text: &str) -> Result<ByteSize, String> {
+pub(super) fn memory_limit(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
     if size < LEAST_MEMORY { Err(format!("expected at least {LEAST_MEMORY}, found {size}")) } else { Ok(size) }
 }
 
+/// So many bytes, or three quarters of what is free; `None` where the system does not say.
+pub(super) fn memory_or_free(limit: Option<ByteSize>) -> Option<u64> {
+    let free = || memory::available_bytes().map(|free| (free / 4 * 3).max(LEAST_MEMORY.as_u64()));
+    limit.map(|limit| limit.as_u64()).or_else(free)
+}
+
 /// `NAME=PATH`.
 #[derive(Debug, Clone)]
-struct NamedPath {
+pub(super) struct NamedPath {
     name: String,
     path: PathBuf,
 }
@@ -102,16 +108,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     let sql = sql(args)?;
     let interrupt = Interrupt::default();
     let mut session = Session::with(resources(args, &interrupt)?)?;
-    for path in &args.paths {
-        let path = run_of_pipeline(path)?;
-        session.register(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
-    }
-    for table in &args.table {
-        let path = run_of_pipeline(&table.path)?;
-        session
-            .register_as(&table.name, &path)
-            .with_context(|| format!("cannot open `{}` as `{}`", path.display(), table.name))?;
-    }
+    register(&mut session, &args.paths, &args.table)?;
     let timing = if args.timing { Timing::On } else { Timing::Off };
     let Some(sql) = sql else {
         let mut console = Console::new(session, args.format, timing);
@@ -137,10 +134,24 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     }
 }
 
+/// Makes tables known to a session; a pipeline file stands for its run.
+pub(super) fn register(session: &mut Session, paths: &[PathBuf], tables: &[NamedPath]) -> anyhow::Result<()> {
+    for path in paths {
+        let path = run_of_pipeline(path)?;
+        session.register(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    }
+    for table in tables {
+        let path = run_of_pipeline(&table.path)?;
+        session
+            .register_as(&table.name, &path)
+            .with_context(|| format!("cannot open `{}` as `{}`", path.display(), table.name))?;
+    }
+    Ok(())
+}
+
 fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
-    let model = args.model.find()?;
-    let free = || memory::available_bytes().map(|free| (free / 4 * 3).max(LEAST_MEMORY.as_u64()));
-    let memory_limit = args.memory_limit.map(|limit| limit.as_u64()).or_else(free);
+    let model = args.model.find(interrupt)?;
+    let memory_limit = memory_or_free(args.memory_limit);
     let functions = model.functions();
     #[cfg(feature = "cluster")]
     let upgrade = args.cluster.upgrade()?;

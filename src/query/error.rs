@@ -69,6 +69,15 @@ pub enum QueryError {
         #[source]
         source: ParquetError,
     },
+    /// A table that cannot be copied into a Parquet file.
+    #[error("cannot copy table `{table}` into a Parquet file")]
+    Copy {
+        /// The table.
+        table: String,
+        /// What the Parquet writer says.
+        #[source]
+        source: ParquetError,
+    },
     /// Text that is not JSON.
     #[error("cannot parse `{}`", path.display())]
     Json {

@@ -204,7 +204,7 @@ impl Session {
     /// What `work` comes to, unless somebody stops it before.
     ///
     /// Operators yield between batches, so that it is looked often enough; dropping the work ends the tasks it started.
-    fn wait<T>(&self, work: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, QueryError> {
+    pub(super) fn wait<T>(&self, work: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, QueryError> {
         let watched = async {
             let mut work = pin!(work);
             loop {
@@ -221,6 +221,11 @@ impl Session {
             }
         };
         guard::catch(|| self.runtime.block_on(watched)).unwrap_or_else(|panicked| Err(self.error(external(panicked))))
+    }
+
+    /// The engine's own view of the session.
+    pub(super) fn context(&self) -> &SessionContext {
+        &self.ctx
     }
 
     fn register_table(&mut self, path: &Path, names: &Names) -> Result<Vec<String>, QueryError> {

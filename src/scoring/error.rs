@@ -64,7 +64,12 @@ fn listed(digests: &[Digest]) -> String {
 impl ScoringError {
     /// Whether it is the machine that failed, so that another one, or another time, may do better.
     pub fn is_infrastructure(&self) -> bool {
-        matches!(self, Self::Model { source: ModelError::Io(_) | ModelError::Tensor { .. }, .. })
+        match self {
+            Self::Model { source, .. } => matches!(source, ModelError::Io(_) | ModelError::Tensor { .. }),
+            // Where one machine ends, another one goes on.
+            Self::Stopped => true,
+            _ => false,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Models by what decides their numbers: weights, configuration, number format, code path.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::error::ScoringError;
 use super::scorer::Scorer;
 use crate::digest::Digest;
+use crate::interrupt::Interrupt;
 use crate::logprob;
 use crate::model::{Decoder, Digests, ModelError, ScoringDtype};
 use crate::model_source::ModelSource;
@@ -26,6 +28,11 @@ pub trait Models: Send + Sync {
     /// # Errors
     /// If there is none or there are several, or its files cannot be read.
     fn digest(&self) -> Result<Digest, ScoringError>;
+
+    /// Whether nothing is to be scored any more; asked before each forward pass.
+    fn are_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Digest of everything in a model, and in the machine that runs it, that decides the numbers of a pass: weights and
@@ -58,6 +65,7 @@ pub struct ModelFile {
 /// Models of this machine. Nothing is read before it is needed; then files are digested, and a model loaded, once.
 pub struct ModelFiles {
     files: Vec<ModelFile>,
+    interrupt: Interrupt,
     /// Held while one is loaded, so that whoever asks for it meanwhile waits for it.
     loaded: Mutex<Loaded>,
 }
@@ -74,7 +82,13 @@ struct Loaded {
 impl ModelFiles {
     /// These models; none is a model too few for every function, which then says so when it is called.
     pub fn new(files: Vec<ModelFile>) -> Self {
-        Self { files, loaded: Mutex::default() }
+        Self { files, interrupt: Interrupt::default(), loaded: Mutex::default() }
+    }
+
+    /// The same; when `interrupt` is set, calls that are under way end with an error before their next forward pass.
+    #[must_use]
+    pub fn stopped_by(self, interrupt: &Interrupt) -> Self {
+        Self { interrupt: interrupt.clone(), ..self }
     }
 
     /// Digests of them all, in order.
@@ -138,12 +152,11 @@ impl Models for ModelFiles {
             return Ok(Arc::clone(scorer));
         }
         let file = &self.files[index];
-        let decoder = match loaded.decoders.get(&index) {
-            Some(decoder) => decoder.clone(),
-            None => {
+        let decoder = match loaded.decoders.entry(index) {
+            Entry::Occupied(decoder) => decoder.get().clone(),
+            Entry::Vacant(place) => {
                 let decoder = Decoder::load(&file.source, &file.backend).map_err(|source| file.failed(source))?;
-                loaded.decoders.insert(index, decoder.clone());
-                decoder
+                place.insert(decoder).clone()
             }
         };
         let scorer = Arc::new(Scorer::new(&file.name, decoder.with_dtype(dtype), file.max_tokens));
@@ -154,6 +167,10 @@ impl Models for ModelFiles {
     fn digest(&self) -> Result<Digest, ScoringError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.find(&mut loaded, None)?.0)
+    }
+
+    fn are_stopped(&self) -> bool {
+        self.interrupt.is_set()
     }
 }
 

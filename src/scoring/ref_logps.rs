@@ -67,7 +67,8 @@ impl RefLogps {
     ) -> Result<(), ScoringError> {
         let scorer = self.models.scorer(digest)?;
         let ids: Vec<PairIds<'_>> = pairs.iter().map(|&(_, ids)| ids).collect();
-        let scored = scorer.score(&ids, self.signals, &|| stop.is_some_and(Stop::is_asked))?;
+        let scored =
+            scorer.score(&ids, self.signals, &|| self.models.are_stopped() || stop.is_some_and(Stop::is_asked))?;
         for (&(row, _), scored) in pairs.iter().zip(scored) {
             rows[row] = Some(scored);
         }

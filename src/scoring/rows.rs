@@ -138,7 +138,7 @@ pub(super) fn structs(rows: &[Option<ScoredRow>], signals: Signals) -> Result<St
     }
     let codes = n.map(|index| row(index).and_then(|row| row.fault).map(RowFault::code));
     columns.push(Arc::new(codes.collect::<StringArray>()));
-    let nulls = NullBuffer::from_iter(rows.iter().map(Option::is_some));
+    let nulls = rows.iter().map(Option::is_some).collect::<NullBuffer>();
     StructArray::try_new(fields(signals), columns, Some(nulls))
 }
 
@@ -187,7 +187,7 @@ impl<'a> Columns<'a> {
             if fits { Ok(column) } else { Err(wrong(column.data_type().to_string())) }
         };
         let lists = |of| field(of).map(|column| Lists(column.as_list()));
-        let numbers = |of| field(of).map(|column| column.as_primitive::<Float64Type>());
+        let numbers = |of| field(of).map(AsArray::as_primitive::<Float64Type>);
         let [.., chosen, rejected] = LOGPS;
         let [ches, ches_mean, chosen_entropies, rejected_entropies, chosen_top1, rejected_top1] = SIGNALS;
         let signals = if structs.column_by_name(ches.0).is_some() {

@@ -1,0 +1,94 @@
+//! A server and its client in one process.
+
+use std::sync::mpsc;
+use std::thread;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use ballista_core::utils::{GrpcClientConfig, create_grpc_client_connection};
+use tokio::runtime::Runtime;
+use tokio_stream::StreamExt;
+
+use super::*;
+
+/// Sum of the first column of what a client is answered, or what it is told.
+async fn ask(at: SocketAddr, sql: &str) -> Result<i64, String> {
+    let told = |error: &dyn std::error::Error| error.to_string();
+    let connection = create_grpc_client_connection(format!("http://{at}"), &GrpcClientConfig::default());
+    let mut client = FlightSqlServiceClient::new(connection.await.unwrap());
+    let info = client.execute(sql.to_owned(), None).await.map_err(|error| told(&error))?;
+    let mut sum = 0;
+    for endpoint in info.endpoint {
+        let mut rows = client.do_get(endpoint.ticket.unwrap()).await.map_err(|error| told(&error))?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(|error| told(&error))?;
+            sum += batch.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>();
+        }
+    }
+    Ok(sum)
+}
+
+/// Ends a server, however a test ends.
+struct End<'a>(&'a Interrupt);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+/// Serves a table of the numbers 1 to 1000 from lines, and asks for it.
+#[test]
+fn a_client_reads_and_does_nothing_else_until_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (1..=1000).map(|i| format!("{{\"i\": {i}}}\n")).collect();
+    let numbers = folder.path().join("numbers.jsonl");
+    io::write(&numbers, lines.as_bytes()).unwrap();
+    let mut session = Session::new().unwrap();
+    session.register(&numbers).unwrap();
+    session.query("CREATE VIEW odd AS SELECT i FROM numbers WHERE i % 2 = 1").unwrap();
+
+    let stolen = folder.path().join("stolen.csv");
+    let interrupt = Interrupt::default();
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        let end = End(&interrupt);
+        let server = scope.spawn(|| {
+            let mut send = |event| sender.send(event).unwrap();
+            run("127.0.0.1:0".parse().unwrap(), &session, &interrupt, &mut send)
+        });
+        assert_eq!(receiver.recv().unwrap(), Event::Copied { tables: vec!["numbers".into(), "odd".into()] });
+        let Event::Listening { at, .. } = receiver.recv().unwrap() else { panic!("the server does not listen") };
+        let client = Runtime::new().unwrap();
+        let ask = |sql: &str| client.block_on(ask(at, sql));
+        // 1 + 2 + … + 1000, the odd ones among them, and a function of ours over both stages of a group.
+        assert_eq!(ask("SELECT i FROM numbers"), Ok(500_500));
+        assert_eq!(ask("SELECT sum(i) FROM odd"), Ok(250_000));
+        assert_eq!(ask("SELECT CAST(mad(i) AS BIGINT) FROM numbers"), Ok(250));
+        let copy = format!("COPY (SELECT 1) TO '{}'", stolen.display());
+        for sql in [
+            "CREATE VIEW v AS SELECT 1",
+            "DROP TABLE numbers",
+            "INSERT INTO numbers VALUES (1)",
+            &copy,
+            "SELECT * FROM nothing",
+        ] {
+            assert!(ask(sql).is_err(), "{sql}");
+        }
+        assert_eq!(ask("SELECT i FROM numbers"), Ok(500_500));
+        drop(end);
+        server.join().unwrap().unwrap();
+    });
+    assert!(!stolen.exists());
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let session = Session::new().unwrap();
+    let error = run(address, &session, &Interrupt::default(), &mut |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot listen at `{address}`"));
+    assert!(crate::error::Hint::hint(&error).unwrap().contains("another port"));
+}
