@@ -114,6 +114,11 @@ golden: ## Write the golden files again; needs Python with TRL, by hand, see fix
 fuzz: ## Feed damaged files to every parser for ten minutes; by hand
 	PIREF_FUZZ_SECONDS=600 cargo test --locked --test it fuzz -- --test-threads 1 --nocapture
 
+# MODEL, DATA, LIMIT and CASES as tests/cluster/run.sh has them.
+check-cluster: ## Stage one and SQL on a scheduler and two executors, one of them killed; by hand
+	cargo build --locked --features cluster
+	MODEL=$(MODEL) DATA=$(DATA) tests/cluster/run.sh $(CASES)
+
 check-cuda: ## Compile with the feature `cuda`, no GPU needed; fetches 300 MB from PyPI into the user's cache, by hand
 	tests/gpu/check_cuda.sh
 

@@ -177,7 +177,8 @@ fn injected_faults_change_nothing_in_the_table() {
         "ballista.testing.chaos_execution.enabled=true",
         "ballista.testing.chaos_execution.fault_type=transient",
         "ballista.testing.chaos_execution.probability=0.25",
-        "ballista.testing.chaos_execution.seed=7",
+        // By the generator of the engine, the first tries of jobs 0 and 1 fail, and no job does five times.
+        "ballista.testing.chaos_execution.seed=21",
     ];
     let mut notes = Vec::new();
     let mut engine = cluster.engine_with(4, &chaos);
