@@ -25,7 +25,7 @@ FLIGHT_SQL_VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/piref/flight-sql
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cuda check-flight-sql clean
+.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cluster check-cuda check-flight-sql clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
