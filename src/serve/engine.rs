@@ -57,8 +57,8 @@ pub(super) async fn start(state: &SessionState, folder: &Path) -> Result<Engine,
     let socket = folder.join("scheduler.sock");
     listen(scheduler.clone(), &socket)?;
 
-    let connection =
-        create_grpc_client_connection(format!("unix://{}", socket.display()), &GrpcClientConfig::default());
+    let (place, config) = (format!("unix://{}", socket.display()), GrpcClientConfig::default());
+    let connection = create_grpc_client_connection(place, &config);
     let client = SchedulerGrpcClient::new(connection.await.map_err(|source| failed(source.into()))?)
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);

@@ -15,7 +15,8 @@ use super::*;
 /// Sum of the first column of what a client is answered, or what it is told.
 async fn ask(at: SocketAddr, sql: &str) -> Result<i64, String> {
     let told = |error: &dyn std::error::Error| error.to_string();
-    let connection = create_grpc_client_connection(format!("http://{at}"), &GrpcClientConfig::default());
+    let config = GrpcClientConfig::default();
+    let connection = create_grpc_client_connection(format!("http://{at}"), &config);
     let mut client = FlightSqlServiceClient::new(connection.await.unwrap());
     let info = client.execute(sql.to_owned(), None).await.map_err(|error| told(&error))?;
     let mut sum = 0;
