@@ -57,6 +57,8 @@ pub fn execute(plan: &ExecutorPlan, interrupt: &Interrupt, observe: &mut dyn FnM
     let temporary = std::env::temp_dir();
     let folder = tempfile::Builder::new().prefix("piref-executor-").tempdir_in(&temporary);
     let folder = folder.map_err(|source| ClusterError::Folder { folder: temporary, source })?;
+    // The threads of tensors first: Ballista runs tasks at a low priority, which threads started in one would inherit.
+    rayon::current_num_threads();
     let models = Arc::new(CountedModels { files: ModelFiles::new(plan.models.clone()), asked: Mutex::default() });
     let at = listening(plan.bind)?;
     let config = Arc::new(config(plan, at, &models, folder.path())?);
