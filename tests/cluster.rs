@@ -231,15 +231,20 @@ fn queries_over_tables_run_in_the_cluster() {
         session.register(&table).unwrap();
     }
 
-    let rows = ask(&remote, "SELECT count(*) AS n, sum(reward(0.1, ref_chosen_logps, 0.0)) AS r FROM scored");
-    let expected = ask(&local, "SELECT sum(reward(0.1, ref_chosen_logps, 0.0)) AS r FROM scored");
+    let rows = ask(&remote, "SELECT count(*) AS n, sum(reward(0.1, ref_chosen_logps, 0.0)) AS r FROM pairs");
+    let expected = ask(&local, "SELECT sum(reward(0.1, ref_chosen_logps, 0.0)) AS r FROM pairs");
     assert_eq!(rows[0]["n"].as_primitive::<Int64Type>().value(0), i64::try_from(n_pairs).unwrap());
     let sum = |rows: &arrow::array::RecordBatch| rows["r"].as_primitive::<Float64Type>().value(0);
     assert!((sum(&rows[0]) - sum(&expected[0])).abs() <= 1e-12 * sum(&expected[0]).abs(), "another order of terms");
 
+    let views = ask(&remote, "SELECT count(*) AS n FROM scored UNION ALL SELECT count(*) AS n FROM pairs");
+    let counts: Vec<i64> =
+        views.iter().flat_map(|rows| rows["n"].as_primitive::<Int64Type>().values().to_vec()).collect();
+    assert_eq!(counts, [i64::try_from(n_pairs).unwrap(); 2]);
+
     // The executor has one model, so that no digest is needed; the table was made with it.
     let sql = "SELECT count(*) AS n FROM (SELECT ref_logps(NULL, prompt_ids, chosen_ids, rejected_ids) AS s, * FROM pairs) \
-               WHERE s['ref_chosen_logps'] = ref_chosen_logps AND s['ref_rejected_token_logps'] = ref_rejected_token_logps";
+               WHERE s['ref_chosen_logps'] = ref_chosen_logps AND s['ref_rejected_logps'] = ref_rejected_logps";
     let before = cluster.n_calls();
     let functions = piref::scoring::functions(&(Arc::new(ModelFiles::new(Vec::new())) as Arc<dyn Models>));
     let upgrade = Some(cluster::upgrade(&cluster.address, &[]).unwrap());

@@ -136,8 +136,9 @@ impl Jobs {
     /// # Errors
     /// If it fails for good, or too often.
     pub(super) async fn run(&self, job: &Job) -> Result<Vec<TokenScores>, ClusterError> {
-        let mut pause = Duration::from_secs(1);
-        for n_tries in 1.. {
+        let (mut pause, mut n_tries) = (Duration::from_secs(1), 0);
+        loop {
+            n_tries += 1;
             let number = job.number * u64::from(TRIES) + u64::from(n_tries);
             let config = of_submission(self.config.clone(), number)?;
             let reason = match self.submit(job, config).await {
@@ -151,7 +152,6 @@ impl Jobs {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        Err(ClusterError::OtherRows { expected: job.places.len(), found: 0 })
     }
 
     async fn submit(&self, job: &Job, config: SessionConfig) -> Result<Vec<RecordBatch>, DataFusionError> {
