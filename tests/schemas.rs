@@ -292,7 +292,7 @@ fn contract_code_and_written_files_agree() {
     contract.check_parquet(&swept(&run));
 
     // Every contract there is, is one of these.
-    assert_eq!(fs::read_dir("schemas").unwrap().count(), 9);
+    assert_eq!(fs::read_dir("schemas").unwrap().count(), 10);
 }
 
 /// The comparison of a sweep of two short runs on the table of `run`.

@@ -242,7 +242,7 @@ fn pairs_are_chosen_and_ordered_by_their_signals() {
     assert_eq!(rows(Some("ref_chosen_entropy_mean > 0 AND ref_ches IS NOT NULL"), None).len(), 20);
 
     let mut session = Session::new().unwrap();
-    assert_eq!(session.register(&plan.out).unwrap(), ["pairs", "signals", "scored"]);
+    assert_eq!(session.register(&plan.out).unwrap(), ["pairs", "signals", "scored", "logps"]);
     let batches = session.query("SELECT row_idx, ref_ches_mean FROM signals ORDER BY row_idx").unwrap();
     let mut scores: Vec<(f64, u64)> = Vec::new();
     for batch in &batches {

@@ -190,7 +190,8 @@ fn with_defaults_over(command: clap::Command, layers: &[&Defaults], sections: &[
         let argument = if takes_values { argument.allow_negative_numbers(true) } else { argument };
         let key = argument.get_id().as_str();
         let of = |defaults: &&Defaults| sections.iter().find_map(|section| defaults.of(section, key));
-        let default = layers.iter().find_map(of);
+        // What has a default of its own only looks like the setting.
+        let default = layers.iter().find_map(of).filter(|_| argument.get_default_values().is_empty());
         match (default, argument.get_help().cloned()) {
             (Some(default), Some(help)) => argument.help(format!("{help} [default: {default}]")),
             _ => argument,

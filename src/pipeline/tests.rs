@@ -39,7 +39,7 @@ fn an_unknown_key_names_line_section_and_neighbour() {
 fn a_key_of_another_section_is_sent_there() {
     let (message, hint) = refused("[train]\nbeta = 0.1\n");
     assert_eq!(message, "line 2: unknown key `beta` in `[train]`");
-    assert_eq!(hint.unwrap(), "it is a key of `[train.loss]`");
+    assert_eq!(hint.unwrap(), "it is a key of `[audit]` and of `[train.loss]`");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn unknown_sections_and_top_level_keys_are_named() {
     assert_eq!(hint.unwrap(), "did you mean `train`?");
     let (message, hint) = refused("colour = \"red\"\n");
     assert_eq!(message, "line 1: unknown key `colour` in the top level");
-    assert_eq!(hint.unwrap(), "the top level knows: name, model, data, tokenize, precompute, train, sft");
+    assert_eq!(hint.unwrap(), "the top level knows: name, model, data, tokenize, precompute, train, sft, audit");
 }
 
 #[test]

@@ -441,3 +441,8 @@ fn bench() {
     stderr:
     ");
 }
+
+#[test]
+fn audit() {
+    assert_snapshot!(Case::new().run(["audit", "--help"]), @"");
+}

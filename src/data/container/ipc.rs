@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
 
@@ -17,6 +18,9 @@ const FILE_MAGIC: &[u8] = b"ARROW1";
 
 /// Comes before the length of a message, and with length 0 at the end of a stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
+
+/// Bytes of a message before its metadata: the mark and the length.
+const HEAD: usize = 8;
 
 /// Record batches of an Arrow IPC file, stream or file format.
 pub(crate) struct Messages {
@@ -43,23 +47,17 @@ impl Messages {
         Ok(Self { file, decoder, pending: Buffer::from(&[]), n_left, is_ended: false })
     }
 
-    /// The columns, which come before all rows.
+    /// The columns, which come before all rows: asked for first, if at all.
     ///
     /// # Errors
-    /// If the file has none, or is damaged before them.
+    /// If the file does not begin with them, or is damaged there.
     pub(crate) fn schema(&mut self) -> Result<SchemaRef, ArrowError> {
-        loop {
-            if let Some(schema) = self.decoder.schema() {
-                return Ok(schema);
-            }
-            if self.is_ended {
-                return Err(ArrowError::IpcError("the file has no schema".into()));
-            }
-            self.pending = self.message()?.into();
-            if self.decoder.decode(&mut self.pending)?.is_some() {
-                return Err(ArrowError::IpcError("rows come before the schema".into()));
-            }
-        }
+        let message = self.message()?;
+        let header = root_as_message(message.get(HEAD..).unwrap_or_default()).ok();
+        let schema = header.as_ref().and_then(|header| header.header_as_schema()).map(fb_to_schema);
+        let schema = schema.ok_or_else(|| ArrowError::IpcError("the file does not begin with its columns".into()))?;
+        self.pending = message.into();
+        Ok(schema.into())
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {

@@ -43,7 +43,7 @@ fn what_a_pipeline_file_refuses_is_refused_with_the_same_words() {
     let (message, hint) = refused("beta=0.1");
     assert_eq!(
         (message.as_str(), hint.as_deref()),
-        ("unknown key `beta` in the top level", Some("it is a key of `[train.loss]`"))
+        ("unknown key `beta` in the top level", Some("it is a key of `[audit]` and of `[train.loss]`"))
     );
     assert_eq!(refused("trian.seed=1").1.as_deref(), Some("did you mean `train`?"));
     let (message, _) = refused("train.loss.beta=0.1,-1");
