@@ -88,7 +88,8 @@
 //!
 //! # Absent on purpose
 //!
-//! A reference model during training; padding and attention masks over a batch; autograd; a download; a service.
+//! A reference model during training; padding and attention masks over a batch; autograd; a download; a service that has to
+//! run.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")
