@@ -68,6 +68,7 @@
 //! | [`checkpoint`] | a run on disk | a resumed run goes on to the same bits |
 //! | [`mod@precompute`] | stage one, whole or by shards | what is scored is not scored again |
 //! | [`scoring`] | stage one as a function of SQL | its numbers are those of a table, to the bit |
+//! | `cluster` (a feature) | stage one and SQL on Apache Ballista | the table is that of a local run, to the byte |
 //! | `serve`, with the feature `cluster` | SQL for clients of Arrow Flight SQL | a client reads what was given, and nothing else |
 //! | [`interchange`] | tables to and from other programs | nothing is guessed about a foreign number |
 //! | [`train`] | stage two | no function takes two models |
@@ -152,6 +153,9 @@ pub mod checkpoint;
 pub mod precompute;
 
 pub mod scoring;
+
+#[cfg(feature = "cluster")]
+pub mod cluster;
 
 #[cfg(all(feature = "cluster", unix))]
 pub mod serve;

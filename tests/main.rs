@@ -5,6 +5,8 @@ mod audit;
 mod audit_page;
 mod backends;
 mod cli;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod data_order;
 mod evaluation;
 mod export;

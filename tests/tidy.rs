@@ -35,6 +35,7 @@ const LAYERS: &[&str] = &[
     "checkpoint",
     "precompute",
     "scoring",
+    "cluster",
     "serve",
     "interchange",
     "train",

@@ -132,6 +132,10 @@ fn lines_of<'a>(headline: Option<String>, chain: impl Iterator<Item = &'a (dyn E
 
 /// The advice of a cause, if it is of a type that has any.
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
+    #[cfg(feature = "cluster")]
+    if let Some(hint) = hint_of::<crate::cluster::ClusterError>(cause) {
+        return Some(hint);
+    }
     #[cfg(all(feature = "cluster", unix))]
     if let Some(hint) = hint_of::<ServeError>(cause) {
         return Some(hint);

@@ -7,6 +7,10 @@ mod audit;
 mod audit_outputs;
 mod audit_text;
 mod bench;
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(feature = "cluster")]
+mod cluster_flags;
 mod completions;
 mod console;
 mod diff;
@@ -85,6 +89,8 @@ enum Command {
     Verify(verify::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::Args),
     Env(env::Args),
     Completions(completions::Args),
 }
@@ -136,6 +142,8 @@ impl Cli {
             Command::Verify(args) => verify::run(args, printer),
             Command::Inspect(args) => inspect::run(&args, printer),
             Command::Diff(args) => diff::run(&args, printer),
+            #[cfg(feature = "cluster")]
+            Command::Cluster(args) => cluster::run(args, printer),
             Command::Env(args) => env::run(&args, printer),
             Command::Completions(args) => completions::run(&args, printer),
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+#[cfg(feature = "cluster")]
+use super::cluster_flags::ScoringCluster;
 use super::progress::{Position, Progress, clock};
 use super::shards::{command_with, missing_lines};
 use super::{OutputFormat, Printer, objects, print_json};
@@ -53,6 +55,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_signals: bool,
 
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    cluster: ScoringCluster,
+
     /// Delete what an earlier run left in the folder, and start again.
     #[arg(long)]
     fresh: bool,
@@ -95,10 +101,16 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         *table = objects::local(table, printer).with_context(failed)?;
     }
 
+    #[cfg(feature = "cluster")]
+    let mut engine = args.cluster.engine().with_context(failed)?;
+    #[cfg(not(feature = "cluster"))]
+    let mut engine = Box::new(precompute::LocalEngine::default());
+
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
         let mut progress = Progress::new(printer);
-        precompute::run(&plan, &interrupt, &mut |event| show(&event, &mut progress)).with_context(failed)?
+        let observe = &mut |event: Event<'_>| show(&event, &mut progress);
+        precompute::run_on(&mut *engine, &plan, &interrupt, observe).with_context(failed)?
     };
     let summary = match outcome {
         Outcome::Finished(summary) => summary,
@@ -158,6 +170,10 @@ pub(super) fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
         Event::Reused { n_pairs } => progress.note(format_args!("{n_pairs} pairs have their log-probs from before")),
         Event::ModelLoaded { architecture, n_parameters } => {
             progress.note(format_args!("reference: {architecture}, {n_parameters} parameters"));
+            progress.begin(0);
+        }
+        Event::Connected { place } => {
+            progress.note(format_args!("reference: on {place}"));
             progress.begin(0);
         }
         Event::Scored { n_pairs, n_total, n_tokens, n_total_tokens } => {

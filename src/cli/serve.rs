@@ -53,6 +53,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
         tokenizer: model.tokenizer,
         functions,
         interrupt: interrupt.clone(),
+        ..Resources::default()
     })?;
     sql::register(&mut session, &args.paths, &args.table, printer)?;
     if !args.flight_sql.ip().is_loopback() {

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use bytesize::ByteSize;
 
+#[cfg(feature = "cluster")]
+use super::cluster_flags::Cluster;
 use super::console::{self, Console, Timing};
 use super::query_model::QueryModel;
 use super::{Printer, UsageError, objects, run_of_pipeline};
@@ -37,6 +39,10 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     model: QueryModel,
+
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    cluster: Cluster,
 
     /// The query; several are separated by `;`. Without `-c` and `-f` it is read from standard input.
     #[arg(long, short, value_name = "SQL")]
@@ -152,7 +158,11 @@ fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
     let model = args.model.find(interrupt)?;
     let memory_limit = memory_or_free(args.memory_limit);
     let functions = model.functions();
-    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, interrupt: interrupt.clone() })
+    #[cfg(feature = "cluster")]
+    let upgrade = args.cluster.upgrade()?;
+    #[cfg(not(feature = "cluster"))]
+    let upgrade = None;
+    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, upgrade, interrupt: interrupt.clone() })
 }
 
 fn answer(

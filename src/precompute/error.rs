@@ -125,6 +125,15 @@ pub enum PrecomputeError {
         #[source]
         source: ModelError,
     },
+    /// What scores the pairs, where that is not this process.
+    #[error("cannot score pairs on {place}")]
+    Elsewhere {
+        /// What and where it is.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Where the model is.
     #[error(transparent)]
     ModelSource(#[from] ModelSourceError),
@@ -184,6 +193,7 @@ impl Hint for PrecomputeError {
             Self::TooManyRejects { rejects, .. } => {
                 Some(format!("all of them are in `{}`; `--max-reject-rate` allows a larger share", rejects.display()))
             }
+            Self::Elsewhere { .. } => None,
             Self::Model { source, .. } => source.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),

@@ -6,25 +6,24 @@ use std::ops::Range;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 
+use super::engine::{Ended, Engine, Said};
 use super::error::PrecomputeError;
 use super::inventory::{Job, Slot};
 use super::journals::refuse_others_at_work;
 use super::known::{Key, Known};
 use super::pending::Pending;
 use super::plan::{Event, Scope, Signals};
-use super::score::score_batch;
 use super::work::Work;
-use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
+use crate::batch::PairIds;
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::model::Decoder;
 use crate::table::{PairTokenLogps, Part, TableError, Task, TokenScores, assemble, is_logp, write_part, write_signals};
 
-/// Writes missing parts from what is known and what the model says.
+/// Writes missing parts from what is known and what the engine says.
 pub(super) struct Filler<'a> {
     pub(super) job: &'a Job<'a>,
-    /// The reference, unless everything is known.
-    pub(super) model: Option<&'a Decoder>,
+    /// What scores the others.
+    pub(super) engine: &'a mut dyn Engine,
     pub(super) known: Known,
     pub(super) work: &'a Work,
     pub(super) interrupt: &'a Interrupt,
@@ -48,7 +47,7 @@ impl Filler<'_> {
     /// If the model yields something that is no log-prob, or the disk refuses. What was scored before is journalled.
     pub(super) fn fill(
         &mut self,
-        slots: Vec<Slot>,
+        slots: &[Slot],
         journalled: BTreeSet<Key>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Vec<Part>>, PrecomputeError> {
@@ -62,15 +61,15 @@ impl Filler<'_> {
             }
             return Err(error);
         }
-        for (nth, slot) in slots.into_iter().enumerate() {
-            if slot.part.is_some() {
-                continue;
+        for round in rounds(slots, self.engine.n_pairs_at_once()) {
+            let rows: Vec<Range<usize>> = round.iter().map(|&nth| slots[nth].rows.clone()).collect();
+            let Some(fresh) = self.score(&rows, &mut pending, observe)? else { return Ok(None) };
+            for (nth, rows) in round.into_iter().zip(rows) {
+                let part = self.write(slots[nth].part_idx, &rows, &fresh)?;
+                self.job.folder.publish(&part)?;
+                parts[nth] = Some(part.clone());
+                pending.finish(parts.iter().flatten(), &part, rows, &mut self.known)?;
             }
-            let Some(fresh) = self.score(&slot.rows, &mut pending, observe)? else { return Ok(None) };
-            let part = self.write(slot.part_idx, &slot.rows, &fresh)?;
-            self.job.folder.publish(&part)?;
-            parts[nth] = Some(part.clone());
-            pending.finish(parts.iter().flatten(), &part, slot.rows, &mut self.known)?;
         }
         if let Scope::Shard(_) = self.job.plan.scope {
             pending.end(parts.iter().flatten(), &mut self.known)?;
@@ -78,50 +77,61 @@ impl Filler<'_> {
         Ok(Some(parts.into_iter().flatten().collect()))
     }
 
-    /// Scores the pairs of these rows that are not known, and those of later rows that have a prompt of theirs; each set
-    /// of tokens once. `None` if it was asked to stop. Log-probs that this part does not need alone are known afterwards.
+    /// Scores the pairs of these parts that are not known, and those of later rows that have a prompt of theirs; each set
+    /// of tokens once. `None` if it was asked to stop. What is returned is what the first part needs alone; all else is
+    /// known afterwards.
     fn score(
         &mut self,
-        rows: &Range<usize>,
+        parts: &[Range<usize>],
         pending: &mut Pending<'_>,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<HashMap<Key, TokenScores>>, PrecomputeError> {
+        let unknown = self.unknown(parts)?;
+        let (job, work, interrupt) = (self.job, self.work, self.interrupt);
+        let Self { engine, known, done, .. } = self;
+        let ids: Vec<PairIds<'_>> = unknown.iter().map(|&(row, _)| job.ids(row)).collect();
+        let is_of_first = |row: usize| parts.first().is_some_and(|rows| rows.contains(&row));
         let mut fresh = HashMap::new();
-        let unknown = self.unknown(rows)?;
-        let ids: Vec<PairIds<'_>> = unknown.iter().map(|&(row, _)| self.job.ids(row)).collect();
-        for batch in micro_batches(&ids, self.job.plan.max_tokens.get(), Sharing::Prompts) {
-            if self.interrupt.is_set() {
-                return Ok(None);
-            }
-            let scored: Vec<(usize, Key)> = batch.pairs.iter().map(|place| unknown[place.pair]).collect();
-            let scores = self.score_batch(&batch)?;
+        let mut listen = |said: Said<'_>| -> Result<(), PrecomputeError> {
+            let (places, scores) = match said {
+                Said::Scores { places, scores } => (places, scores),
+                Said::Note(line) => {
+                    observe(Event::Note(line));
+                    return Ok(());
+                }
+            };
+            let scored: Vec<(usize, Key)> = places.iter().map(|&place| unknown[place]).collect();
             for (&(row, _), scores) in scored.iter().zip(&scores) {
-                self.check(row, &scores.logps)?;
+                check(job, row, &scores.logps)?;
             }
             pending.push(&scored, &scores)?;
             for ((row, key), scores) in scored.into_iter().zip(scores) {
-                self.done.n_pairs += 1;
-                self.done.n_tokens += self.job.n_tokens(row);
-                if !rows.contains(&row) || self.work.repeated.contains(&key) {
-                    self.known.insert(key, &scores)?;
+                done.n_pairs += 1;
+                done.n_tokens += job.n_tokens(row);
+                if !is_of_first(row) || work.repeated.contains(&key) {
+                    known.insert(key, &scores)?;
                 }
-                if rows.contains(&row) {
+                if is_of_first(row) {
                     fresh.insert(key, scores);
                 }
             }
             observe(Event::Scored {
-                n_pairs: self.done.n_pairs,
-                n_total: self.work.n_scored,
-                n_tokens: self.done.n_tokens,
-                n_total_tokens: self.work.n_tokens,
+                n_pairs: done.n_pairs,
+                n_total: work.n_scored,
+                n_tokens: done.n_tokens,
+                n_total_tokens: work.n_tokens,
             });
+            Ok(())
+        };
+        match engine.score(job.plan, &ids, interrupt, &mut listen)? {
+            Ended::Done => Ok(Some(fresh)),
+            Ended::Interrupted => Ok(None),
         }
-        Ok(if self.interrupt.is_set() { None } else { Some(fresh) })
     }
 
-    /// The pairs to score for these rows: the first of each set of tokens that is not known, and what shares its prompt
+    /// The pairs to score for these parts: the first of each set of tokens that is not known, and what shares its prompt
     /// further down.
-    fn unknown(&self, rows: &Range<usize>) -> Result<Vec<(usize, Key)>, PrecomputeError> {
+    fn unknown(&self, parts: &[Range<usize>]) -> Result<Vec<(usize, Key)>, PrecomputeError> {
         let (mut seen, mut families, mut unknown) = (HashSet::new(), HashSet::new(), Vec::new());
         let mut push = |row: usize| -> Result<(), PrecomputeError> {
             let key = self.job.key(row)?;
@@ -130,12 +140,14 @@ impl Filler<'_> {
             }
             Ok(())
         };
-        for row in rows.clone() {
-            push(row)?;
-            if let Some((prompt, family)) = self.work.prompts.family(self.job.store, row)
-                && families.insert(prompt)
-            {
-                family.filter(|row| *row >= rows.end).try_for_each(&mut push)?;
+        for rows in parts {
+            for row in rows.clone() {
+                push(row)?;
+                if let Some((prompt, family)) = self.work.prompts.family(self.job.store, row)
+                    && families.insert(prompt)
+                {
+                    family.filter(|row| *row >= rows.end).try_for_each(&mut push)?;
+                }
             }
         }
         Ok(unknown)
@@ -150,32 +162,6 @@ impl Filler<'_> {
                 "{n_without} pairs have no signals: their log-probs are from where there were none; `--fresh` scores them again"
             )));
         }
-    }
-
-    fn score_batch(&self, batch: &MicroBatch<'_>) -> Result<Vec<TokenScores>, PrecomputeError> {
-        let Some(model) = self.model else {
-            let what = format!("{} pairs to score and no model", batch.pairs.len());
-            return Err(TableError::Internal { what }.into());
-        };
-        score_batch(model, batch, self.job.plan.signals)
-            .map_err(|source| PrecomputeError::Model { model: self.job.plan.model.clone(), source })
-    }
-
-    /// Refuses what is no log-prob, before it is journalled.
-    fn check(&self, row: usize, logps: &PairTokenLogps) -> Result<(), PrecomputeError> {
-        for (side, logps) in [("chosen", &logps.chosen), ("rejected", &logps.rejected)] {
-            let Some(token) = logps.iter().position(|&logp| !is_logp(logp.into())) else { continue };
-            let place = self.job.store.slice(row..row + 1)?;
-            return Err(PrecomputeError::NotALogp {
-                pair_id: self.job.store.pair_id(row).to_owned(),
-                source_file: place["source"].as_string::<i32>().value(0).to_owned(),
-                row_idx: place["row_idx"].as_primitive::<Int64Type>().value(0),
-                side,
-                token,
-                found: logps[token],
-            });
-        }
-        Ok(())
     }
 
     /// Writes a part and its signals, those first: a part that is there has its signals.
@@ -206,5 +192,65 @@ impl Filler<'_> {
         let logps: Vec<PairTokenLogps> = scores.into_iter().map(|pair| pair.logps).collect();
         let batch = assemble(&columns, &store.pass_through_columns(&columns)?, &logps)?;
         Ok(Part { signals, ..write_part(&folder.part_path(part_idx), &batch, provenance)? })
+    }
+}
+
+/// The parts that are missing, as many together as have so many rows at least.
+fn rounds(slots: &[Slot], n_rows: usize) -> Vec<Vec<usize>> {
+    let (mut rounds, mut open, mut n_open) = (Vec::new(), Vec::new(), 0);
+    for (index, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.part.is_none()) {
+        open.push(index);
+        n_open += slot.rows.len();
+        if n_open >= n_rows {
+            rounds.push(std::mem::take(&mut open));
+            n_open = 0;
+        }
+    }
+    if !open.is_empty() {
+        rounds.push(open);
+    }
+    rounds
+}
+
+/// Refuses what is no log-prob, before it is journalled.
+fn check(job: &Job<'_>, row: usize, logps: &PairTokenLogps) -> Result<(), PrecomputeError> {
+    for (side, logps) in [("chosen", &logps.chosen), ("rejected", &logps.rejected)] {
+        let Some(token) = logps.iter().position(|&logp| !is_logp(logp.into())) else { continue };
+        let place = job.store.slice(row..row + 1)?;
+        return Err(PrecomputeError::NotALogp {
+            pair_id: job.store.pair_id(row).to_owned(),
+            source_file: place["source"].as_string::<i32>().value(0).to_owned(),
+            row_idx: place["row_idx"].as_primitive::<Int64Type>().value(0),
+            side,
+            token,
+            found: logps[token],
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::FileRecord;
+
+    fn slot(rows: Range<usize>, is_there: bool) -> Slot {
+        let part = || Part {
+            file: FileRecord { name: String::new(), rows: 0, bytes: 0, digest: crate::digest::Digest::of(b"") },
+            first_pair: String::new(),
+            last_pair: String::new(),
+            signals: None,
+        };
+        Slot { part_idx: 0, rows, part: is_there.then(part) }
+    }
+
+    #[test]
+    fn missing_parts_are_made_together_up_to_what_an_engine_asks_for() {
+        let slots = [(0..4, false), (4..8, true), (8..12, false), (12..16, false), (16..18, false)];
+        let slots = slots.map(|(rows, is_there)| slot(rows, is_there));
+        assert_eq!(rounds(&slots, 1), [vec![0], vec![2], vec![3], vec![4]]);
+        assert_eq!(rounds(&slots, 8), [vec![0, 2], vec![3, 4]]);
+        assert_eq!(rounds(&slots, 100), [vec![0, 2, 3, 4]]);
+        assert_eq!(rounds(&slots[1..2], 1), Vec::<Vec<usize>>::new());
     }
 }

@@ -14,11 +14,14 @@
 //! the parts whose number leaves the remainder i, and a run with [`Scope::Finish`] checks that none is missing. What a
 //! shard writes is a function of the data, the conditions and its index; so the table has the bytes that one run gives it.
 //!
+//! What scores is an [`Engine`]: a model in this process, unless the caller brings another.
+//!
 //! Signals are what the same passes show of a pair beside its log-probs, in files beside the parts. They are never a
 //! reason to score: a pair whose log-probs are known from where it has none stays without.
 
 mod array_job;
 mod elsewhere;
+mod engine;
 mod error;
 mod fill;
 mod inventory;
@@ -33,7 +36,8 @@ mod tokens;
 mod work;
 
 pub use array_job::{ArrayJobError, ShardRequest};
+pub use engine::{Ended, Engine, Listen, LocalEngine, Said};
 pub use error::PrecomputeError;
 pub use plan::{Event, Missing, Outcome, Pairs, Plan, Scope, Signals, Start, Summary};
-pub use run::run;
+pub use run::{run, run_on};
 pub use score::{score, score_batch, score_with_signals};

@@ -140,6 +140,11 @@ pub enum Event<'a> {
         /// Numbers in its weights.
         n_parameters: usize,
     },
+    /// What scores the pairs is another process, and can be reached.
+    Connected {
+        /// What and where it is.
+        place: String,
+    },
     /// Another forward pass is done.
     Scored {
         /// Pairs scored by this run so far.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::engine::{Engine, LocalEngine};
 use super::error::PrecomputeError;
 use super::fill::{Done, Filler};
 use super::inventory::{Job, check_conditions};
@@ -12,8 +13,7 @@ use super::plan::{Event, Outcome, Plan, Scope, Signals, Start, Summary};
 use super::tokens;
 use super::work::Work;
 use crate::interrupt::Interrupt;
-use crate::logprob;
-use crate::model::{self, Architecture, Decoder, Digests, ModelError};
+use crate::model::{self, Architecture, Digests, ModelError};
 use crate::model_source::ModelSource;
 use crate::table::{self, Layout, Manifest, ModelProvenance, Provenance, TableFolder, Task, TemplateProvenance};
 use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer};
@@ -25,6 +25,19 @@ use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer};
 /// If the model, the data or an earlier table is not what the plan needs, if a log-prob is no number, or if the disk
 /// refuses. What was scored before stays, and the next run goes on after it.
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, PrecomputeError> {
+    run_on(&mut LocalEngine::default(), plan, interrupt, observe)
+}
+
+/// The same with an engine of the caller's; the table is the same to the byte.
+///
+/// # Errors
+/// As [`run`], and if the engine fails.
+pub fn run_on(
+    engine: &mut dyn Engine,
+    plan: &Plan,
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome, PrecomputeError> {
     let started = Instant::now();
     let source = ModelSource::resolve(&plan.model)?;
     // Before the data is read: a model that cannot be used, or a table of another one, is known at once.
@@ -32,7 +45,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     let tokenizer = PairTokenizer::load(&source, plan.rules)?;
     let folder = claim(plan)?;
     let journals = Journals::read(&folder)?;
-    let conditions = conditions(plan, &source, architecture, &tokenizer)?;
+    let conditions = conditions(plan, &source, architecture, &tokenizer, engine.kernel(plan))?;
     check_conditions(plan, &folder, &journals, &conditions)?;
 
     let Some(tokens) = tokens::read(plan, &tokenizer, &folder, interrupt, observe)? else {
@@ -63,12 +76,14 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     work.announce(journals.own.as_ref(), observe);
 
     let scoring = Instant::now();
-    let model = if work.n_scored == 0 { None } else { Some(load(plan, &source, architecture, observe)?) };
-    let mut filler = Filler { job: &job, model: model.as_ref(), known, work: &work, interrupt, done: Done::default() };
+    if work.n_scored > 0 {
+        engine.begin(plan, &task.provenance, observe)?;
+    }
+    let mut filler = Filler { job: &job, engine, known, work: &work, interrupt, done: Done::default() };
     let parts = if job.is_finished(&slots) {
         slots.into_iter().filter_map(|slot| slot.part).collect()
     } else {
-        let Some(parts) = filler.fill(slots, journalled, observe)? else {
+        let Some(parts) = filler.fill(&slots, journalled, observe)? else {
             return Ok(Outcome::Interrupted { n_done: work.n_known() + filler.done.n_pairs, n_pairs });
         };
         parts
@@ -121,22 +136,6 @@ fn claim(plan: &Plan) -> Result<TableFolder, PrecomputeError> {
     }
 }
 
-/// The reference in memory.
-fn load(
-    plan: &Plan,
-    source: &ModelSource,
-    architecture: Architecture,
-    observe: &mut dyn FnMut(Event<'_>),
-) -> Result<Decoder, PrecomputeError> {
-    let model = Decoder::load(source, &plan.backend).map_err(in_model(plan))?.with_dtype(plan.dtype);
-    if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
-        observe(Event::Note(warning.into()));
-    }
-    let (architecture, n_parameters) = (architecture.to_string(), model.params().n_parameters());
-    observe(Event::ModelLoaded { architecture, n_parameters });
-    Ok(model)
-}
-
 fn in_model(plan: &Plan) -> impl Fn(ModelError) -> PrecomputeError {
     move |source| PrecomputeError::Model { model: plan.model.clone(), source }
 }
@@ -147,6 +146,7 @@ fn conditions(
     source: &ModelSource,
     architecture: Architecture,
     tokenizer: &PairTokenizer,
+    kernel: String,
 ) -> Result<Provenance, PrecomputeError> {
     let digests = Digests::of(source).map_err(in_model(plan))?;
     Ok(Provenance {
@@ -164,7 +164,7 @@ fn conditions(
             .template_digest()
             .map(|digest| TemplateProvenance { digest, date: plan.rules.template_date.to_string() }),
         dtype: plan.dtype.to_string(),
-        kernel: logprob::kernel(&plan.backend, plan.dtype),
+        kernel,
         max_length: plan.rules.limit(),
         truncation_mode: plan.rules.truncation_mode.name().into(),
         eos_rule: EOS_RULE.into(),

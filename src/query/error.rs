@@ -196,6 +196,11 @@ fn sql_hint(error: &DataFusionError, tables: &[String]) -> Option<String> {
             // DataFusion puts its catalogue and schema before the name.
             Some(table_hint(table.splitn(3, '.').last().unwrap_or(table), tables))
         }
+        // Ballista's words for a plan with a table that only this process can read.
+        DataFusionError::Internal(message) if message.starts_with("failed to serialize logical plan") => Some(
+            "a cluster reads Parquet files alone, under the paths they have here; without `--cluster` every table can be read"
+                .into(),
+        ),
         DataFusionError::ResourcesExhausted(_) => Some("`--memory-limit` sets how much memory a query may take".into()),
         _ => None,
     }

@@ -38,15 +38,17 @@ mod shipped;
 mod source;
 mod stop;
 mod text_table;
+mod upgrade;
 mod views;
 
 pub use error::QueryError;
-pub use functions::{Extra, FUNCTIONS, Function, Kind};
+pub use functions::{Extra, FUNCTIONS, Function, Kind, register_functions};
 pub use output::{Answered, Format, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
 pub use session::{Resources, Rows, Session};
 pub use shipped::Shipped;
 pub use stop::Stop;
+pub use upgrade::Upgrade;
 pub use views::quoted;
 
 #[cfg(test)]

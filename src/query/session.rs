@@ -24,7 +24,9 @@ use crate::interrupt::Interrupt;
 use crate::query::path_tables::{self, PathTables};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
-use crate::query::{Extra, FUNCTIONS, Function, QueryError, Stop, functions, parquet_table, text_table, views};
+use crate::query::{
+    Extra, FUNCTIONS, Function, QueryError, Stop, Upgrade, functions, parquet_table, text_table, views,
+};
 use crate::table::{REJECTS, ReferenceTable, references};
 use crate::tokenize::TokenizerFiles;
 
@@ -49,6 +51,8 @@ pub struct Resources {
     pub tokenizer: Option<TokenizerFiles>,
     /// Functions beside those of [`FUNCTIONS`].
     pub functions: Vec<Extra>,
+    /// Runs the queries elsewhere; `None` for here.
+    pub upgrade: Option<Upgrade>,
     /// Stops the query at hand.
     pub interrupt: Interrupt,
 }
@@ -72,17 +76,21 @@ impl Session {
 
     /// A session without tables that may use so much.
     pub fn with(resources: Resources) -> Result<Self, QueryError> {
-        let Resources { memory_limit, tokenizer, functions: extras, interrupt } = resources;
+        let Resources { memory_limit, tokenizer, functions: extras, upgrade, interrupt } = resources;
         let runtime =
             Builder::new_multi_thread().enable_all().build().map_err(|source| QueryError::Runtime { source })?;
-        let (config, environment) =
-            bounded(memory_limit).map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
+        let wrap = |source| QueryError::Sql { source: Box::new(source), tables: Vec::new() };
+        let (config, environment) = bounded(memory_limit).map_err(wrap)?;
         let ctx = SessionContext::new_with_config_rt(config.with_information_schema(true), environment);
         let inner = Arc::clone(ctx.state_ref().read().catalog_list());
         let catalogs = Arc::new(DynamicFileCatalog::new(inner, Arc::new(PathTables)));
-        let ctx: SessionContext = ctx.into_state_builder().with_catalog_list(catalogs).build().into();
+        let state = ctx.into_state_builder().with_catalog_list(catalogs).build();
+        let ctx: SessionContext = match upgrade {
+            None => state.into(),
+            Some(upgrade) => upgrade.apply(state).map_err(wrap)?.into(),
+        };
         let tokenizer = tokenizer.map(Arc::new);
-        functions::register(&ctx, tokenizer.as_ref());
+        functions::register_functions(&ctx, tokenizer.as_ref());
         let mut functions = FUNCTIONS.to_vec();
         for Extra { function, udf } in extras {
             functions.push(function);

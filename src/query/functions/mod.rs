@@ -93,8 +93,9 @@ pub const FUNCTIONS: [Function; 12] = [
     tokenize::FUNCTION,
 ];
 
-/// Makes them known to a context. Those that need a tokenizer are there without one, and say so when they are called.
-pub(super) fn register(ctx: &SessionContext, tokenizer: Option<&Arc<TokenizerFiles>>) {
+/// Makes them known to a context, this program's own or one of an engine that runs its queries. Those that need a tokenizer
+/// are there without one, and say so when they are called.
+pub fn register_functions(ctx: &SessionContext, tokenizer: Option<&Arc<TokenizerFiles>>) {
     for udf in [
         bt_prob::udf(),
         dpo_loss::udf(),

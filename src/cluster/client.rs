@@ -1,0 +1,156 @@
+//! What a client of a cluster sets, and how the queries of a session get there.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use ballista_core::config::BALLISTA_CHAOS_EXECUTION_SEED;
+use ballista_core::extension::{SessionConfigExt, SessionStateExt};
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionConfig;
+use tokio::runtime::Runtime;
+
+use super::address::SchedulerAddress;
+use super::error::{Cause, ClusterError};
+use super::wait::runtime;
+use crate::query::Upgrade;
+
+/// How long a client waits for a scheduler to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Parts that a query is cut into at most: Ballista's own default, whatever this machine is.
+const PARTITIONS: usize = 16;
+
+/// A setting of the engine: `ballista.…` or `datafusion.…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(Self { key: key.trim().into(), value: value.trim().into() }),
+            _ => Err(format!("expected `KEY=VALUE`, found `{text}`")),
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
+}
+
+/// A configuration of the engine with these settings.
+///
+/// # Errors
+/// At the first setting that the engine does not have, or not with that value.
+pub(super) fn config(settings: &[Setting]) -> Result<SessionConfig, ClusterError> {
+    with_settings(SessionConfig::new_with_ballista(), settings)
+}
+
+fn with_settings(mut config: SessionConfig, settings: &[Setting]) -> Result<SessionConfig, ClusterError> {
+    for Setting { key, value } in settings {
+        config.options_mut().set(key, value).map_err(|source| ClusterError::Setting {
+            key: key.clone(),
+            value: value.clone(),
+            source,
+        })?;
+    }
+    Ok(config)
+}
+
+/// The same configuration for submission number `number` of a run: the engine's injection of faults, where somebody has
+/// turned it on with a seed, decides by the seed alone, so that with one seed all jobs would fare alike for ever.
+pub(super) fn of_submission(config: SessionConfig, number: u64) -> Result<SessionConfig, ClusterError> {
+    let ballista = config.ballista_config();
+    match ballista.chaos_execution_seed() {
+        Some(seed) if ballista.chaos_execution_enabled() => {
+            let value = seed.wrapping_add(number).to_string();
+            with_settings(config, &[Setting { key: BALLISTA_CHAOS_EXECUTION_SEED.into(), value }])
+        }
+        _ => Ok(config),
+    }
+}
+
+/// Waits until a scheduler answers.
+///
+/// # Errors
+/// If it does not for so long: with what it came to last.
+pub(super) fn reach(runtime: &Runtime, address: &SchedulerAddress, patience: Duration) -> Result<(), ClusterError> {
+    const PAUSE: Duration = Duration::from_millis(200);
+    let began = Instant::now();
+    runtime.block_on(async {
+        loop {
+            let left = patience.saturating_sub(began.elapsed());
+            let source: Cause = match tokio::time::timeout(left, SchedulerGrpcClient::connect(address.url())).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error.into(),
+                Err(_) => format!("nothing came back in {} s", patience.as_secs()).into(),
+            };
+            if began.elapsed() + PAUSE >= patience {
+                return Err(ClusterError::NoScheduler { address: address.clone(), source });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+}
+
+/// What makes the queries of a session run in the cluster of this scheduler.
+///
+/// Its tables must be Parquet files that the scheduler and the executors find under the paths they have here: a file
+/// system that all share.
+///
+/// # Errors
+/// If the scheduler does not answer, or a setting is none of the engine.
+pub fn upgrade(address: &SchedulerAddress, settings: &[Setting]) -> Result<Upgrade, ClusterError> {
+    reach(&runtime()?, address, PATIENCE)?;
+    config(settings)?;
+    let (url, settings) = (address.url(), settings.to_vec());
+    Ok(Upgrade::new(move |mut state| {
+        // Once it has what Ballista asks for, `upgrade_for_ballista` of the state leaves the configuration as it is.
+        let config = state.config().clone().upgrade_for_ballista().with_target_partitions(PARTITIONS);
+        *state.config_mut() =
+            with_settings(config, &settings).map_err(|error| DataFusionError::External(error.into()))?;
+        state.upgrade_for_ballista(url)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Hint;
+
+    fn settings(texts: &[&str]) -> Vec<Setting> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn settings_are_those_of_the_engine() {
+        assert_eq!("a.b = c=d".parse(), Ok(Setting { key: "a.b".into(), value: "c=d".into() }));
+        assert!("a.b".parse::<Setting>().is_err());
+        let config = config(&settings(&["datafusion.execution.batch_size=7", "ballista.client.pull=true"])).unwrap();
+        assert_eq!(config.batch_size(), 7);
+        assert!(config.ballista_config().client_pull());
+        let error = super::config(&settings(&["ballista.nothing=1"])).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.hint()), ("cannot set `ballista.nothing` to `1`", None));
+    }
+
+    #[test]
+    fn injected_faults_differ_between_submissions_and_not_between_runs() {
+        let chaos = ["ballista.testing.chaos_execution.enabled=true", "ballista.testing.chaos_execution.seed=40"];
+        let seed = |texts: &[&str], number: u64| {
+            of_submission(config(&settings(texts)).unwrap(), number).unwrap().ballista_config().chaos_execution_seed()
+        };
+        assert_eq!([seed(&chaos, 0), seed(&chaos, 2), seed(&chaos, 2)], [Some(40), Some(42), Some(42)]);
+        assert_eq!(seed(&chaos[1..], 2), Some(40), "nothing is injected");
+        assert_eq!(seed(&chaos[..1], 2), None, "without a seed the engine draws one");
+    }
+}
