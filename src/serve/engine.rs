@@ -28,7 +28,6 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
@@ -52,8 +51,7 @@ pub(super) struct Engine {
 /// If a socket cannot be made, or one does not find the other.
 pub(super) async fn start(state: &SessionState, folder: &Path) -> Result<Engine, ServeError> {
     let failed = |source| ServeError::Engine { source: Box::new(source) };
-    let work = Arc::new(Notify::new());
-    let scheduler = scheduler(state, &work).await.map_err(failed)?;
+    let scheduler = scheduler(state).await.map_err(failed)?;
     let socket = folder.join("scheduler.sock");
     listen(scheduler.clone(), &socket)?;
 
@@ -66,20 +64,20 @@ pub(super) async fn start(state: &SessionState, folder: &Path) -> Result<Engine,
     io::create_dir(&results)?;
     let executor = executor(state, &results).await.map_err(|source| failed(source.into()))?;
     let codec: BallistaCodec<LogicalPlanNode, PhysicalPlanNode> = BallistaCodec::default();
-    let ended = tokio::spawn(poll_loop(client, Arc::new(executor), codec, Some(work), None, ExecutorHealth::new()));
+    // Not to be woken by the scheduler: the loop would then sleep for a second between two looks of its own, and it is there
+    // that it tells of a task that has ended. Without, it looks every 50 ms.
+    let ended = tokio::spawn(poll_loop(client, Arc::new(executor), codec, None, None, ExecutorHealth::new()));
     Ok(Engine { scheduler, ended })
 }
 
-/// A scheduler that its executor asks for work, at once when `work` says that there is some.
-async fn scheduler(state: &SessionState, work: &Arc<Notify>) -> Result<Scheduler, BallistaError> {
-    let (template, config, work) = (state.clone(), state.config().clone(), Arc::clone(work));
+/// A scheduler that its executor asks for work.
+async fn scheduler(state: &SessionState) -> Result<Scheduler, BallistaError> {
+    let (template, config) = (state.clone(), state.config().clone());
     let sessions = move |config: SessionConfig| {
         Ok(SessionStateBuilder::new_from_existing(template.clone()).with_config(config).build())
     };
     let cluster = BallistaCluster::new_memory("piref", Arc::new(sessions), Arc::new(move || config.clone()));
-    let settings = SchedulerConfig::default()
-        .with_scheduler_policy(TaskSchedulingPolicy::PullStaged)
-        .with_on_work_available(Arc::new(move |_| work.notify_one()));
+    let settings = SchedulerConfig::default().with_scheduler_policy(TaskSchedulingPolicy::PullStaged);
     create_scheduler(cluster, Arc::new(settings)).await
 }
 

@@ -15,7 +15,9 @@
 //! # Not supported
 //! Authentication and encryption: whoever reaches the port may read the tables. Parameters of prepared statements,
 //! transactions, and cancelling a query, which the service of Ballista does not have. `SET` changes the settings of the
-//! session it is sent in; clients without a user name share one.
+//! session it is sent in; clients without a user name share one. A client that forges the ticket of a result can make the
+//! server connect to another host, or read a file `N/M/data.arrow` (as Ballista calls its results) in another folder: tickets
+//! of Ballista carry address and job as they are.
 
 mod backend;
 mod catalog;
