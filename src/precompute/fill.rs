@@ -52,7 +52,7 @@ impl Filler<'_> {
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Option<Vec<Part>>, PrecomputeError> {
         let mut parts: Vec<Option<Part>> = slots.iter().map(|slot| slot.part.clone()).collect();
-        let is_new = journalled.is_empty() && parts.iter().all(Option::is_none);
+        let is_new = !self.job.folder.journal_path().exists();
         let mut pending = Pending::begin(self.job, parts.iter().flatten(), journalled, &mut self.known)?;
         if let Err(error) = refuse_others_at_work(self.job, observe) {
             // A journal that says nothing would count as a shard that is there.

@@ -144,13 +144,13 @@ fn sums_and_counts_are_those_of_the_terms() {
 #[test]
 fn a_row_that_cannot_be_scored_says_why_and_fails_no_other() {
     let session = session();
-    let sql = "SELECT r['error'] FROM (SELECT row, ref_logps(NULL, p, c, r) AS r FROM (VALUES \
+    let sql = "SELECT s['error'] FROM (SELECT row, ref_logps(NULL, p, c, r) AS s FROM (VALUES \
                (0, range(0), [1], [2]), (1, [1], range(0), [2]), (2, [1], [2], range(0)), (3, [1], [2], [4294967295]), (4, [-1], [2], [3]), \
                (5, [1], [2, NULL], [3]), (6, [1], [2], [3])) AS t(row, p, c, r)) ORDER BY row";
     let unknown = "unknown_token";
     let want = ["empty_prompt", "empty_completion", "empty_completion", unknown, unknown, unknown, ""];
     check(&session, sql, &want);
-    let sql = "SELECT count(r['ref_chosen_logps']), count(*) FROM (SELECT ref_logps(NULL, p, c, r) AS r FROM (VALUES \
+    let sql = "SELECT count(s['ref_chosen_logps']), count(*) FROM (SELECT ref_logps(NULL, p, c, r) AS s FROM (VALUES \
                (range(0), [1], [2]), ([1], [2], [3])) AS t(p, c, r))";
     check(&session, sql, &["1"]);
     check(&session, "SELECT ref_logps(NULL, [], [1], [2])['error']", &["empty_prompt"]);

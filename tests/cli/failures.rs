@@ -208,7 +208,7 @@ fn a_table_needs_a_name_and_a_path() {
 
 #[test]
 fn urls_that_are_not_read_are_refused() {
-    assert_snapshot!(Case::new().run(["verify", "https://host/table"]), @r"
+    assert_snapshot!(Case::new().run(["verify", "https://host/table"]), @"
     exit: 2
     stdout:
     stderr:

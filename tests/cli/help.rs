@@ -73,6 +73,10 @@ fn precompute() {
     From a pipeline file the table goes to `runs/<name>/reference`. What is there already is kept if it
     was made with the same settings: only the missing pairs are scored.
 
+    Many machines that share the folder make a table together: each runs the same command with another
+    `--shard`, in any order and as often as need be, then one runs it with `--finish`. The table is,
+    byte for byte, the one of a single run.
+
     Usage: piref precompute [OPTIONS] [PIPELINE]
 
     Arguments:
@@ -84,8 +88,8 @@ fn precompute() {
               Reference model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
 
           --data <FILE>
-              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more
-              files
+              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC, a path or a URL
+              (`s3://…`, `gs://…`, `az://…`); repeat for more files
 
           --map <ROLE=COLUMN,…>
               Columns of the source by what they are, e.g.
@@ -98,7 +102,7 @@ fn precompute() {
               Take only the first pairs of the data, this many
 
           --out <TABLE>
-              Folder of the log-prob table
+              Folder of the log-prob table, or its URL: `s3://BUCKET/KEY`, `gs://…`, `az://…`
 
           --as <NAME>
               Score the pairs of the finished table in that folder with another model, into a table
@@ -141,6 +145,15 @@ fn precompute() {
 
           --fresh
               Delete what an earlier run left in the folder, and start again
+
+          --shard <I/N|auto|auto/N>
+              Make only shard I of N, from `0/N`: the parts of the table whose number leaves I when
+              divided by N. `auto` reads both from a Slurm or AWS Batch array, `auto/N` the index alone,
+              as in a Kubernetes Indexed Job
+
+          --finish
+              Score nothing: check that the shards have made every part, and finish the table; or name
+              what is missing
 
           --output-format <FORMAT>
               Form of the summary on standard output
@@ -187,8 +200,8 @@ fn train() {
               `org/name` in the local cache
 
           --table <TABLE>
-              Folder of the log-prob table, as `piref precompute` left it; repeat to train from several,
-              all of them one or mixed by `--table-weights`
+              Folder of the log-prob table, as `piref precompute` left it, or its URL; repeat to train
+              from several, all of them one or mixed by `--table-weights`
 
           --out <RUN>
               Folder of the run: metrics, checkpoints and the policy go there
@@ -525,7 +538,8 @@ fn sql() {
 
     Arguments:
       [PATH]...
-              Log-prob tables, run folders, pipeline files (`.toml`) or data files
+              Log-prob tables, run folders, pipeline files (`.toml`) or data files; tables and data
+              files also by URL
 
     Options:
           --table <NAME=PATH>
@@ -533,8 +547,22 @@ fn sql() {
               `metrics` of a run, is `NAME_scored`, `NAME_metrics`
 
           --model <M>
-              Model whose tokenizer `n_tokens` and `token_text` ask, and the tokens of `logps`: a
-              folder, a `.gguf` file or `org/name`
+              Model that `ref_logps` scores with, and whose tokenizer `n_tokens`, `tokenize` and
+              `token_text` ask, and the tokens of `logps`: a folder, a `.gguf` file or `org/name`. Its
+              weights are read when a query first needs them
+
+          --dtype <DTYPE>
+              Number format it computes in [default: f32]
+
+              [possible values: f32, bf16]
+
+          --device <DEVICE>
+              Where it runs: `cpu`, `cuda` (`cuda:1` for the second GPU) or `metal`. GPUs need a build
+              with the feature of that name [default: cpu]
+
+          --max-tokens <TOKENS>
+              Tokens in one forward pass: a matter of speed and memory, never of the result [default:
+              2048]
 
       -c, --command <SQL>
               The query; several are separated by `;`. Without `-c` and `-f` it is read from standard

@@ -300,8 +300,8 @@ fn sft() {
               tokenizer. Their standard deviation is its `initializer_range`, the seed is `--seed`
 
           --data <FILE>
-              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more
-              files
+              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC, a path or a URL
+              (`s3://…`, `gs://…`, `az://…`); repeat for more files
 
           --map <ROLE=COLUMN,…>
               Columns of the source by what they are, e.g.

@@ -20,7 +20,7 @@ fn verify() {
 
     Arguments:
       <TABLE>
-              Folder of the table, or one part of a table
+              Folder or URL of the table, or one part of a table
 
     Options:
           --model <MODEL>
@@ -353,8 +353,8 @@ fn bench() {
               Model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
 
           --data <FILE>
-              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC; repeat for more
-              files
+              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC, a path or a URL
+              (`s3://…`, `gs://…`, `az://…`); repeat for more files
 
           --map <ROLE=COLUMN,…>
               Columns of the source by what they are, e.g.
@@ -476,6 +476,24 @@ fn audit() {
               Parquet file for the findings. Default: `findings.parquet` in the run folder, where one is
               given
 
+          --report <FILE>
+              HTML page for a browser, one file that needs nothing else: the checks, how lengths and
+              log-probs are distributed, findings with their pairs. Default: `audit.html` in the run
+              folder, where one is given
+
+          --examples <PAIRS>
+              Findings of each check that the page shows with their pairs
+
+              [default: 10]
+
+          --model <M>
+              Model whose tokenizer spells out tokens on the page, shaded by their log-probs: a folder,
+              a `.gguf` file or `org/name`. Default: the model of the table, where it is at hand
+
+          --sarif <FILE>
+              SARIF 2.1.0 file for programs that show what linters find: a rule a check, a result a
+              finding
+
           --check <ID,…>
               Only these checks, by name (`B1`) or family (`B`). Default: all
 
@@ -502,7 +520,13 @@ fn audit() {
 
           --truth <COLUMN>
               Column that is true of pairs whose label is known to be swapped, or `column.key`: measures
-              how well the scores of suspicion find them
+              how well the scores of suspicion find them, and fits a combination of them unless
+              `--trusted` says to which pairs
+
+          --trusted <FILE>
+              File of pairs whose labels you have looked at: `pair_id`, and `flipped` (true or false)
+              unless `--truth` says it. Fits the probability of a swap to them, `p_flipped`; other pairs
+              with a known truth measure it
 
           --fail-on <LEVEL>
               Fail where there is a finding of this level or above

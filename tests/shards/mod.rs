@@ -138,7 +138,8 @@ fn any_number_of_shards_in_any_order_makes_the_bytes_of_a_single_run() {
         let (mut n_pairs, mut n_rejected) = (0, 0);
         for index in (0..n_shards).rev() {
             let summary = make(&plan, &format!("{index}/{n_shards}"));
-            assert_eq!((summary.n_resumed, summary.n_reused), (0, 0), "shard {index}/{n_shards}");
+            // What another shard has finished may be known: three pairs stand in two parts.
+            assert!(summary.n_resumed == 0 && summary.n_reused <= 3, "shard {index}/{n_shards}: {summary:?}");
             n_pairs += summary.n_pairs;
             n_rejected += summary.n_rejected;
             assert!(!plan.out.join(MANIFEST).exists() && !plan.out.join(REJECTS).exists());
