@@ -10,7 +10,7 @@ use crate::train;
 
 /// A local path of what a user named: the path itself, or the copy of what is under a URL.
 pub(super) fn local(name: &Path, printer: &mut Printer) -> Result<PathBuf, TableError> {
-    if !hosted::is_remote(name) {
+    if matches!(Location::of(name)?, Location::Local(_)) {
         return hosted::local(name);
     }
     // Before what may take a while.

@@ -3,6 +3,7 @@
 mod failures;
 mod help;
 mod help_policies;
+mod help_queries;
 mod help_tables;
 mod interchange;
 mod sql;
