@@ -47,7 +47,12 @@ fn known_faults_are_found_and_can_be_queried() {
     {
         assert_eq!(rows(&case, check), want, "{check}:\n{outcome}");
     }
-    assert!(outcome.stdout.contains("2 of 6 pairs share their prompt with another: repeated prompts 1, most pairs of one 2"), "{outcome}");
+    assert!(
+        outcome
+            .stdout
+            .contains("2 of 6 pairs share their prompt with another: repeated prompts 1, most pairs of one 2"),
+        "{outcome}"
+    );
     // Chosen is longer in rows 0, 2, 3 and 5 and, by a blank, in 1.
     assert!(outcome.stdout.contains("all pairs, in characters: chosen is longer in 83.3 %"), "{outcome}");
 }
@@ -122,7 +127,7 @@ fn an_explanation_is_a_check_again() {
     let case = case().file("mine/mine.sql", "");
     let evidence = |check: &str| {
         let sql = format!(
-            "SELECT coalesce(string_agg(evidence, '; ' ORDER BY evidence), 'none') FROM findings WHERE \"check\" = '{check}'"
+            "SELECT coalesce(string_agg(evidence, '; ' ORDER BY evidence), 'none') AS words FROM findings WHERE \"check\" = '{check}'"
         );
         case.run(["sql", "run", "--format", "csv", "-c", &sql]).success().stdout
     };
@@ -276,7 +281,8 @@ fn turns_of_messages_and_of_transcripts_are_counted() {
 #[test]
 fn checks_of_signals_look_or_say_what_is_missing() {
     let case = case();
-    let outcome = audit(&case, ["--check", "E8,H1", "--threshold", "H1.share=0.5", "--threshold", "H1.tokens=1"]).success();
+    let outcome =
+        audit(&case, ["--check", "E8,H1", "--threshold", "H1.share=0.5", "--threshold", "H1.tokens=1"]).success();
     assert!(outcome.stdout.contains("nats a token above the entropy"), "{outcome}");
     // The rank counts from 0: of 6 pairs those with 0, 1 and 2 above them have shares 0, 0.2 and 0.4.
     assert_eq!(rows(&case, "H1").split(' ').count(), 3, "{outcome}");

@@ -230,7 +230,7 @@ mod tests {
         let want = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12", "C1"];
         assert_eq!(ids(&checks), want);
         let mut names = ["SHORT", "X1b", "X", "X10", "X1", "X2"];
-        names.sort_by_key(|name| place(name));
+        names.sort_by_key(|&name| place(name));
         assert_eq!(names, ["SHORT", "X1", "X2", "X10", "X", "X1b"]);
     }
 
