@@ -95,12 +95,12 @@ fn query(checks: &[&Info]) -> String {
     };
     let mut query = "SELECT pair_id FROM pairs".to_owned();
     if let Some(found) = found_by(&[Keep::None, Keep::First]) {
-        query += &format!(" WHERE pair_id NOT IN {found}");
+        query.extend([" WHERE pair_id NOT IN ", &found]);
     }
     if let Some(found) = found_by(&[Keep::First]) {
-        query += &format!(" UNION ALL SELECT DISTINCT pair_id FROM pairs WHERE pair_id IN {found}");
+        query.extend([" UNION ALL SELECT DISTINCT pair_id FROM pairs WHERE pair_id IN ", &found]);
         if let Some(found) = found_by(&[Keep::None]) {
-            query += &format!(" AND pair_id NOT IN {found}");
+            query.extend([" AND pair_id NOT IN ", &found]);
         }
     }
     query
