@@ -2,7 +2,7 @@
 -- level = "info"
 -- title = "prompt that is the beginning of another prompt"
 -- question = "Which prompts are an earlier turn of another pair's conversation?"
--- formula = "starts_with(another prompt, prompt), white space next, of prompts with at least {chars} characters; a warning where the two are in different splits"
+-- formula = "starts_with(another prompt, prompt), white space or a message next, of prompts with at least {chars} characters; a warning where the two are in different splits"
 -- source = "hh-rlhf has pairs for several turns of one conversation: a split by rows puts its turns on both sides"
 -- advice = "split by conversation: pairs of one dialogue on two sides measure memory"
 -- needs = ["prompt"]
@@ -11,8 +11,11 @@
 WITH texts AS (
     SELECT
         pair_id, source, row_idx, split, conversation IS NOT NULL AS is_messages,
-        -- Of messages the JSON, open at its end: as text, a first turn alone has no tag of its role.
-        CASE WHEN conversation IS NOT NULL THEN rtrim(conversation, ']') ELSE rtrim(prompt, E' \n\r\t') END AS prompt
+        -- Of messages the JSON up to the end of the prompt: as text, a first turn alone has no tag of its role.
+        CASE
+            WHEN conversation IS NOT NULL THEN split_part(conversation, '],"chosen":', 1)
+            ELSE rtrim(prompt, E' \n\r\t')
+        END AS prompt
     FROM audited
     WHERE character_length(prompt) >= {chars}
 ),
