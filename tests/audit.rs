@@ -47,7 +47,12 @@ fn known_faults_are_found_and_can_be_queried() {
     {
         assert_eq!(rows(&case, check), want, "{check}:\n{outcome}");
     }
-    assert!(outcome.stdout.contains("2 of 6 pairs share one of 1 prompts"), "{outcome}");
+    assert!(
+        outcome
+            .stdout
+            .contains("2 of 6 pairs share their prompt with another: repeated prompts 1, most pairs of one 2"),
+        "{outcome}"
+    );
     // Chosen is longer in rows 0, 2, 3 and 5 and, by a blank, in 1.
     assert!(outcome.stdout.contains("all pairs, in characters: chosen is longer in 83.3 %"), "{outcome}");
 }
@@ -120,14 +125,22 @@ fn a_check_of_a_user_is_run_and_its_number_can_be_set() {
 #[test]
 fn an_explanation_is_a_check_again() {
     let case = case().file("mine/mine.sql", "");
+    let evidence = |check: &str| {
+        let sql = format!(
+            "SELECT coalesce(string_agg(evidence, '; ' ORDER BY evidence), 'none') AS words FROM findings WHERE \"check\" = '{check}'"
+        );
+        case.run(["sql", "run", "--format", "csv", "-c", &sql]).success().stdout
+    };
     // One without numbers, one with, one with a view.
-    for id in ["B1", "E2", "G3"] {
+    for id in ["B1", "D1", "G3"] {
         let explained = case.run(["audit", "--explain", id]).success().stdout;
         assert!(explained.starts_with(&format!("-- id = \"{id}\"\n")), "{explained}");
         let mine = explained.replacen(&format!("\"{id}\""), "\"MINE\"", 1);
         std::fs::write(case.path().join("mine/mine.sql"), mine).unwrap();
         audit(&case, ["--checks", "mine", "--check", &format!("MINE,{id}")]).success();
         assert_eq!(rows(&case, "MINE"), rows(&case, id), "{id}");
+        assert_eq!(evidence("MINE"), evidence(id), "{id}");
+        assert!(!evidence(id).contains("none"), "{id}");
     }
 }
 
@@ -268,7 +281,8 @@ fn turns_of_messages_and_of_transcripts_are_counted() {
 #[test]
 fn checks_of_signals_look_or_say_what_is_missing() {
     let case = case();
-    let outcome = audit(&case, ["--check", "E8,H1", "--threshold", "H1.share=0.5"]).success();
+    let outcome =
+        audit(&case, ["--check", "E8,H1", "--threshold", "H1.share=0.5", "--threshold", "H1.tokens=1"]).success();
     assert!(outcome.stdout.contains("nats a token above the entropy"), "{outcome}");
     // The rank counts from 0: of 6 pairs those with 0, 1 and 2 above them have shares 0, 0.2 and 0.4.
     assert_eq!(rows(&case, "H1").split(' ').count(), 3, "{outcome}");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at a surprise")]
 
 mod audit;
+mod audit_checks;
 mod audit_page;
 mod backends;
 mod cli;

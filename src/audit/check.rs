@@ -27,6 +27,9 @@ pub struct Info {
     pub source: String,
     /// What to do about a finding.
     pub advice: String,
+    /// What stays of a pair that was found where an exclusion names the check.
+    #[serde(default)]
+    pub keep: Keep,
     /// Columns it reads that not every table has, as `table.column`: without one of them it is skipped.
     #[serde(default)]
     pub needs: Vec<String>,
@@ -40,6 +43,17 @@ impl Info {
     pub fn formula_with(&self, numbers: &BTreeMap<String, f64>) -> String {
         header::filled(&self.formula, numbers)
     }
+}
+
+/// Rows of a found pair that an exclusion leaves in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// None: the pair itself is at fault.
+    #[default]
+    None,
+    /// The first of the table: its repetitions are at fault.
+    First,
 }
 
 /// A finding before it has the name of its check.

@@ -23,9 +23,11 @@ const SQL: &[(&str, &str)] = &[
     ("b6_refusals.sql", include_str!("checks/b6_refusals.sql")),
     ("b8_boundary.sql", include_str!("checks/b8_boundary.sql")),
     ("b9_unfinished.sql", include_str!("checks/b9_unfinished.sql")),
+    ("b12_placeholder.sql", include_str!("checks/b12_placeholder.sql")),
     ("c1_repeated_prompts.sql", include_str!("checks/c1_repeated_prompts.sql")),
     ("c4_split_leak.sql", include_str!("checks/c4_split_leak.sql")),
     ("c7_repeated_pairs.sql", include_str!("checks/c7_repeated_pairs.sql")),
+    ("c9_prompt_begins_another.sql", include_str!("checks/c9_prompt_begins_another.sql")),
     ("d1_length_bias.sql", include_str!("checks/d1_length_bias.sql")),
     ("d2_length_in_margin.sql", include_str!("checks/d2_length_in_margin.sql")),
     ("d3_format_bias.sql", include_str!("checks/d3_format_bias.sql")),
@@ -52,7 +54,7 @@ const SQL: &[(&str, &str)] = &[
 /// Numbers by check and name that replace the defaults of checks.
 pub type Thresholds = BTreeMap<String, BTreeMap<String, f64>>;
 
-/// Checks, ordered by name.
+/// Checks, ordered by name: by letters, then by number.
 pub struct Checks(Vec<Box<dyn Check>>);
 
 impl Checks {
@@ -93,7 +95,7 @@ impl Checks {
     /// # Errors
     /// If there is one of its name.
     pub fn add(&mut self, path: &Path, check: Box<dyn Check>) -> Result<(), AuditError> {
-        match self.0.binary_search_by(|known| known.info().id.cmp(&check.info().id)) {
+        match self.0.binary_search_by(|known| place(&known.info().id).cmp(&place(&check.info().id))) {
             Ok(_) => Err(AuditError::Twice { id: check.info().id.clone(), path: path.to_owned() }),
             Err(at) => {
                 self.0.insert(at, check);
@@ -173,6 +175,12 @@ impl Checks {
     }
 }
 
+/// Where a name stands among others: `B2` before `B10`. No two names have the same place.
+fn place(id: &str) -> (&str, u64, &str) {
+    let (letters, rest) = id.split_at(id.find(|c: char| c.is_ascii_digit()).unwrap_or(id.len()));
+    (letters, rest.parse().unwrap_or(u64::MAX), rest)
+}
+
 /// The numbers a check runs with.
 pub fn numbers(info: &Info, thresholds: &Thresholds, beta: f64) -> BTreeMap<String, f64> {
     let mut numbers = info.thresholds.clone();
@@ -200,7 +208,9 @@ mod tests {
             let info = check.info();
             assert_eq!(name.split('_').next().unwrap().to_uppercase(), info.id, "{name}");
             let filled = check.explain(&numbers(info, &Thresholds::new(), 0.1));
-            assert!(!filled.contains('{') || filled.contains("{1,6}"), "{name}: {filled}");
+            // What is left are repetitions of a pattern.
+            let is_number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+            assert!(filled.match_indices('{').all(|(at, _)| is_number(&filled[at + 1..])), "{name}: {filled}");
         }
         let n_files = std::fs::read_dir("src/audit/checks").unwrap().count();
         assert_eq!(SQL.len(), n_files, "a file of src/audit/checks is not in the list");
@@ -211,6 +221,17 @@ mod tests {
         let mut checks = Checks::built_in().unwrap();
         checks.select(&list(&["A", "B1", "B1", "A2"]), &list(&["A3"])).unwrap();
         assert_eq!(ids(&checks), ["A1", "A2", "B1"]);
+    }
+
+    #[test]
+    fn checks_stand_in_the_order_of_their_numbers() {
+        let mut checks = Checks::built_in().unwrap();
+        checks.select(&list(&["B", "C1"]), &[]).unwrap();
+        let want = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12", "C1"];
+        assert_eq!(ids(&checks), want);
+        let mut names = ["SHORT", "X1b", "X", "X10", "X1", "X2"];
+        names.sort_by_key(|&name| place(name));
+        assert_eq!(names, ["SHORT", "X1", "X2", "X10", "X", "X1b"]);
     }
 
     #[test]

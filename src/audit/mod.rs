@@ -40,7 +40,7 @@ mod trusted;
 pub mod views;
 
 pub use calibration::{Calibration, Combination, Fitted};
-pub use check::{Check, Context, Found, Hit, Info, Outcome};
+pub use check::{Check, Context, Found, Hit, Info, Keep, Outcome};
 pub use checks::{Checks, Thresholds, numbers};
 pub use error::AuditError;
 pub use kept::Exclusion;

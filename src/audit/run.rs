@@ -1,10 +1,11 @@
 //! An audit: every check over one table, findings as they come, a summary at the end.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use super::checks::numbers;
+use super::kept::LeftOut;
 use super::views::Views;
 use super::{
     AuditError, Check, CheckSummary, Checks, Context, Exclusion, Hit, Info, Outcome, Summary, Thresholds, kept,
@@ -83,14 +84,14 @@ pub fn run(
         selection: None,
         seconds: 0.0,
     };
-    let mut excluded_pairs = HashSet::new();
+    let mut left_out = LeftOut::default();
     for check in checks.iter() {
         let info = check.info();
         let is_excluding = excluded.contains(&info.id);
         observe(Event::Begun(info))?;
         let ended = one(plan, check, &table, &views, &mut |finding| {
-            if is_excluding {
-                excluded_pairs.extend(finding.pair_id.clone());
+            if let (true, Some(pair_id)) = (is_excluding, &finding.pair_id) {
+                left_out.add(pair_id, info.keep);
             }
             observe(Event::Finding(finding))
         })
@@ -103,7 +104,8 @@ pub fn run(
         summary.checks.push(ended);
     }
     if let Some(exclusion) = &plan.exclusion {
-        summary.selection = Some(kept::write(&exclusion.path, &table, &excluded, &excluded_pairs)?);
+        let by: Vec<&Info> = checks.infos().filter(|info| excluded.contains(&info.id)).collect();
+        summary.selection = Some(kept::write(&exclusion.path, &table, &by, &left_out)?);
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)

@@ -38,7 +38,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "exclude")]
     write_selection: Option<PathBuf>,
 
-    /// Checks whose pairs are left out of the selection, by name or family.
+    /// Checks whose pairs are left out of the selection, by name or family. Of a pair that a check of repetitions has found
+    /// (C7) the first row stays.
     #[arg(long, value_name = "ID,…", value_delimiter = ',', requires = "write_selection")]
     exclude: Vec<String>,
 

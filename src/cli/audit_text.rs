@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::printer::one_line;
 use super::progress::clock;
 use super::suspects_text;
-use crate::audit::{Check, CheckSummary, Checks, Info, Summary, Thresholds, numbers};
+use crate::audit::{Check, CheckSummary, Checks, Info, Keep, Summary, Thresholds, numbers};
 
 /// The checks there are, a line each.
 pub(super) fn list(checks: &Checks) -> Vec<String> {
@@ -32,6 +32,10 @@ fn header(info: &Info, numbers: &BTreeMap<String, f64>) -> String {
         format!("source = {}", text(&info.source)),
         format!("advice = {}", text(&info.advice)),
     ];
+    match info.keep {
+        Keep::None => {}
+        Keep::First => lines.push(format!("keep = {}", text("first"))),
+    }
     if !info.needs.is_empty() {
         lines.push(format!("needs = [{}]", info.needs.iter().map(|name| text(name)).collect::<Vec<_>>().join(", ")));
     }
@@ -91,6 +95,7 @@ fn check_lines(check: &CheckSummary) -> Vec<String> {
     if check.n_all() > n_quoted {
         lines.push(format!("            … and {} more", check.n_all() - n_quoted));
     }
+    lines.push(format!("            → {}", one_line(&info.advice)));
     lines
 }
 

@@ -4,7 +4,7 @@
 -- question = "Does every answer say something?"
 -- formula = "no character but white space"
 -- source = "hh-rlhf has such rows: pull request 86 of the authors' DPO code"
--- advice = "an empty rejected answer teaches the end token's probability only: leave these pairs out"
+-- advice = "an empty rejected answer teaches the end token's probability only, an empty chosen one teaches silence: leave these pairs out"
 -- needs = ["chosen", "rejected"]
 SELECT
     pair_id,

@@ -11,8 +11,8 @@ SELECT
     character_length(chosen) - character_length(rejected) AS value,
     CASE
         WHEN character_length(chosen) > character_length(rejected)
-        THEN concat('chosen is rejected and ', character_length(chosen) - character_length(rejected), ' characters more')
-        ELSE concat('rejected is chosen and ', character_length(rejected) - character_length(chosen), ' characters more')
+        THEN concat('rejected is the beginning of chosen, which goes on for ', character_length(chosen) - character_length(rejected), ' characters')
+        ELSE concat('chosen is the beginning of rejected, which goes on for ', character_length(rejected) - character_length(chosen), ' characters')
     END AS evidence
 FROM audited
 WHERE (starts_with(chosen, btrim(rejected, E' \n\r\t')) OR starts_with(rejected, btrim(chosen, E' \n\r\t')))

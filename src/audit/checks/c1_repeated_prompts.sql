@@ -9,8 +9,8 @@
 WITH prompts AS (SELECT prompt, count(*) AS n_pairs FROM audited GROUP BY prompt)
 SELECT
     sum(n_pairs) FILTER (WHERE n_pairs > 1) AS value,
-    concat(sum(n_pairs) FILTER (WHERE n_pairs > 1), ' of ', sum(n_pairs), ' pairs share one of ',
-        count(*) FILTER (WHERE n_pairs > 1), ' prompts, up to ', max(n_pairs), ' pairs a prompt; ',
-        sum(n_pairs - 1), ' pairs repeat a prompt that came before') AS evidence
+    concat(sum(n_pairs) FILTER (WHERE n_pairs > 1), ' of ', sum(n_pairs), ' pairs share their prompt with another: repeated prompts ',
+        count(*) FILTER (WHERE n_pairs > 1), ', most pairs of one ', max(n_pairs), ', pairs whose prompt came before ',
+        sum(n_pairs - 1)) AS evidence
 FROM prompts
 HAVING max(n_pairs) > 1

@@ -4,7 +4,8 @@
 -- question = "Is a pair in the data more than once?"
 -- formula = "count(*) > 1 by pair_id, the digest of its text"
 -- source = "each repetition counts in every epoch"
--- advice = "intended weights are fine; a mistake of joining files is not"
+-- advice = "intended weights are fine; a mistake of joining files is not: `--exclude C7` leaves each pair once"
+-- keep = "first"
 SELECT
     pair_id,
     count(*) AS value,

@@ -7,7 +7,7 @@
 -- advice = "read some answers of that score"
 -- needs = ["score_chosen", "score_rejected"]
 -- [thresholds]
--- share = 0.3
+-- share = 0.4
 WITH scores AS (
     SELECT source, 'score_chosen' AS side, score_chosen AS score FROM audited WHERE score_chosen IS NOT NULL
     UNION ALL

@@ -1,5 +1,5 @@
 -- id = "G2"
--- level = "warn"
+-- level = "info"
 -- title = "label that two models doubt"
 -- question = "Which labels are probably swapped, by the ratio of two models?"
 -- formula = "implicit margin below 0 and in the lowest {share} of all"

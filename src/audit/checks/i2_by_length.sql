@@ -14,9 +14,9 @@ WITH quarters AS (
 SELECT
     count(*) AS value,
     concat(min(n_tokens), ' to ', max(n_tokens), ' tokens: ', count(*), ' pairs, the reference prefers chosen in ',
-        round(100.0 * count(*) FILTER (WHERE ref_margin > 0) / count(*), 1), ' % by sum and ',
-        round(100.0 * count(*) FILTER (WHERE ref_margin_mean > 0) / count(*), 1), ' % per token, chosen is longer in ',
-        round(100.0 * count(*) FILTER (WHERE chosen_tokens > rejected_tokens) / count(*), 1), ' %') AS evidence
+        round(100 * avg(CASE WHEN ref_margin > 0 THEN 1.0 WHEN ref_margin = 0 THEN 0.5 ELSE 0.0 END), 1), ' % by sum and ',
+        round(100 * avg(CASE WHEN ref_margin_mean > 0 THEN 1.0 WHEN ref_margin_mean = 0 THEN 0.5 ELSE 0.0 END), 1), ' % per token, chosen is longer in ',
+        round(100 * avg(CASE WHEN chosen_tokens > rejected_tokens THEN 1.0 WHEN chosen_tokens = rejected_tokens THEN 0.5 ELSE 0.0 END), 1), ' %') AS evidence
 FROM quarters
 GROUP BY quarter
 ORDER BY quarter

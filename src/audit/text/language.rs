@@ -4,12 +4,15 @@
 //! languages, so it says nothing below a number of letters and a confidence, and code between fences and links are left
 //! out. An answer in another language is often what was asked for ("translate …").
 
-use whatlang::detect;
+use whatlang::{Lang, detect};
 
 use super::PairTexts;
 
 /// Characters that are read of a text: more do not change the answer.
 const MOST_CHARS: usize = 4000;
+
+/// Names of languages that people use in the place of the exact one, by ISO 639-3 code.
+const USUAL_NAMES: [(&str, &str); 3] = [("cmn", "chinese"), ("nob", "norwegian"), ("pes", "farsi")];
 
 /// How sure a language has to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,11 +34,26 @@ pub struct OtherLanguage {
     pub rejected: Option<&'static str>,
 }
 
-/// Tells a pair whose chosen answer is in another language than its prompt, where both can be told.
+/// Tells a pair whose chosen answer is in another language than its prompt, where both can be told and the prompt does not
+/// name the language, as one that asks for a translation does.
 pub fn other_language(pair: PairTexts<'_>, certainty: Certainty) -> Option<OtherLanguage> {
     let prompt = language(pair.prompt, certainty)?;
     let chosen = language(pair.chosen, certainty)?;
-    (prompt != chosen).then(|| OtherLanguage { prompt, chosen, rejected: language(pair.rejected, certainty) })
+    (prompt != chosen && !names(pair.prompt, chosen)).then(|| OtherLanguage {
+        prompt,
+        chosen,
+        rejected: language(pair.rejected, certainty),
+    })
+}
+
+/// Whether a text names a language, in English or in the language itself.
+fn names(text: &str, language: &str) -> bool {
+    let text = text.to_lowercase();
+    Lang::from_code(language).is_some_and(|language| {
+        let usual = USUAL_NAMES.iter().find(|(code, _)| *code == language.code()).map_or("", |(_, name)| name);
+        let names = [language.eng_name(), language.name(), usual];
+        names.iter().any(|name| !name.is_empty() && text.contains(&name.to_lowercase()))
+    })
 }
 
 /// The language of a text, where it can be told.
@@ -93,6 +111,15 @@ mod tests {
         assert_eq!(found, Some(OtherLanguage { prompt: "eng", chosen: "deu", rejected: Some("rus") }));
         assert_eq!(other_language(pair(RUSSIAN, "nein"), CERTAINTY).unwrap().rejected, None);
         assert_eq!(other_language(pair(ENGLISH, GERMAN), CERTAINTY), None);
+    }
+
+    #[test]
+    fn a_language_that_the_prompt_names_was_asked_for() {
+        let asked = format!("{ENGLISH} Answer in german, please.");
+        let pair = |chosen| PairTexts { prompt: &asked, chosen, rejected: "" };
+        assert_eq!(other_language(pair(GERMAN), CERTAINTY), None);
+        assert_eq!(other_language(pair(RUSSIAN), CERTAINTY).unwrap().chosen, "rus");
+        assert!(names("in Chinese", "cmn") && names("auf Deutsch", "deu") && !names("in Chinese", "jpn"));
     }
 
     #[test]

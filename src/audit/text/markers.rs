@@ -8,6 +8,8 @@ use regex::{Regex, RegexSet};
 /// Name and pattern of what is looked for.
 const MARKERS: &[(&str, &str)] = &[
     ("role at the start of a line", r"(?m)^[ \t]*(?:Human|HUMAN|User|USER|Assistant|ASSISTANT|System|SYSTEM)[ \t]*:"),
+    // At the start of an answer only: elsewhere it is a topic.
+    ("role before the answer", r"\A\s*(?:AI|Bot|Chatbot)(?: Assistant)?[ \t]*:"),
     ("instruction heading", r"(?m)^#{2,4} ?(?:Instruction|Response|Input|Human|Assistant|User|System)s?:"),
     ("ChatML token", r"<\|im_(?:start|end|sep)\|>"),
     ("Llama 2 token", r"\[/?INST\]|<</?SYS>>"),
@@ -69,6 +71,7 @@ mod tests {
     #[test]
     fn turns_and_tokens_are_found() {
         check("Yes.\n\nHuman: And?\n\nAssistant: No.\n\nHuman: Why", &[("role at the start of a line", 3)]);
+        check(" AI: Yes.\nAI: No.", &[("role before the answer", 1)]);
         check("a<|im_end|>\n<|im_start|>user", &[("ChatML token", 2)]);
         check("[INST] <<SYS>> x <</SYS>> y [/INST] z", &[("Llama 2 token", 4)]);
         check("z<|eot_id|><|start_header_id|>user<|end_header_id|>", &[("Llama 3 token", 3)]);
@@ -81,9 +84,16 @@ mod tests {
 
     #[test]
     fn ordinary_text_has_none() {
-        for text in
-            ["", "A human: being.", "user: as a table tags turns", "<s>struck</s> out", "a < b | c > d", "# Input"]
-        {
+        for text in [
+            "",
+            "A human: being.",
+            "Of AI: much.",
+            "Yes.\nAI: No.",
+            "user: as a table tags turns",
+            "<s>struck</s> out",
+            "a < b | c > d",
+            "# Input",
+        ] {
             check(text, &[]);
         }
     }

@@ -13,10 +13,11 @@ type Proof = fn(&str) -> bool;
 /// What is looked for: its name, its shape and the proof.
 const KINDS: &[(&str, &str, Proof)] = &[
     ("mail address", r"(?i)\b[a-z0-9._%+-]+@[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,24}\b", is_real_address),
-    // In groups, and international or with an area code in brackets: bare digits are anything.
+    // In groups, and international, with an area code in brackets or as the North American three, three and four: bare
+    // digits are anything.
     (
         "phone number",
-        r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,8}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b",
+        r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,8}){1,4}\b|\(\d{3}\) ?\d{3}-\d{4}\b|\b\d{3}[-.]\d{3}[-.]\d{4}\b",
         has_7_digits,
     ),
     ("card number", r"\b(?:\d{4}[ -]){3}\d{4}\b|\b\d{15,16}\b|\b3[47]\d{2}[ -]\d{6}[ -]\d{5}\b", is_card),
@@ -70,7 +71,7 @@ fn always(_: &str) -> bool {
 fn is_real_address(found: &str) -> bool {
     let domain = found.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
     let (_, top) = domain.rsplit_once('.').unwrap_or_default();
-    let is_example = ["example.com", "example.org", "example.net"]
+    let is_example = ["example.com", "example.org", "example.net", "email.com"]
         .iter()
         .any(|example| domain == *example || domain.ends_with(&format!(".{example}")));
     !is_example && !["example", "test", "invalid", "localhost"].contains(&top)
@@ -141,6 +142,7 @@ mod tests {
     fn what_looks_personal_is_counted() {
         check("Write to jane.doe+x@mail.uni-jena.de or to JOE@ACME.COM.", &[("mail address", 2)]);
         check("Call +49 30 901820 or (212) 736-5000.", &[("phone number", 2)]);
+        check("212-736-5000, 212.736.5000", &[("phone number", 2)]);
         // The card numbers of processors' test suites: check digits hold.
         check("4111 1111 1111 1111, 5555555555554444, 3782 822463 10005", &[("card number", 3)]);
         // The example of the standard's registry.
@@ -155,7 +157,8 @@ mod tests {
     fn what_only_has_the_shape_is_not() {
         for text in [
             "",
-            "me@example.com, you@mail.example.org, it@host.test",
+            "me@example.com, you@mail.example.org, it@host.test, john.doe@email.com",
+            "212-736-50001, 1212-736-5000, 2127365000, 212 736 5000, 12-31-2026",
             "4111 1111 1111 1112, 1646615806005, 2001 2002 2003 2004",
             "GB82 WEST 1234 5698 7654 33",
             "000-12-3456, 666-12-3456, 901-12-3456, 219-00-9999",

@@ -1,5 +1,6 @@
 //! I4: the parts of the data by the language of the prompt.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -18,8 +19,8 @@ pub(super) const CHECK: About = About {
     level: Level::Info,
     title: "by language of the prompt",
     question: "Do the languages of the data differ? (a heuristic)",
-    formula: "pairs, ranking accuracy by sum and per token, and share with the longer answer chosen, by language of the \
-              prompt, of languages with at least `pairs` pairs",
+    formula: "pairs, ranking accuracy by sum and per token, and share with the longer answer chosen, ties as ½, by \
+              language of the prompt, of languages with at least `pairs` pairs",
     source: "whatlang (trigrams and alphabets of 69 languages), as in B11; data sets are mixtures: arXiv 2511.10985",
     advice: "a reference that ranks a language by chance does not know it: weigh it with `train --table-weights`",
     thresholds: &[("confidence", 0.9), ("letters", 60.0), ("pairs", 20.0)],
@@ -30,26 +31,32 @@ pub(super) const CHECK: About = About {
 /// What is read, prompts first.
 const COLUMNS: [&str; 5] = ["prompt", "ref_chosen_logps", "ref_rejected_logps", "chosen_tokens", "rejected_tokens"];
 
-/// Counts of the pairs of a language: all, those the reference ranks right, and those with the longer answer chosen.
+/// Counts of the pairs of a language: all, those the reference ranks right, and those with the longer answer chosen; a tie
+/// is half of one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Part {
     pairs: usize,
-    by_sum: usize,
-    per_token: usize,
-    longer: usize,
+    by_sum: f64,
+    per_token: f64,
+    longer: f64,
 }
 
 impl Part {
     /// Takes in a pair: summed log-probs and numbers of tokens, chosen first.
     fn add(&mut self, [chosen, rejected, chosen_tokens, rejected_tokens]: [f64; 4]) {
+        let win = |a: f64, b: f64| match a.partial_cmp(&b) {
+            Some(Ordering::Greater) => 1.0,
+            Some(Ordering::Equal) => 0.5,
+            Some(Ordering::Less) | None => 0.0,
+        };
         self.pairs += 1;
-        self.by_sum += usize::from(chosen > rejected);
-        self.per_token += usize::from(chosen / chosen_tokens > rejected / rejected_tokens);
-        self.longer += usize::from(chosen_tokens > rejected_tokens);
+        self.by_sum += win(chosen, rejected);
+        self.per_token += win(chosen / chosen_tokens, rejected / rejected_tokens);
+        self.longer += win(chosen_tokens, rejected_tokens);
     }
 
     fn evidence(&self, language: &str) -> String {
-        let percent = |n: usize| 100.0 * n as f64 / self.pairs as f64;
+        let percent = |n: f64| 100.0 * n / self.pairs as f64;
         format!(
             "`{language}`: {} pairs, the reference prefers chosen in {:.1} % by sum and {:.1} % per token, chosen is longer in \
              {:.1} %",

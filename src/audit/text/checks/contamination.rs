@@ -19,12 +19,12 @@ pub(super) const CHECK: About = About {
     level: Level::Warn,
     title: "contamination",
     question: "Which prompts does an evaluation ask as well, whole or in part?",
-    formula: "same words, or a 13-gram in common (share_13 of the evaluation prompt's), or share_8 of its 8-grams",
+    formula: "same words, or share_13 of the 13-grams of an evaluation prompt in common, or share_8 of its 8-grams",
     source: "arXiv:2005.14165, appendix C (13-grams); arXiv:2204.02311, §8 (8-grams, 0.7); Skywork-Reward v0.2, cleaned of \
              RewardBench's prompts",
     advice: "drop these pairs before the evaluation is quoted",
-    // Any shared 13-gram: no prompt has a million of them.
-    thresholds: &[("share_13", 1e-6), ("share_8", 0.7)],
+    // One 13-gram in common is mostly a phrase that many tasks begin with.
+    thresholds: &[("share_13", 0.5), ("share_8", 0.7)],
     method: "The files given as `--against`, prompts in lower case without punctuation (NFKC, words of UAX #29), indexed by \
              their 8-grams, 13-grams and as a whole; grams that more than 16 evaluation prompts share are their template \
              and do not count. The value is the share of 8-grams, 1 of the same prompt.",

@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::audit::{AuditError, Check, Context, Found, Hit, Info, Outcome};
+use crate::audit::{AuditError, Check, Context, Found, Hit, Info, Keep, Outcome};
 use crate::table::Level;
 
 /// Every check of this module, in the order of their names.
@@ -68,6 +68,7 @@ impl TextCheck {
             formula: about.formula.into(),
             source: about.source.into(),
             advice: about.advice.into(),
+            keep: Keep::None,
             needs: Vec::new(),
             thresholds: about.thresholds.iter().map(|&(name, value)| (name.to_owned(), value)).collect(),
         };

@@ -14,7 +14,7 @@ pub(super) const CHECK: About = About {
     formula: "Jaccard similarity of the sets of word n-grams ≥ similarity",
     source: "MinHash: Broder 1997; bands: Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, §3.4; thresholds as \
              in text-dedup and distilabel",
-    advice: "keep one prompt of a cluster, or see to it that a cluster is on one side of a split",
+    advice: "see to it that a cluster is on one side of a split, or keep one prompt of it: `--exclude C5` leaves out all of them",
     thresholds: &[("ngram", 5.0), ("similarity", 0.8)],
     method: "Prompts in lower case without punctuation (NFKC, words of UAX #29) as sets of word n-grams; 128 MinHash values \
              cut into the most selective bands that find 99 % of pairs at the threshold (21 bands of 6 at 0.8, which find \

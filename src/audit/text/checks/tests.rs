@@ -136,6 +136,10 @@ fn an_answer_in_another_language_is_found() {
     let german = "Das Licht der Sonne wird in der Luft gestreut, und zwar das blaue viel stärker als das rote Licht.";
     let case = Case::of(&[[english, german, english], [english, english, german], [english, "Nein.", german]]);
     case.check("B11", &[("pair-0", "prompt in `eng`, chosen in `deu`, rejected in `eng`")]);
+    // What leaves the language of the prompt won against what kept it.
+    assert_eq!(case.run("B11").unwrap().1[0].level, Some(Level::Warn));
+    let both = Case::of(&[[english, german, german]]);
+    assert_eq!(both.run("B11").unwrap().1[0].level, None);
     assert_eq!(case.threshold("letters", 1000.0).found("B11"), []);
 }
 
@@ -146,11 +150,12 @@ fn languages_of_prompts_are_counted_apart() {
     let german = "Das Licht der Sonne wird in der Luft gestreut, und zwar das blaue viel stärker als das rote Licht.";
     let case = Case::of(&[[english, "a", "b"], [german, "a", "b"], ["Hm.", "a", "b"], [english, "c", "d"]]);
     assert_eq!(case.found("I4"), [], "all are fewer than 20");
-    // Pair i has i + 1 chosen tokens at −0.5 nats and 2 rejected ones at −1.25: sums −0.5·(i + 1) and −2.5.
+    // Pair i has i + 1 chosen tokens at −0.5 nats and 2 rejected ones at −1.25: sums −0.5·(i + 1) and −2.5. The two answers
+    // of pair 1 are as long: half a pair.
     case.threshold("pairs", 1.0).check(
         "I4",
         &[
-            ("data", "`deu`: 1 pairs, the reference prefers chosen in 100.0 % by sum and 100.0 % per token, chosen is longer in 0.0 %"),
+            ("data", "`deu`: 1 pairs, the reference prefers chosen in 100.0 % by sum and 100.0 % per token, chosen is longer in 50.0 %"),
             ("data", "`eng`: 2 pairs, the reference prefers chosen in 100.0 % by sum and 100.0 % per token, chosen is longer in 50.0 %"),
             ("data", "`none`: 1 pairs, the reference prefers chosen in 100.0 % by sum and 100.0 % per token, chosen is longer in 100.0 %"),
         ],
@@ -174,8 +179,10 @@ fn verdicts_that_do_not_go_together_name_each_other() {
             ("pair-1", "pair `pair-0` has the answers swapped; 1 for this verdict, 1 against it"),
         ],
     );
-    let losing: Vec<String> = case.found("C3").into_iter().map(|(pair, _)| pair).collect();
-    assert_eq!(losing, ["pair-0", "pair-1", "pair-2", "pair-3", "pair-4"]);
+    // All but `x` of `r`; `b` and `a` lose once, and so do `x`, `y` and `z` of `q`.
+    let line = "5 of 6 pairs choose an answer that other pairs of the prompt reject; most losses of one: 1";
+    case.check("C3", &[("data", line)]);
+    assert_eq!(Case::of(&[["p", "a", "b"], ["q", "b", "a"]]).found("C3"), []);
     let circle = "3 answers beat each other in circles, one of 3 pairs: `pair-2`, `pair-3`, `pair-4`";
     case.check("C8", &[("pair-2", circle), ("pair-3", circle), ("pair-4", circle)]);
 }
@@ -221,6 +228,18 @@ fn prompts_of_an_evaluation_are_found_with_their_place() {
         found[2],
         ("pair-1".into(), format!("29 % of the 8-grams and 0 % of the 13-grams of row 1 of `{path}`"))
     );
+}
+
+#[test]
+fn a_phrase_in_common_with_an_evaluation_is_not_its_prompt() {
+    // Eighteen words have six 13-grams and eleven 8-grams; the first thirteen have one and six of them.
+    let part = "write a short story of a child who walks to the old mill";
+    let question = format!("{part} by night and is lost");
+    let case = Case::of(&[[part, "a", "b"]]).against("asked.jsonl", &format!("{{\"prompt\": \"{question}\"}}\n"));
+    assert_eq!(case.found("C6"), []);
+    let path = case.against[0].display().to_string();
+    let found = format!("55 % of the 8-grams and 17 % of the 13-grams of row 0 of `{path}`");
+    case.threshold("share_13", 0.15).check("C6", &[("pair-0", &found)]);
 }
 
 #[test]
