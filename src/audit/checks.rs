@@ -251,7 +251,7 @@ mod tests {
         assert_eq!((found["z"], found["beta"]), (4.0, 0.5));
         let wrong = Thresholds::from([("E3".to_owned(), BTreeMap::from([("zz".to_owned(), 4.0)]))]);
         let message = checks.check_thresholds(&wrong).unwrap_err().to_string();
-        assert_eq!(message, "check `E3` has no threshold `zz`: expected z");
+        assert_eq!(message, "check `E3` has no threshold `zz`: expected tokens, z");
     }
 
     #[test]

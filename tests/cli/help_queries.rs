@@ -180,7 +180,8 @@ fn audit() {
               `piref train --curriculum`
 
           --exclude <ID,…>
-              Checks whose pairs are left out of the selection, by name or family
+              Checks whose pairs are left out of the selection, by name or family. Of a pair that a
+              check of repetitions has found (C7) the first row stays
 
           --list
               Print the checks and look at nothing

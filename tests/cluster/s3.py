@@ -7,6 +7,7 @@ import argparse
 import http.client
 import http.server
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -128,6 +129,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Check:
     def __init__(self, piref, folder):
         self.piref, self.folder, self.n = piref, folder, 0
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
         self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self.server.start()
         Proxy.upstream = self.server.get_host_and_port()
