@@ -1,6 +1,6 @@
 //! Prompts that an evaluation asks as well.
 //!
-//! Three measures, each over the normal form of [`words`](super::words): the whole prompt is the same; it shares a 13-gram
+//! Three measures, each over the normal form of [`words`](super::words()): the whole prompt is the same; it shares a 13-gram
 //! with an evaluation prompt (the unit of Brown et al. 2020, arXiv:2005.14165, appendix C); it has most of the evaluation
 //! prompt's 8-grams (Chowdhery et al. 2022, arXiv:2204.02311, §8, count a share of 0.7 as contaminated). An evaluation
 //! prompt of fewer words than a gram has none of that length: a two-word question is found only as the whole prompt.
