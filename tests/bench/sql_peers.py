@@ -32,7 +32,7 @@ QUERIES = {
         FROM (SELECT prompt, count(*) AS n FROM pairs GROUP BY prompt HAVING count(*) > 1)""",
     "tokens": """
         SELECT count(*) AS tokens, sum(logp) AS nats, min(logp) AS least
-        FROM (SELECT unnest(ref_chosen_token_logps) AS logp FROM pairs)""",
+        FROM (SELECT CAST(unnest(ref_chosen_token_logps) AS DOUBLE) AS logp FROM pairs)""",
 }
 
 DUCKDB = """
