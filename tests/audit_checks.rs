@@ -126,6 +126,37 @@ fn items_and_short_last_lines_may_end_without_a_mark() {
 }
 
 #[test]
+fn a_prompt_in_two_splits_is_found_in_both() {
+    let line = |prompt: &str, chosen: &str| json!({"prompt": prompt, "chosen": chosen, "rejected": "no"}).to_string();
+    let train = [line("How deep is the sea?", "Deep."), line("Why?", "So."), line("Why?", "Thus.")].join("\n");
+    // Letter case and white space make no other prompt of it.
+    let test = [line("how deep  is the Sea?", "Very."), line("When?", "Now.")].join("\n");
+    let case = Case::new().file("train.jsonl", &train).file("test.jsonl", &test);
+    let data = ["--data", "train.jsonl", "--data", "test.jsonl"];
+    case.run(["precompute", "--model", TINY, "--out", "run/reference", "-q"].into_iter().chain(data)).success();
+    let rows = ["0 warn in `test`, and its prompt in test, train", "0 warn in `train`, and its prompt in test, train"];
+    check(&case, "C4", &rows);
+}
+
+/// What is grouped is held within the limit, or else on disk: the findings are the same.
+#[test]
+fn a_limit_of_memory_changes_no_finding() {
+    let pairs: Vec<String> =
+        (0..600).map(|at| format!("How much is {} and {at}? {}", at % 7, "Think. ".repeat(8))).collect();
+    let case = case(&pairs.iter().map(|prompt| [prompt.as_str(), "a", "b"]).collect::<Vec<_>>());
+    let found = |limit: &[&'static str]| {
+        audit(&case, ["--check", "A,B,C1,C4,C7,C9,D,I"].into_iter().chain(limit.iter().copied()));
+        column(&case, "SELECT concat_ws(' ', f.check, f.pair_id, f.level, f.value, f.evidence) FROM findings f")
+    };
+    let want = found(&[]);
+    assert!(!want.is_empty());
+    assert_eq!(found(&["--memory-limit", "16MiB"]), want);
+
+    let refused = case.run(["audit", "run", "--memory-limit", "1MiB"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("expected at least 16.0 MiB"), "{refused}");
+}
+
+#[test]
 fn a_prompt_that_goes_on_in_another_is_found() {
     let first = "\n\nHuman: Tell me of the sea.\n\nAssistant:";
     let second = format!("{first} It is wide.\n\nHuman: And deep?\n\nAssistant:");

@@ -34,6 +34,8 @@ pub struct Plan {
     pub trusted: Option<PathBuf>,
     /// Pairs to leave out of a list, where one is asked for.
     pub exclusion: Option<Exclusion>,
+    /// Bytes that sorts, groups and joins of a check may hold together, `None` for as many as there are.
+    pub memory_limit: Option<u64>,
 }
 
 /// What is said on the way.

@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::audit_outputs::{OutputArgs, Outputs};
 use super::audit_text::{explain, lines, list};
+use super::query_memory::QueryMemory;
 use super::{OutputFormat, Printer, UsageError, objects, print_json};
 use crate::audit::{self, Event, Exclusion};
 use crate::pipeline::{AuditSettings, Pipeline, Settings};
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// (C7) the first row stays.
     #[arg(long, value_name = "ID,…", value_delimiter = ',', requires = "write_selection")]
     exclude: Vec<String>,
+
+    #[command(flatten)]
+    memory: QueryMemory,
 
     /// Print the checks and look at nothing.
     #[arg(long, conflicts_with = "explain")]
@@ -102,7 +106,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     let path = objects::local(path, printer).context("cannot audit")?;
     let outputs = Outputs::of(&path, &args.outputs)?;
     let exclusion = args.write_selection.clone().map(|path| Exclusion { checks: args.exclude.clone(), path });
-    let plan = pipeline.audit_plan(&outputs.table, exclusion)?;
+    let plan = audit::Plan { memory_limit: args.memory.bytes(), ..pipeline.audit_plan(&outputs.table, exclusion)? };
 
     let failed = || format!("cannot audit `{}`", outputs.table.display());
     let mut sinks = outputs.begin()?;

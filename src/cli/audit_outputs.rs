@@ -90,7 +90,8 @@ impl<'a> Outputs<'a> {
         }
         if let Some(path) = &self.report {
             let (examples, findings) = (&sinks.examples, self.findings.as_deref());
-            let resources = Resources { tokenizer: self.tokenizer()?, ..Resources::default() };
+            let resources =
+                Resources { memory_limit: plan.memory_limit, tokenizer: self.tokenizer()?, ..Resources::default() };
             report::write_audit(&AuditInputs { plan, checks, summary, examples, findings }, resources, path)
                 .with_context(|| cannot_write("the page", path))?;
         }

@@ -25,6 +25,7 @@ mod objects;
 mod precompute;
 mod printer;
 mod progress;
+mod query_memory;
 mod query_model;
 mod report;
 #[cfg(all(feature = "cluster", unix))]

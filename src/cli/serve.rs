@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bytesize::ByteSize;
 
 use super::Printer;
+use super::query_memory::QueryMemory;
 use super::query_model::QueryModel;
 use super::sql::{self, NamedPath};
 use crate::interrupt::Interrupt;
@@ -37,10 +37,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: QueryModel,
 
-    /// Memory that sorts, groups and joins of all clients may hold together, as in `2GB`; what is more goes to files in
-    /// `TMPDIR`. Default: three quarters of what is free.
-    #[arg(long, value_name = "SIZE", value_parser = sql::memory_limit)]
-    memory_limit: Option<ByteSize>,
+    #[command(flatten)]
+    memory: QueryMemory,
 }
 
 pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
@@ -49,7 +47,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     let model = args.model.find(&interrupt)?;
     let functions = model.functions();
     let mut session = Session::with(Resources {
-        memory_limit: sql::memory_or_free(args.memory_limit),
+        memory_limit: args.memory.bytes(),
         tokenizer: model.tokenizer,
         functions,
         interrupt: interrupt.clone(),

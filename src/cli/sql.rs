@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bytesize::ByteSize;
 
 #[cfg(feature = "cluster")]
 use super::cluster_flags::Cluster;
 use super::console::{self, Console, Timing};
+use super::query_memory::QueryMemory;
 use super::query_model::QueryModel;
 use super::{Printer, UsageError, objects, run_of_pipeline};
 use crate::interrupt::{self, Interrupt};
 use crate::io::{self, AtomicFile, IoError};
-use crate::memory;
 use crate::query::{self, Answered, Format, QueryError, Resources, Session};
 
 /// Query log-prob tables, metrics and data files with SQL.
@@ -60,28 +59,12 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Memory that sorts, groups and joins may hold, as in `2GB`; what is more goes to files in `TMPDIR`. Default: three
-    /// quarters of what is free.
-    #[arg(long, value_name = "SIZE", value_parser = memory_limit)]
-    memory_limit: Option<ByteSize>,
+    #[command(flatten)]
+    memory: QueryMemory,
 
     /// Say how many rows each statement gave, and how long it took.
     #[arg(long)]
     timing: bool,
-}
-
-/// Less than this a sort cannot work with.
-const LEAST_MEMORY: ByteSize = ByteSize::mib(16);
-
-pub(super) fn memory_limit(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse()?;
-    if size < LEAST_MEMORY { Err(format!("expected at least {LEAST_MEMORY}, found {size}")) } else { Ok(size) }
-}
-
-/// So many bytes, or three quarters of what is free; `None` where the system does not say.
-pub(super) fn memory_or_free(limit: Option<ByteSize>) -> Option<u64> {
-    let free = || memory::available_bytes().map(|free| (free / 4 * 3).max(LEAST_MEMORY.as_u64()));
-    limit.map(|limit| limit.as_u64()).or_else(free)
 }
 
 /// `NAME=PATH`.
@@ -156,7 +139,7 @@ pub(super) fn register(
 
 fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
     let model = args.model.find(interrupt)?;
-    let memory_limit = memory_or_free(args.memory_limit);
+    let memory_limit = args.memory.bytes();
     let functions = model.functions();
     #[cfg(feature = "cluster")]
     let upgrade = args.cluster.upgrade()?;

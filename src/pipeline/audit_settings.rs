@@ -111,6 +111,7 @@ impl Pipeline {
             truth: audit.truth.clone(),
             trusted: audit.trusted.clone(),
             exclusion,
+            memory_limit: None,
         })
     }
 
