@@ -73,8 +73,8 @@ fn sql() {
               File for the rows, instead of standard output
 
           --memory-limit <SIZE>
-              Memory that sorts, groups and joins may hold, as in `2GB`; what is more goes to files in
-              `TMPDIR`. Default: three quarters of what is free
+              Memory that sorts, groups and joins may hold together, as in `2GB`; what is more goes to
+              files in `TMPDIR`. Default: three quarters of what is free
 
           --timing
               Say how many rows each statement gave, and how long it took
@@ -182,6 +182,10 @@ fn audit() {
           --exclude <ID,…>
               Checks whose pairs are left out of the selection, by name or family. Of a pair that a
               check of repetitions has found (C7) the first row stays
+
+          --memory-limit <SIZE>
+              Memory that sorts, groups and joins may hold together, as in `2GB`; what is more goes to
+              files in `TMPDIR`. Default: three quarters of what is free
 
           --list
               Print the checks and look at nothing

@@ -193,7 +193,8 @@ case_namespaces() {
     same namespaces
     local before
     before=$(scored ns-executor-2)
-    ok "namespaces: $(scored ns-executor-1) + $before pairs in $(number namespaces seconds) s; the table is the local one"
+    wire() { "${b[@]}" cat "/sys/class/net/veth-b/statistics/$1_bytes"; }
+    ok "namespaces: $(scored ns-executor-1) + $before pairs in $(number namespaces seconds) s, $(wire rx) bytes to the executor and $(wire tx) from it; the table is the local one"
     "${client[@]}" --out "$WORK/cut" >"$WORK/cut.json" 2>"$WORK/cut.client.log" &
     local pid=$!
     works() { [ "$(scored ns-executor-2)" -gt "$before" ]; }

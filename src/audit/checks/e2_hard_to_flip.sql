@@ -4,7 +4,7 @@
 -- question = "How many pairs does the reference rank so wrongly that the policy ranks them right only at a tiny loss?"
 -- formula = "share with r > c and ln(1 + exp(−β·(r − c))) < {loss}: the loss below which the policy ranks the pair right"
 -- source = "from the DPO loss: ranking right needs Δθ > 0, and the loss is −ln σ(β·(Δθ − Δref)); the difficulty of arXiv 2405.19534"
--- advice = "sums favour the shorter answer: where chosen is the longer one in nearly all of them, they are length, not labels; leave them out by `train --where 'ref_margin > -50'`"
+-- advice = "sums favour the shorter answer: where chosen is the longer one in nearly all of them, they are length, not labels: a loss over averages (`--loss-type ipo`) or a smaller beta, rather than fewer pairs"
 -- [thresholds]
 -- loss = 0.0067
 WITH usable AS (

@@ -4,7 +4,7 @@
 -- question = "Which answers are far from the others in log-prob a token?"
 -- formula = "|0.6745·(x − median)/MAD| > {z}, x the log-prob a token of chosen or of rejected, of answers with at least {tokens} tokens"
 -- source = "modified z-score: Iglewicz and Hoaglin 1993, section 3.3"
--- advice = "very low: noise, another language, encoding damage; very high: text the reference has seen"
+-- advice = "very low: noise, encoding damage, a language the reference hardly knows, or a string that was asked for; very high: text the reference has seen"
 -- [thresholds]
 -- z = 6
 -- tokens = 10

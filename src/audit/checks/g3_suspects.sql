@@ -23,5 +23,6 @@ SELECT
         CASE WHEN p_flipped IS NOT NULL THEN concat('swapped with probability ', round(p_flipped, 3), ', ') ELSE '' END,
         'suspicion ', round(suspicion, 3), ', place ', place, ' of ', n) AS evidence
 FROM ranked
-WHERE share < {share} OR p_flipped > {probability}
+-- Where all have the same evidence, all are first.
+WHERE (share < {share} AND value > 0) OR p_flipped > {probability}
 ORDER BY value DESC, source, row_idx

@@ -12,7 +12,7 @@ use super::PairTexts;
 const MOST_CHARS: usize = 4000;
 
 /// Names of languages that people use in the place of the exact one, by ISO 639-3 code.
-const USUAL_NAMES: [(&str, &str); 3] = [("cmn", "chinese"), ("nob", "norwegian"), ("pes", "farsi")];
+const USUAL_NAMES: [(&str, &str); 4] = [("cmn", "chinese"), ("nob", "norwegian"), ("pan", "panjabi"), ("pes", "farsi")];
 
 /// How sure a language has to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,16 +34,17 @@ pub struct OtherLanguage {
     pub rejected: Option<&'static str>,
 }
 
-/// Tells a pair whose chosen answer is in another language than its prompt, where both can be told and the prompt does not
-/// name the language, as one that asks for a translation does.
+/// Tells a pair whose chosen answer is in another language than its prompt, where both can be told, the prompt does not name
+/// the language, as one that asks for a translation does, and the rejected answer is not in it as well: of such a pair
+/// nothing is learnt about languages.
 pub fn other_language(pair: PairTexts<'_>, certainty: Certainty) -> Option<OtherLanguage> {
     let prompt = language(pair.prompt, certainty)?;
     let chosen = language(pair.chosen, certainty)?;
-    (prompt != chosen && !names(pair.prompt, chosen)).then(|| OtherLanguage {
-        prompt,
-        chosen,
-        rejected: language(pair.rejected, certainty),
-    })
+    if prompt == chosen || names(pair.prompt, chosen) {
+        return None;
+    }
+    let rejected = language(pair.rejected, certainty);
+    (rejected != Some(chosen)).then_some(OtherLanguage { prompt, chosen, rejected })
 }
 
 /// Whether a text names a language, in English or in the language itself.
@@ -111,6 +112,7 @@ mod tests {
         assert_eq!(found, Some(OtherLanguage { prompt: "eng", chosen: "deu", rejected: Some("rus") }));
         assert_eq!(other_language(pair(RUSSIAN, "nein"), CERTAINTY).unwrap().rejected, None);
         assert_eq!(other_language(pair(ENGLISH, GERMAN), CERTAINTY), None);
+        assert_eq!(other_language(pair(GERMAN, GERMAN), CERTAINTY), None);
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub(super) const CHECK: About = About {
     level: Level::Warn,
     title: "contamination",
     question: "Which prompts does an evaluation ask as well, whole or in part?",
-    formula: "same words, or share_13 of the 13-grams of an evaluation prompt in common, or share_8 of its 8-grams",
+    formula: "same words, or share_13 of the 13-grams of an evaluation prompt in common, or share_8 of its 8-grams, one of them \
+              at the end of either prompt",
     source: "arXiv:2005.14165, appendix C (13-grams); arXiv:2204.02311, §8 (8-grams, 0.7); Skywork-Reward v0.2, cleaned of \
              RewardBench's prompts",
     advice: "drop these pairs before the evaluation is quoted",
@@ -27,7 +28,7 @@ pub(super) const CHECK: About = About {
     thresholds: &[("share_13", 0.5), ("share_8", 0.7)],
     method: "The files given as `--against`, prompts in lower case without punctuation (NFKC, words of UAX #29), indexed by \
              their 8-grams, 13-grams and as a whole; grams that more than 16 evaluation prompts share are their template \
-             and do not count. The value is the share of 8-grams, 1 of the same prompt.",
+             and do not count. The end is the last 13 words that count: an instruction before the question is the task's. The value is the share of 8-grams, 1 of the same prompt.",
     run,
 };
 
@@ -43,8 +44,9 @@ fn run(ctx: &Context<'_>, found: Found<'_>) -> Result<Outcome, AuditError> {
         }
     }
     let evaluation = Evaluation::of(asked.prompts.iter().map(String::as_str));
-    let is_contaminated =
-        |overlap: &Overlap| overlap.is_same || overlap.share_13 >= least_13 || overlap.share_8 >= least_8;
+    let is_contaminated = |overlap: &Overlap| {
+        overlap.is_same || overlap.shares_end && (overlap.share_13 >= least_13 || overlap.share_8 >= least_8)
+    };
     for batch in ctx.table.batches(&["pair_id", "prompt"])? {
         let rows = Rows::of(batch?);
         let (pair_ids, prompts) = (rows.column("pair_id")?, rows.column("prompt")?);

@@ -12,7 +12,7 @@ pub(super) const CHECK: About = About {
     title: "answer in another language",
     question: "Which chosen answers are in another language than their prompt? (a heuristic)",
     formula: "language(chosen) ≠ language(prompt), both of at least `letters` letters and told with `confidence`, the language not \
-              named in the prompt; a warning where language(rejected) = language(prompt)",
+              named in the prompt nor that of both answers; a warning where language(rejected) = language(prompt)",
     source: "whatlang (trigrams and alphabets of 69 languages), as Data-Juicer filters by language",
     advice: "look whether the other language was asked for; where the rejected answer is in the prompt's, the pair teaches \
              to leave that language",

@@ -138,8 +138,11 @@ fn an_answer_in_another_language_is_found() {
     case.check("B11", &[("pair-0", "prompt in `eng`, chosen in `deu`, rejected in `eng`")]);
     // What leaves the language of the prompt won against what kept it.
     assert_eq!(case.run("B11").unwrap().1[0].level, Some(Level::Warn));
-    let both = Case::of(&[[english, german, german]]);
-    assert_eq!(both.run("B11").unwrap().1[0].level, None);
+    let russian =
+        "Солнечный свет рассеивается в воздухе, причём синий сильнее красного, поэтому днём небо кажется нам голубым.";
+    let neither = Case::of(&[[english, german, russian], [english, german, german]]);
+    neither.check("B11", &[("pair-0", "prompt in `eng`, chosen in `deu`, rejected in `rus`")]);
+    assert_eq!(neither.run("B11").unwrap().1[0].level, None);
     assert_eq!(case.threshold("letters", 1000.0).found("B11"), []);
 }
 
