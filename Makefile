@@ -115,8 +115,8 @@ fuzz: ## Feed damaged files to every parser for ten minutes; by hand
 	PIREF_FUZZ_SECONDS=600 cargo test --locked --test it fuzz -- --test-threads 1 --nocapture
 
 # MODEL, DATA, LIMIT and CASES as tests/cluster/run.sh has them.
-check-cluster: ## Stage one and SQL on a scheduler and two executors, one of them killed; by hand
-	cargo build --locked --features cluster
+check-cluster: ## Tests of the feature `cluster`; stage one and SQL on a scheduler and two executors, one of them killed; by hand
+	cargo test --locked --features cluster
 	MODEL=$(MODEL) DATA=$(DATA) tests/cluster/run.sh $(CASES)
 
 check-cuda: ## Compile with the feature `cuda`, no GPU needed; fetches 300 MB from PyPI into the user's cache, by hand

@@ -112,7 +112,7 @@ impl Standalone {
     }
 }
 
-/// Many small jobs: eight passes of 128 tokens each.
+/// Many small jobs: two passes of 128 tokens each.
 fn plan(out: &Path) -> Plan {
     Plan { max_tokens: NonZeroUsize::new(128).unwrap(), ..precompute_plan(out) }
 }

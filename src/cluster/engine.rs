@@ -22,9 +22,9 @@ use crate::precompute::{Ended, Engine, Event, Listen, Plan, PrecomputeError, Sai
 use crate::scoring::{RefLogps, model_digest};
 use crate::table::{Provenance, TableError, TokenScores};
 
-/// Forward passes of a task: enough that a job's way through the scheduler does not matter, few enough that one that is
-/// lost does not either.
-const PASSES: usize = 8;
+/// Forward passes of a job. Its way through the scheduler takes at most a tenth of a second, and what is lost with an
+/// executor, or waited for at the end, are whole jobs.
+const PASSES: usize = 2;
 
 /// Token ids in a job at most: what a message of the engine may hold (16 MB), several times over.
 const JOB_IDS: usize = 1 << 20;
@@ -274,13 +274,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_are_a_few_forward_passes_of_what_belongs_together() {
+    fn jobs_are_two_forward_passes_of_what_belongs_together() {
         // Of 10 tokens each and with prompts of their own, two fit into a pass of 16: 7 + 7 rows, no last tokens.
         let ids: Vec<[u32; 3]> = (0..40).map(|pair| [pair, 1, 2]).collect();
         let pairs: Vec<PairIds<'_>> =
             ids.iter().map(|ids| PairIds { prompt: ids, chosen: &[3, 4, 5], rejected: &[6, 7, 8] }).collect();
         let found = chunks(&pairs, 16);
-        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [16, 16, 8]);
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [4; 10]);
         assert_eq!(found.concat(), (0..40).collect::<Vec<_>>());
         assert!(chunks(&[], 16).is_empty());
     }

@@ -144,8 +144,7 @@ case_restart() {
     start_cluster restart 1 2
     remote restart &
     local client=$!
-    wait_for 300 "work of an executor" says "$WORK/restart-executor-1.log" "pairs scored"
-    sleep 2
+    wait_for 300 "the first scores" says "$WORK/restart.client.log" "/.* pairs, "
     pkill -TERM -P "$client" || true
     local code=0
     wait "$client" || code=$?
@@ -169,20 +168,20 @@ case_chaos() {
 }
 
 case_namespaces() {
-    if [ "$(id -u)" -ne 0 ] || ! ip netns add piref-a 2>/dev/null; then
+    if [ "$(id -u)" -ne 0 ] || ! ip netns add piref-$$-a 2>/dev/null; then
         echo "skipped: namespaces need root and a kernel that allows them"
         return
     fi
-    NAMESPACES=(piref-a piref-b)
-    ip netns add piref-b
-    ip link add veth-a netns piref-a type veth peer name veth-b netns piref-b
+    NAMESPACES=(piref-$$-a piref-$$-b)
+    ip netns add piref-$$-b
+    ip link add veth-a netns "piref-$$-a" type veth peer name veth-b netns "piref-$$-b"
     for side in a b; do
-        ip -n "piref-$side" link set lo up
-        ip -n "piref-$side" link set "veth-$side" up
+        ip -n "piref-$$-$side" link set lo up
+        ip -n "piref-$$-$side" link set "veth-$side" up
     done
-    ip -n piref-a addr add 10.77.0.1/24 dev veth-a
-    ip -n piref-b addr add 10.77.0.2/24 dev veth-b
-    local a=(ip netns exec piref-a) b=(ip netns exec piref-b)
+    ip -n piref-$$-a addr add 10.77.0.1/24 dev veth-a
+    ip -n piref-$$-b addr add 10.77.0.2/24 dev veth-b
+    local a=(ip netns exec piref-$$-a) b=(ip netns exec piref-$$-b)
     start ns-scheduler "${a[@]}" "$PIREF" cluster scheduler --bind "10.77.0.1:$PORT"
     wait_for 20 "the scheduler" says "$WORK/ns-scheduler.log" "listens at"
     start ns-executor-1 "${a[@]}" "$PIREF" --threads 1 cluster executor --scheduler "10.77.0.1:$PORT" --model "$MODEL" --bind 10.77.0.1
@@ -199,7 +198,7 @@ case_namespaces() {
     local pid=$!
     works() { [ "$(scored ns-executor-2)" -gt "$before" ]; }
     wait_for 300 "work of executor 2" works
-    ip -n piref-b link set veth-b down
+    ip -n piref-$$-b link set veth-b down
     wait "$pid" || { cat "$WORK/cut.client.log" >&2; fail "cut: the client gave up"; }
     same cut
     stop_all
