@@ -169,8 +169,10 @@ impl Jobs {
     }
 
     /// Tells the scheduler that nobody waits for the jobs under way any more; what it says to that is of no use.
+    ///
+    /// The last first: a job that computes is the first of them, and where it leaves an executor the next one would begin.
     pub(super) async fn cancel(&self) {
-        let ids: Vec<_> = self.running().values().filter_map(Submitted::job_id).collect();
+        let ids: Vec<_> = self.running().values().rev().filter_map(Submitted::job_id).collect();
         let Ok(mut scheduler) = SchedulerGrpcClient::connect(self.url.clone()).await else { return };
         for id in ids {
             let _ = scheduler.cancel_job(CancelJobParams { job_id: id.into() }).await;

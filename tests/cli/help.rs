@@ -4,6 +4,8 @@ use insta::assert_snapshot;
 
 use crate::support::Case;
 
+// The feature adds to it.
+#[cfg(not(feature = "cluster"))]
 #[test]
 fn piref() {
     assert_snapshot!(Case::new().run(["--help"]), @"
@@ -63,6 +65,8 @@ fn piref() {
     ");
 }
 
+// The feature adds to it.
+#[cfg(not(feature = "cluster"))]
 #[test]
 fn precompute() {
     assert_snapshot!(Case::new().run(["precompute", "--help"]), @"

@@ -4,6 +4,8 @@ use insta::assert_snapshot;
 
 use crate::support::Case;
 
+// The feature adds to it.
+#[cfg(not(feature = "cluster"))]
 #[test]
 fn sql() {
     assert_snapshot!(Case::new().run(["sql", "--help"]), @"

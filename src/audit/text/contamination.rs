@@ -264,7 +264,7 @@ mod tests {
         let items: Vec<String> =
             (0..40).map(|i| format!("{} {template}", numbered(&format!("q{i}x"), 0..20))).collect();
         let evaluation = Evaluation::of(items.iter().map(String::as_str));
-        let found = evaluation.overlap(&format!("{} {}", numbered("q7x", 0..20), numbered("tell", 0..20))).unwrap();
+        let found = evaluation.overlap(&format!("tell me {} {template} now", numbered("q7x", 0..20))).unwrap();
         assert!(found.item == 7 && found.shares_end, "{found:?}");
     }
 
