@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use ballista_core::config::BALLISTA_CHAOS_EXECUTION_SEED;
+use ballista_core::config::{BALLISTA_CHAOS_EXECUTION_SEED, BALLISTA_CLIENT_PULL};
 use ballista_core::extension::{SessionConfigExt, SessionStateExt};
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use datafusion::error::DataFusionError;
@@ -50,10 +50,13 @@ impl fmt::Display for Setting {
 
 /// A configuration of the engine with these settings.
 ///
+/// A client asks how its jobs are: the other way round it would know none by name, and could cancel none, before it runs.
+///
 /// # Errors
 /// At the first setting that the engine does not have, or not with that value.
 pub(super) fn config(settings: &[Setting]) -> Result<SessionConfig, ClusterError> {
-    with_settings(SessionConfig::new_with_ballista(), settings)
+    let ours = Setting { key: BALLISTA_CLIENT_PULL.into(), value: "true".into() };
+    with_settings(with_settings(SessionConfig::new_with_ballista(), &[ours])?, settings)
 }
 
 fn with_settings(mut config: SessionConfig, settings: &[Setting]) -> Result<SessionConfig, ClusterError> {
@@ -136,9 +139,10 @@ mod tests {
     fn settings_are_those_of_the_engine() {
         assert_eq!("a.b = c=d".parse(), Ok(Setting { key: "a.b".into(), value: "c=d".into() }));
         assert!("a.b".parse::<Setting>().is_err());
-        let config = config(&settings(&["datafusion.execution.batch_size=7", "ballista.client.pull=true"])).unwrap();
+        assert!(config(&[]).unwrap().ballista_config().client_pull());
+        let config = config(&settings(&["datafusion.execution.batch_size=7", "ballista.client.pull=false"])).unwrap();
         assert_eq!(config.batch_size(), 7);
-        assert!(config.ballista_config().client_pull());
+        assert!(!config.ballista_config().client_pull());
         let error = super::config(&settings(&["ballista.nothing=1"])).unwrap_err();
         assert_eq!((error.to_string().as_str(), error.hint()), ("cannot set `ballista.nothing` to `1`", None));
     }

@@ -7,7 +7,7 @@
 # plain       two executors share the work
 # sql         a query over the table answers the same here and there
 # kill        SIGKILL for one of them while it scores; says how many pairs were scored twice
-# restart     SIGTERM for the client, which then goes on after what came back
+# restart     SIGTERM for the client, whose jobs are cancelled and which then goes on after what came back
 # chaos       Ballista injects transient faults into a quarter of the jobs, by a fixed seed
 # namespaces  one executor in another network namespace, and then the wire between them cut; needs root and `ip netns`
 # overhead    wall time against a local run on the same two threads, alternating
@@ -152,7 +152,9 @@ case_restart() {
     remote restart
     same restart
     stop_all
-    ok "restart: went on after $(number restart n_reused) pairs (first run: exit code $code); the table is the local one"
+    local one two
+    one=$(scored restart-executor-1) two=$(scored restart-executor-2)
+    ok "restart: went on after $(number restart n_reused) pairs (first run: exit code $code), $((one + two)) scored in both runs; the table is the local one"
 }
 
 case_chaos() {

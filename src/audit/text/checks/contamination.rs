@@ -28,7 +28,8 @@ pub(super) const CHECK: About = About {
     thresholds: &[("share_13", 0.5), ("share_8", 0.7)],
     method: "The files given as `--against`, prompts in lower case without punctuation (NFKC, words of UAX #29), indexed by \
              their 8-grams, 13-grams and as a whole; grams that more than 16 evaluation prompts share are their template \
-             and do not count. The end is the last 13 words that count: an instruction before the question is the task's. The value is the share of 8-grams, 1 of the same prompt.",
+             and do not count. The end is the last 13 words that count: an instruction before the question is the task's. \
+             The value is the share of 8-grams, 1 of the same prompt.",
     run,
 };
 
