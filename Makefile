@@ -25,7 +25,7 @@ FLIGHT_SQL_VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/piref/flight-sql
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cluster check-cuda check-s3 check-flight-sql clean
+.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cluster check-cuda check-s3 check-azure check-flight-sql clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -123,7 +123,10 @@ check-cuda: ## Compile with the feature `cuda`, no GPU needed; fetches 300 MB fr
 	tests/gpu/check_cuda.sh
 
 check-s3: build ## Tables under s3:// against a server from PyPI on loopback, with faults; by hand, needs the network once
-	tests/cluster/s3.sh
+	tests/cluster/hosted.sh s3
+
+check-azure: build ## Tables under az:// against Azurite on loopback, with faults; by hand, needs npm and the network once
+	tests/cluster/hosted.sh azure
 
 check-flight-sql: ## Serve tables to a client of Flight SQL that others wrote (from PyPI, into FLIGHT_SQL_VENV), by hand
 	cargo build --locked --features cluster

@@ -32,8 +32,7 @@ const REQUEST_TIMEOUT: &str = "120 seconds";
 /// # Errors
 /// If settings are missing or contradict each other. Nothing is sent yet.
 pub(super) fn connect(url: &ObjectUrl) -> Result<Arc<dyn ObjectStore>, StorageError> {
-    let wrap =
-        |error: object_store::Error| StorageError::Connect { bucket: url.root(), said: Failure::of(&error).said };
+    let wrap = |error: object_store::Error| StorageError::Connect { url: url.clone(), said: Failure::of(&error).said };
     let has = |variable: &str| std::env::var_os(variable).is_some();
     Ok(match url.service() {
         Service::S3 => {

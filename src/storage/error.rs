@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::location::ObjectUrl;
+use super::variables::Variables;
 use crate::error::Hint;
 use crate::io::IoError;
 
@@ -27,10 +28,10 @@ pub enum StorageError {
         scheme: String,
     },
     /// Settings in the environment that make no connection.
-    #[error("cannot connect to `{bucket}`: {said}")]
+    #[error("cannot connect to `{}`: {said}", url.root())]
     Connect {
-        /// Scheme and bucket.
-        bucket: String,
+        /// An object of the bucket.
+        url: ObjectUrl,
         /// What the client says.
         said: String,
     },
@@ -229,11 +230,11 @@ impl Hint for StorageError {
             Self::Scheme { scheme, .. } if scheme.starts_with("http") => {
                 Some("fetch it to a local file first, or name the object as `s3://BUCKET/KEY`".into())
             }
-            Self::Request { failure, .. } => Some(request_hint(failure).into()),
-            Self::Connect { said, .. } if said.contains("redential") => Some(CREDENTIALS.into()),
-            Self::Connect { .. } => Some("settings are read from `AWS_…`, `GOOGLE_…` and `AZURE_…` variables".into()),
-            Self::Missing { .. } => {
-                Some("check bucket and key, and `AWS_ENDPOINT_URL` where the service is not Amazon's".into())
+            Self::Request { failure, url, .. } => Some(request_hint(failure, &url.service().variables())),
+            Self::Connect { url, .. } => Some(credentials(&url.service().variables())),
+            Self::Missing { url } => {
+                let Variables { endpoint, .. } = url.service().variables();
+                Some(format!("check bucket and key, and `{endpoint}` where the service has another address"))
             }
             Self::Changed { .. } => Some(
                 "another run writes there too, or something else does: run the same command again when it is done"
@@ -253,26 +254,27 @@ impl Hint for StorageError {
     }
 }
 
-const CREDENTIALS: &str = "credentials are read from the environment: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (or a role \
-                           of the machine; `AWS_SKIP_SIGNATURE=true` for public buckets), `GOOGLE_APPLICATION_CREDENTIALS`, \
-                           `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY`; profiles in `~/.aws` are not read";
+fn credentials(variables: &Variables) -> String {
+    format!("credentials are read from the environment: {}", variables.credentials)
+}
 
-fn request_hint(failure: &Failure) -> &'static str {
+fn request_hint(failure: &Failure, variables: &Variables) -> String {
     let has = |words: &[&str]| failure.has(words);
-    if has(&["169.254.169.254", "metadata.google", "401", "403"]) {
-        CREDENTIALS
-    } else if has(&["301", "307", "400", "region", "LOCATION"]) {
-        "is `AWS_REGION` the region of the bucket?"
-    } else if has(&["scheme is not allowed", "builder error", "URL scheme"]) {
-        "an endpoint without TLS needs `AWS_ALLOW_HTTP=true`"
-    } else if has(&["412", "not implemented", "501"]) {
-        "the service has to know conditional writes (`If-Match`, `If-None-Match`)"
-    } else if has(&["404"]) {
-        "does the bucket exist, and at this endpoint (`AWS_ENDPOINT_URL`)?"
-    } else if failure.status.is_none() {
-        "is the endpoint (`AWS_ENDPOINT_URL`) right, and reachable from here?"
-    } else {
-        "what is committed is kept: run the same command again"
+    let Variables { endpoint, allow_http, region, .. } = variables;
+    match region {
+        _ if has(&["169.254.169.254", "metadata.google", "401", "403"]) => credentials(variables),
+        Some(region) if has(&["301", "307", "400", "region", "LOCATION"]) => {
+            format!("is `{region}` the region of the bucket?")
+        }
+        _ if has(&["scheme is not allowed", "builder error", "URL scheme"]) => {
+            format!("an endpoint without TLS needs `{allow_http}=true`")
+        }
+        _ if has(&["412", "not implemented", "501"]) => {
+            "the service has to know conditional writes (`If-Match`, `If-None-Match`)".into()
+        }
+        _ if has(&["404"]) => format!("does the bucket exist, and at this endpoint (`{endpoint}`)?"),
+        _ if failure.status.is_none() => format!("is the endpoint (`{endpoint}`) right, and reachable from here?"),
+        _ => "what is committed is kept: run the same command again".into(),
     }
 }
 
@@ -304,13 +306,14 @@ mod tests {
 
     #[test]
     fn hints_follow_the_cause() {
-        let hint = |text: &str| {
-            let url = match super::super::Location::of("s3://b/k".as_ref()).unwrap() {
+        let hint_at = |url: &str, text: &str| {
+            let url = match super::super::Location::of(url.as_ref()).unwrap() {
                 super::super::Location::Object(url) => url,
                 super::super::Location::Local(path) => panic!("{}", path.display()),
             };
             StorageError::Request { action: "read", url, failure: failure(text) }.hint().unwrap()
         };
+        let hint = |text: &str| hint_at("s3://b/k", text);
         assert!(hint("x - Server returned non-2xx status code: 403 Forbidden: ").contains("AWS_ACCESS_KEY_ID"));
         assert!(hint("Error performing PUT http://169.254.169.254/latest/api/token in 1s - HTTP error: PUT http://169.254.169.254")
             .contains("AWS_ACCESS_KEY_ID"));
@@ -320,5 +323,10 @@ mod tests {
         assert!(
             hint("x - Server returned non-2xx status code: 503 Service Unavailable: ").contains("run the same command")
         );
+        let denied = "x - Server returned non-2xx status code: 403 Forbidden: ";
+        assert!(hint_at("az://c/k", denied).contains("AZURE_STORAGE_ACCOUNT_KEY"));
+        assert!(hint_at("gs://b/k", denied).contains("GOOGLE_APPLICATION_CREDENTIALS"));
+        let wrong = "x - Server returned non-2xx status code: 400 Bad Request: ";
+        assert!(!hint_at("az://c/k", wrong).contains("region"), "requests to it have none");
     }
 }

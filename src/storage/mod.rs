@@ -18,6 +18,7 @@ mod error;
 mod lease;
 mod location;
 mod parallel;
+mod variables;
 
 use std::path::{Path, PathBuf};
 

@@ -1,13 +1,10 @@
-"""Tables and data under s3://: the real program against moto, with a proxy between the two that makes faults.
+"""Tables and data by URL: the real program against a real service, with a proxy between the two that makes faults.
 
-One line for each assertion; ends at the first that does not hold. Run by `make check-s3`.
+One line for each assertion; ends at the first that does not hold. Run by `make check-s3` and `make check-azure`.
 """
 
 import argparse
-import http.client
-import http.server
 import json
-import logging
 import os
 import pathlib
 import shutil
@@ -18,127 +15,25 @@ import tempfile
 import threading
 import time
 
-import boto3
-from moto.server import ThreadedMotoServer
+from hosted_proxy import Proxy, Server
+from hosted_services import SERVICES
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = str(ROOT / "fixtures" / "tiny")
 DATA = ROOT / "fixtures" / "pairs" / "standard.jsonl"
-BUCKET = "piref"
-SECRET = "not-to-be-told-to-anybody-0123456789"
-
-
-class Faults:
-    """What the proxy does to requests; changed by the checks, read by its threads."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.clear()
-
-    def clear(self):
-        with self.lock:
-            self.n_requests = 0
-            self.log = []  # (method, path)
-            self.every = {}  # fault -> n: each n-th request that it can befall
-            self.counts = {}
-            self.status = None  # answered to everything
-            self.put_delay = 0.0
-
-    def befalls(self, fault):
-        """Whether it is the turn of a fault."""
-        with self.lock:
-            n = self.every.get(fault)
-            if n is None:
-                return False
-            self.counts[fault] = self.counts.get(fault, 0) + 1
-            return self.counts[fault] % n == 0
-
-
-class Proxy(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    faults = Faults()
-    upstream = None
-
-    def log_message(self, *_):
-        pass
-
-    def do(self):
-        faults = self.faults
-        with faults.lock:
-            faults.n_requests += 1
-            faults.log.append((self.command, self.path.split("?")[0]))
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if faults.status:
-            code = {403: "AccessDenied", 503: "SlowDown"}.get(faults.status, "Error")
-            return self.answer(faults.status, f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode())
-        if faults.befalls("503"):
-            return self.answer(503, b"<Error><Code>SlowDown</Code><Message>as told</Message></Error>")
-        if faults.befalls("cut-before"):
-            return self.cut()
-        if self.command == "PUT" and faults.put_delay:
-            time.sleep(faults.put_delay)
-        connection = http.client.HTTPConnection(*self.upstream, timeout=60)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("connection",)}
-        connection.request(self.command, self.path, body=body, headers=headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        # The request was carried out, and nobody is told.
-        if self.command == "PUT" and faults.befalls("lost-answer"):
-            return self.cut()
-        if faults.befalls("slow"):
-            time.sleep(4)
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("content-length", "connection", "transfer-encoding", "date", "server"):
-                self.send_header(name, value)
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else len(content)
-        self.send_header("Content-Length", str(length or 0))
-        self.end_headers()
-        if self.command == "HEAD":
-            return None
-        if self.command == "GET" and len(content) > 2000 and faults.befalls("cut-half"):
-            self.wfile.write(content[: len(content) // 2])
-            return self.cut()
-        self.wfile.write(content)
-        return None
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do
-
-    def answer(self, status, body):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Type", "application/xml")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def cut(self):
-        self.wfile.flush()
-        self.close_connection = True
-        self.connection.shutdown(2)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_):
-        """Of a connection that was cut on purpose nothing is said."""
+DATA_KEY = "data/standard.jsonl"
 
 
 class Check:
-    def __init__(self, piref, folder):
-        self.piref, self.folder, self.n = piref, folder, 0
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
-        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self.server.start()
-        Proxy.upstream = self.server.get_host_and_port()
+    def __init__(self, piref, service, folder):
+        self.piref, self.service, self.folder, self.n = piref, service, folder, 0
+        Proxy.upstream, Proxy.codes = service.address, service.codes
         self.proxy = Server(("127.0.0.1", 0), Proxy)
         threading.Thread(target=self.proxy.serve_forever, daemon=True).start()
         self.faults = Proxy.faults
-        keys = {"aws_access_key_id": "piref", "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
-        self.s3 = boto3.client("s3", endpoint_url="http://%s:%d" % Proxy.upstream, **keys)
-        self.s3.create_bucket(Bucket=BUCKET)
+
+    def url(self, key):
+        return f"{self.service.root}/{key}"
 
     def that(self, holds, what, detail=""):
         self.n += 1
@@ -147,15 +42,12 @@ class Check:
             sys.exit(f"{detail}")
 
     def environment(self, cache, **more):
-        own = ("AWS_", "PIREF_", "XDG_CACHE")
+        own = (self.service.prefix, "PIREF_", "XDG_CACHE")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        environment |= self.service.environment("http://127.0.0.1:%d" % self.proxy.server_address[1])
         environment |= {
-            "AWS_ACCESS_KEY_ID": "piref",
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": "http://127.0.0.1:%d" % self.proxy.server_address[1],
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_TIMEOUT": "3 seconds",
+            f"{self.service.prefix}ALLOW_HTTP": "true",
+            f"{self.service.prefix}TIMEOUT": "3 seconds",
             "PIREF_CACHE_DIR": str(self.folder / cache),
         }
         return environment | more
@@ -169,18 +61,17 @@ class Check:
         out, err = process.communicate(timeout=600)
         command = " ".join(map(str, arguments))
         self.that(process.returncode == expect, f"exit {expect}: piref {command}"[:150], f"exit {process.returncode}\n{out}{err}")
-        self.that(SECRET not in out + err, "  and no secret is told", err)
+        self.that(self.service.secret not in out + err, "  and no secret is told", err)
         return out, err
 
-    def precompute(self, out, data="s3://piref/data/standard.jsonl", **options):
-        arguments = ["precompute", "--model", MODEL, "--data", data, "--out", out, "--rows-per-part", 6]
+    def precompute(self, out, **options):
+        arguments = ["precompute", "--model", MODEL, "--data", self.url(DATA_KEY), "--out", out, "--rows-per-part", 6]
         return self.run(*arguments, "--output-format", "json", **options)
 
     def objects(self, prefix):
         """Objects under a prefix, by the rest of their names."""
-        found = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix + "/", Delimiter="/").get("Contents", [])
-        read = lambda key: self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-        return {entry["Key"][len(prefix) + 1 :]: read(entry["Key"]) for entry in found}
+        keys = self.service.keys(prefix + "/")
+        return {key.removeprefix(prefix + "/"): self.service.get(key) for key in keys}
 
     def same(self, prefix, local, what):
         """That a table under a prefix has the files of a local one, and nothing else."""
@@ -194,13 +85,13 @@ def plain(check):
     """Every command reads by URL, and a table under a URL is the local one byte for byte."""
     local = check.folder / "local"
     check.precompute(local)
-    check.precompute("s3://piref/tables/plain")
+    check.precompute(check.url("tables/plain"))
     check.same("tables/plain", local, "a table under a URL has the bytes of a local one")
-    table = "s3://piref/tables/plain"
+    table = check.url("tables/plain")
     manifest = json.loads((local / "manifest.json").read_text())
     source = manifest["provenance"]["sources"][0]["path"]
-    check.that(source == "s3://piref/data/standard.jsonl", "the data is listed by its URL", source)
-    check.that(SECRET not in (local / "manifest.json").read_text(), "no secret is in the manifest")
+    check.that(source == check.url(DATA_KEY), "the data is listed by its URL", source)
+    check.that(check.service.secret not in (local / "manifest.json").read_text(), "no secret is in the manifest")
 
     check.faults.clear()
     out, _ = check.run("sql", table, "-c", "SELECT count(*) AS n FROM pairs", "--format", "csv")
@@ -212,16 +103,16 @@ def plain(check):
         out, _ = check.run("sql", "-c", query, "--format", "csv", cache="there")
         expected = n_pairs if query.endswith("plain'") else 6
         check.that(out.split() == ["n", str(expected)], f"  and so does {query}", out)
-    check.run("verify", table, "--data", "s3://piref/data/standard.jsonl", cache="there")
+    check.run("verify", table, "--data", check.url(DATA_KEY), cache="there")
     check.run("inspect", table, cache="there")
     check.run("diff", table, local, cache="there")
     check.run("audit", table, cache="there")
     arguments = ["train", "--model", MODEL, "--max-steps", 2, "--batch-size", 4]
-    check.run(*arguments, "--table", table, "--out", check.folder / "run-s3", cache="there")
+    check.run(*arguments, "--table", table, "--out", check.folder / "run-url", cache="there")
     check.run(*arguments, "--table", local, "--out", check.folder / "run-local")
-    policy = [(check.folder / run / "policy" / "model.safetensors").read_bytes() for run in ("run-s3", "run-local")]
+    policy = [(check.folder / run / "policy" / "model.safetensors").read_bytes() for run in ("run-url", "run-local")]
     check.that(policy[0] == policy[1], "a policy trained by URL has the bytes of one trained locally")
-    for out in ("s3://piref/tables/plain", local):
+    for out in (check.url("tables/plain"), local):
         check.run("precompute", "--model", MODEL, "--out", out, "--as", "twin", "--rows-per-part", 20)
     check.same("tables/plain/references/twin", local / "references" / "twin", "a further reference under a URL")
     shutil.rmtree(local / "references")
@@ -243,14 +134,14 @@ def faults(check, local):
         check.faults.clear()
         check.faults.every = {fault: every}
         name = f"fault-{fault}"
-        check.precompute(f"s3://piref/tables/{name}", cache=name)
+        check.precompute(check.url(f"tables/{name}"), cache=name)
         n = check.faults.counts.get(fault, 0) // every
         check.that(n > 0, f"{n} times {fault}")
         check.faults.clear()
         check.same(f"tables/{name}", local, "  and the same table")
     check.faults.clear()
     check.faults.every = {"cut-half": 2}
-    check.run("verify", "s3://piref/tables/plain", cache="cut")
+    check.run("verify", check.url("tables/plain"), cache="cut")
     n = check.faults.counts.get("cut-half", 0) // 2
     check.that(n > 0, f"{n} downloads broke in the middle, and went on")
     check.faults.clear()
@@ -260,23 +151,24 @@ def refusals(check):
     """What cannot be helped is told with the URL, the attempts and a hint."""
     check.faults.status = 503
     began = time.monotonic()
-    _, err = check.run("verify", "s3://piref/tables/plain", expect=1, cache="down")
-    words = ("s3://piref/tables/plain/manifest.json", "503", "SlowDown", "tried 9 times", "hint:")
+    _, err = check.run("verify", check.url("tables/plain"), expect=1, cache="down")
+    words = (check.url("tables/plain/manifest.json"), "503", check.service.codes[503], "tried 9 times", "hint:")
     check.that(all(word in err for word in words), f"a server that is down is given up after {time.monotonic() - began:.0f} s", err)
     check.faults.status = 403
-    _, err = check.run("precompute", "--model", MODEL, "--data", DATA, "--out", "s3://piref/denied", expect=1, cache="denied")
-    check.that("403" in err and "AWS_ACCESS_KEY_ID" in err, "who is denied is told where credentials are from", err)
+    _, err = check.run("precompute", "--model", MODEL, "--data", DATA, "--out", check.url("denied"), expect=1, cache="denied")
+    check.that("403" in err and check.service.credentials in err, "who is denied is told where credentials are from", err)
     check.faults.clear()
-    closed = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    _, err = check.run("verify", "s3://piref/tables/plain", expect=1, cache="closed", **closed)
-    check.that("AWS_ENDPOINT_URL" in err and "tried 9 times" in err, "nobody at the endpoint", err)
-    _, err = check.run("verify", "s3://piref/tables/plain", expect=1, cache="closed", AWS_ALLOW_HTTP="false")
-    check.that("AWS_ALLOW_HTTP" in err, "an endpoint without TLS has to be allowed", err)
-    _, err = check.run("verify", "s3://piref/tables/none", expect=1)
-    check.that("`s3://piref/tables/none/manifest.json` does not exist" in err, "a table that is not there", err)
+    allow_http = f"{check.service.prefix}ALLOW_HTTP"
+    closed = {check.service.endpoint: "http://127.0.0.1:9"}
+    _, err = check.run("verify", check.url("tables/plain"), expect=1, cache="closed", **closed)
+    check.that(check.service.endpoint in err and "tried 9 times" in err, "nobody at the endpoint", err)
+    _, err = check.run("verify", check.url("tables/plain"), expect=1, cache="closed", **{allow_http: "false"})
+    check.that(allow_http in err, "an endpoint without TLS has to be allowed", err)
+    _, err = check.run("verify", check.url("tables/none"), expect=1)
+    check.that(f"`{check.url('tables/none/manifest.json')}` does not exist" in err, "a table that is not there", err)
     _, err = check.run("verify", "https://host/table", expect=2)
     check.that("unknown scheme `https`" in err, "a URL of another kind", err)
-    _, err = check.run("precompute", "--model", "s3://piref/model", "--data", DATA, "--out", check.folder / "x", expect=2)
+    _, err = check.run("precompute", "--model", check.url("model"), "--data", DATA, "--out", check.folder / "x", expect=2)
     check.that("under a URL" in err, "a model by URL is refused", err)
 
 
@@ -301,8 +193,8 @@ def kill(run):
 
 def killed(check, local):
     """A run that is killed goes on, here and elsewhere, and two do not write one table."""
-    url, prefix = "s3://piref/tables/killed", "tables/killed"
-    arguments = ["precompute", "--model", MODEL, "--data", "s3://piref/data/standard.jsonl", "--out", url, "--rows-per-part", 6]
+    url, prefix = check.url("tables/killed"), "tables/killed"
+    arguments = ["precompute", "--model", MODEL, "--data", check.url(DATA_KEY), "--out", url, "--rows-per-part", 6]
     check.faults.clear()
     check.faults.put_delay = 0.7
     run = check.start(*arguments)
@@ -321,7 +213,7 @@ def killed(check, local):
     check.that(len(put) == len(set(put)) and len(put) <= 7 - sent, "  and no part was sent twice", put)
     check.that(json.loads(out)["n_resumed"] >= 6 * sent, "  or scored twice", out)
 
-    url, prefix = "s3://piref/tables/moved", "tables/moved"
+    url, prefix = check.url("tables/moved"), "tables/moved"
     arguments[arguments.index("--out") + 1] = url
     check.faults.put_delay = 0.7
     run = check.start(*arguments)
@@ -329,12 +221,12 @@ def killed(check, local):
     kill(run)
     check.faults.clear()
     sent = n_sent(check, prefix)
-    check.s3.delete_object(Bucket=BUCKET, Key=f"{prefix}/.piref.lease")
+    check.service.delete(f"{prefix}/.piref.lease")
     out, _ = check.run(*arguments, "--output-format", "json", cache="moved")
     check.same(prefix, local, "another machine goes on: the same table")
     check.that(json.loads(out)["n_resumed"] == 6 * sent, f"  from the {sent} parts that were sent", out)
 
-    url, prefix = "s3://piref/tables/interrupted", "tables/interrupted"
+    url, prefix = check.url("tables/interrupted"), "tables/interrupted"
     arguments[arguments.index("--out") + 1] = url
     check.faults.put_delay = 0.7
     run = check.start(*arguments)
@@ -350,31 +242,33 @@ def killed(check, local):
 
 def lost(check):
     """A run whose lease was taken over stops, and overwrites nothing."""
-    url, prefix = "s3://piref/tables/lost", "tables/lost"
-    arguments = ["precompute", "--model", MODEL, "--data", "s3://piref/data/standard.jsonl", "--out", url, "--rows-per-part", 6]
+    url, prefix = check.url("tables/lost"), "tables/lost"
+    arguments = ["precompute", "--model", MODEL, "--data", check.url(DATA_KEY), "--out", url, "--rows-per-part", 6]
     check.faults.put_delay = 0.7
     run = check.start(*arguments)
     wait_for(check, run, prefix, 1)
-    check.s3.put_object(Bucket=BUCKET, Key=f"{prefix}/.piref.lease", Body=b'{"who":"a test","token":"t","n_renewals":0}')
+    check.service.put(f"{prefix}/.piref.lease", b'{"who":"a test","token":"t","n_renewals":0}')
     _, err = run.communicate(timeout=120)
     check.faults.clear()
     check.that(run.returncode == 1 and "another run writes there now: a test" in err, "a run that has lost its lease stops", err)
     check.that(".piref.lease" in check.objects(prefix), "  and leaves it to the other")
 
-    check.s3.put_object(Bucket=BUCKET, Key="tables/foreign/part-00000.parquet", Body=b"theirs")
-    _, err = check.run(*[argument if argument != url else "s3://piref/tables/foreign" for argument in arguments], expect=1)
+    check.service.put("tables/foreign/part-00000.parquet", b"theirs")
+    _, err = check.run(*[argument if argument != url else check.url("tables/foreign") for argument in arguments], expect=1)
     theirs = check.objects("tables/foreign")["part-00000.parquet"]
     check.that(theirs == b"theirs", "what somebody else has put there stays", err)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--service", choices=SERVICES, required=True)
     parser.add_argument("--piref", required=True, help="the program")
     arguments = parser.parse_args()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="piref-s3-"))
-    check = Check(str(pathlib.Path(arguments.piref).resolve()), folder)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="piref-hosted-"))
+    service = SERVICES[arguments.service]()
+    check = Check(str(pathlib.Path(arguments.piref).resolve()), service, folder)
     try:
-        check.s3.put_object(Bucket=BUCKET, Key="data/standard.jsonl", Body=DATA.read_bytes())
+        check.service.put("data/standard.jsonl", DATA.read_bytes())
         local = plain(check)
         faults(check, local)
         refusals(check)
@@ -383,7 +277,7 @@ def main():
         print(f"{check.n} assertions hold")
     finally:
         check.proxy.shutdown()
-        check.server.stop()
+        service.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
