@@ -13,6 +13,10 @@ pub struct Histogram {
     pub from: f64,
     /// Width of a bin, above 0.
     pub width: f64,
+    /// The least value, if it is less than `from`: the first bin has what is between, too.
+    pub least: Option<f64>,
+    /// The greatest value, if it is beyond the last bin, which has what is between, too.
+    pub greatest: Option<f64>,
     /// At most two, of the same bins.
     pub bars: Vec<Bars>,
 }
@@ -43,7 +47,7 @@ impl Histogram {
         let y = Scale { range: y_range, places: (bottom, top) };
 
         draw_y_axis(svg, &y, &y_ticks);
-        draw_x_axis(svg, &x, &Ticks::within(x.range, 5), &self.x);
+        draw_x_axis(svg, &x, &Ticks::within(x.range, 5), &self.label());
         for (idx, bars) in self.bars.iter().enumerate() {
             let mut path = String::new();
             push(&mut path, format_args!("M{left} {bottom}"));
@@ -70,8 +74,18 @@ impl Histogram {
         svg.push_str("</g>");
     }
 
+    /// What the values are, and how far the outer bins go.
+    fn label(&self) -> String {
+        let first = self.least.map(|least| format!("the first bin from {}", number(least)));
+        let last = self.greatest.map(|greatest| format!("the last bin to {}", number(greatest)));
+        let outer: Vec<String> = first.into_iter().chain(last).collect();
+        if outer.is_empty() { self.x.clone() } else { format!("{} ({})", self.x, outer.join(", ")) }
+    }
+
     fn span(&self, bin: usize) -> String {
-        format!("{} to {}", number(self.edge(bin)), number(self.edge(bin + 1)))
+        let from = self.least.filter(|_| bin == 0).unwrap_or_else(|| self.edge(bin));
+        let to = self.greatest.filter(|_| bin + 1 == self.n_bins()).unwrap_or_else(|| self.edge(bin + 1));
+        format!("{} to {}", number(from), number(to))
     }
 
     pub(super) fn numbers(&self) -> Table {

@@ -19,6 +19,9 @@ const MAX_POINTS: f64 = 120.0;
 /// Bins of a histogram.
 const N_BINS: usize = 40;
 
+/// Share of the values on either side that may be far from the others without making their bins wider.
+const FAR_SHARE: f64 = 0.005;
+
 /// Curves by the name of their column.
 #[derive(Debug, Default)]
 pub(super) struct Curves {
@@ -112,12 +115,11 @@ pub(super) fn histogram(
     values: Values,
     series: &[(&str, &str, &str)],
 ) -> Result<Option<Histogram>, ReportError> {
-    let mut range = (f64::INFINITY, f64::NEG_INFINITY);
+    let mut spread = Spread::NONE;
     for (_, expression, condition) in series {
-        let sql = format!("SELECT min({expression}), max({expression}) FROM {table} WHERE {condition}");
-        widen(&mut range, &row(session, table, &sql)?);
+        spread.widen(&Spread::of(session, table, expression, condition)?);
     }
-    let Some(bins) = Bins::over(range, values) else { return Ok(None) };
+    let Some(bins) = Bins::over(&spread, values) else { return Ok(None) };
     let bars = series.iter().map(|(name, expression, condition)| {
         let counts = bins.counts(session, table, &Groups::none(), expression, condition)?;
         Ok(Bars { name: (*name).to_owned(), counts: counts.into_iter().next().unwrap_or_default() })
@@ -174,13 +176,11 @@ pub(super) fn measured(
     groups: &Groups,
 ) -> Result<Option<Measured>, ReportError> {
     let is_finite = |expression: &str| format!("abs({expression}) < 1e308");
-    let mut range = (f64::INFINITY, f64::NEG_INFINITY);
+    let mut spread = Spread::NONE;
     for (_, expression) in measure.series {
-        let condition = is_finite(expression);
-        let sql = format!("SELECT min({expression}), max({expression}) FROM {table} WHERE {condition}");
-        widen(&mut range, &row(session, table, &sql)?);
+        spread.widen(&Spread::of(session, table, expression, &is_finite(expression))?);
     }
-    let Some(bins) = Bins::over(range, measure.values) else { return Ok(None) };
+    let Some(bins) = Bins::over(&spread, measure.values) else { return Ok(None) };
     let mut bars: Vec<Vec<Bars>> = Vec::new();
     bars.resize_with(groups.n_groups + 1, Vec::new);
     for (name, expression) in measure.series {
@@ -193,10 +193,52 @@ pub(super) fn measured(
     Ok(histograms.next().map(|all| Measured { all, groups: histograms.collect() }))
 }
 
-/// Takes the least and the greatest value of an answer into a range.
-fn widen(range: &mut (f64, f64), answer: &[f64]) {
-    if let [least, greatest] = answer {
-        *range = (range.0.min(*least), range.1.max(*greatest));
+/// How far values go, and most of them.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    least: f64,
+    /// The quantile [`FAR_SHARE`].
+    low: f64,
+    /// The quantile 1 − [`FAR_SHARE`].
+    high: f64,
+    greatest: f64,
+}
+
+impl Spread {
+    /// That of no values.
+    const NONE: Self =
+        Self { least: f64::INFINITY, low: f64::INFINITY, high: f64::NEG_INFINITY, greatest: f64::NEG_INFINITY };
+
+    /// That of an expression over the rows of `table` that meet a condition.
+    fn of(session: &Session, table: &'static str, expression: &str, condition: &str) -> Result<Self, ReportError> {
+        let quantile = |share: f64| format!("percentile_cont({share}) WITHIN GROUP (ORDER BY {expression})");
+        let sql = format!(
+            "SELECT min({expression}), {}, {}, max({expression}) FROM {table} WHERE {condition}",
+            quantile(FAR_SHARE),
+            quantile(1.0 - FAR_SHARE),
+        );
+        Ok(match row(session, table, &sql)?.as_slice() {
+            &[least, low, high, greatest] => Self { least, low, high, greatest },
+            _ => Self::NONE,
+        })
+    }
+
+    /// Takes in that of further values.
+    fn widen(&mut self, other: &Self) {
+        // A NaN, of no values, is neither less nor greater.
+        self.least = self.least.min(other.least);
+        self.low = self.low.min(other.low);
+        self.high = self.high.max(other.high);
+        self.greatest = self.greatest.max(other.greatest);
+    }
+
+    /// The part that bins are for: all of it, but for a side where the few that are far from the others are further away
+    /// than these are from one another.
+    fn shown(&self) -> (f64, f64) {
+        let room = self.high - self.low;
+        let from = if room > 0.0 && self.low - self.least > room { self.low } else { self.least };
+        let to = if room > 0.0 && self.greatest - self.high > room { self.high } else { self.greatest };
+        (from, to)
     }
 }
 
@@ -205,22 +247,27 @@ fn widen(range: &mut (f64, f64), answer: &[f64]) {
 struct Bins {
     from: f64,
     width: f64,
+    spread: Spread,
 }
 
 impl Bins {
-    /// Bins over a range; none over an empty one.
-    fn over((low, high): (f64, f64), values: Values) -> Option<Self> {
+    /// Bins over values; none over none.
+    fn over(spread: &Spread, values: Values) -> Option<Self> {
+        let (low, high) = spread.shown();
         let (from, width) = match values {
             _ if !(low.is_finite() && high.is_finite()) => return None,
-            Values::Whole => (low, ((high - low + 1.0) / N_BINS as f64).ceil()),
+            Values::Whole => (low.floor(), ((high - low.floor() + 1.0) / N_BINS as f64).ceil()),
             Values::Continuous if high > low => (low, (high - low) / N_BINS as f64),
             Values::Continuous => (low - 0.5, 1.0 / N_BINS as f64),
         };
-        Some(Self { from, width })
+        Some(Self { from, width, spread: *spread })
     }
 
     fn histogram(&self, x: &str, bars: Vec<Bars>) -> Histogram {
-        Histogram { x: x.to_owned(), from: self.from, width: self.width, bars }
+        let Self { from, width, spread: Spread { least, greatest, .. } } = *self;
+        let end = self.spread.shown().1.max(from + width * N_BINS as f64);
+        let least = (least < from).then_some(least);
+        Histogram { x: x.to_owned(), from, width, least, greatest: (greatest > end).then_some(greatest), bars }
     }
 
     /// Rows of `table` that meet a condition, by bin of an expression: all of them, then those of each group.
@@ -233,7 +280,7 @@ impl Bins {
         condition: &str,
     ) -> Result<Vec<Vec<u64>>, ReportError> {
         let sql = format!(
-            "SELECT {} AS part, least(floor(({expression} - ({:?})) / {:?}), {}) AS bin, count(*) FROM {table} WHERE \
+            "SELECT {} AS part, least(greatest(floor(({expression} - ({:?})) / {:?}), 0), {}) AS bin, count(*) FROM {table} WHERE \
              {condition} AND ({expression}) IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2",
             groups.index,
             self.from,

@@ -110,6 +110,31 @@ fn a_histogram_counts_every_value_once() {
     assert!(none.unwrap().is_none());
 }
 
+#[test]
+fn a_few_values_far_away_do_not_flatten_a_histogram() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("evals.csv");
+    let values = (0..1000).map(|value| value.to_string()).chain(["90000".into(), "-70000".into()]);
+    io::write(&path, format!("margin\n{}\n", values.collect::<Vec<_>>().join("\n")).as_bytes()).unwrap();
+    let mut session = Session::new().unwrap();
+    session.register(&path).unwrap();
+    let histogram = |condition| {
+        let series = [("all", "margin", condition)];
+        numbers::histogram(&session, "evals", "margin", numbers::Values::Whole, &series).unwrap().unwrap()
+    };
+    let found = histogram("true");
+    // Quantiles 0.005 and 0.995 of 1002 values: the sixth and the sixth last about.
+    assert_eq!((found.from, found.width), (4.0, 25.0));
+    assert_eq!((found.least, found.greatest), (Some(-70000.0), Some(90000.0)));
+    let counts = &found.bars[0].counts;
+    assert_eq!((counts.iter().sum::<u64>(), counts[0], counts[1]), (1002, 30, 25), "4 to 28, 0 to 3, and the least");
+    let rows = found.numbers().rows;
+    assert_eq!([rows[0][0].as_str(), rows[39][0].as_str()], ["-70000 to 29", "979 to 90000"]);
+
+    let near = histogram("margin BETWEEN -1 AND 1000");
+    assert_eq!((near.least, near.greatest, near.from), (None, None, 0.0));
+}
+
 /// Elements that are open at the end, or closed out of turn: enough to see markup that a name has broken out of.
 #[track_caller]
 fn check_markup(html: &str) {
