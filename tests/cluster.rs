@@ -2,8 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
@@ -12,7 +13,7 @@ use ballista_core::serde::BallistaCodec;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
-use piref::cluster::{self, ClusterEngine, ClusterError, ClusterPlan, SchedulerAddress};
+use piref::cluster::{self, ClusterEngine, ClusterError, ClusterPlan, ClusterQueries, SchedulerAddress};
 use piref::digest::Digest;
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
@@ -20,7 +21,7 @@ use piref::model::ScoringDtype;
 use piref::model_source::ModelSource;
 use piref::ops::Backend;
 use piref::precompute::{self, Event, Outcome, Plan, Signals, Start};
-use piref::query::{Resources, Session};
+use piref::query::{Elsewhere, QueryError, Resources, Session};
 use piref::scoring::{ModelFile, ModelFiles, Models, Scorer, ScoringError};
 use tokio::runtime::Runtime;
 
@@ -37,11 +38,14 @@ struct Standalone {
 struct Counted {
     files: ModelFiles,
     n_calls: AtomicU64,
+    /// What a call waits for, if somebody has closed it.
+    gate: RwLock<()>,
 }
 
 impl Models for Counted {
     fn scorer(&self, digest: Option<Digest>) -> Result<Arc<Scorer>, ScoringError> {
         self.n_calls.fetch_add(1, Ordering::Relaxed);
+        drop(self.gate.read().unwrap());
         self.files.scorer(digest)
     }
 
@@ -66,7 +70,8 @@ impl Standalone {
             dtypes: vec![dtype],
             max_tokens: NonZeroUsize::new(512).unwrap(),
         };
-        let models = Arc::new(Counted { files: ModelFiles::new(vec![model]), n_calls: AtomicU64::new(0) });
+        let files = ModelFiles::new(vec![model]);
+        let models = Arc::new(Counted { files, n_calls: AtomicU64::new(0), gate: RwLock::default() });
         let functions = cluster::registry(&(Arc::clone(&models) as Arc<dyn Models>), None).unwrap();
         let runtime = Runtime::new().unwrap();
         let config = SessionConfig::new_with_ballista;
@@ -105,6 +110,18 @@ impl Standalone {
     fn engine_with(&self, jobs: usize, settings: &[&str]) -> ClusterEngine {
         let settings = settings.iter().map(|text| text.parse().unwrap()).collect();
         ClusterEngine::new(ClusterPlan { scheduler: self.address.clone(), jobs, kernel: None, settings }).unwrap()
+    }
+
+    /// Where a session's queries run.
+    fn queries(&self, settings: &[&str]) -> Option<Arc<dyn Elsewhere>> {
+        let settings: Vec<_> = settings.iter().map(|text| text.parse().unwrap()).collect();
+        Some(Arc::new(ClusterQueries::new(&self.address, &settings).unwrap()))
+    }
+
+    /// What a session needs whose queries have the executors score.
+    fn scoring(&self, settings: &[&str]) -> Resources {
+        let functions = piref::scoring::functions(&(Arc::new(ModelFiles::new(Vec::new())) as Arc<dyn Models>));
+        Resources { elsewhere: self.queries(settings), functions, ..Resources::default() }
     }
 
     fn n_calls(&self) -> u64 {
@@ -224,8 +241,7 @@ fn queries_over_tables_run_in_the_cluster() {
     let table = folder.path().join("t");
     let n_pairs = crate::support::stages::precompute(&precompute_plan(&table)).n_pairs;
     let ask = |session: &Session, sql: &str| session.query(sql).unwrap();
-    let upgrade = Some(cluster::upgrade(&cluster.address, &[]).unwrap());
-    let mut remote = Session::with(Resources { upgrade, ..Resources::default() }).unwrap();
+    let mut remote = Session::with(Resources { elsewhere: cluster.queries(&[]), ..Resources::default() }).unwrap();
     let mut local = Session::new().unwrap();
     for session in [&mut remote, &mut local] {
         session.register(&table).unwrap();
@@ -246,9 +262,7 @@ fn queries_over_tables_run_in_the_cluster() {
     let sql = "SELECT count(*) AS n FROM (SELECT ref_logps(NULL, prompt_ids, chosen_ids, rejected_ids) AS s, * FROM pairs) \
                WHERE s['ref_chosen_logps'] = ref_chosen_logps AND s['ref_rejected_logps'] = ref_rejected_logps";
     let before = cluster.n_calls();
-    let functions = piref::scoring::functions(&(Arc::new(ModelFiles::new(Vec::new())) as Arc<dyn Models>));
-    let upgrade = Some(cluster::upgrade(&cluster.address, &[]).unwrap());
-    let mut scoring = Session::with(Resources { upgrade, functions, ..Resources::default() }).unwrap();
+    let mut scoring = Session::with(cluster.scoring(&[])).unwrap();
     scoring.register(&table).unwrap();
     let rows = ask(&scoring, sql);
     assert_eq!(rows[0]["n"].as_primitive::<Int64Type>().value(0), i64::try_from(n_pairs).unwrap());
@@ -259,4 +273,47 @@ fn queries_over_tables_run_in_the_cluster() {
     remote.register(&metrics).unwrap();
     let error = remote.query("SELECT * FROM metrics").unwrap_err();
     assert!(error.hint().unwrap().contains("Parquet files alone"), "{error:?}");
+}
+
+#[test]
+fn a_query_that_nobody_waits_for_ends_in_the_cluster_too() {
+    let cluster = Standalone::start(ScoringDtype::F32);
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("t");
+    crate::support::stages::precompute(&precompute_plan(&table));
+    let interrupt = Interrupt::default();
+    let resources = Resources { interrupt: interrupt.clone(), ..cluster.scoring(&[]) };
+    let mut session = Session::with(resources).unwrap();
+    session.register(&table).unwrap();
+    let scores = "SELECT ref_logps(NULL, prompt_ids, chosen_ids, rejected_ids)['ref_chosen_logps'] AS s FROM pairs";
+    let one_task = format!("SELECT sum(s) AS s FROM ({scores})");
+    session.query(&one_task).unwrap();
+    let n_a_task = cluster.n_calls();
+    // Four of them, one after another: the executor has one core.
+    let tasks = [scores; 4].join(" UNION ALL ");
+
+    let gate = cluster.models.gate.write().unwrap();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| session.query(&format!("SELECT sum(s) AS s FROM ({tasks})")));
+        wait_until(|| cluster.n_calls() > n_a_task);
+        interrupt.set();
+        assert!(matches!(asked.join().unwrap(), Err(QueryError::Interrupted)));
+    });
+    drop(gate);
+    interrupt.clear();
+    // What is left of the query would come before this one.
+    session.query(&one_task).unwrap();
+    let n_calls = cluster.n_calls();
+    assert!(
+        n_calls <= 3 * n_a_task,
+        "{n_calls} calls, {n_a_task} a task: only the first task of the query is computed"
+    );
+}
+
+fn wait_until(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

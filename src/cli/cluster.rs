@@ -165,5 +165,8 @@ fn show(server: &str, event: &Event, printer: &mut Printer) {
         Event::Stopping => {
             printer.note(format_args!("{server}: stops; another Ctrl-C does not wait for what has begun"));
         }
+        Event::Unheard { scheduler } => {
+            printer.note(format_args!("{server}: stopped without a word to {scheduler}, which does not answer"));
+        }
     }
 }

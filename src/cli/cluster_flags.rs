@@ -1,10 +1,11 @@
 //! Where pairs are scored and queries run, if that is not this process.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use crate::cluster::{self, ClusterEngine, ClusterError, ClusterPlan, SchedulerAddress, Setting};
+use crate::cluster::{ClusterEngine, ClusterError, ClusterPlan, ClusterQueries, SchedulerAddress, Setting};
 use crate::precompute::{Engine, LocalEngine};
-use crate::query::Upgrade;
+use crate::query::Elsewhere;
 
 /// The cluster of stage one.
 #[derive(Debug, clap::Args)]
@@ -46,9 +47,9 @@ impl ScoringCluster {
 }
 
 impl Cluster {
-    /// What makes queries run there; `None` for here.
-    pub(super) fn upgrade(&self) -> Result<Option<Upgrade>, ClusterError> {
-        let upgrade = |address| cluster::upgrade(address, &self.cluster_set);
-        self.cluster.as_ref().map(upgrade).transpose()
+    /// Where queries run; `None` for here.
+    pub(super) fn elsewhere(&self) -> Result<Option<Arc<dyn Elsewhere>>, ClusterError> {
+        let Some(scheduler) = &self.cluster else { return Ok(None) };
+        Ok(Some(Arc::new(ClusterQueries::new(scheduler, &self.cluster_set)?)))
     }
 }

@@ -142,10 +142,10 @@ fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
     let memory_limit = args.memory.bytes();
     let functions = model.functions();
     #[cfg(feature = "cluster")]
-    let upgrade = args.cluster.upgrade()?;
+    let elsewhere = args.cluster.elsewhere()?;
     #[cfg(not(feature = "cluster"))]
-    let upgrade = None;
-    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, upgrade, interrupt: interrupt.clone() })
+    let elsewhere = None;
+    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, elsewhere, interrupt: interrupt.clone() })
 }
 
 fn answer(

@@ -1,26 +1,22 @@
-//! What a client of a cluster sets, and how the queries of a session get there.
+//! What a client of a cluster sets, and what it says to a scheduler beside its jobs.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use ballista_core::JobId;
 use ballista_core::config::{BALLISTA_CHAOS_EXECUTION_SEED, BALLISTA_CLIENT_PULL};
-use ballista_core::extension::{SessionConfigExt, SessionStateExt};
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::CancelJobParams;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
-use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionConfig;
 use tokio::runtime::Runtime;
 
 use super::address::SchedulerAddress;
 use super::error::{Cause, ClusterError};
-use super::wait::runtime;
-use crate::query::Upgrade;
 
 /// How long a client waits for a scheduler to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Parts that a query is cut into at most: Ballista's own default, whatever this machine is.
-const PARTITIONS: usize = 16;
 
 /// A setting of the engine: `ballista.…` or `datafusion.…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +46,21 @@ impl fmt::Display for Setting {
 
 /// A configuration of the engine with these settings.
 ///
-/// A client asks how its jobs are: the other way round it would know none by name, and could cancel none, before it runs.
-///
 /// # Errors
 /// At the first setting that the engine does not have, or not with that value.
 pub(super) fn config(settings: &[Setting]) -> Result<SessionConfig, ClusterError> {
+    of_client(SessionConfig::new_with_ballista(), settings)
+}
+
+/// The same configuration for a client with these settings.
+///
+/// A client asks how its jobs are: the other way round it would know none by name, and could cancel none, before it runs.
+///
+/// # Errors
+/// As [`config`].
+pub(super) fn of_client(config: SessionConfig, settings: &[Setting]) -> Result<SessionConfig, ClusterError> {
     let ours = Setting { key: BALLISTA_CLIENT_PULL.into(), value: "true".into() };
-    with_settings(with_settings(SessionConfig::new_with_ballista(), &[ours])?, settings)
+    with_settings(with_settings(config, &[ours])?, settings)
 }
 
 fn with_settings(mut config: SessionConfig, settings: &[Setting]) -> Result<SessionConfig, ClusterError> {
@@ -88,42 +92,42 @@ pub(super) fn of_submission(config: SessionConfig, number: u64) -> Result<Sessio
 /// # Errors
 /// If it does not for so long: with what it came to last.
 pub(super) fn reach(runtime: &Runtime, address: &SchedulerAddress, patience: Duration) -> Result<(), ClusterError> {
-    const PAUSE: Duration = Duration::from_millis(200);
-    let began = Instant::now();
-    runtime.block_on(async {
-        loop {
-            let left = patience.saturating_sub(began.elapsed());
-            let source: Cause = match tokio::time::timeout(left, SchedulerGrpcClient::connect(address.url())).await {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(error)) => error.into(),
-                Err(_) => format!("nothing came back in {} s", patience.as_secs()).into(),
-            };
-            if began.elapsed() + PAUSE >= patience {
-                return Err(ClusterError::NoScheduler { address: address.clone(), source });
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    })
+    runtime
+        .block_on(answer(address, patience))
+        .map_err(|source| ClusterError::NoScheduler { address: address.clone(), source })
 }
 
-/// What makes the queries of a session run in the cluster of this scheduler.
-///
-/// Its tables must be Parquet files that the scheduler and the executors find under the paths they have here: a file
-/// system that all share.
-///
-/// # Errors
-/// If the scheduler does not answer, or a setting is none of the engine.
-pub fn upgrade(address: &SchedulerAddress, settings: &[Setting]) -> Result<Upgrade, ClusterError> {
-    reach(&runtime()?, address, PATIENCE)?;
-    config(settings)?;
-    let (url, settings) = (address.url(), settings.to_vec());
-    Ok(Upgrade::new(move |mut state| {
-        // Once it has what Ballista asks for, `upgrade_for_ballista` of the state leaves the configuration as it is.
-        let config = state.config().clone().upgrade_for_ballista().with_target_partitions(PARTITIONS);
-        *state.config_mut() =
-            with_settings(config, &settings).map_err(|error| DataFusionError::External(error.into()))?;
-        state.upgrade_for_ballista(url)
-    }))
+/// As [`reach`], for who waits for something else besides.
+pub(super) async fn answer(address: &SchedulerAddress, patience: Duration) -> Result<(), Cause> {
+    const PAUSE: Duration = Duration::from_millis(200);
+    let began = Instant::now();
+    loop {
+        let left = patience.saturating_sub(began.elapsed());
+        let source: Cause = match tokio::time::timeout(left, SchedulerGrpcClient::connect(address.url())).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.into(),
+            Err(_) => format!("nothing came back in {} s", patience.as_secs()).into(),
+        };
+        if began.elapsed() + PAUSE >= patience {
+            return Err(source);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Tells a scheduler that nobody waits for these jobs any more; what it says to that is of no use.
+pub(super) async fn cancel(url: &str, jobs: impl IntoIterator<Item = JobId>) {
+    let mut jobs = jobs.into_iter().peekable();
+    if jobs.peek().is_none() {
+        return;
+    }
+    let told = async {
+        let Ok(mut scheduler) = SchedulerGrpcClient::connect(url.to_owned()).await else { return };
+        for job in jobs {
+            let _ = scheduler.cancel_job(CancelJobParams { job_id: job.into() }).await;
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, told).await;
 }
 
 #[cfg(test)]

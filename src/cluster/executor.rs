@@ -9,7 +9,7 @@ use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_
 
 use super::Event;
 use super::address::{Bind, SchedulerAddress};
-use super::client::reach;
+use super::client::{answer, reach};
 use super::error::ClusterError;
 use super::functions::registry;
 use super::wait::{runtime, until};
@@ -20,6 +20,9 @@ use crate::tokenize::TokenizerFiles;
 
 /// How long it waits for its scheduler, which may be started after it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long an executor that stops waits for its scheduler to answer.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it tells the scheduler that it is alive, in seconds.
 const HEARTBEAT_SECONDS: u64 = 2;
@@ -68,17 +71,31 @@ pub fn execute(plan: &ExecutorPlan, interrupt: &Interrupt, observe: &mut dyn FnM
     observe(Event::Joining { scheduler: plan.scheduler.clone() });
 
     let mut counter = Counter { n_said: 0, said: Instant::now(), is_stopping: false };
-    // Never asked to stop by us: dropped on its way, it would leave tasks half done.
-    let ended = runtime.block_on(until(start_executor_process(config), &Interrupt::default(), || {
+    // Asked to stop by us only where nobody could learn of its tasks: dropped on its way, it leaves them half done.
+    let unheard = Interrupt::default();
+    runtime.spawn(watch_for_silence(plan.scheduler.clone(), interrupt.clone(), unheard.clone()));
+    let ended = runtime.block_on(until(start_executor_process(config), &unheard, || {
         counter.say(models.n_scored(), interrupt, observe);
     }));
     runtime.shutdown_timeout(Duration::from_secs(1));
     counter.flush(models.n_scored(), observe);
     match ended {
         Some(Err(error)) => Err(stopped(Some(error.into()))),
-        Some(Ok(())) | None if interrupt.is_set() => Ok(()),
-        Some(Ok(())) | None => Err(stopped(None)),
+        Some(Ok(())) if interrupt.is_set() => Ok(()),
+        Some(Ok(())) => Err(stopped(None)),
+        None => {
+            observe(Event::Unheard { scheduler: plan.scheduler.clone() });
+            Ok(())
+        }
     }
+}
+
+/// Sets `unheard` when somebody wants the end and the scheduler does not answer: Ballista would wait for it for minutes.
+async fn watch_for_silence(scheduler: SchedulerAddress, interrupt: Interrupt, unheard: Interrupt) {
+    while !(interrupt.is_set() && answer(&scheduler, LAST_PATIENCE).await.is_err()) {
+        tokio::time::sleep(SAY).await;
+    }
+    unheard.set();
 }
 
 /// Models that remember which of them were asked for.

@@ -10,8 +10,6 @@ use arrow::datatypes::{DataType, Field, UInt32Type};
 use ballista_core::execution_plans::DistributedQueryExec;
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::serde::BallistaLogicalExtensionCodec;
-use ballista_core::serde::protobuf::CancelJobParams;
-use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
@@ -21,7 +19,7 @@ use datafusion::physical_plan::common::collect;
 use datafusion::prelude::{Expr, SessionConfig};
 use datafusion_proto::protobuf::LogicalPlanNode;
 
-use super::client::of_submission;
+use super::client::{cancel, of_submission};
 use super::error::ClusterError;
 use crate::batch::PairIds;
 use crate::digest::Digest;
@@ -41,7 +39,7 @@ const PLACE: &str = "place";
 const SCORES: &str = "scores";
 
 /// A plan as the engine sends it.
-type Submitted = DistributedQueryExec<LogicalPlanNode>;
+pub(super) type Submitted = DistributedQueryExec<LogicalPlanNode>;
 
 /// Pairs that are scored together.
 #[derive(Debug, Clone)]
@@ -168,15 +166,12 @@ impl Jobs {
         answer
     }
 
-    /// Tells the scheduler that nobody waits for the jobs under way any more; what it says to that is of no use.
+    /// Tells the scheduler that nobody waits for the jobs under way any more.
     ///
     /// The last first: a job that computes is the first of them, and where it leaves an executor the next one would begin.
     pub(super) async fn cancel(&self) {
         let ids: Vec<_> = self.running().values().rev().filter_map(Submitted::job_id).collect();
-        let Ok(mut scheduler) = SchedulerGrpcClient::connect(self.url.clone()).await else { return };
-        for id in ids {
-            let _ = scheduler.cancel_job(CancelJobParams { job_id: id.into() }).await;
-        }
+        cancel(&self.url, ids).await;
     }
 
     /// How many tries there were beyond the first of each job, and why there was the last of them.

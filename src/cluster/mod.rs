@@ -9,7 +9,7 @@
 //! The engine is Ballista's: this module starts its two servers with settings that suit inference, and is a client of it.
 //! [`serve`] is the scheduler, [`execute`] an executor. [`ClusterEngine`] scores the pairs of stage one in a cluster:
 //! everything before and after (reading, tokenising, the journal, parts, manifest) is the code of a local run, and the
-//! table is the same to the byte. [`upgrade`] makes the queries of a [`query::Session`](crate::query::Session) run there.
+//! table is the same to the byte. [`ClusterQueries`] makes the queries of a [`query::Session`](crate::query::Session) run there.
 //!
 //! Functions travel by name: client, scheduler and executors must all have them ([`register`], [`registry`]). One program
 //! is all three, so that their versions are one.
@@ -28,16 +28,18 @@ mod error;
 mod executor;
 mod functions;
 mod job;
+mod queries;
 mod scheduler;
 mod talk;
 mod wait;
 
 pub use address::{Bind, ParseAddressError, SchedulerAddress};
-pub use client::{Setting, upgrade};
+pub use client::Setting;
 pub use engine::{ClusterEngine, ClusterPlan};
 pub use error::ClusterError;
 pub use executor::{ExecutorPlan, execute};
 pub use functions::{register, registry, session_state};
+pub use queries::ClusterQueries;
 pub use scheduler::{SchedulerPlan, serve};
 pub use talk::install_log;
 
@@ -63,4 +65,10 @@ pub enum Event {
     },
     /// It was asked to stop and finishes what it has begun.
     Stopping,
+    /// An executor has stopped without finishing its tasks: its scheduler does not answer, so that nobody would learn of
+    /// them.
+    Unheard {
+        /// Where that should be.
+        scheduler: SchedulerAddress,
+    },
 }

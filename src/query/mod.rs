@@ -26,6 +26,7 @@
 
 mod arrow_table;
 mod columns;
+mod elsewhere;
 mod error;
 mod file_stream;
 mod functions;
@@ -38,9 +39,9 @@ mod shipped;
 mod source;
 mod stop;
 mod text_table;
-mod upgrade;
 mod views;
 
+pub use elsewhere::Elsewhere;
 pub use error::QueryError;
 pub use functions::{Extra, FUNCTIONS, Function, Kind, register_functions};
 pub use output::{Answered, Format, run, run_each};
@@ -48,7 +49,6 @@ pub use pair_rows::{RowQuery, pair_rows};
 pub use session::{Resources, Rows, Session};
 pub use shipped::Shipped;
 pub use stop::Stop;
-pub use upgrade::Upgrade;
 pub use views::quoted;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use tokio::runtime::{Builder, Runtime};
@@ -25,7 +26,7 @@ use crate::query::path_tables::{self, PathTables};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
 use crate::query::{
-    Extra, FUNCTIONS, Function, QueryError, Stop, Upgrade, functions, parquet_table, text_table, views,
+    Elsewhere, Extra, FUNCTIONS, Function, QueryError, Stop, functions, parquet_table, text_table, views,
 };
 use crate::table::{REJECTS, ReferenceTable, references};
 use crate::tokenize::TokenizerFiles;
@@ -52,7 +53,7 @@ pub struct Resources {
     /// Functions beside those of [`FUNCTIONS`].
     pub functions: Vec<Extra>,
     /// Runs the queries elsewhere; `None` for here.
-    pub upgrade: Option<Upgrade>,
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
     /// Stops the query at hand.
     pub interrupt: Interrupt,
 }
@@ -65,6 +66,7 @@ pub struct Session {
     ctx: SessionContext,
     tokenizer: Option<Arc<TokenizerFiles>>,
     functions: Vec<Function>,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
     interrupt: Interrupt,
 }
 
@@ -76,7 +78,7 @@ impl Session {
 
     /// A session without tables that may use so much.
     pub fn with(resources: Resources) -> Result<Self, QueryError> {
-        let Resources { memory_limit, tokenizer, functions: extras, upgrade, interrupt } = resources;
+        let Resources { memory_limit, tokenizer, functions: extras, elsewhere, interrupt } = resources;
         let runtime =
             Builder::new_multi_thread().enable_all().build().map_err(|source| QueryError::Runtime { source })?;
         let wrap = |source| QueryError::Sql { source: Box::new(source), tables: Vec::new() };
@@ -85,9 +87,9 @@ impl Session {
         let inner = Arc::clone(ctx.state_ref().read().catalog_list());
         let catalogs = Arc::new(DynamicFileCatalog::new(inner, Arc::new(PathTables)));
         let state = ctx.into_state_builder().with_catalog_list(catalogs).build();
-        let ctx: SessionContext = match upgrade {
+        let ctx: SessionContext = match &elsewhere {
             None => state.into(),
-            Some(upgrade) => upgrade.apply(state).map_err(wrap)?.into(),
+            Some(elsewhere) => elsewhere.upgrade(state).map_err(wrap)?.into(),
         };
         let tokenizer = tokenizer.map(Arc::new);
         functions::register_functions(&ctx, tokenizer.as_ref());
@@ -97,7 +99,7 @@ impl Session {
             ctx.register_udf(udf);
         }
         functions.sort_by_key(Function::name);
-        Ok(Self { runtime, ctx, tokenizer, functions, interrupt })
+        Ok(Self { runtime, ctx, tokenizer, functions, elsewhere, interrupt })
     }
 
     /// Registers a table, a run or a data file under the names that [the module](super) lists; returns them.
@@ -188,10 +190,12 @@ impl Session {
                 LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.ctx.execute_logical_plan(plan).await?,
                 plan => self.stopped_by(&stop).execute_logical_plan(plan).await?,
             };
-            rows.execute_stream().await
+            let context = Arc::new(rows.task_ctx());
+            let plan = rows.create_physical_plan().await?;
+            Ok((execute_stream(Arc::clone(&plan), context)?, plan))
         };
-        let stream = self.wait(start)?;
-        Ok(Rows { session: self, stream, stop })
+        let (stream, plan) = self.wait(start)?;
+        Ok(Rows { session: self, plan, stream, stop, has_ended: false })
     }
 
     /// The same tables, functions and limits for one statement, whose functions see when it is stopped.
@@ -365,8 +369,11 @@ fn external(panicked: guard::Panicked) -> DataFusionError {
 /// The rows of one statement, computed as they are asked for.
 pub struct Rows<'a> {
     session: &'a Session,
+    plan: Arc<dyn ExecutionPlan>,
     stream: SendableRecordBatchStream,
     stop: Stop,
+    /// Whether the last row or an error has come.
+    has_ended: bool,
 }
 
 impl Rows<'_> {
@@ -379,6 +386,9 @@ impl Rows<'_> {
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
         self.stop.ask();
+        if let Some(elsewhere) = self.session.elsewhere.as_ref().filter(|_| !self.has_ended) {
+            self.session.runtime.block_on(elsewhere.give_up(&self.plan));
+        }
     }
 }
 
@@ -388,6 +398,8 @@ impl Iterator for Rows<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let stream = &mut self.stream;
         let next = std::future::poll_fn(|ctx| stream.as_mut().poll_next(ctx).map(Option::transpose));
-        self.session.wait(next).transpose()
+        let next = self.session.wait(next).transpose();
+        self.has_ended = !matches!(next, Some(Ok(_) | Err(QueryError::Interrupted)));
+        next
     }
 }

@@ -6,6 +6,7 @@
 #
 # plain       two executors share the work
 # sql         a query over the table answers the same here and there
+# stop        SIGINT for a client whose query the executors compute: they begin no further task of it
 # kill        SIGKILL for one of them while it scores; says how many pairs were scored twice
 # restart     SIGTERM for the client, whose jobs are cancelled and which then goes on after what came back
 # chaos       Ballista injects transient faults into a quarter of the jobs, by a fixed seed
@@ -22,7 +23,7 @@ LIMIT=${LIMIT:-256}
 PORT=${PORT:-50250}
 SEED=21
 CASES=("$@")
-[ ${#CASES[@]} -gt 0 ] || CASES=(plain sql kill restart chaos namespaces overhead)
+[ ${#CASES[@]} -gt 0 ] || CASES=(plain sql stop kill restart chaos namespaces overhead)
 
 WORK=${KEEP:-$(mktemp -d "${TMPDIR:-/tmp}/piref-cluster.XXXXXX")}
 mkdir -p "$WORK"
@@ -125,6 +126,31 @@ case_sql() {
     ok "sql: same rows, and ref_logps agrees with the table"
 }
 
+case_stop() {
+    start_cluster stop 1 2
+    # Six tasks for two executors: those that have begun are computed to their end, the others are not begun.
+    local scores="SELECT ref_logps(NULL, prompt_ids, chosen_ids, rejected_ids)['ref_chosen_logps'] AS s FROM pairs" all
+    all="$scores UNION ALL $scores UNION ALL $scores"
+    "$PIREF" sql "$WORK/local" -c "SELECT sum(s) AS s FROM ($all UNION ALL $all)" --cluster "df://127.0.0.1:$PORT" \
+        >"$WORK/stop.out" 2>"$WORK/stop.client.log" &
+    local client=$!
+    both() { echo $(($(scored stop-executor-1) + $(scored stop-executor-2))); }
+    has_begun() { [ "$(both)" -gt 0 ]; }
+    wait_for 300 "the first scores" has_begun
+    kill -INT "$client"
+    local code=0 n_pairs before=-1
+    n_pairs=$(number local n_scored)
+    wait "$client" || code=$?
+    [ "$code" -eq 130 ] || fail "stop: exit code $code, expected 130: $(cat "$WORK/stop.client.log")"
+    while [ "$(both)" -ne "$before" ]; do
+        before=$(both)
+        sleep 10
+    done
+    [ "$before" -lt $((6 * n_pairs)) ] || fail "stop: all $before pairs were scored for a query nobody waits for"
+    stop_all
+    ok "stop: $before of $((6 * n_pairs)) pairs were scored for a query that was stopped"
+}
+
 case_kill() {
     start_cluster kill 1 2
     local victim=${PIDS[1]}
@@ -203,9 +229,8 @@ case_namespaces() {
     ip -n piref-$$-b link set veth-b down
     wait "$pid" || { cat "$WORK/cut.client.log" >&2; fail "cut: the client gave up"; }
     same cut
-    # It would wait for its scheduler, which it cannot reach.
-    kill -KILL "${PIDS[2]}"
     stop_all
+    says "$WORK/ns-executor-2.log" "which does not answer" || fail "cut: executor 2 does not say that its scheduler is gone"
     ok "cut: the wire to one executor was cut while it scored; $(number cut seconds) s; the table is the local one"
 }
 
