@@ -24,6 +24,7 @@ mod objectives;
 mod objects;
 mod observe;
 mod optimizers;
+mod overlong;
 mod pipelines;
 mod provenance;
 mod references;

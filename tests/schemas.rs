@@ -242,7 +242,7 @@ fn contract_code_and_written_files_agree() {
         contract.check_parquet(&table.join(signals_name(part_idx)));
     }
 
-    let contract = Contract::load("rejects.v1.toml");
+    let contract = Contract::load("rejects.v2.toml");
     contract.check_code(rejects::VERSION, rejects::COLUMNS);
     contract.check_parquet(&table.join(REJECTS));
 
@@ -472,7 +472,8 @@ fn parquet_files_of_older_and_newer_versions_are_refused_by_version() {
         fs::write(&good, bytes).unwrap();
         fs::write(table.join(MANIFEST), manifest).unwrap();
 
-        let version = format!("rejects.v{number}");
+        // Version 1 is read.
+        let version = format!("rejects.v{}", number + number / 2);
         let other = with_version(&table.join(REJECTS), &version);
         refused(inspect(&other), rejects::VERSION, &version);
         // In its place, where SQL finds it by the manifest.

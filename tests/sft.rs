@@ -11,6 +11,7 @@ use piref::model::{DEFAULT_SHARD_BYTES, Decoder, Lora, is_adapter};
 use piref::model_source::ModelSource;
 use piref::ops::Backend;
 use piref::sft::{self, Event, Outcome, Plan, SftError, SftMetrics};
+use piref::table::TooManyRejects;
 use piref::tokenize::Masking;
 use piref::train::{self, METRICS, MergePlan, Start, Trained};
 
@@ -201,8 +202,14 @@ fn rejected_rows_are_counted_kept_and_too_many_of_them_an_error() {
     let mut plan = sft_plan(&[data.to_str().unwrap()], &folder.path().join("run"), 1);
     plan.limit = NonZeroU64::new(3);
     let error = sft::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
-    let SftError::TooManyRejects { n_rejected: 2, n_rows: 3, first, rejects, .. } = &error else { panic!("{error}") };
-    assert!(first.contains("a.jsonl`, row 1: it has no token to learn"), "{first}");
+    let SftError::TooManyRejects(TooManyRejects::Malformed {
+        n_rejected: 2, n_rows: 3, place, reason, rejects, ..
+    }) = &error
+    else {
+        panic!("{error}")
+    };
+    assert!(place.ends_with("a.jsonl`, row 1 (line 2)"), "{place}");
+    assert_eq!(reason, "it has no token to learn: no answer of the assistant");
     assert!(rejects.is_file() && error.hint().unwrap().contains("rejects.parquet"));
     plan.max_reject_rate = 0.7;
     let summary = stages::sft(&plan);

@@ -110,6 +110,7 @@ fn show(event: &ImportEvent<'_>, printer: &mut Printer) {
         ImportEvent::Read { n_pairs, n_rejected } => {
             printer.note(format_args!("{n_pairs} pairs, {n_rejected} rejected"));
         }
+        ImportEvent::Note(line) => printer.note(line),
         ImportEvent::Judged { column, reason } => printer.note(format_args!("`{column}`: {reason}")),
     }
 }
@@ -117,7 +118,7 @@ fn show(event: &ImportEvent<'_>, printer: &mut Printer) {
 fn lines(summary: &ImportSummary) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(rejects) = &summary.rejects {
-        lines.push(format!("rejected rows, with the reason of each: {}", rejects.display()));
+        lines.push(format!("rows left out, with the reason of each: {}", rejects.display()));
     }
     lines.push(format!("table of {} pairs: {}", summary.n_pairs, summary.table.display()));
     lines

@@ -163,8 +163,9 @@ pub(super) fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
             progress.note(format_args!("read `{}` as {format}: columns {}", path.display(), columns.join(", ")));
         }
         Event::Note(line) => progress.note(line),
-        Event::Tokenised { n_pairs, n_rejected, n_tokens } => {
-            progress.note(format_args!("{n_pairs} pairs, {n_tokens} tokens, {n_rejected} rejected"));
+        Event::Tokenised { n_pairs, n_rejected, n_overlong, n_tokens } => {
+            let overlong = overlong(*n_overlong);
+            progress.note(format_args!("{n_pairs} pairs, {n_tokens} tokens, {n_rejected} rejected{overlong}"));
         }
         Event::Resumed { n_pairs } => progress.note(format_args!("{n_pairs} pairs are in the table already")),
         Event::Reused { n_pairs } => progress.note(format_args!("{n_pairs} pairs have their log-probs from before")),
@@ -184,15 +185,26 @@ pub(super) fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
     }
 }
 
+/// Behind the count of rejected rows.
+pub(super) fn overlong(n_overlong: u64) -> String {
+    if n_overlong == 0 { String::new() } else { format!(", {n_overlong} do not fit max_length") }
+}
+
 fn lines(summary: &Summary) -> Vec<String> {
     let took = clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default());
     let mut lines = vec![format!(
         "scored {} pairs, {} tokens in {took}; {} kept in place, {} with log-probs from before, {} repeated, \
-         {} rows rejected",
-        summary.n_scored, summary.n_tokens, summary.n_resumed, summary.n_reused, summary.n_repeated, summary.n_rejected
+         {} rows rejected{}",
+        summary.n_scored,
+        summary.n_tokens,
+        summary.n_resumed,
+        summary.n_reused,
+        summary.n_repeated,
+        summary.n_rejected,
+        overlong(summary.n_overlong)
     )];
     if let Some(rejects) = &summary.rejects {
-        lines.push(format!("rejected rows, with the reason of each: {}", rejects.display()));
+        lines.push(format!("rows left out, with the reason of each: {}", rejects.display()));
     }
     match summary.shard {
         None => lines.push(format!("table of {} pairs: {}", summary.n_pairs, summary.table.display())),

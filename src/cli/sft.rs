@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args as _;
 
+use super::precompute::overlong;
 use super::progress::{Position, Progress, clock};
 use super::train::interrupted_lines;
 use super::{OutputFormat, Printer, print_json};
@@ -159,7 +160,9 @@ fn show(event: &Event<'_>, progress: &mut Progress<'_>) {
         Event::Detected { path, format } => progress.note(format_args!("read `{}` as {format}", path.display())),
         Event::Tokenised { n_sequences, n_tokens, n_learnt, n_rejected } => {
             progress.note(format_args!(
-                "{n_sequences} sequences, {n_tokens} tokens, {n_learnt} of them learnt, {n_rejected} rows rejected"
+                "{n_sequences} sequences, {n_tokens} tokens, {n_learnt} of them learnt, {} rows rejected{}",
+                n_rejected.malformed,
+                overlong(n_rejected.overlong)
             ));
             progress.begin(0);
         }
@@ -207,7 +210,7 @@ fn lines(summary: &Summary) -> Vec<String> {
         lines.push(format!("loss {:.4} → {:.4}", first.loss, last.loss));
     }
     if let Some(rejects) = &summary.rejects {
-        lines.push(format!("rejected rows, with the reason of each: {}", rejects.display()));
+        lines.push(format!("rows left out, with the reason of each: {}", rejects.display()));
     }
     lines.push(format!("metrics: {}", summary.metrics.display()));
     lines.push(format!("policy: {}", summary.policy.display()));

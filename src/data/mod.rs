@@ -21,6 +21,7 @@ mod message;
 mod pair_id;
 mod prompts;
 mod reader;
+mod reject_kind;
 mod text;
 
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use folder::{NamedFile, files, named_files};
 pub use format::Format;
 pub use prompts::{Prompt, PromptReader, PromptRow, PromptText, open_prompts};
 pub use reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects};
+pub use reject_kind::{Overlong, RejectKind};
 
 /// `pair_id`: BLAKE3-128 of the canonical text pair; the same in every table, whatever the model.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

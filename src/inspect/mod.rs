@@ -104,7 +104,7 @@ fn inspect_file(path: &Path) -> Result<Inspected, InspectError> {
     match input.version() {
         Some(reference::VERSION) => Ok(Inspected::Part(table::part(path)?)),
         Some(signals::VERSION) => Ok(Inspected::Signals(table::file(&input)?)),
-        Some(rejects::VERSION) => Ok(Inspected::Rejects(table::file(&input)?)),
+        Some(rejects::VERSION | rejects::V1) => Ok(Inspected::Rejects(table::file(&input)?)),
         Some(findings::VERSION) => Ok(Inspected::Findings(table::file(&input)?)),
         Some(evals::VERSION) => Ok(Inspected::Evals(table::file(&input)?)),
         Some(sweep::VERSION) => Ok(Inspected::Sweep(table::file(&input)?)),

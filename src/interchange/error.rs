@@ -7,7 +7,7 @@ use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
-use crate::table::TableError;
+use crate::table::{TableError, TooManyRejects};
 use crate::tokenize::TokenizeError;
 
 /// What can go wrong between a table and another program's file.
@@ -118,25 +118,9 @@ pub enum InterchangeError {
         /// What was measured, and what would have been clear.
         reason: String,
     },
-    /// Too many rows are not pairs.
-    #[error(
-        "{n_rejected} of {n_rows} rows rejected, expected at most {} %: first in {place}: {reason}",
-        100.0 * max_reject_rate
-    )]
-    TooManyRejects {
-        /// Rows rejected.
-        n_rejected: u64,
-        /// Rows read.
-        n_rows: u64,
-        /// Share allowed.
-        max_reject_rate: f64,
-        /// File, row, and line if there are lines, of the first.
-        place: String,
-        /// What is wrong with it.
-        reason: String,
-        /// Where all of them are.
-        rejects: PathBuf,
-    },
+    /// Too many rows are not pairs, or do not fit.
+    #[error(transparent)]
+    TooManyRejects(#[from] TooManyRejects),
     /// No row became a pair.
     #[error("no pair in {n_rows} rows")]
     NoPairs {
@@ -193,9 +177,7 @@ impl Hint for InterchangeError {
             Self::Unclear { .. } => {
                 Some("`--logps sum` or `--logps average` says which; `piref train` scores a sample again".into())
             }
-            Self::TooManyRejects { rejects, .. } => {
-                Some(format!("all of them are in `{}`; `--max-reject-rate` allows a larger share", rejects.display()))
-            }
+            Self::TooManyRejects(error) => error.hint(),
             Self::Model { source, .. } => source.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),

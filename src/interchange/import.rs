@@ -13,8 +13,8 @@ use crate::model::{self, Digests};
 use crate::model_source::ModelSource;
 use crate::precompute::Start;
 use crate::table::{
-    self, FileRecord, MANIFEST, Manifest, ModelProvenance, Part, Provenance, TableFolder, TemplateProvenance,
-    write_part,
+    self, FileRecord, MANIFEST, Manifest, ModelProvenance, Part, Provenance, RejectCounts, TableFolder,
+    TemplateProvenance, write_part,
 };
 use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, TokenStore};
 
@@ -42,8 +42,12 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
     let tokenizer = PairTokenizer::load(&source, plan.rules)?;
     let folder = claim(plan)?;
     let scored = read::read(plan, &tokenizer, vocab_size, &folder, observe)?;
-    let n_rejected = scored.rejects.as_ref().map_or(0, |file| file.rows);
+    let RejectCounts { malformed: n_rejected, overlong: n_overlong } = scored.tally.counts();
+    let n_rows = scored.scores.len() as u64 + n_rejected + n_overlong;
     observe(ImportEvent::Read { n_pairs: scored.scores.len(), n_rejected });
+    if let Some(note) = scored.tally.note(n_rows) {
+        observe(ImportEvent::Note(note));
+    }
     let meaning = meaning(plan.logps, &scored, vocab_size, observe)?;
     let digests = Digests::of(&source).map_err(in_model)?;
     let model = ModelProvenance {
@@ -57,7 +61,7 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
     let rejects = scored.rejects.is_some().then(|| folder.rejects_path());
     finish(folder, provenance, parts, scored.rejects)?;
     let n_pairs = scored.scores.len() as u64;
-    Ok(ImportSummary { n_pairs, n_rejected, logps: meaning, table: plan.out.clone(), rejects })
+    Ok(ImportSummary { n_pairs, n_rejected, n_overlong, logps: meaning, table: plan.out.clone(), rejects })
 }
 
 /// Takes the folder of the table. One that holds a table is taken only to replace it.

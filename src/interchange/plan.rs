@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::columns::ImportMap;
 use super::meaning::Meaning;
+use crate::data::Overlong;
 use crate::precompute::Start;
 use crate::tokenize::Rules;
 
@@ -56,6 +57,8 @@ pub struct ImportPlan {
     pub map: ImportMap,
     /// Share of rows that may be rejected before the import is refused.
     pub max_reject_rate: f64,
+    /// What is done with rows that do not fit `max_length`; they are no part of that share.
+    pub overlong: Overlong,
     /// Only the first so many pairs.
     pub limit: Option<NonZeroU64>,
     /// The folder of the table.
@@ -91,6 +94,8 @@ pub enum ImportEvent<'a> {
         /// Rows that are none.
         n_rejected: u64,
     },
+    /// Something a user should know.
+    Note(String),
     /// What the log-probs of a column are taken for, and why.
     Judged {
         /// The column of the table.
@@ -105,8 +110,10 @@ pub enum ImportEvent<'a> {
 pub struct ImportSummary {
     /// Pairs in the table.
     pub n_pairs: u64,
-    /// Rows in the rejects file.
+    /// Rows that are no scored pairs.
     pub n_rejected: u64,
+    /// Rows that do not fit `max_length`.
+    pub n_overlong: u64,
     /// What the log-probs of the source were taken for; `None` if it had the log-prob of every token.
     pub logps: Option<Meaning>,
     /// The table.

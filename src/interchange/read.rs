@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::columns::{CompletionLogps, ImportMap, Layout, Scores};
 use super::error::{InterchangeError, Place};
 use super::plan::{ImportEvent, ImportPlan, Logps};
-use crate::data::{self, DataError, NamedFile, PairId, PairReader, PairText, PreferencePair, Reject, Row, Source};
+use crate::data::{
+    self, DataError, NamedFile, PairId, PairReader, PairText, PreferencePair, Reject, RejectKind, Row, Source,
+};
 use crate::io;
-use crate::table::{FileRecord, PairTokenLogps, RejectsWriter, SourceProvenance, TableFolder};
+use crate::table::{FileRecord, PairTokenLogps, RejectLimits, RejectTally, Rejects, SourceProvenance, TableFolder};
 use crate::tokenize::{PairTokenizer, RejectReason, StoreWriter, TokenStore, TokenizedPair};
 
 /// Pairs tokenised together.
@@ -30,6 +32,7 @@ pub(super) struct Scored {
     pub(super) scores: Vec<PairScores>,
     pub(super) sources: Vec<SourceProvenance>,
     pub(super) rejects: Option<FileRecord>,
+    pub(super) tally: RejectTally,
     /// Whether every file brought its own token ids.
     pub(super) has_ids: bool,
 }
@@ -51,10 +54,8 @@ pub(super) fn read(
         tokenizer,
         vocab_size,
         store: StoreWriter::create(folder.path())?,
-        rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
+        rejects: Rejects::new(&folder.incoming_rejects_path()),
         scores: Vec::new(),
-        n_rejected: 0,
-        first_reject: None,
     };
     let (mut sources, mut has_ids) = (Vec::new(), true);
     for name in &plan.data {
@@ -123,10 +124,8 @@ struct Sink<'a> {
     tokenizer: &'a PairTokenizer,
     vocab_size: usize,
     store: StoreWriter,
-    rejects: RejectsWriter,
+    rejects: Rejects,
     scores: Vec<PairScores>,
-    n_rejected: u64,
-    first_reject: Option<Reject>,
 }
 
 /// The rows of one file on their way.
@@ -156,7 +155,7 @@ impl Sink<'_> {
                             let scores = pending.layout.take(&mut pair.extra, &place)?;
                             self.push(pair, scores, &mut pending)?;
                         }
-                        Row::Reject(reject) => self.reject(reject)?,
+                        Row::Reject(reject) => self.rejects.push(&reject, RejectKind::Malformed)?,
                     }
                 }
             }
@@ -176,7 +175,10 @@ impl Sink<'_> {
                             let pair = PreferencePair { id, text, source, row_idx, line, extra };
                             self.push(pair, scores, &mut pending)?;
                         }
-                        Err(reason) => self.reject(Reject { source: Arc::clone(&source), row_idx, line, reason })?,
+                        Err(reason) => {
+                            let reject = Reject { source: Arc::clone(&source), row_idx, line, reason };
+                            self.rejects.push(&reject, RejectKind::Malformed)?;
+                        }
                     }
                 }
             }
@@ -246,12 +248,11 @@ impl Sink<'_> {
                     self.scores.push(self.pair_scores(scores, &tokens, &pending.layout, &place)?);
                     self.store.push(pair, &tokens)?;
                 }
-                Err(reason) => self.reject(Reject {
-                    source: Arc::clone(&pair.source),
-                    row_idx: pair.row_idx,
-                    line: pair.line,
-                    reason: reason.to_string(),
-                })?,
+                Err(reason) => {
+                    let (source, reason_text) = (Arc::clone(&pair.source), reason.to_string());
+                    let reject = Reject { source, row_idx: pair.row_idx, line: pair.line, reason: reason_text };
+                    self.rejects.push(&reject, reason.kind())?;
+                }
             }
         }
         Ok(())
@@ -308,40 +309,22 @@ impl Sink<'_> {
         }
     }
 
-    fn reject(&mut self, reject: Reject) -> Result<(), InterchangeError> {
-        self.rejects.push(&reject)?;
-        self.n_rejected += 1;
-        self.first_reject.get_or_insert(reject);
-        Ok(())
-    }
-
     fn finish(
         self,
         sources: Vec<SourceProvenance>,
         has_ids: bool,
         folder: &TableFolder,
     ) -> Result<Scored, InterchangeError> {
-        let rejects = self.rejects.finish()?;
-        let n_rows = self.scores.len() as u64 + self.n_rejected;
-        let max_reject_rate = self.plan.max_reject_rate;
-        if let Some(Reject { source, row_idx, line, reason }) = self.first_reject
-            && self.n_rejected as f64 > max_reject_rate * n_rows as f64
-        {
-            let place = Place { path: &source.path, row_idx, line }.to_string();
-            let (n_rejected, rejects) = (self.n_rejected, folder.refuse_rejects()?);
-            return Err(InterchangeError::TooManyRejects {
-                n_rejected,
-                n_rows,
-                max_reject_rate,
-                place,
-                reason,
-                rejects,
-            });
+        let (rejects, tally) = self.rejects.finish()?;
+        let n_rows = self.scores.len() as u64 + tally.counts().total();
+        let limits = RejectLimits { max_rate: self.plan.max_reject_rate, overlong: self.plan.overlong };
+        if let Some(refusal) = tally.refusal(limits, n_rows, || folder.refuse_rejects())? {
+            return Err(refusal.into());
         }
         if self.scores.is_empty() {
             return Err(InterchangeError::NoPairs { n_rows });
         }
-        Ok(Scored { store: self.store.finish()?, scores: self.scores, sources, rejects, has_ids })
+        Ok(Scored { store: self.store.finish()?, scores: self.scores, sources, rejects, tally, has_ids })
     }
 }
 

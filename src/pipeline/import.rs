@@ -36,6 +36,7 @@ impl Pipeline {
             data: self.data_names()?,
             map,
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
+            overlong: self.overlong()?,
             limit: data.limit,
             out,
             rules: self.rules()?,

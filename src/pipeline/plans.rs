@@ -7,6 +7,7 @@ use super::Pipeline;
 use super::error::PipelineError;
 use super::settings::{Settings, TrainSettings};
 use super::values::Name;
+use crate::data::Overlong;
 use crate::error::nearest;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::precompute::{self, Pairs, Scope, Signals, Start};
@@ -58,6 +59,7 @@ impl Pipeline {
             pairs,
             column_map: data.map.clone().unwrap_or_default(),
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
+            overlong: self.overlong()?,
             out,
             reuse: precompute.reuse.clone().unwrap_or_default(),
             rules: self.rules()?,
@@ -113,6 +115,10 @@ impl Pipeline {
             truncation_mode: need(tokenize.truncation_mode, "tokenize.truncation_mode", "--truncation-mode")?,
             template_date: self.template_date()?,
         })
+    }
+
+    pub(super) fn overlong(&self) -> Result<Overlong, PipelineError> {
+        need(self.settings().tokenize.overlong, "tokenize.overlong", "--overlong")
     }
 
     /// The date a chat template prints.

@@ -20,7 +20,7 @@ use super::optim_settings::{LrSchedulerType, OptimizerName};
 use super::pairs_settings::PairsSettings;
 use super::sft::SftSettings;
 use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
-use crate::data::ColumnMap;
+use crate::data::{ColumnMap, Overlong};
 use crate::model::ScoringDtype;
 use crate::ops::DeviceName;
 use crate::tokenize::{TemplateDate, TruncationMode};
@@ -88,6 +88,11 @@ pub struct TokenizeSettings {
     /// Which end of a sequence that is too long is kept.
     #[arg(long, value_name = "END", value_parser = words::<TruncationMode>())]
     pub truncation_mode: Option<TruncationMode>,
+
+    /// What to do with a row whose prompt alone fills `--max-length`, which leaves nothing to score. Such rows are
+    /// counted and listed apart; `--max-reject-rate` does not count them.
+    #[arg(long, value_name = "WHAT", value_parser = words::<Overlong>())]
+    pub overlong: Option<Overlong>,
 
     /// The date a chat template prints, if it prints one (Llama 3's does).
     #[arg(long, value_name = "YYYY-MM-DD")]

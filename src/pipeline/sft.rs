@@ -88,6 +88,7 @@ impl Pipeline {
             column_map: data.map.clone().unwrap_or_default(),
             limit: data.limit,
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),
+            overlong: self.overlong()?,
             rules: self.rules()?,
             masking: if is_masked { Masking::Prompts } else { Masking::Nothing },
         })

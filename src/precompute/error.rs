@@ -8,7 +8,7 @@ use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
-use crate::table::{Difference, Shard, TableError, TableFolder};
+use crate::table::{Difference, Shard, TableError, TableFolder, TooManyRejects};
 use crate::tokenize::TokenizeError;
 
 /// What can go wrong in stage one.
@@ -84,38 +84,18 @@ pub enum PrecomputeError {
         found: f32,
     },
     /// No row became a pair.
-    #[error("no pair to score in {n_rows} rows")]
+    #[error("no pair to score in {n_rows} rows{}", overlong(*n_overlong))]
     NoPairs {
         /// Rows read.
         n_rows: u64,
+        /// Rows that do not fit `max_length`.
+        n_overlong: u64,
         /// Where the reasons are, if there are any.
         rejects: Option<PathBuf>,
     },
-    /// Too many rows are not pairs.
-    #[error(
-        "{n_rejected} of {n_rows} rows rejected, expected at most {}: first in `{}`, row {row_idx}{}: {reason}",
-        percent(*max_reject_rate),
-        source_file.display(),
-        line.map(|line| format!(" (line {line})")).unwrap_or_default()
-    )]
-    TooManyRejects {
-        /// Rows rejected.
-        n_rejected: u64,
-        /// Rows read.
-        n_rows: u64,
-        /// Share allowed.
-        max_reject_rate: f64,
-        /// File of the first rejected row.
-        source_file: PathBuf,
-        /// Its row, from 0.
-        row_idx: u64,
-        /// Its line, from 1, if the file has lines.
-        line: Option<u64>,
-        /// What is wrong with it.
-        reason: String,
-        /// Where all of them are.
-        rejects: PathBuf,
-    },
+    /// Too many rows are not pairs, or do not fit.
+    #[error(transparent)]
+    TooManyRejects(#[from] TooManyRejects),
     /// The model.
     #[error("cannot use model `{model}`")]
     Model {
@@ -162,8 +142,9 @@ impl PrecomputeError {
     }
 }
 
-fn percent(rate: f64) -> String {
-    format!("{} %", 100.0 * rate)
+/// Behind "no pair in so many rows": how many are pairs that do not fit.
+fn overlong(n_overlong: u64) -> String {
+    if n_overlong == 0 { String::new() } else { format!(": {n_overlong} of them do not fit max_length") }
 }
 
 impl Hint for PrecomputeError {
@@ -187,12 +168,11 @@ impl Hint for PrecomputeError {
             Self::NotALogp { .. } => Some(
                 "the weights of the model hold something that is no number, or overflow; what was scored is kept".into(),
             ),
-            Self::NoPairs { rejects, .. } => {
-                rejects.as_ref().map(|path| format!("`piref sql {} -c \"SELECT * FROM rejects\"`", path.display()))
-            }
-            Self::TooManyRejects { rejects, .. } => {
-                Some(format!("all of them are in `{}`; `--max-reject-rate` allows a larger share", rejects.display()))
-            }
+            Self::NoPairs { rejects, n_overlong, .. } => rejects.as_ref().map(|path| {
+                let longer = if *n_overlong == 0 { "" } else { "; `--max-length` allows longer rows" };
+                format!("`piref sql {} -c \"SELECT * FROM rejects\"`{longer}", path.display())
+            }),
+            Self::TooManyRejects(error) => error.hint(),
             Self::Elsewhere { .. } => None,
             Self::Model { source, .. } => source.hint(),
             Self::ModelSource(error) => error.hint(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::data::ColumnMap;
+use crate::data::{ColumnMap, Overlong};
 use crate::model::ScoringDtype;
 use crate::ops::Backend;
 use crate::table::Shard;
@@ -78,6 +78,8 @@ pub struct Plan {
     pub column_map: ColumnMap,
     /// Share of rows that may be rejected before the run is refused.
     pub max_reject_rate: f64,
+    /// What is done with rows that do not fit `max_length`; they are no part of that share.
+    pub overlong: Overlong,
     /// The folder of the table.
     pub out: PathBuf,
     /// Further tables whose log-probs are taken where they are of the same tokens.
@@ -120,6 +122,8 @@ pub enum Event<'a> {
         n_pairs: u64,
         /// Rows that are none.
         n_rejected: u64,
+        /// Rows that do not fit `max_length`.
+        n_overlong: u64,
         /// Tokens in them, each prompt counted once a pair.
         n_tokens: u64,
     },
@@ -195,8 +199,10 @@ pub struct Summary {
     pub shard: Option<Shard>,
     /// Pairs in the table, or in the parts of the shard.
     pub n_pairs: u64,
-    /// Rows of the data that are no pairs to score; of a shard, those that it has come upon.
+    /// Rows of the data that are no pairs; of a shard, those that it has come upon.
     pub n_rejected: u64,
+    /// Rows that do not fit `max_length`; of a shard, those that it has come upon.
+    pub n_overlong: u64,
     /// Pairs scored by this run.
     pub n_scored: u64,
     /// Pairs kept in the parts of an earlier run.

@@ -15,7 +15,9 @@ use super::work::Work;
 use crate::interrupt::Interrupt;
 use crate::model::{self, Architecture, Digests, ModelError};
 use crate::model_source::ModelSource;
-use crate::table::{self, Layout, Manifest, ModelProvenance, Provenance, TableFolder, Task, TemplateProvenance};
+use crate::table::{
+    self, Layout, Manifest, ModelProvenance, Provenance, RejectCounts, TableFolder, Task, TemplateProvenance,
+};
 use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer};
 
 /// Scores the data of the plan with its model, or what of it is for a shard; what was scored before, wherever it is, is not
@@ -51,13 +53,13 @@ pub fn run_on(
     let Some(tokens) = tokens::read(plan, &tokenizer, &folder, interrupt, observe)? else {
         return Ok(Outcome::Interrupted { n_done: 0, n_pairs: 0 });
     };
-    let n_rejected = tokens.rejects.as_ref().map_or(0, |file| file.rows);
+    let RejectCounts { malformed: n_rejected, overlong: n_overlong } = tokens.n_rejected;
     let n_pairs = tokens.store.len() as u64;
     let layout = Layout { rows_per_part: plan.rows_per_part.get() as u64, signals: plan.signals == Signals::Make };
     let task = Task { provenance: Provenance { sources: tokens.sources, ..conditions }, layout };
     let job = Job { plan, folder: &folder, store: &tokens.store, parts: &tokens.parts, task: &task };
     let n_tokens = (0..tokens.store.len()).map(|row| job.n_tokens(row)).sum();
-    observe(Event::Tokenised { n_pairs, n_rejected, n_tokens });
+    observe(Event::Tokenised { n_pairs, n_rejected, n_overlong, n_tokens });
     job.announce_share(tokens.n_read, observe);
 
     let inventory = job.inventory(&journals, observe)?;
@@ -95,6 +97,7 @@ pub fn run_on(
         shard: None,
         n_pairs,
         n_rejected,
+        n_overlong,
         n_scored: work.n_scored,
         n_resumed: work.n_resumed,
         n_reused: work.n_reused,

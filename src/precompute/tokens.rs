@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use super::error::PrecomputeError;
 use super::plan::{Event, Pairs, Plan};
-use crate::data::{self, DataError, NamedFile, PreferencePair, Reject, Row};
+use crate::data::{self, DataError, NamedFile, PreferencePair, Reject, RejectKind, Row};
 use crate::interrupt::Interrupt;
 use crate::io;
 use crate::storage;
-use crate::table::{self, FileRecord, Manifest, RejectsWriter, Shard, SourceProvenance, TableFolder};
+use crate::table::{
+    self, FileRecord, Manifest, RejectCounts, RejectLimits, Rejects, Shard, SourceProvenance, TableFolder,
+};
 use crate::tokenize::{PairTokenizer, StoreWriter, TokenStore};
 
 /// The data as token ids, and what is known of where it came from.
@@ -26,6 +28,7 @@ pub(super) struct Tokens {
     pub(super) n_read: usize,
     pub(super) sources: Vec<SourceProvenance>,
     pub(super) rejects: Option<FileRecord>,
+    pub(super) n_rejected: RejectCounts,
 }
 
 /// How much of the token store is one part of the table.
@@ -68,7 +71,7 @@ pub(super) fn read(
         shard: plan.scope.shard(),
         rows_per_part: plan.rows_per_part,
         store: StoreWriter::create(folder.path())?,
-        rejects: RejectsWriter::new(&folder.incoming_rejects_path()),
+        rejects: Rejects::new(&folder.incoming_rejects_path()),
         parts: Vec::new(),
         chunk: Vec::with_capacity(CHUNK),
         part_idxs: Vec::with_capacity(CHUNK),
@@ -76,8 +79,6 @@ pub(super) fn read(
         n_read: 0,
         n_left: 0,
         n_pairs: 0,
-        n_rejected: 0,
-        first_reject: None,
     };
     let mut sources = Vec::new();
     for file in files {
@@ -99,14 +100,14 @@ pub(super) fn read(
             rows += 1;
             match row? {
                 Row::Pair(pair) => sink.push(pair)?,
-                Row::Reject(reject) => sink.reject(reject)?,
+                Row::Reject(reject) => sink.rejects.push(&reject, RejectKind::Malformed)?,
             }
         }
         sink.tokenise()?;
         let path = name.display().to_string();
         sources.push(SourceProvenance { path, format, rows, bytes, digest });
     }
-    sink.finish(plan, sources, folder).map(Some)
+    sink.finish(plan, sources, folder, observe).map(Some)
 }
 
 /// A data file, and the table that has listed it if the rows have to be that table's.
@@ -165,7 +166,7 @@ struct Sink<'a> {
     rows_per_part: NonZeroUsize,
     store: StoreWriter,
     parts: Vec<PartLength>,
-    rejects: RejectsWriter,
+    rejects: Rejects,
     /// Pairs to be tokenised, and the part of each.
     chunk: Vec<PreferencePair>,
     part_idxs: Vec<usize>,
@@ -176,8 +177,6 @@ struct Sink<'a> {
     n_left: usize,
     /// Of the rest, with tokens to score.
     n_pairs: u64,
-    n_rejected: u64,
-    first_reject: Option<Reject>,
 }
 
 impl Sink<'_> {
@@ -215,12 +214,11 @@ impl Sink<'_> {
                         self.count(part_idx);
                     }
                 }
-                Err(reason) => self.reject(Reject {
-                    source: Arc::clone(&pair.source),
-                    row_idx: pair.row_idx,
-                    line: pair.line,
-                    reason: reason.to_string(),
-                })?,
+                Err(reason) => {
+                    let (source, reason_text) = (Arc::clone(&pair.source), reason.to_string());
+                    let reject = Reject { source, row_idx: pair.row_idx, line: pair.line, reason: reason_text };
+                    self.rejects.push(&reject, reason.kind())?;
+                }
             }
         }
         Ok(())
@@ -234,41 +232,30 @@ impl Sink<'_> {
         }
     }
 
-    fn reject(&mut self, reject: Reject) -> Result<(), PrecomputeError> {
-        self.rejects.push(&reject)?;
-        self.n_rejected += 1;
-        self.first_reject.get_or_insert(reject);
-        Ok(())
-    }
-
     fn finish(
         self,
         plan: &Plan,
         sources: Vec<SourceProvenance>,
         folder: &TableFolder,
+        observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<Tokens, PrecomputeError> {
-        let rejects = self.rejects.finish()?;
+        let (rejects, tally) = self.rejects.finish()?;
         // What other shards find to have nothing to score is not known here: too many are too many, and the run that
         // finishes the table counts all.
         let n_rows = sources.iter().map(|source| source.rows).sum();
-        if let Some(first) = self.first_reject
-            && self.n_rejected as f64 > plan.max_reject_rate * n_rows as f64
-        {
-            return Err(PrecomputeError::TooManyRejects {
-                n_rejected: self.n_rejected,
-                n_rows,
-                max_reject_rate: plan.max_reject_rate,
-                source_file: first.source.path.clone(),
-                row_idx: first.row_idx,
-                line: first.line,
-                reason: first.reason,
-                rejects: folder.refuse_rejects()?,
-            });
+        let limits = RejectLimits { max_rate: plan.max_reject_rate, overlong: plan.overlong };
+        if let Some(refusal) = tally.refusal(limits, n_rows, || folder.refuse_rejects())? {
+            return Err(refusal.into());
         }
+        let n_rejected = tally.counts();
         if self.n_pairs == 0 && self.n_left == 0 {
             let rejects = rejects.map(|_| folder.refuse_rejects()).transpose()?;
-            return Err(PrecomputeError::NoPairs { n_rows, rejects });
+            return Err(PrecomputeError::NoPairs { n_rows, n_overlong: n_rejected.overlong, rejects });
         }
-        Ok(Tokens { store: self.store.finish()?, parts: self.parts, n_read: self.n_read, sources, rejects })
+        if let Some(note) = tally.note(n_rows) {
+            observe(Event::Note(note));
+        }
+        let store = self.store.finish()?;
+        Ok(Tokens { store, parts: self.parts, n_read: self.n_read, sources, rejects, n_rejected })
     }
 }

@@ -7,10 +7,10 @@ use super::error::SftError;
 use super::plan::{Event, Plan};
 use super::sequences::{SequenceWriter, Sequences};
 use crate::batch::SequenceIds;
-use crate::data::{self, Example, ExampleRow, Reject};
+use crate::data::{self, Example, ExampleRow, Reject, RejectKind};
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::table::{REJECTS, RejectsWriter};
+use crate::table::{REJECTS, RejectCounts, RejectLimits, Rejects};
 use crate::tokenize::{SequenceTokenizer, Tokenized, TokenizerFiles};
 use crate::train;
 
@@ -23,7 +23,7 @@ const CHUNK_BYTES: usize = 8 << 20;
 /// The data as sequences.
 pub(super) struct Data {
     pub(super) sequences: Sequences,
-    pub(super) n_rejected: u64,
+    pub(super) n_rejected: RejectCounts,
     pub(super) rejects: Option<PathBuf>,
 }
 
@@ -48,14 +48,12 @@ pub(super) fn read(
         tokenizer: &tokenizer,
         sequences: SequenceWriter::create(&folder)?,
         blocks: None,
-        rejects: RejectsWriter::new(&rejects),
+        rejects: Rejects::new(&rejects),
         chunk: Vec::new(),
         chunk_bytes: 0,
         n_rows: 0,
-        n_rejected: 0,
         n_cut: 0,
         n_last_answer_only: 0,
-        first_reject: None,
     };
     let limit = plan.limit.map_or(u64::MAX, Into::into);
     for name in &plan.data {
@@ -73,7 +71,7 @@ pub(super) fn read(
                     ExampleRow::Reject(reject) => {
                         // In the order of the rows.
                         sink.tokenise(plan)?;
-                        sink.reject(&reject)?;
+                        sink.rejects.push(&reject, RejectKind::Malformed)?;
                     }
                 }
             }
@@ -87,14 +85,12 @@ struct Sink<'a> {
     sequences: SequenceWriter,
     /// Once there is a document.
     blocks: Option<Blocks>,
-    rejects: RejectsWriter,
+    rejects: Rejects,
     chunk: Vec<Example>,
     chunk_bytes: usize,
     n_rows: u64,
-    n_rejected: u64,
     n_cut: u64,
     n_last_answer_only: u64,
-    first_reject: Option<String>,
 }
 
 impl Sink<'_> {
@@ -124,19 +120,12 @@ impl Sink<'_> {
                 }
                 Err(reason) => {
                     let Example { source, row_idx, line, .. } = example;
-                    self.reject(&Reject { source, row_idx, line, reason: reason.to_string() })?;
+                    let reject = Reject { source, row_idx, line, reason: reason.to_string() };
+                    self.rejects.push(&reject, reason.kind())?;
                 }
             }
         }
         Ok(())
-    }
-
-    fn reject(&mut self, reject: &Reject) -> Result<(), SftError> {
-        self.n_rejected += 1;
-        self.first_reject.get_or_insert_with(|| {
-            format!("`{}`, row {}: {}", reject.source.path.display(), reject.row_idx, reject.reason)
-        });
-        Ok(self.rejects.push(reject)?)
     }
 
     fn finish(mut self, plan: &Plan, rejects: PathBuf, observe: &mut dyn FnMut(Event<'_>)) -> Result<Data, SftError> {
@@ -144,14 +133,14 @@ impl Sink<'_> {
         if let Some(block) = self.blocks.take().and_then(Blocks::finish) {
             push_block(&mut self.sequences, &block)?;
         }
-        let Self { sequences, n_rows, n_rejected, n_cut, n_last_answer_only, first_reject, .. } = self;
-        let rejects = self.rejects.finish()?.map(|_| rejects);
-        let limit = plan.max_reject_rate;
-        if let (Some(first), Some(rejects)) = (first_reject, &rejects)
-            && n_rejected as f64 > limit * n_rows as f64
-        {
-            return Err(SftError::TooManyRejects { n_rejected, n_rows, limit, first, rejects: rejects.clone() });
+        let Self { sequences, n_rows, n_cut, n_last_answer_only, .. } = self;
+        let (record, tally) = self.rejects.finish()?;
+        let limits = RejectLimits { max_rate: plan.max_reject_rate, overlong: plan.overlong };
+        if let Some(refusal) = tally.refusal(limits, n_rows, || Ok(rejects.clone()))? {
+            return Err(refusal.into());
         }
+        let rejects = record.map(|_| rejects);
+        let n_rejected = tally.counts();
         let sequences = sequences.finish()?;
         if sequences.len() == 0 {
             return Err(SftError::NothingToLearn { n_rows, n_rejected });
@@ -159,6 +148,9 @@ impl Sink<'_> {
         let Sequences { n_tokens, n_learnt, .. } = sequences;
         observe(Event::Tokenised { n_sequences: sequences.len(), n_tokens, n_learnt, n_rejected });
         let mut note = |line| observe(Event::Train(train::Event::Note(line)));
+        if let Some(line) = tally.note(n_rows) {
+            note(line);
+        }
         if n_cut > 0 {
             note(format!("{n_cut} sequences were cut to {} tokens", plan.rules.max_length));
         }

@@ -1,12 +1,10 @@
 //! Why supervised training is refused or stops.
 
-use std::path::PathBuf;
-
 use crate::data::DataError;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::spool::SpoolError;
-use crate::table::TableError;
+use crate::table::{RejectCounts, TableError, TooManyRejects};
 use crate::tokenize::TokenizeError;
 use crate::train::TrainError;
 
@@ -15,27 +13,20 @@ use crate::train::TrainError;
 #[non_exhaustive]
 pub enum SftError {
     /// Data without anything to learn.
-    #[error("the data holds nothing to learn: {n_rejected} of {n_rows} rows were rejected")]
+    #[error(
+        "the data holds nothing to learn: of {n_rows} rows, {} were rejected and {} do not fit max_length",
+        n_rejected.malformed,
+        n_rejected.overlong
+    )]
     NothingToLearn {
         /// Rows read.
         n_rows: u64,
         /// Rows that were rejected.
-        n_rejected: u64,
+        n_rejected: RejectCounts,
     },
     /// More rows were rejected than the plan allows.
-    #[error("{n_rejected} of {n_rows} rows were rejected, expected at most a share of {limit}; the first: {first}")]
-    TooManyRejects {
-        /// Rows rejected.
-        n_rejected: u64,
-        /// Rows read.
-        n_rows: u64,
-        /// Allowed share.
-        limit: f64,
-        /// Place and reason of the first.
-        first: String,
-        /// All of them.
-        rejects: PathBuf,
-    },
+    #[error(transparent)]
+    TooManyRejects(#[from] TooManyRejects),
     /// More sequences than a 32-bit number can name.
     #[error("{n_sequences} sequences are too many: expected fewer than 2^32")]
     TooManySequences {
@@ -92,11 +83,7 @@ impl Hint for SftError {
             Self::NothingToLearn { .. } => {
                 Some("`train/rejects.parquet` in the run folder says why each row was rejected".into())
             }
-            Self::TooManyRejects { rejects, .. } => Some(format!(
-                "`piref sql {} -c \"SELECT reason, count(*) FROM rejects GROUP BY reason\"` counts the reasons; \
-                 `--max-reject-rate` allows more",
-                rejects.display()
-            )),
+            Self::TooManyRejects(error) => error.hint(),
             Self::BlockLength { .. } => Some("give it with `--max-length`".into()),
             Self::NotFinite { .. } => Some("lower `--learning-rate`".into()),
             Self::TooManySequences { .. } | Self::Internal { .. } => None,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::metrics::SftMetrics;
-use crate::data::ColumnMap;
+use crate::data::{ColumnMap, Overlong};
+use crate::table::RejectCounts;
 use crate::tokenize::{Masking, Rules};
 use crate::train::{self, Course, Interruption};
 
@@ -23,6 +24,8 @@ pub struct Plan {
     pub limit: Option<NonZeroU64>,
     /// Share of the rows that may be rejected.
     pub max_reject_rate: f64,
+    /// What is done with rows of which no answer lies within `max_length`; they are no part of that share.
+    pub overlong: Overlong,
     /// How text becomes token ids; `max_length` is also the length of a block of documents.
     pub rules: Rules,
     /// Which tokens are learnt.
@@ -48,7 +51,7 @@ pub enum Event<'a> {
         /// Those that are learnt.
         n_learnt: u64,
         /// Rows that were rejected.
-        n_rejected: u64,
+        n_rejected: RejectCounts,
     },
     /// What every training run says.
     Train(train::Event<'a, SftMetrics>),
@@ -76,8 +79,10 @@ pub struct Summary {
     pub n_tokens: u64,
     /// Those that are learnt.
     pub n_learnt_tokens: u64,
-    /// Rows that were rejected.
+    /// Rows that are no examples.
     pub n_rejected: u64,
+    /// Rows of which no answer lies within `max_length`.
+    pub n_overlong: u64,
     /// Rejected rows with their reasons.
     pub rejects: Option<PathBuf>,
     /// Metrics of the first step made now, if any was.

@@ -56,7 +56,7 @@ pub(crate) use part_reader::PartReader;
 pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, TemplateProvenance};
 pub use reader::ReferenceTable;
 pub use references::references;
-pub use rejects::{REJECTS, RejectsWriter};
+pub use rejects::{REJECTS, RejectCounts, RejectLimits, RejectTally, Rejects, TooManyRejects};
 pub use shard::{Shard, ShardError};
 pub use signals::{CompletionSignals, PairSignals, TokenScores, signals_name, write_signals};
 pub(crate) use signals_file::{SignalsReader, check_signals, signals_problems};

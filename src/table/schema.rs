@@ -16,8 +16,8 @@ pub mod sft_metrics;
 pub mod signals;
 pub mod sweep;
 
-/// Version of every contract, as the files of this program carry it.
-pub const VERSIONS: [&str; 9] = [
+/// Version of every contract that is read, as files carry it.
+pub const VERSIONS: [&str; 10] = [
     reference::VERSION,
     signals::VERSION,
     rejects::VERSION,
@@ -27,6 +27,8 @@ pub const VERSIONS: [&str; 9] = [
     samples::VERSION,
     sweep::VERSION,
     sft_metrics::VERSION,
+    // After its successor, which is the one to be named where a version is unknown.
+    rejects::V1,
 ];
 
 /// A column of a contract.
@@ -275,12 +277,16 @@ pub mod reference {
     }
 }
 
-/// Rows that could not be scored: `schemas/rejects.v1.toml`.
+/// Rows that could not be scored: `schemas/rejects.v2.toml`.
 pub mod rejects {
     use super::{Column, ColumnType, ROWS, SchemaRef, fixed_schema};
 
     /// Schema version, as it stands in `piref.schema`.
-    pub const VERSION: &str = "rejects.v1";
+    pub const VERSION: &str = "rejects.v2";
+
+    /// The version before, which did not tell rows that do not fit `max_length` from rows that are no pairs: it has no
+    /// `kind`. It is still read.
+    pub const V1: &str = "rejects.v1";
 
     /// The columns, in file order.
     pub const COLUMNS: &[Column] = &[
@@ -294,7 +300,14 @@ pub mod rejects {
         )
         .nullable(),
         Column::text("reason", "What is wrong with the row."),
+        Column::text(
+            "kind",
+            "`malformed`: the row is no pair; `overlong`: it is one, and `max_length` leaves nothing of it to score.",
+        ),
     ];
+
+    /// The columns of [`V1`].
+    pub const V1_COLUMNS: &[Column] = COLUMNS.split_at(COLUMNS.len() - 1).0;
 
     /// Arrow schema of the file.
     pub fn schema() -> SchemaRef {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::schema::reference;
 use super::*;
-use crate::data::{Reject, Source};
+use crate::data::{Reject, RejectKind, Source};
 use crate::digest::Digest;
 use crate::error::Hint;
 use crate::io;
@@ -128,10 +128,11 @@ pub(crate) fn write_table(folder: &Path) -> Manifest {
         write_part(&table.part_path(0), &batch(0..3), &provenance()).unwrap(),
         write_part(&table.part_path(1), &batch(3..5), &provenance()).unwrap(),
     ];
-    let mut rejects = RejectsWriter::new(&table.rejects_path());
+    let mut rejects = Rejects::new(&table.rejects_path());
     let source = Arc::new(Source { path: "train.jsonl".into(), split: "train".into() });
-    rejects.push(&Reject { source, row_idx: 5, line: Some(6), reason: "no `chosen`".into() }).unwrap();
-    let manifest = Manifest::new(provenance(), parts, rejects.finish().unwrap());
+    let reject = Reject { source, row_idx: 5, line: Some(6), reason: "no `chosen`".into() };
+    rejects.push(&reject, RejectKind::Malformed).unwrap();
+    let manifest = Manifest::new(provenance(), parts, rejects.finish().unwrap().0);
     table.finish(&manifest).unwrap();
     manifest
 }
@@ -518,6 +519,6 @@ fn a_fresh_start_deletes_the_table_and_nothing_else() {
 #[test]
 fn no_rejects_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(RejectsWriter::new(&folder.path().join(REJECTS)).finish().unwrap(), None);
+    assert_eq!(Rejects::new(&folder.path().join(REJECTS)).finish().unwrap().0, None);
     assert!(io::list(folder.path()).unwrap().is_empty());
 }

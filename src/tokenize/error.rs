@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::data::RejectKind;
 use crate::error::{Hint, nearest};
 use crate::io::IoError;
 use crate::model_source::ModelSourceError;
@@ -237,9 +238,17 @@ pub enum RejectReason {
         /// Its tokens.
         completion_tokens: usize,
     },
-    /// A conversation without an answer, or with none that `max_length` leaves.
-    #[error("it has no token to learn: no answer of the assistant within max_length")]
+    /// A conversation without an answer.
+    #[error("it has no token to learn: no answer of the assistant")]
     NothingToLearn,
+    /// Truncation would leave no token of an answer.
+    #[error("no answer lies within max_length {max_length} (it has {n_tokens} tokens)")]
+    NoAnswerWithin {
+        /// The limit.
+        max_length: usize,
+        /// Tokens before truncation.
+        n_tokens: usize,
+    },
     /// The template stopped at these messages.
     #[error("chat template, {0}")]
     Template(TemplateError),
@@ -255,4 +264,16 @@ pub enum RejectReason {
         /// Where they stop being it.
         reason: String,
     },
+}
+
+impl RejectReason {
+    /// Whether the row is no pair, or is one that does not fit.
+    pub fn kind(&self) -> RejectKind {
+        match self {
+            Self::PromptTooLong { .. } | Self::CompletionTooLong { .. } | Self::NoAnswerWithin { .. } => {
+                RejectKind::Overlong
+            }
+            _ => RejectKind::Malformed,
+        }
+    }
 }

@@ -174,7 +174,8 @@ impl<'a> SequenceTokenizer<'a> {
 
     /// A sequence within `max_length`.
     fn cut(&self, mut ids: Vec<u32>, mut scored: Vec<Range<usize>>) -> Result<Sequence, RejectReason> {
-        let n_cut = ids.len().saturating_sub(self.rules.max_length);
+        let (n_tokens, max_length) = (ids.len(), self.rules.max_length);
+        let n_cut = n_tokens.saturating_sub(max_length);
         let dropped = match self.rules.truncation_mode {
             TruncationMode::KeepStart => 0,
             TruncationMode::KeepEnd => n_cut,
@@ -186,8 +187,10 @@ impl<'a> SequenceTokenizer<'a> {
             *range = place(range.start).max(1)..place(range.end);
         }
         scored.retain(|range| !range.is_empty());
-        if scored.is_empty() {
-            return Err(RejectReason::NothingToLearn);
+        match (scored.is_empty(), n_cut) {
+            (true, 0) => return Err(RejectReason::NothingToLearn),
+            (true, _) => return Err(RejectReason::NoAnswerWithin { max_length, n_tokens }),
+            (false, _) => {}
         }
         Ok(Sequence { ids, scored, n_cut, is_last_answer_only: false })
     }

@@ -155,8 +155,12 @@ pub(super) fn check_rejects(contents: &Contents, coverage: &mut Coverage, report
         return;
     }
     let batches = ParquetInput::open(path).and_then(|input| {
-        input.check_version(rejects::VERSION)?;
-        input.check_columns(rejects::COLUMNS)?;
+        if input.version() == Some(rejects::V1) {
+            input.check_columns(rejects::V1_COLUMNS)?;
+        } else {
+            input.check_version(rejects::VERSION)?;
+            input.check_columns(rejects::COLUMNS)?;
+        }
         input.all_batches()
     });
     let batches = match batches {

@@ -121,6 +121,13 @@ fn precompute() {
 
               [possible values: keep_start, keep_end]
 
+          --overlong <WHAT>
+              What to do with a row whose prompt alone fills `--max-length`, which leaves nothing to
+              score. Such rows are counted and listed apart; `--max-reject-rate` does not count them
+              [default: drop]
+
+              [possible values: drop, refuse]
+
           --template-date <YYYY-MM-DD>
               The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
 

@@ -305,6 +305,13 @@ fn import() {
 
               [possible values: keep_start, keep_end]
 
+          --overlong <WHAT>
+              What to do with a row whose prompt alone fills `--max-length`, which leaves nothing to
+              score. Such rows are counted and listed apart; `--max-reject-rate` does not count them
+              [default: drop]
+
+              [possible values: drop, refuse]
+
           --template-date <YYYY-MM-DD>
               The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
 
@@ -374,6 +381,13 @@ fn bench() {
               Which end of a sequence that is too long is kept [default: keep_start]
 
               [possible values: keep_start, keep_end]
+
+          --overlong <WHAT>
+              What to do with a row whose prompt alone fills `--max-length`, which leaves nothing to
+              score. Such rows are counted and listed apart; `--max-reject-rate` does not count them
+              [default: drop]
+
+              [possible values: drop, refuse]
 
           --template-date <YYYY-MM-DD>
               The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float32Type, Schema};
-use piref::data::{Reject, Source};
+use piref::data::{Reject, RejectKind, Source};
 use piref::digest::Digest;
 use piref::io;
 use piref::query::{self, Format, Session};
 use piref::table::schema::reference;
-use piref::table::{
-    Manifest, ModelProvenance, PairTokenLogps, Provenance, RejectsWriter, TableFolder, assemble, write_part,
-};
+use piref::table::{Manifest, ModelProvenance, PairTokenLogps, Provenance, Rejects, TableFolder, assemble, write_part};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sql");
 
@@ -60,10 +58,15 @@ fn write_reference(folder: &Path) {
     let table = TableFolder::claim(folder).unwrap();
     let parts = [(0, rows.slice(0, 3)), (1, rows.slice(3, 1))]
         .map(|(part_idx, rows)| write_part(&table.part_path(part_idx), &assembled(&rows), &provenance()).unwrap());
-    let mut rejects = RejectsWriter::new(&table.rejects_path());
+    let mut rejects = Rejects::new(&table.rejects_path());
     let source = Arc::new(Source { path: "train.jsonl".into(), split: "train".into() });
-    rejects.push(&Reject { source, row_idx: 2, line: Some(3), reason: "`chosen` is a number".into() }).unwrap();
-    table.finish(&Manifest::new(provenance(), parts.to_vec(), rejects.finish().unwrap())).unwrap();
+    rejects
+        .push(
+            &Reject { source, row_idx: 2, line: Some(3), reason: "`chosen` is a number".into() },
+            RejectKind::Malformed,
+        )
+        .unwrap();
+    table.finish(&Manifest::new(provenance(), parts.to_vec(), rejects.finish().unwrap().0)).unwrap();
 }
 
 fn read_rows() -> RecordBatch {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, Float64Array, RecordBatch, new_null_array};
 use arrow::datatypes::Float64Type;
-use piref::data::ColumnMap;
+use piref::data::{ColumnMap, Overlong};
 use piref::interrupt::Interrupt;
 use piref::loss::{BatchObjective, BatchTerm, Beta, LabelSmoothing, LossWeight, Objective};
 use piref::model::ScoringDtype;
@@ -28,6 +28,7 @@ pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
         },
         column_map: ColumnMap::default(),
         max_reject_rate: 0.01,
+        overlong: Overlong::Drop,
         reuse: Vec::new(),
         out: out.to_owned(),
         rules: Rules {
@@ -156,6 +157,7 @@ pub(crate) fn sft_plan(data: &[&str], out: &Path, n_steps: u64) -> sft::Plan {
         column_map: ColumnMap::default(),
         limit: None,
         max_reject_rate: 0.01,
+        overlong: Overlong::Drop,
         rules: Rules { max_length: 256, ..precompute_plan(out).rules },
         masking: Masking::Prompts,
     }

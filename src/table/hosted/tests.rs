@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::{Reject, Source};
+use crate::data::{Reject, RejectKind, Source};
 use crate::storage::{Location, StorageError};
 use crate::table::tests::{batch, provenance, write_table};
-use crate::table::{REJECTS, ReferenceTable, RejectsWriter, write_part};
+use crate::table::{REJECTS, ReferenceTable, Rejects, write_part};
 
 /// A machine with a cache of its own, and the URL of a table in a bucket that all machines of a test share.
 struct Machine {
@@ -57,10 +57,11 @@ fn part(table: &TableFolder, index: usize) -> Part {
 
 /// The rest of that table; it is finished then.
 fn finish(table: TableFolder, parts: Vec<Part>) {
-    let mut rejects = RejectsWriter::new(&table.rejects_path());
+    let mut rejects = Rejects::new(&table.rejects_path());
     let source = Arc::new(Source { path: "train.jsonl".into(), split: "train".into() });
-    rejects.push(&Reject { source, row_idx: 5, line: Some(6), reason: "no `chosen`".into() }).unwrap();
-    let manifest = Manifest::new(provenance(), parts, rejects.finish().unwrap());
+    let reject = Reject { source, row_idx: 5, line: Some(6), reason: "no `chosen`".into() };
+    rejects.push(&reject, RejectKind::Malformed).unwrap();
+    let manifest = Manifest::new(provenance(), parts, rejects.finish().unwrap().0);
     table.finish(&manifest).unwrap();
 }
 
