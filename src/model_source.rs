@@ -1,16 +1,14 @@
 //! Where a model is: a Hugging Face folder, a GGUF file, or a name in the local Hugging Face cache.
 
+mod gguf;
 mod gguf_header;
 
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::gguf_file;
-use memmap2::Mmap;
-
 use crate::error::Hint;
-use crate::guard;
-use crate::io::{self, IoError};
+use crate::io::IoError;
 use crate::storage::Location;
+pub use gguf::Gguf;
 pub(crate) use gguf_header::code as gguf_code;
 pub use gguf_header::{Entry as GgufEntry, Header as GgufHeader, HeaderError};
 
@@ -72,6 +70,28 @@ pub enum ModelSourceError {
         #[source]
         source: candle_core::Error,
     },
+    /// A part of a split GGUF that is not what the others say of it.
+    #[error("part `{}` of a split GGUF: expected {expected}, found {found}", path.display())]
+    GgufPart {
+        /// The part.
+        path: PathBuf,
+        /// By its name or by the first part.
+        expected: String,
+        /// In the part.
+        found: String,
+    },
+    /// A part of a split GGUF that is not there.
+    #[error("`{}` is one of the {count} parts of a model, and part {number} is missing: expected `{}`", path.display(), missing.display())]
+    GgufPartMissing {
+        /// The part that was opened.
+        path: PathBuf,
+        /// How many there are.
+        count: u64,
+        /// Which one is missing, from 1 on.
+        number: u64,
+        /// Where it would be.
+        missing: PathBuf,
+    },
     /// A file of the model.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -90,6 +110,8 @@ impl Hint for ModelSourceError {
             Self::GgufHeader { .. } | Self::Gguf { .. } => {
                 Some("the file is damaged or cut short: fetch it again".into())
             }
+            Self::GgufPart { .. } => Some("the parts are not of one model, or one was changed: fetch all of them again".into()),
+            Self::GgufPartMissing { .. } => Some("fetch the missing part into the same folder".into()),
             Self::NoConfig { path } if path.join("adapter_config.json").is_file() => Some(
                 "the folder holds an adapter: `piref export --merge` makes a model of it, `piref train --adapter` goes on \
                  from it"
@@ -149,34 +171,10 @@ pub fn cache() -> hf_hub::Cache {
     }
 }
 
-/// A GGUF file in memory: its metadata parsed, its tensors still on disk.
-pub struct Gguf {
-    /// The file.
-    pub path: PathBuf,
-    /// The mapped bytes; tensor offsets are relative to [`gguf_file::Content::tensor_data_offset`].
-    pub map: Mmap,
-    /// Metadata and tensor list.
-    pub content: gguf_file::Content,
-    /// Where the parts of its header are.
-    pub header: GgufHeader,
-}
-
-impl Gguf {
-    /// Maps a GGUF file and parses its header.
-    pub fn open(path: &Path) -> Result<Self, ModelSourceError> {
-        let map = io::map(path)?;
-        let header = gguf_header::check(&map)
-            .map_err(|source| ModelSourceError::GgufHeader { path: path.to_owned(), source })?;
-        let content = guard::catch(|| gguf_file::Content::read(&mut std::io::Cursor::new(&map[..])))
-            .unwrap_or_else(|panicked| Err(candle_core::Error::wrap(panicked)))
-            .map_err(|source| ModelSourceError::Gguf { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), map, content, header })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io;
 
     #[test]
     fn a_name_that_is_nowhere_is_answered_with_the_download_command() {

@@ -152,10 +152,11 @@ impl DecoderConfig {
 fn llama3(frequency: f32, factor: f64, low_freq_factor: f64, high_freq_factor: f64, original: f64) -> f32 {
     let exact = f64::from(frequency);
     let wavelength = 2.0 * std::f64::consts::PI / exact;
-    if wavelength < original / high_freq_factor {
-        frequency
-    } else if wavelength > original / low_freq_factor {
+    // In the order of `_compute_llama3_parameters` of transformers, which matters where the two limits are swapped.
+    if wavelength > original / low_freq_factor {
         (exact / factor) as f32
+    } else if wavelength < original / high_freq_factor {
+        frequency
     } else {
         let smooth = (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
         ((1.0 - smooth) * exact / factor + smooth * exact) as f32

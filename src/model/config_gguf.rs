@@ -1,4 +1,6 @@
-//! The configuration in the metadata of a GGUF file.
+//! The configuration in the metadata of a GGUF file, read as llama.cpp reads it.
+
+mod keys;
 
 use candle_core::quantized::gguf_file::Value;
 
@@ -41,21 +43,16 @@ pub(super) fn read(gguf: &Gguf) -> Result<DecoderConfig, ModelError> {
     if !n_heads.is_multiple_of(n_kv_heads) {
         return Err(metadata.wrong(&key("attention.head_count_kv"), "a divisor of the attention heads"));
     }
-    for (other, expected) in [("attention.value_length", head_dim), ("rope.dimension_count", head_dim)] {
-        if metadata.optional_count(&key(other))?.is_some_and(|found| found != expected) {
-            return Err(metadata.wrong(&key(other), &format!("{expected}, the width of a head")));
-        }
-    }
-    for other in ["expert_count", "attention.sliding_window"] {
-        if metadata.optional_size(&key(other))?.is_some_and(|found| found != 0) {
-            return Err(metadata.wrong(&key(other), "no such feature"));
-        }
-    }
+    keys::check(&metadata, name, &keys::Known { head_dim, n_layers })?;
     let embedding = tensor_shape(gguf, "token_embd.weight")?;
+    let vocab_size = embedding.first().copied().unwrap_or(0);
+    if metadata.optional_count(&key("vocab_size"))?.is_some_and(|found| found != vocab_size) {
+        return Err(metadata.wrong(&key("vocab_size"), &format!("{vocab_size}, the rows of `token_embd.weight`")));
+    }
     let has = |name: &str| gguf.content.tensor_infos.contains_key(name);
     Ok(DecoderConfig {
         architecture,
-        vocab_size: embedding.first().copied().unwrap_or(0),
+        vocab_size,
         hidden_size,
         intermediate_size: metadata.count(&key("feed_forward_length"))?,
         n_heads,
@@ -73,8 +70,28 @@ pub(super) fn read(gguf: &Gguf) -> Result<DecoderConfig, ModelError> {
     })
 }
 
+/// The rotary embedding, as `llama_model::load_hparams` and `llama_context` of llama.cpp read it: without
+/// `rope.scaling.type` the scaling is linear, its factor that of `rope.scaling.factor`, else of the older
+/// `rope.scale_linear`, 0 is none, and `none` switches it off. The factors of `rope_freqs.weight` come on top.
 fn rope(metadata: &Metadata<'_>, name: &str, head_dim: usize) -> Result<Rope, ModelError> {
-    let theta = metadata.optional_number(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0);
+    let key = |key: &str| format!("{name}.rope.{key}");
+    let theta = metadata.optional_number(&key("freq_base"))?.unwrap_or(10_000.0);
+    let (new, old) = (key("scaling.factor"), key("scale_linear"));
+    let factor = match metadata.optional_not_negative(&new)? {
+        Some(factor) => {
+            if metadata.optional_not_negative(&old)?.is_some_and(|other| other != factor) {
+                return Err(metadata.wrong(&old, &format!("{factor}, as `{new}` says")));
+            }
+            factor
+        }
+        None => metadata.optional_not_negative(&old)?.unwrap_or(0.0),
+    };
+    let type_key = key("scaling.type");
+    let factor = match metadata.optional_text(&type_key)? {
+        Some("none") => None,
+        None | Some("linear") => Some(factor).filter(|factor| *factor != 0.0 && *factor != 1.0),
+        Some(_) => return Err(metadata.wrong(&type_key, "`none` or `linear`")),
+    };
     if metadata.gguf.content.tensor_infos.contains_key("rope_freqs.weight") {
         let found = tensor_shape(metadata.gguf, "rope_freqs.weight")?;
         if found != [head_dim / 2] {
@@ -85,19 +102,13 @@ fn rope(metadata: &Metadata<'_>, name: &str, head_dim: usize) -> Result<Rope, Mo
                 found: found.to_vec(),
             });
         }
+        #[expect(clippy::cast_possible_truncation, reason = "the file has it in f32")]
+        let factor = factor.unwrap_or(1.0) as f32;
         let factors = super::weights_gguf::numbers(metadata.gguf, "rope_freqs.weight")?;
+        let factors = factors.into_iter().map(|own| own * factor).collect();
         return Ok(Rope { theta, scaling: RopeScaling::PerFrequency { factors } });
     }
-    let type_key = format!("{name}.rope.scaling.type");
-    let scaling = match metadata.optional_text(&type_key)? {
-        None | Some("none") => RopeScaling::None,
-        Some("linear") => {
-            let key = format!("{name}.rope.scaling.factor");
-            let factor = metadata.optional_number(&key)?;
-            RopeScaling::Linear { factor: factor.ok_or_else(|| metadata.missing(&key))? }
-        }
-        Some(_) => return Err(metadata.wrong(&type_key, "`none` or `linear`")),
-    };
+    let scaling = factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor });
     Ok(Rope { theta, scaling })
 }
 
@@ -127,7 +138,7 @@ impl<'a> Metadata<'a> {
             path: self.gguf.path.clone(),
             key: key.to_owned(),
             expected: expected.to_owned(),
-            found: self.get(key).map_or_else(String::new, |value| shown(format!("{value:?}"))),
+            found: self.get(key).map_or_else(|| "nothing".to_owned(), shown_value),
         }
     }
 
@@ -168,10 +179,18 @@ impl<'a> Metadata<'a> {
 
     fn optional_number(&self, key: &str) -> Result<Option<f64>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let number = value.to_f32().map(f64::from).or_else(|_| value.to_f64());
-        match number.ok().filter(|number| number.is_finite() && *number > 0.0) {
+        match as_number(value).filter(|number| number.is_finite() && *number > 0.0) {
             Some(number) => Ok(Some(number)),
             None => Err(self.wrong(key, "a number above 0")),
+        }
+    }
+
+    /// A number that may be 0.
+    fn optional_not_negative(&self, key: &str) -> Result<Option<f64>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match as_number(value).filter(|number| number.is_finite() && *number >= 0.0) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong(key, "a number, 0 or above")),
         }
     }
 
@@ -179,3 +198,26 @@ impl<'a> Metadata<'a> {
         self.optional_number(key)?.ok_or_else(|| self.missing(key))
     }
 }
+
+/// A value in a message.
+fn shown_value(value: &Value) -> String {
+    shown(match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Array(values) => format!("an array of {} values", values.len()),
+        value => as_number(value).map_or_else(|| format!("{value:?}"), |number| number.to_string()),
+    })
+}
+
+/// A number of whatever type.
+fn as_number(value: &Value) -> Option<f64> {
+    match value {
+        Value::F32(number) => Some(f64::from(*number)),
+        Value::F64(number) => Some(*number),
+        Value::I32(number) => Some(f64::from(*number)),
+        value => u32::try_from(value.to_u64().ok()?).ok().map(f64::from),
+    }
+}
+
+#[cfg(test)]
+mod tests;

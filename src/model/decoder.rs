@@ -16,9 +16,9 @@ use crate::ops::dropout::Dropout;
 use crate::ops::rope::Rotation;
 use crate::ops::{Backend, Compute, Precision, embedding, norm};
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 const NORM: &str = "model.norm.weight";
-const HEAD: &str = "lm_head.weight";
+pub(super) const HEAD: &str = "lm_head.weight";
 const FORWARD: &str = "running the decoder forward";
 const BACKWARD: &str = "running the decoder backward";
 

@@ -1,6 +1,6 @@
 //! What can be wrong with a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::batch::BatchError;
 use crate::digest::Digest;
@@ -43,6 +43,22 @@ pub enum ModelError {
         /// What the file says.
         found: String,
     },
+    /// A key of the configuration that may change the model and is not implemented.
+    #[error("`{}`, key `{key}`: not known to piref, found `{found}`: it may change what the model computes", path.display())]
+    UnknownKey {
+        /// `config.json` or the GGUF file.
+        path: PathBuf,
+        /// The key, with its section.
+        key: String,
+        /// What the file says.
+        found: String,
+    },
+    /// A `config.json` that is no table.
+    #[error("`{}`: expected a JSON object", path.display())]
+    NoObject {
+        /// The file.
+        path: PathBuf,
+    },
     /// A configuration value that is needed and not there.
     #[error("`{}`: key `{key}` is missing", path.display())]
     ConfigMissing {
@@ -52,8 +68,16 @@ pub enum ModelError {
         key: String,
     },
     /// A folder without weights.
-    #[error("no weights in `{}`: expected `model.safetensors` or `model.safetensors.index.json`", path.display())]
+    #[error("no weights in `{}`: expected `model.safetensors` or `model.safetensors.index.json`{instead}", path.display())]
     NoWeights {
+        /// The folder.
+        path: PathBuf,
+        /// What is there in their place.
+        instead: Instead,
+    },
+    /// A folder with two sets of weights.
+    #[error("two sets of weights in `{}`: `model.safetensors`, and the shards of `model.safetensors.index.json`", path.display())]
+    TwoWeights {
         /// The folder.
         path: PathBuf,
     },
@@ -111,7 +135,7 @@ pub enum ModelError {
         found: Vec<usize>,
     },
     /// A tensor of a type weights do not have.
-    #[error("`{}`, tensor `{name}`: expected f32, f16 or bf16, found {found}", path.display())]
+    #[error("`{}`, tensor `{name}`: expected f64, f32, f16 or bf16, found {found}", path.display())]
     TensorDtype {
         /// Folder or file.
         path: PathBuf,
@@ -184,6 +208,64 @@ pub enum ModelError {
     },
 }
 
+/// Weights in a form that is not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Instead {
+    /// None.
+    Nothing,
+    /// PyTorch's, which are programs as much as data.
+    Pickle(String),
+    /// Shards without their index.
+    Shards(String),
+    /// A GGUF file.
+    Gguf(String),
+}
+
+impl Instead {
+    /// What a folder without weights that are read holds.
+    pub(super) fn of(folder: &Path) -> Self {
+        let mut names: Vec<String> = crate::io::list(folder)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
+            .collect();
+        names.sort_unstable();
+        let first = |is: &dyn Fn(&str) -> bool| names.iter().find(|name| is(name)).cloned();
+        let ends = |name: &str, extension: &str| Path::new(name).extension().is_some_and(|found| found == extension);
+        let is_shard = |name: &str| name.starts_with("model-") && ends(name, "safetensors");
+        let is_pickle = |name: &str| name.starts_with("pytorch_model") && ends(name, "bin");
+        first(&is_shard)
+            .map(Self::Shards)
+            .or_else(|| first(&is_pickle).map(Self::Pickle))
+            .or_else(|| first(&|name| ends(name, "gguf")).map(Self::Gguf))
+            .unwrap_or(Self::Nothing)
+    }
+}
+
+impl std::fmt::Display for Instead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Pickle(name) | Self::Shards(name) | Self::Gguf(name) => write!(f, ", found `{name}`"),
+        }
+    }
+}
+
+/// How weights of PyTorch become safetensors: into a folder of their own, by a library that reads them as data only.
+fn conversion(folder: &Path) -> String {
+    let folder = folder.display().to_string();
+    let folder = folder.trim_end_matches('/');
+    // Within two kinds of quotes nothing of a usual path has a meaning.
+    let is_plain = !folder.contains(['"', '\'', '$', '`', '\\', '!', '\n']);
+    let (from, to) =
+        if is_plain { (folder, format!("{folder}-safetensors")) } else { ("FOLDER", "FOLDER-safetensors".into()) };
+    format!(
+        "`python -c \"from transformers import AutoModelForCausalLM, AutoTokenizer; [c.from_pretrained('{from}').\
+         save_pretrained('{to}') for c in (AutoModelForCausalLM, AutoTokenizer)]\"` writes the same model as \
+         safetensors into `{to}`"
+    )
+}
+
 impl ModelError {
     /// Wraps an error of candle with what was being done.
     pub(crate) fn tensor(doing: &'static str) -> impl FnOnce(candle_core::Error) -> Self {
@@ -201,6 +283,10 @@ pub(super) fn shown(mut text: String) -> String {
     text
 }
 
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
 impl Hint for ModelError {
     fn hint(&self) -> Option<String> {
         match self {
@@ -208,9 +294,30 @@ impl Hint for ModelError {
                 Some("the tokenizer is another model's: use the `tokenizer.json` that came with the weights".into())
             }
             Self::Safetensors { .. } => Some("the file is damaged or cut short: fetch it again".into()),
-            Self::UnknownTensor { .. } => {
-                Some("the weights belong to another architecture or configuration than `config.json` says".into())
+            Self::UnknownTensor { path, .. } => {
+                let says = if is_gguf(path) { "its metadata say" } else { "`config.json` says" };
+                Some(format!("the weights belong to another architecture or configuration than {says}"))
             }
+            Self::UnknownKey { path, key, .. } if is_gguf(path) => Some(format!(
+                "if it has no effect on this model, `gguf-new-metadata --remove-metadata {key} MODEL.gguf COPY.gguf` writes \
+                 a copy without it"
+            )),
+            Self::UnknownKey { .. } => Some(
+                "if it has no effect on this model, remove it from the `config.json` of a copy of the folder".into(),
+            ),
+            Self::NoWeights { path, instead: Instead::Pickle(_) } => Some(conversion(path)),
+            Self::NoWeights { instead: Instead::Shards(_), .. } => {
+                Some("`model.safetensors.index.json`, which names the shards, is missing: fetch it, too".into())
+            }
+            Self::NoWeights { path, instead: Instead::Gguf(name) } => {
+                Some(format!("name the file itself: `{}`", path.join(name).display()))
+            }
+            Self::MissingTensor { name, .. } if name == "lm_head.weight" => Some(
+                "the file has no head of its own: if the head is the embedding, `config.json` has to say so by \
+                 `\"tie_word_embeddings\": true`"
+                    .into(),
+            ),
+            Self::TwoWeights { .. } => Some("move the set that is not meant into another folder".into()),
             Self::TargetModule { .. } => Some("`all-linear` stands for all of them".into()),
             Self::TooLarge { .. } => Some("`--outtype f32` writes every number as it is".into()),
             Self::OtherBase { .. } => Some("name the model the adapter was trained over with `--model`".into()),

@@ -7,6 +7,7 @@ use safetensors::SafeTensorError;
 use serde_json::{Value, json};
 
 use super::config::{DecoderConfig, RopeScaling};
+use super::config_hf;
 use super::decoder::Decoder;
 use super::error::ModelError;
 use super::weights;
@@ -36,15 +37,15 @@ pub fn check_export(source: &ModelSource) -> Result<(), ModelError> {
 /// If a file cannot be written, or the rotary frequencies of a GGUF file have no name in `config.json`.
 pub fn export(model: &Decoder, source: &ModelSource, folder: &Path, shard_bytes: u64) -> Result<(), ModelError> {
     let mut config = match source {
-        ModelSource::Folder(original) => {
-            let path = original.join("config.json");
-            serde_json::from_str(&io::read_text(&path)?).map_err(|source| ModelError::Json { path, source })?
-        }
+        ModelSource::Folder(original) => Value::Object(config_hf::object(&original.join("config.json"))?),
         ModelSource::Gguf(path) => hf_config(model.config(), path)?,
     };
     if let Some(keys) = config.as_object_mut() {
         keys.remove("torch_dtype");
         keys.insert("dtype".into(), "float32".into());
+        if keys.contains_key("tie_word_embeddings") {
+            keys.insert("tie_word_embeddings".into(), model.config().tie_word_embeddings.into());
+        }
     }
     write_json(&folder.join("config.json"), &config)?;
     write_weights(model, folder, shard_bytes)

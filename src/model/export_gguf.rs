@@ -217,10 +217,8 @@ impl Planned<'_> {
         sums: &mut Sums,
     ) -> Result<Cow<'g, [u8]>, ModelError> {
         let as_they_are = || {
-            let start = gguf.content.tensor_data_offset + self.info.offset;
-            let range = usize::try_from(start).ok().zip(usize::try_from(start + self.n_bytes(self.dtype)).ok());
-            let bytes = range.and_then(|(start, end)| gguf.map.get(start..end));
-            bytes.ok_or_else(|| ModelError::MissingTensor { path: gguf.path.clone(), name: self.name.to_owned() })
+            gguf.bytes(self.name)
+                .ok_or_else(|| ModelError::MissingTensor { path: gguf.path.clone(), name: self.name.to_owned() })
         };
         let Some(id) = self.id else {
             sums.n_copied += 1;

@@ -19,7 +19,7 @@ pub(super) struct Spec {
 /// What was loaded, as provenance records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digests {
-    /// Of the weight files (of the GGUF file as a whole).
+    /// Of the weight files (of the GGUF file as a whole, with all its parts).
     pub weights: Digest,
     /// Of `config.json` (of the GGUF file as a whole).
     pub config: Digest,
@@ -30,7 +30,7 @@ impl Digests {
     pub fn of(source: &ModelSource) -> Result<Self, ModelError> {
         match source {
             ModelSource::Gguf(path) => {
-                let (digest, _) = io::digest(path)?;
+                let digest = Gguf::digest(path)?;
                 Ok(Self { weights: digest, config: digest })
             }
             ModelSource::Folder(folder) => {
@@ -40,10 +40,10 @@ impl Digests {
     }
 }
 
-/// Digest of `config.json` (of the GGUF file as a whole); there may be no weights.
+/// Digest of `config.json` (of the GGUF file as a whole, with all its parts); there may be no weights.
 pub fn config_digest(source: &ModelSource) -> Result<Digest, ModelError> {
     Ok(match source {
-        ModelSource::Gguf(path) => io::digest(path)?.0,
+        ModelSource::Gguf(path) => Gguf::digest(path)?,
         ModelSource::Folder(folder) => Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?),
     })
 }
@@ -58,10 +58,14 @@ pub fn vocab_size(source: &ModelSource) -> Result<usize, ModelError> {
     Ok(config(source)?.vocab_size)
 }
 
-/// Reads the configuration of a model.
+/// Reads the configuration of a model. That the head is the embedding holds only if the weights do not say otherwise.
 pub(super) fn config(source: &ModelSource) -> Result<DecoderConfig, ModelError> {
     match source {
-        ModelSource::Folder(folder) => config_hf::read(&folder.join("config.json")),
+        ModelSource::Folder(folder) => {
+            let mut config = config_hf::read(&folder.join("config.json"))?;
+            config.tie_word_embeddings = config.tie_word_embeddings && !weights_safetensors::has_own_head(folder)?;
+            Ok(config)
+        }
         ModelSource::Gguf(path) => config_gguf::read(&Gguf::open(path)?),
     }
 }

@@ -1,7 +1,5 @@
 //! Weights from a GGUF file, dequantised to `f32`.
 
-use std::io::Cursor;
-
 use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::config::{Architecture, DecoderConfig};
@@ -96,10 +94,7 @@ pub(super) fn dequantised(gguf: &Gguf, name: &str) -> Result<Tensor, ModelError>
     if !gguf.content.tensor_infos.contains_key(name) {
         return Err(ModelError::MissingTensor { path: gguf.path.clone(), name: name.to_owned() });
     }
-    let decode = || {
-        let tensor = gguf.content.tensor(&mut Cursor::new(&gguf.map[..]), name, &Device::Cpu)?;
-        tensor.dequantize(&Device::Cpu)
-    };
+    let decode = || gguf.tensor(name)?.dequantize(&Device::Cpu);
     guard::catch(decode)
         .unwrap_or_else(|panicked| Err(candle_core::Error::wrap(panicked)))
         .map_err(ModelError::tensor("dequantising weights"))

@@ -5,17 +5,22 @@ use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::config::DecoderConfig;
-use super::error::ModelError;
+use super::decoder::{EMBEDDING, HEAD};
+use super::error::{Instead, ModelError};
 use super::weights::Spec;
 use crate::digest::Digest;
 use crate::io;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// The embedding, in a whole model and in a bare decoder.
+const EMBEDDING_NAMES: [&str; 2] = [EMBEDDING, "embed_tokens.weight"];
 
 /// Most bytes of the index: some hundred for each of half a million tensors.
 const INDEX_BYTES: u64 = 64 << 20;
@@ -26,13 +31,16 @@ struct Index {
 }
 
 /// The weight files of a folder, sorted by name.
+///
+/// transformers takes `model.safetensors` where the shards of an index lie beside it, vLLM all of them: one of the two is
+/// left over from something else, and which one the folder does not say.
 fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, ModelError> {
     let index_path = folder.join(INDEX);
-    if folder.join(SINGLE).is_file() {
-        return Ok(BTreeSet::from([folder.join(SINGLE)]));
-    }
-    if !index_path.is_file() {
-        return Err(ModelError::NoWeights { path: folder.to_owned() });
+    match (folder.join(SINGLE).is_file(), index_path.is_file()) {
+        (true, true) => return Err(ModelError::TwoWeights { path: folder.to_owned() }),
+        (true, false) => return Ok(BTreeSet::from([folder.join(SINGLE)])),
+        (false, true) => {}
+        (false, false) => return Err(ModelError::NoWeights { path: folder.to_owned(), instead: Instead::of(folder) }),
     }
     let text = io::read_text_up_to(&index_path, INDEX_BYTES)?;
     let index: Index =
@@ -66,10 +74,65 @@ pub(super) fn load(
     device: &Device,
 ) -> Result<Vec<Tensor>, ModelError> {
     let mut slots = Slots::new(specs, "");
-    for path in files(folder)? {
+    let files = files(folder)?;
+    if config.tie_word_embeddings && only_head(&files)? {
+        slots.head_is_embedding();
+    }
+    for path in files {
         slots.fill(&path, config, device)?;
     }
     slots.finish(folder)
+}
+
+/// Whether the files hold a head that differs from their embedding.
+///
+/// `PreTrainedModel.tie_weights` of transformers 5 ties the two, whatever `tie_word_embeddings` says, only if they are
+/// equal; earlier versions and vLLM drop the head. It is what `merge_and_unload` of PEFT leaves of an adapter that was
+/// trained with `modules_to_save=["lm_head"]` on a model whose two are one. Without weights there is none.
+pub(super) fn has_own_head(folder: &Path) -> Result<bool, ModelError> {
+    let files = match files(folder) {
+        Err(ModelError::NoWeights { .. }) => return Ok(false),
+        files => files?,
+    };
+    let maps = files.iter().map(|path| Ok((path, io::map(path)?))).collect::<Result<Vec<_>, ModelError>>()?;
+    let (mut embedding, mut head) = (None, None);
+    for (path, map) in &maps {
+        for (name, view) in parsed(path, map)?.tensors() {
+            if name == HEAD {
+                head = Some(view);
+            } else if EMBEDDING_NAMES.contains(&name.as_str()) {
+                embedding = Some(view);
+            }
+        }
+    }
+    let (Some(head), Some(embedding)) = (head, embedding) else { return Ok(false) };
+    if head.shape() != embedding.shape() {
+        return Ok(true);
+    }
+    if head.dtype() == embedding.dtype() && head.data() == embedding.data() {
+        return Ok(false);
+    }
+    let numbers = |view: &TensorView<'_>| view.load(&Device::Cpu)?.to_dtype(DType::F32);
+    let differ = || numbers(&head)?.ne(&numbers(&embedding)?)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>();
+    Ok(differ().map_err(ModelError::tensor("comparing the head with the embedding"))? > 0.0)
+}
+
+/// Whether the files have a head and no embedding: `tie_weights` of transformers ties to the one that is there.
+fn only_head(files: &BTreeSet<PathBuf>) -> Result<bool, ModelError> {
+    let (mut has_head, mut has_embedding) = (false, false);
+    for path in files {
+        let map = io::map(path)?;
+        let file = parsed(path, &map)?;
+        for name in file.names() {
+            has_head |= name == HEAD;
+            has_embedding |= EMBEDDING_NAMES.contains(&name);
+        }
+    }
+    Ok(has_head && !has_embedding)
+}
+
+fn parsed<'a>(path: &Path, map: &'a [u8]) -> Result<SafeTensors<'a>, ModelError> {
+    SafeTensors::deserialize(map).map_err(|source| ModelError::Safetensors { path: path.to_owned(), source })
 }
 
 /// Tensors that are asked for, and those that were found.
@@ -77,6 +140,7 @@ pub(super) struct Slots<'a> {
     specs: &'a [Spec],
     by_name: HashMap<&'a str, usize>,
     prefix: &'static str,
+    is_head_embedding: bool,
     tensors: Vec<Option<Tensor>>,
 }
 
@@ -84,7 +148,21 @@ impl<'a> Slots<'a> {
     /// Nothing found yet; files have `prefix` before the names of `specs`.
     pub(super) fn new(specs: &'a [Spec], prefix: &'static str) -> Self {
         let by_name = specs.iter().enumerate().map(|(slot, spec)| (spec.name.as_str(), slot)).collect();
-        Self { specs, by_name, prefix, tensors: vec![None; specs.len()] }
+        Self { specs, by_name, prefix, is_head_embedding: false, tensors: vec![None; specs.len()] }
+    }
+
+    /// The head of the files is the embedding, too.
+    fn head_is_embedding(&mut self) {
+        self.is_head_embedding = true;
+    }
+
+    /// Where a tensor of a file belongs. One of a bare decoder (`LlamaModel`) is named without `model.`, which
+    /// transformers puts in front (`base_model_prefix`).
+    fn slot(&self, name: &str) -> Option<usize> {
+        let name = name.strip_prefix(self.prefix)?;
+        let name = if self.is_head_embedding && name == HEAD { EMBEDDING } else { name };
+        let of_bare = || self.by_name.get(format!("model.{name}").as_str()).filter(|_| self.prefix.is_empty());
+        self.by_name.get(name).or_else(of_bare).copied()
     }
 
     /// Loads the tensors of a file, as `f32`.
@@ -93,11 +171,9 @@ impl<'a> Slots<'a> {
     /// If one has another shape or type than is asked for, was found before, or is not asked for.
     pub(super) fn fill(&mut self, path: &Path, config: &DecoderConfig, device: &Device) -> Result<(), ModelError> {
         let map = io::map(path)?;
-        let file = SafeTensors::deserialize(&map)
-            .map_err(|source| ModelError::Safetensors { path: path.to_owned(), source })?;
+        let file = parsed(path, &map)?;
         for (name, view) in file.iter() {
-            let known = name.strip_prefix(self.prefix).and_then(|name| self.by_name.get(name).copied());
-            let Some(slot) = known else {
+            let Some(slot) = self.slot(name) else {
                 if is_derived(name, config) {
                     continue;
                 }
@@ -108,7 +184,7 @@ impl<'a> Slots<'a> {
                 });
             };
             let (path, name, spec) = (path.to_owned(), name.to_owned(), &self.specs[slot]);
-            if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            if !matches!(view.dtype(), Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
                 return Err(ModelError::TensorDtype { path, name, found: format!("{:?}", view.dtype()) });
             }
             if view.shape() != spec.shape {
@@ -137,7 +213,11 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// Tensors some checkpoints carry although they follow from others.
+/// Tensors some checkpoints carry although they follow from others: frequencies, which are those of the configuration, and
+/// a head that equals the embedding.
 fn is_derived(name: &str, config: &DecoderConfig) -> bool {
-    name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && config.tie_word_embeddings)
+    name.ends_with("rotary_emb.inv_freq") || (name == HEAD && config.tie_word_embeddings)
 }
+
+#[cfg(test)]
+mod tests;

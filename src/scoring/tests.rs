@@ -214,7 +214,7 @@ fn what_the_machine_refuses_is_an_input_error_and_a_wrong_model_is_none() {
     let error = DataFusionError::from(wrap(gone));
     let DataFusionError::IoError(inner) = &error else { panic!("{error:?}") };
     assert!(inner.to_string().contains("cannot use model `m`"));
-    let wrong = ModelError::NoWeights { path: "m".into() };
+    let wrong = ModelError::TwoWeights { path: "m".into() };
     assert!(matches!(DataFusionError::from(wrap(wrong)), DataFusionError::External(_)));
 }
 

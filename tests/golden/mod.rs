@@ -1,6 +1,7 @@
 //! Numbers recorded from Python peers; the scripts that made them stand beside them in `fixtures/golden/`.
 
 mod architectures;
+mod configs;
 mod dpo_tiny;
 mod gguf;
 mod lora;

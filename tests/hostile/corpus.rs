@@ -40,7 +40,7 @@ fn safetensors() {
     let expected: Expected = &[
         ("bytes-left-over", &["hint: the file is damaged"]),
         ("dtype-unknown", &["hint: the file is damaged"]),
-        ("dtype-wrong", &["tensor `model.norm.weight`: expected f32, f16 or bf16, found I64"]),
+        ("dtype-wrong", &["tensor `model.norm.weight`: expected f64, f32, f16 or bf16, found I64"]),
         ("header-nested", &["hint: the file is damaged"]),
         ("header-not-json", &["hint: the file is damaged"]),
         ("header-of-2-to-the-63", &["hint: the file is damaged"]),
