@@ -110,6 +110,7 @@ fn show(event: &ImportEvent<'_>, printer: &mut Printer) {
         ImportEvent::Read { n_pairs, n_rejected } => {
             printer.note(format_args!("{n_pairs} pairs, {n_rejected} rejected"));
         }
+        ImportEvent::Note(line) => printer.note(line),
         ImportEvent::Judged { column, reason } => printer.note(format_args!("`{column}`: {reason}")),
     }
 }
