@@ -149,6 +149,9 @@ fn max_length_of(policy: &PolicySource) -> Result<usize, GenerateError> {
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, GenerateError> {
     let policy = PolicySource::resolve(&plan.model, plan.adapter.as_deref())?;
     let tokenizer = PromptTokenizer::load(policy.base(), plan.template_date)?;
+    for note in tokenizer.files().notes() {
+        observe(Event::Note(note.clone()));
+    }
     let prompts = prompts::read(plan, &tokenizer, max_length_of(&policy)?, observe)?;
     if tokenizer.ends().is_empty() {
         observe(Event::Note("the model names no end token: every answer has as many tokens as it may".into()));

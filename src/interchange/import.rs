@@ -40,6 +40,9 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
     let architecture = model::architecture(&source).map_err(in_model)?;
     let vocab_size = model::vocab_size(&source).map_err(in_model)?;
     let tokenizer = PairTokenizer::load(&source, plan.rules)?;
+    for note in tokenizer.files().notes() {
+        observe(ImportEvent::Note(note));
+    }
     let folder = claim(plan)?;
     let scored = read::read(plan, &tokenizer, vocab_size, &folder, observe)?;
     let RejectCounts { malformed: n_rejected, overlong: n_overlong } = scored.tally.counts();

@@ -45,6 +45,9 @@ pub fn run_on(
     // Before the data is read: a model that cannot be used, or a table of another one, is known at once.
     let architecture = model::architecture(&source).map_err(in_model(plan))?;
     let tokenizer = PairTokenizer::load(&source, plan.rules)?;
+    for note in tokenizer.files().notes() {
+        observe(Event::Note(note.clone()));
+    }
     let folder = claim(plan)?;
     let journals = Journals::read(&folder)?;
     let conditions = conditions(plan, &source, architecture, &tokenizer, engine.kernel(plan))?;

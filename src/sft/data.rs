@@ -39,6 +39,9 @@ pub(super) fn read(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Option<Data>, SftError> {
     let tokenizer = SequenceTokenizer::new(files, plan.rules, plan.masking)?;
+    for note in files.notes() {
+        observe(Event::Train(train::Event::Note(note.clone())));
+    }
     let folder = plan.course.train_folder();
     let rejects = folder.join(REJECTS);
     if rejects.is_file() {

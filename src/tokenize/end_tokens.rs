@@ -6,8 +6,9 @@ use candle_core::quantized::gguf_file::Value;
 use serde_json::{Map, Value as Json};
 
 use super::error::TokenizeError;
-use super::folder::json_object;
+use super::folder::Settings;
 use super::gguf::number;
+use super::named_templates::ChatTemplates;
 use super::template::{ChatTemplate, Ending, TemplateInput};
 use super::template_date::TemplateDate;
 use super::tokenizer_files::TokenizerFiles;
@@ -27,7 +28,9 @@ const ANSWER: &str = "piref-answer";
 /// If a file of the model cannot be read, or its chat template cannot be parsed.
 pub fn end_tokens(source: &ModelSource, files: &TokenizerFiles) -> Result<BTreeSet<u32>, TokenizeError> {
     // Which token ends an answer does not depend on the day.
-    find(source, files, files.chat_template(TemplateDate::default())?.as_ref())
+    let templates = files.chat_templates(TemplateDate::default())?;
+    let template = templates.as_ref().and_then(ChatTemplates::default_template);
+    find(source, files, template)
 }
 
 /// Ids after which an answer is over: those of `generation_config.json` (or, as in transformers, of `config.json` where
@@ -43,7 +46,7 @@ pub(super) fn find(
             let mut named = BTreeSet::new();
             for file in ["generation_config.json", "config.json"] {
                 if named.is_empty() {
-                    named = ids(json_object(&folder.join(file))?.get("eos_token_id"));
+                    named = ids(Settings::read(&folder.join(file))?.get("eos_token_id"));
                 }
             }
             named

@@ -48,6 +48,55 @@ pub enum TokenizeError {
         #[source]
         source: serde_json::Error,
     },
+    /// A setting of another type than it has.
+    #[error("`{}`: `{key}` is {found}, expected {expected}", path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What should be there.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// A setting that changes ids in a way piref does not follow.
+    #[error("`{}`: `{key}` is not supported: {reason}", path.display())]
+    NotHonoured {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it would do.
+        reason: &'static str,
+    },
+    /// A class of transformers that does not take `tokenizer.json` as it is, and that piref does not build.
+    #[error(
+        "`{}`: `tokenizer_class` is `{class}`, which transformers builds another tokenizer for than `tokenizer.json` says",
+        path.display()
+    )]
+    ClassNotBuilt {
+        /// The file that names it.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+    /// A class that needs another vocabulary than the file has.
+    #[error("`{}`: expected a BPE vocabulary without a prefix of subwords for `{class}`", path.display())]
+    ClassWithoutBpe {
+        /// The tokenizer.
+        path: PathBuf,
+        /// The class.
+        class: &'static str,
+    },
+    /// A tokenizer in Python code.
+    #[error("`{}`: `auto_map` names `{class}`, Python code that piref does not run", path.display())]
+    OwnCode {
+        /// The file that names it.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
     /// A metadata key of a GGUF file that is missing or of another type.
     #[error("GGUF file `{}`: expected {expected} under `{key}`", path.display())]
     Metadata {
@@ -85,6 +134,14 @@ pub enum TokenizeError {
         model: PathBuf,
         /// Line and reason.
         error: TemplateError,
+    },
+    /// Conversations without tools, and a model whose templates are for others.
+    #[error("`{}` has chat templates called {}, and none called default", model.display(), known.join(", "))]
+    NoDefaultTemplate {
+        /// The model.
+        model: PathBuf,
+        /// Names of its templates.
+        known: Vec<String>,
     },
     /// Conversations, and a model that does not say how to write them down.
     #[error("the data has messages, and `{}` has no chat template", model.display())]
@@ -158,7 +215,27 @@ impl Hint for TokenizeError {
                  plain strings"
                     .into(),
             ),
-            Self::NoEnd { .. } => Some("name it as `eos_token` in `tokenizer_config.json`".into()),
+            Self::NoDefaultTemplate { .. } => Some(
+                "call the one for conversations without tools `default`, or put it into `chat_template.jinja`".into(),
+            ),
+            Self::ClassNotBuilt { .. } => Some(
+                "if `tokenizer.json` is right as it is, write `TokenizersBackend` as `tokenizer_class` in a copy of the \
+                 folder: transformers then takes it so, too"
+                    .into(),
+            ),
+            Self::OwnCode { .. } => Some(
+                "if `tokenizer.json` alone makes the same ids, take `auto_map` out of `tokenizer_config.json` in a copy of \
+                 the folder"
+                    .into(),
+            ),
+            Self::NoEnd { model } if model.extension().is_some_and(|extension| extension == "gguf") => {
+                Some("use the model's Hugging Face folder, and name it as `eos_token` in `tokenizer_config.json`".into())
+            }
+            Self::NoEnd { .. } => Some(
+                "name it as `eos_token` in `tokenizer_config.json`: an id in `config.json` or `generation_config.json` names \
+                 no token to a tokenizer"
+                    .into(),
+            ),
             Self::UnknownTokenizer { found, known, .. } => Some(match nearest(found, known.iter().copied()) {
                 Some(word) => format!("`{word}` is supported; else use the model's Hugging Face folder"),
                 None => "use the model's Hugging Face folder: its `tokenizer.json` says everything".into(),
@@ -248,6 +325,14 @@ pub enum RejectReason {
         max_length: usize,
         /// Tokens before truncation.
         n_tokens: usize,
+    },
+    /// A template it names, and the model does not have.
+    #[error("its `chat_template` is `{found}`, expected one of {}", known.join(", "))]
+    UnknownTemplate {
+        /// The name.
+        found: String,
+        /// Names of the model's templates.
+        known: Vec<String>,
     },
     /// The template stopped at these messages.
     #[error("chat template, {0}")]

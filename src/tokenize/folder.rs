@@ -1,242 +1,291 @@
-//! The tokenizer of a Hugging Face folder, as transformers loads it.
+//! The tokenizer of a Hugging Face folder, as `AutoTokenizer.from_pretrained` of transformers 5.24 makes it.
 //!
-//! `tokenizer.json` is the tokenizer; `tokenizer_config.json` names special tokens, may add some that the tokenizer
-//! does not have yet, and may say whether a text gets a begin and an end token.
+//! Which class it is decides what `tokenizer.json` has a say in ([`class`], [`rebuilt`]); which file is believed about a
+//! special token stands in [`special_tokens`]. Truncation and padding of `tokenizer.json` are settings of whoever saved it:
+//! transformers switches them off for every text, and takes from them no more than the name of a pad token. `add_bos_token`
+//! and `add_eos_token` of `tokenizer_config.json` are forgotten where there is a `tokenizer.json`: its post-processor says
+//! what stands around a text. What contradicts what counts is said in [`TokenizerFiles::notes`].
 
+mod class;
+mod rebuilt;
+mod settings;
+mod special_tokens;
+mod templates;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Map, Value as Json};
-use tokenizers::{AddedToken, Tokenizer};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use tokenizers::{AddedToken, PreTokenizerWrapper, Tokenizer};
 
+use self::class::{NoClass, Rebuilt, TokenizerClass};
+pub(super) use self::settings::Settings;
+pub(super) use self::special_tokens::NAMES;
+use self::special_tokens::{Declared, Sources, SpecialTokens};
 use super::error::TokenizeError;
+use super::gguf_split::TEKKEN;
 use super::growth;
+use super::named_templates::NamedTemplates;
 use super::tokenizer_files::{Frame, TokenizerFiles, set_frame};
 use crate::{guard, io};
 
 /// Most bytes of a `tokenizer.json`; those of the largest vocabularies have a quarter of it.
 const TOKENIZER_BYTES: u64 = 128 << 20;
 
-const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// What `_tokenizer_json_has_byte_level` looks for.
+const BYTE_LEVEL: &[u8] = b"\"ByteLevel\"";
 
-/// Reads `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`.
+/// Arguments of a tokenizer's constructor that are no settings: transformers passes them itself.
+const ARGUMENTS: [&str; 7] =
+    ["vocab", "merges", "tokenizer_object", "post_processor", "tokenizer_padding", "tokenizer_truncation", "gguf_file"];
+
+/// What of a `tokenizer.json` is needed beside the tokenizer itself.
+#[derive(Deserialize)]
+struct Saved {
+    #[serde(default)]
+    added_tokens: Vec<SavedToken>,
+    #[serde(default)]
+    model: SavedModel,
+}
+
+#[derive(Deserialize)]
+struct SavedToken {
+    id: u32,
+    #[serde(flatten)]
+    token: AddedToken,
+}
+
+#[derive(Deserialize, Default)]
+struct SavedModel {
+    dropout: Option<f64>,
+}
+
+/// Reads the tokenizer of a folder with all that its files say about it.
 pub(super) fn load(folder: &Path) -> Result<TokenizerFiles, TokenizeError> {
     let path = folder.join("tokenizer.json");
     if !path.is_file() {
         return Err(TokenizeError::NoTokenizer { folder: folder.to_owned() });
     }
+    let read = |name: &str| Settings::read(&folder.join(name));
+    let (config, model_config) = (read("tokenizer_config.json")?, read("config.json")?);
+    refuse_what_is_no_setting(&config)?;
     let wrap = |source| TokenizeError::Tokenizer { path: path.clone(), source };
     let bytes = io::read_up_to(&path, TOKENIZER_BYTES)?;
-    let parsed = guard::catch(|| Tokenizer::from_bytes(bytes)).unwrap_or_else(|panicked| Err(panicked.into()));
-    let mut tokenizer = parsed.map_err(wrap)?;
-    growth::check(&tokenizer, &path)?;
-    // Both are settings of whoever saved the file. transformers switches them off too.
+    let is_byte_level = bytes.windows(BYTE_LEVEL.len()).any(|window| window == BYTE_LEVEL);
+    let parsed = guard::catch(|| Tokenizer::from_bytes(&bytes)).unwrap_or_else(|panicked| Err(panicked.into()));
+    let saved = parsed.map_err(wrap)?;
+    growth::check(&saved, &path)?;
+    let parts: Saved = serde_json::from_slice(&bytes).map_err(|source| wrap(source.into()))?;
+    drop(bytes);
+    let class = class::find(&config.values, &model_config.values, is_byte_level);
+    let class = class.map_err(|error| match error {
+        NoClass::NotBuilt(class) => TokenizeError::ClassNotBuilt { path: config.path.clone(), class },
+        NoClass::OwnCode(class) => TokenizeError::OwnCode { path: config.path.clone(), class },
+    })?;
+    if class == TokenizerClass::AsSaved && parts.model.dropout.is_some_and(|dropout| dropout != 0.0) {
+        let reason = "it makes other ids of the same text each time";
+        return Err(TokenizeError::NotHonoured { path, key: "model.dropout".into(), reason });
+    }
+
+    let added: Vec<(u32, AddedToken)> = parts.added_tokens.into_iter().map(|saved| (saved.id, saved.token)).collect();
+    let sources = Sources {
+        config: &config,
+        map: &read("special_tokens_map.json")?,
+        added: &read("added_tokens.json")?,
+        saved: &added,
+    };
+    let mut declared = Declared::read(&sources)?;
+    let mut notes = std::mem::take(&mut declared.notes);
+    refuse_what_is_no_setting(&declared.settings)?;
+    let padding = saved.get_padding().map(|padding| padding.pad_token.clone());
+    let special = declared.of_class(class, padding.as_deref());
+
+    let (mut tokenizer, replaced) = match class {
+        TokenizerClass::AsSaved => (saved, Vec::new()),
+        TokenizerClass::Rebuilt(class) => {
+            let built = rebuilt::build(class, &saved, &declared.settings, &special, &path)?;
+            growth::check(&built, &path)?;
+            let replaced = rebuilt::replaced(&saved, &built).map_err(|source| wrap(source.into()))?;
+            (built, replaced)
+        }
+    };
     tokenizer.with_truncation(None).map_err(wrap)?;
     tokenizer.with_padding(None);
+    if let TokenizerClass::Rebuilt(class) = class
+        && !replaced.is_empty()
+    {
+        notes.push(format!(
+            "`tokenizer_class` `{}`: as in transformers, its own {} counts, not that of `tokenizer.json`",
+            class.name(),
+            replaced.join(" and ")
+        ));
+    }
 
-    let config = json_object(&folder.join("tokenizer_config.json"))?;
-    let mut special_tokens = named_tokens(&[&config, &json_object(&folder.join("special_tokens_map.json"))?]);
-    for file in ["generation_config.json", "config.json"] {
-        let ids = json_object(&folder.join(file))?;
-        for name in ["bos_token", "eos_token"] {
-            // One id only: of a list, nothing says which one ends a text.
-            let id = ids.get(&format!("{name}_id")).and_then(Json::as_u64).and_then(|id| u32::try_from(id).ok());
-            if let Some(token) =
-                id.filter(|_| !special_tokens.contains_key(name)).and_then(|id| tokenizer.id_to_token(id))
-            {
-                special_tokens.insert(name.to_owned(), token.into());
-            }
-        }
+    add_tokens(&mut tokenizer, class, &declared.by_id, &special).map_err(wrap)?;
+    notes.extend(misplaced(&tokenizer, declared.by_id.iter().map(|(id, token)| (*id, token.content.as_str()))));
+    if class == TokenizerClass::AsSaved && declared.settings.flag("fix_mistral_regex")? == Some(true) {
+        fix_mistral_regex(&mut tokenizer, &model_config, &path)?;
     }
-    add_missing_tokens(&mut tokenizer, &config, &special_tokens).map_err(wrap)?;
-    if config.contains_key("add_bos_token") || config.contains_key("add_eos_token") {
-        let flag = |name: &str| config.get(name).and_then(Json::as_bool).unwrap_or(false);
-        let frame = Frame { begin: flag("add_bos_token"), end: flag("add_eos_token") };
-        set_frame(&mut tokenizer, &special_tokens, frame, &path)?;
+    let texts = special.texts();
+    let explicit = [declared.settings.flag("add_bos_token")?, declared.settings.flag("add_eos_token")?];
+    if let Some(frame) = frame(class, explicit) {
+        set_frame(&mut tokenizer, &texts, frame, &path)?;
     }
-    TokenizerFiles::new(folder, tokenizer, special_tokens, template(folder, &config)?)
+    notes.extend(forgotten_flags(&config, &tokenizer, &texts)?);
+    if declared.settings.flag("split_special_tokens")? == Some(true) {
+        tokenizer.set_encode_special_tokens(true);
+        notes.push(
+            "`split_special_tokens` is true: as in transformers, special tokens in a text become its letters, those of a \
+             chat template and the end token too"
+                .into(),
+        );
+    }
+
+    let templates = templates::read(folder, &declared.settings, &mut notes)?;
+    notes.extend(unnamed(&texts, &templates, &model_config, &tokenizer));
+    let mut files = TokenizerFiles::new(folder, tokenizer, texts, templates)?;
+    files.notes = notes;
+    Ok(files)
 }
 
-pub(super) fn json_object(path: &Path) -> Result<Map<String, Json>, TokenizeError> {
-    if !path.is_file() {
-        return Ok(Map::new());
+/// Settings that would make another tokenizer, and that nobody's files have.
+fn refuse_what_is_no_setting(config: &Settings) -> Result<(), TokenizeError> {
+    let is_set = |key: &str| config.get(key).is_some_and(|value| !value.is_null());
+    if let Some(key) = ARGUMENTS.into_iter().find(|key| is_set(key)) {
+        return Err(config.not_honoured(key, "it is an argument of transformers, not a setting"));
     }
-    serde_json::from_slice(&io::read_up_to(path, io::SETTINGS_BYTES)?)
-        .map_err(|source| TokenizeError::Config { path: path.to_owned(), source })
-}
-
-/// The first file that names a token wins.
-fn named_tokens(files: &[&Map<String, Json>]) -> Map<String, Json> {
-    let find = |name: &str| files.iter().find_map(|file| token_text(file.get(name)?));
-    NAMES.into_iter().filter_map(|name| Some((name.to_owned(), find(name)?.into()))).collect()
-}
-
-/// A token written as text, or as an object with its text as `content`.
-fn token_text(token: &Json) -> Option<&str> {
-    token.as_str().or_else(|| token.get("content")?.as_str())
-}
-
-/// Adds what the configuration lists and the tokenizer does not match in text yet.
-fn add_missing_tokens(
-    tokenizer: &mut Tokenizer,
-    config: &Map<String, Json>,
-    special_tokens: &Map<String, Json>,
-) -> tokenizers::Result<()> {
-    let mut listed: Vec<(u32, AddedToken)> = Vec::new();
-    for (id, token) in config.get("added_tokens_decoder").and_then(Json::as_object).into_iter().flatten() {
-        listed.push((id.parse()?, serde_json::from_value(token.clone())?));
+    if config.get("init_inputs").and_then(Json::as_array).is_some_and(|inputs| !inputs.is_empty()) {
+        return Err(config.not_honoured("init_inputs", "transformers hands them to the tokenizer by place"));
     }
-    listed.sort_by_key(|(id, _)| *id);
-    let mut wanted: Vec<AddedToken> = listed.into_iter().map(|(_, token)| token).collect();
-    let extra = ["additional_special_tokens", "extra_special_tokens"].into_iter().filter_map(|name| config.get(name));
-    let extra = extra.flat_map(|tokens| match tokens {
-        Json::Array(tokens) => tokens.iter().collect(),
-        Json::Object(tokens) => tokens.values().collect(),
-        _ => Vec::new(),
-    });
-    wanted.extend(special_tokens.values().chain(extra).filter_map(token_text).map(|text| AddedToken::from(text, true)));
-    for token in wanted {
-        if !tokenizer.get_added_vocabulary().get_vocab().contains_key(&token.content) {
-            tokenizer.add_tokens([token])?;
-        }
+    let versions = config.get("fast_tokenizer_files").and_then(Json::as_array).into_iter().flatten();
+    if versions.filter_map(Json::as_str).any(|file| file != "tokenizer.json") {
+        let reason = "transformers reads another file than `tokenizer.json`, by its version";
+        return Err(config.not_honoured("fast_tokenizer_files", reason));
     }
     Ok(())
 }
 
-/// `chat_template.jinja`, else the configuration's: a text, or the one called `default` of a list.
-fn template(folder: &Path, config: &Map<String, Json>) -> Result<Option<String>, TokenizeError> {
-    let file = folder.join("chat_template.jinja");
-    if file.is_file() {
-        return Ok(Some(io::read_text_up_to(&file, io::SETTINGS_BYTES)?));
+/// All that is matched in a text as a whole (`TokenizersBackend.__init__`).
+fn add_tokens(
+    tokenizer: &mut Tokenizer,
+    class: TokenizerClass,
+    by_id: &BTreeMap<u32, AddedToken>,
+    special: &SpecialTokens,
+) -> tokenizers::Result<()> {
+    let known = tokenizer.get_added_vocabulary().get_vocab();
+    let tokens = special.to_add(by_id, |content| known.contains_key(content));
+    tokenizer.add_tokens(tokens)?;
+    if let TokenizerClass::Rebuilt(class) = class {
+        rebuilt::finish(class, tokenizer, special)?;
     }
-    let template = match config.get("chat_template") {
-        Some(Json::Array(named)) => named
-            .iter()
-            .find(|template| template.get("name").and_then(Json::as_str) == Some("default"))
-            .and_then(|template| template.get("template")),
-        template => template,
+    Ok(())
+}
+
+/// Tokens that a file gives another id than the vocabulary.
+fn misplaced<'a>(tokenizer: &Tokenizer, listed: impl Iterator<Item = (u32, &'a str)>) -> Option<String> {
+    let mut misplaced = listed.filter_map(|(id, content)| {
+        let found = tokenizer.token_to_id(content).filter(|found| *found != id)?;
+        Some(format!("`{content}` is listed as {id} and has id {found}"))
+    });
+    let first = misplaced.next()?;
+    let others = match misplaced.count() {
+        0 => String::new(),
+        n => format!(", and {n} more like it"),
     };
-    Ok(template.and_then(Json::as_str).map(str::to_owned))
+    Some(format!("added tokens: {first}{others}: as in transformers, the vocabulary counts"))
+}
+
+/// What stands around a text where not the post-processor of `tokenizer.json` says so: `explicit` are the flags of
+/// `special_tokens_map.json`, the one file whose flags transformers does not forget.
+fn frame(class: TokenizerClass, explicit: [Option<bool>; 2]) -> Option<Frame> {
+    let [begin, end] = explicit;
+    match class {
+        TokenizerClass::Rebuilt(Rebuilt::CodeLlama) => {
+            Some(Frame { begin: begin.unwrap_or(true), end: end.unwrap_or(false) })
+        }
+        _ if explicit != [None; 2] || class == TokenizerClass::Rebuilt(Rebuilt::GptNeoX) => {
+            Some(Frame { begin: begin.unwrap_or(false), end: end.unwrap_or(false) })
+        }
+        _ => None,
+    }
+}
+
+/// `add_bos_token` and `add_eos_token` of `tokenizer_config.json` that say other than the tokenizer does.
+fn forgotten_flags(
+    config: &Settings,
+    tokenizer: &Tokenizer,
+    special_tokens: &serde_json::Map<String, Json>,
+) -> Result<Vec<String>, TokenizeError> {
+    let mut notes = Vec::new();
+    let Ok(empty) = tokenizer.encode_fast("", true) else { return Ok(notes) };
+    for (key, name) in [("add_bos_token", "bos_token"), ("add_eos_token", "eos_token")] {
+        let Some(flag) = config.flag(key)? else { continue };
+        let id = special_tokens.get(name).and_then(Json::as_str).and_then(|text| tokenizer.token_to_id(text));
+        let is_added = id.is_some_and(|id| empty.get_ids().contains(&id));
+        if flag != is_added {
+            let (does, not) = if is_added { ("", "") } else { ("no ", " not") };
+            notes.push(format!(
+                "`{key}` is {flag} in `tokenizer_config.json`, and `tokenizer.json` adds {does}`{name}`: as in transformers \
+                 5, it is{not} added"
+            ));
+        }
+    }
+    Ok(notes)
+}
+
+/// Tokens that a template prints, that the tokenizer does not name, and that `config.json` has an id of.
+fn unnamed(
+    special_tokens: &serde_json::Map<String, Json>,
+    templates: &NamedTemplates,
+    model_config: &Settings,
+    tokenizer: &Tokenizer,
+) -> Vec<String> {
+    let unnamed = ["bos_token", "eos_token"].into_iter().filter_map(|name| {
+        let id = model_config.get(&format!("{name}_id")).and_then(Json::as_u64)?;
+        let token = u32::try_from(id).ok().and_then(|id| tokenizer.id_to_token(id))?;
+        (!special_tokens.contains_key(name) && templates.mentions(name)).then(|| {
+            format!(
+                "the chat template prints `{name}`, and the tokenizer names none: as in transformers nothing is printed, \
+                 whatever id {id} (`{token}`) in `config.json` says"
+            )
+        })
+    });
+    unnamed.collect()
+}
+
+/// The repair of Mistral's pattern that a folder asks for with `fix_mistral_regex` (`_patch_mistral_regex`): only of large
+/// vocabularies saved by transformers before 5.
+fn fix_mistral_regex(tokenizer: &mut Tokenizer, model_config: &Settings, path: &Path) -> Result<(), TokenizeError> {
+    const VOCABULARY: usize = 100_000;
+    const FAMILIES: [&str; 5] = ["mistral", "mistral3", "voxtral", "ministral", "pixtral"];
+    let version = model_config.get("transformers_version").and_then(Json::as_str);
+    let is_old = version.is_none_or(|version| {
+        version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_none_or(|major| major < 5)
+    });
+    let family = model_config.get("model_type").and_then(Json::as_str);
+    let is_theirs = family.is_none_or(|family| FAMILIES.contains(&family));
+    let Some(current) = tokenizer.get_pre_tokenizer() else { return Ok(()) };
+    if model_config.values.is_empty() || !is_old || !is_theirs || tokenizer.get_vocab_size(true) <= VOCABULARY {
+        return Ok(());
+    }
+    let wrap = |source: serde_json::Error| TokenizeError::Tokenizer { path: path.to_owned(), source: source.into() };
+    let split = json!({"type": "Split", "pattern": {"Regex": TEKKEN}, "behavior": "Isolated", "invert": false});
+    let mut steps = serde_json::to_value(current).map_err(wrap)?;
+    if let Some(steps) = steps.get_mut("pretokenizers").and_then(Json::as_array_mut).filter(|steps| !steps.is_empty()) {
+        steps[0] = split;
+    } else {
+        if steps.get("type").and_then(Json::as_str) == Some("Metaspace") {
+            steps = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+        }
+        steps = json!({"type": "Sequence", "pretokenizers": [split, steps]});
+    }
+    let steps: PreTokenizerWrapper = serde_json::from_value(steps).map_err(wrap)?;
+    tokenizer.with_pre_tokenizer(Some(steps));
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use serde_json::json;
-
-    use super::*;
-
-    const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny");
-
-    /// The tiny model's tokenizer, changed, with other files beside it.
-    fn folder(change: impl Fn(&mut Json), files: &[(&str, Json)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let mut tokenizer =
-            serde_json::from_slice(&io::read(&PathBuf::from(TINY).join("tokenizer.json")).unwrap()).unwrap();
-        change(&mut tokenizer);
-        io::write(&folder.path().join("tokenizer.json"), tokenizer.to_string().as_bytes()).unwrap();
-        for (name, content) in files {
-            let bytes = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
-            io::write(&folder.path().join(name), bytes.as_bytes()).unwrap();
-        }
-        folder
-    }
-
-    fn ids(model: &TokenizerFiles, text: &str) -> Vec<u32> {
-        model.tokenizer.encode_fast(text, true).unwrap().get_ids().to_vec()
-    }
-
-    #[test]
-    fn truncation_and_padding_in_the_file_are_ignored() {
-        let folder = folder(
-            |tokenizer| {
-                tokenizer["truncation"] =
-                    json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
-                tokenizer["padding"] = json!({"strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": null,
-                    "pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>"});
-            },
-            &[],
-        );
-        let plain = load(Path::new(TINY)).unwrap();
-        let text = "What is the capital of France?";
-        assert_eq!(ids(&load(folder.path()).unwrap(), text), ids(&plain, text));
-    }
-
-    #[test]
-    fn special_tokens_are_texts_or_objects_and_the_configuration_wins() {
-        let folder = folder(
-            |_| {},
-            &[
-                ("tokenizer_config.json", json!({"bos_token": {"content": "<|im_start|>"}, "eos_token": null})),
-                ("special_tokens_map.json", json!({"bos_token": "x", "eos_token": {"content": "<|im_end|>"}})),
-            ],
-        );
-        let model = load(folder.path()).unwrap();
-        assert_eq!(Json::from(model.special_tokens), json!({"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}));
-    }
-
-    #[test]
-    fn an_end_token_known_by_its_id_only_is_found_and_a_list_of_ids_is_not_guessed_at() {
-        let found = folder(|_| {}, &[("generation_config.json", json!({"eos_token_id": 2}))]);
-        assert_eq!(load(found.path()).unwrap().eos_token(), Some("<|im_end|>"));
-        let several = folder(|_| {}, &[("generation_config.json", json!({"eos_token_id": [0, 2]}))]);
-        assert_eq!(load(several.path()).unwrap().eos_token(), None);
-    }
-
-    #[test]
-    fn an_end_token_the_tokenizer_does_not_match_yet_becomes_one_token() {
-        let folder = folder(
-            |_| {},
-            &[(
-                "tokenizer_config.json",
-                json!({"eos_token": "</done>", "additional_special_tokens": ["<extra>"], "added_tokens_decoder":
-                    {"1200": {"content": "<new>", "lstrip": false, "normalized": false, "rstrip": false,
-                              "single_word": false, "special": true}}}),
-            )],
-        );
-        let model = load(folder.path()).unwrap();
-        assert_eq!(ids(&model, "<new></done><extra>"), [1200, 1201, 1202]);
-        assert_eq!((model.eos_id(), model.vocab_size()), (Some(1201), 1203));
-    }
-
-    #[test]
-    fn begin_and_end_are_added_where_the_configuration_says_so() {
-        let config = json!({"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "add_bos_token": true});
-        let folder = folder(|_| {}, &[("tokenizer_config.json", config)]);
-        let model = load(folder.path()).unwrap();
-        assert_eq!(ids(&model, "a")[..1], [1]);
-        assert_eq!(ids(&model, ""), [1]);
-    }
-
-    #[test]
-    fn templates_are_found_by_precedence() {
-        let config = |template: Json| ("tokenizer_config.json", json!({ "chat_template": template }));
-        let list = json!([{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]);
-        let template = |files: &[(&str, Json)]| load(folder(|_| {}, files).path()).unwrap().template;
-        assert_eq!(template(&[]), None);
-        assert_eq!(template(&[config(json!(null))]), None);
-        assert_eq!(template(&[config(json!("c"))]).as_deref(), Some("c"));
-        assert_eq!(template(&[config(list.clone())]).as_deref(), Some("b"));
-        assert_eq!(template(&[config(list), ("chat_template.jinja", json!("d"))]).as_deref(), Some("d"));
-    }
-
-    #[test]
-    fn digests_are_stable_and_see_every_part() {
-        let digest = |folder: &Path| load(folder).unwrap().digest();
-        let tiny = digest(Path::new(TINY));
-        assert_eq!(tiny, digest(Path::new(TINY)));
-        let named = folder(|_| {}, &[("tokenizer_config.json", json!({"eos_token": "<|im_end|>"}))]);
-        let unnamed = folder(|_| {}, &[]);
-        assert_ne!(digest(named.path()), digest(unnamed.path()));
-    }
-
-    #[test]
-    fn a_folder_without_tokenizer_and_a_broken_one_are_told_apart() {
-        let empty = tempfile::tempdir().unwrap();
-        assert!(matches!(load(empty.path()), Err(TokenizeError::NoTokenizer { .. })));
-        io::write(&empty.path().join("tokenizer.json"), b"{\"model\": 1}").unwrap();
-        assert!(matches!(load(empty.path()), Err(TokenizeError::Tokenizer { .. })));
-        let config = folder(|_| {}, &[("tokenizer_config.json", json!("[1]"))]);
-        assert!(matches!(load(config.path()), Err(TokenizeError::Config { .. })));
-    }
-}
+mod golden;
+#[cfg(test)]
+mod tests;

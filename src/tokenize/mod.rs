@@ -18,6 +18,7 @@ mod folder;
 mod gguf;
 mod gguf_split;
 mod growth;
+mod named_templates;
 mod pair_tokenizer;
 mod pass_through;
 mod prompt_tokenizer;
@@ -33,6 +34,7 @@ mod truncation;
 
 pub use end_tokens::end_tokens;
 pub use error::{RejectReason, Side, TemplateError, TokenizeError};
+pub use named_templates::ChatTemplates;
 pub use pair_tokenizer::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, Rules, TokenizedPair, TokensId};
 pub use pass_through::{PassThrough, PassThroughKind};
 pub use prompt_tokenizer::PromptTokenizer;

@@ -8,6 +8,7 @@ use tokenizers::Encoding;
 use super::boundary::{SplitPair, split};
 use super::conversation::Conversation;
 use super::error::{RejectReason, Side, TokenizeError};
+use super::named_templates::ChatTemplates;
 use super::template::{ChatTemplate, Ending};
 use super::template_date::TemplateDate;
 use super::tokenizer_files::TokenizerFiles;
@@ -130,7 +131,7 @@ pub struct TokenizedPair {
 #[derive(Debug)]
 pub struct PairTokenizer {
     files: TokenizerFiles,
-    template: Option<ChatTemplate>,
+    templates: Option<ChatTemplates>,
     rules: Rules,
 }
 
@@ -157,8 +158,8 @@ impl PairTokenizer {
 
     /// Takes a tokenizer that is loaded already, and parses its chat template.
     pub fn new(files: TokenizerFiles, rules: Rules) -> Result<Self, TokenizeError> {
-        let template = files.chat_template(rules.template_date)?;
-        Ok(Self { files, template, rules })
+        let templates = files.chat_templates(rules.template_date)?;
+        Ok(Self { files, templates, rules })
     }
 
     /// Tokenizer, special tokens and template source.
@@ -166,9 +167,9 @@ impl PairTokenizer {
         &self.files
     }
 
-    /// The parsed chat template, if the model has one.
+    /// The parsed chat template of conversations without tools, if the model has one.
     pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+        self.templates.as_ref()?.default_template()
     }
 
     /// Tokenises one pair.
@@ -255,14 +256,17 @@ impl PairTokenizer {
                 }))
             }
             PairText::Messages { prompt, chosen, rejected, tools } => {
-                let Some(template) = &self.template else {
+                let Some(templates) = &self.templates else {
                     return Err(TokenizeError::NoTemplate { model: self.files.path.clone() });
                 };
                 if prompt.is_empty() {
                     return Ok(Err(RejectReason::EmptyPrompt));
                 }
                 let variables = pair.extra.get("chat_template_kwargs").and_then(Json::as_object);
-                Ok(self.rendered(template, [prompt, chosen, rejected], tools.as_ref(), variables))
+                Ok(match templates.select(tools.as_ref(), variables)? {
+                    Ok(template) => self.rendered(template, [prompt, chosen, rejected], tools.as_ref(), variables),
+                    Err(reason) => Err(reason),
+                })
             }
         }
     }

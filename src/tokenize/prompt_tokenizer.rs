@@ -7,7 +7,8 @@ use serde_json::{Map, Value as Json};
 use super::conversation::Conversation;
 use super::end_tokens;
 use super::error::{RejectReason, TokenizeError};
-use super::template::{ChatTemplate, Ending};
+use super::named_templates::ChatTemplates;
+use super::template::Ending;
 use super::template_date::TemplateDate;
 use super::tokenizer_files::TokenizerFiles;
 use crate::data::PromptText;
@@ -18,7 +19,7 @@ use crate::model_source::ModelSource;
 #[derive(Debug)]
 pub struct PromptTokenizer {
     files: TokenizerFiles,
-    template: Option<ChatTemplate>,
+    templates: Option<ChatTemplates>,
     ends: BTreeSet<u32>,
 }
 
@@ -26,9 +27,10 @@ impl PromptTokenizer {
     /// Loads the tokenizer and the chat template of a model; what the template prints of the date is `date`.
     pub fn load(source: &ModelSource, date: TemplateDate) -> Result<Self, TokenizeError> {
         let files = TokenizerFiles::load(source)?;
-        let template = files.chat_template(date)?;
-        let ends = end_tokens::find(source, &files, template.as_ref())?;
-        Ok(Self { files, template, ends })
+        let templates = files.chat_templates(date)?;
+        let template = templates.as_ref().and_then(ChatTemplates::default_template);
+        let ends = end_tokens::find(source, &files, template)?;
+        Ok(Self { files, templates, ends })
     }
 
     /// Tokenizer, special tokens and template source.
@@ -38,7 +40,7 @@ impl PromptTokenizer {
 
     /// Whether the model says how to write down a conversation.
     pub fn has_template(&self) -> bool {
-        self.template.is_some()
+        self.templates.is_some()
     }
 
     /// Ids after which an answer is over.
@@ -59,10 +61,13 @@ impl PromptTokenizer {
         let ids = match prompt {
             PromptText::Plain(text) => self.plain(text),
             PromptText::Messages { turns, tools } => {
-                let Some(template) = &self.template else {
+                let Some(templates) = &self.templates else {
                     return Err(TokenizeError::NoTemplate { model: self.files.path.clone() });
                 };
-                let conversation = Conversation::new(template, &self.files.special_tokens, tools.as_ref(), variables);
+                let template = templates.select(tools.as_ref(), variables)?;
+                let conversation = template.and_then(|template| {
+                    Conversation::new(template, &self.files.special_tokens, tools.as_ref(), variables)
+                });
                 let rendered = conversation.and_then(|it| it.render(turns, Ending::GenerationPrompt));
                 rendered.and_then(|text| Ok(self.encode(&text, false)?.0))
             }
@@ -154,7 +159,7 @@ mod tests {
         io::copy(&Path::new(TINY).join("tokenizer.json"), &folder.path().join("tokenizer.json")).unwrap();
         let config = json!({"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "add_bos_token": true,
                             "add_eos_token": true});
-        io::write(&folder.path().join("tokenizer_config.json"), config.to_string().as_bytes()).unwrap();
+        io::write(&folder.path().join("special_tokens_map.json"), config.to_string().as_bytes()).unwrap();
         let source = ModelSource::Folder(folder.path().to_owned());
         let tokenizer = PromptTokenizer::load(&source, "2024-07-26".parse().unwrap()).unwrap();
         let ids = |text: &str| tokenizer.prompt_ids(&PromptText::Plain(text.into()), None).unwrap().unwrap();

@@ -14,8 +14,9 @@ use tokenizers::Encoding;
 use super::boundary::shared_beginning;
 use super::conversation::Conversation;
 use super::error::{RejectReason, TokenizeError};
+use super::named_templates::ChatTemplates;
 use super::pair_tokenizer::Rules;
-use super::template::{ChatTemplate, Ending};
+use super::template::Ending;
 use super::tokenizer_files::TokenizerFiles;
 use super::truncation::TruncationMode;
 use crate::data::{Example, ExampleText, Message};
@@ -56,7 +57,7 @@ pub enum Tokenized {
 #[derive(Debug)]
 pub struct SequenceTokenizer<'a> {
     files: &'a TokenizerFiles,
-    template: Option<ChatTemplate>,
+    templates: Option<ChatTemplates>,
     rules: Rules,
     masking: Masking,
 }
@@ -64,8 +65,8 @@ pub struct SequenceTokenizer<'a> {
 impl<'a> SequenceTokenizer<'a> {
     /// Parses the chat template of a model.
     pub fn new(files: &'a TokenizerFiles, rules: Rules, masking: Masking) -> Result<Self, TokenizeError> {
-        let template = files.chat_template(rules.template_date)?;
-        Ok(Self { files, template, rules, masking })
+        let templates = files.chat_templates(rules.template_date)?;
+        Ok(Self { files, templates, rules, masking })
     }
 
     /// Tokenises examples over all cores; results are in the order of the examples.
@@ -117,10 +118,14 @@ impl<'a> SequenceTokenizer<'a> {
         example: &'b Example,
         tools: Option<&serde_json::Value>,
     ) -> Result<Result<Conversation<'b>, RejectReason>, TokenizeError> {
-        let Some(template) = &self.template else {
+        let Some(templates) = &self.templates else {
             return Err(TokenizeError::NoTemplate { model: self.files.path.clone() });
         };
-        Ok(Conversation::new(template, &self.files.special_tokens, tools, example.variables.as_ref()))
+        let variables = example.variables.as_ref();
+        Ok(match templates.select(tools, variables)? {
+            Ok(template) => Conversation::new(template, &self.files.special_tokens, tools, variables),
+            Err(reason) => Err(reason),
+        })
     }
 
     /// A conversation whose turns after `prompt` are the answer.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use tokenizers::{PostProcessorWrapper, Tokenizer};
 
 use super::error::TokenizeError;
-use super::template::ChatTemplate;
+use super::named_templates::{ChatTemplates, NamedTemplates};
 use super::template_date::TemplateDate;
 use super::{folder, gguf};
 use crate::digest::Digest;
@@ -31,7 +31,10 @@ pub struct TokenizerFiles {
     pub(super) path: PathBuf,
     pub(super) tokenizer: Tokenizer,
     pub(super) special_tokens: Map<String, Json>,
+    /// The chat template of conversations without tools.
     pub(super) template: Option<String>,
+    pub(super) other_templates: NamedTemplates,
+    pub(super) notes: Vec<String>,
     digest: Digest,
 }
 
@@ -49,13 +52,20 @@ impl TokenizerFiles {
         path: &Path,
         tokenizer: Tokenizer,
         special_tokens: Map<String, Json>,
-        template: Option<String>,
+        templates: NamedTemplates,
     ) -> Result<Self, TokenizeError> {
         let serialised = tokenizer.to_string(false);
         let serialised = serialised.map_err(|source| TokenizeError::Tokenizer { path: path.to_owned(), source })?;
         let named = Json::Object(special_tokens.clone()).to_string();
-        let digest = Digest::of_parts([("tokenizer", serialised.as_bytes()), ("special_tokens", named.as_bytes())]);
-        Ok(Self { path: path.to_owned(), tokenizer, special_tokens, template, digest })
+        let mut parts = vec![("tokenizer", serialised.as_bytes()), ("special_tokens", named.as_bytes())];
+        // Not in what is serialised.
+        if tokenizer.get_encode_special_tokens() {
+            parts.push(("split_special_tokens", b"true"));
+        }
+        let digest = Digest::of_parts(parts);
+        let (template, other_templates) = templates.split();
+        let notes = Vec::new();
+        Ok(Self { path: path.to_owned(), tokenizer, special_tokens, template, other_templates, notes, digest })
     }
 
     /// The text that ids stand for, special tokens spelt out.
@@ -114,7 +124,12 @@ impl TokenizerFiles {
         &self.special_tokens
     }
 
-    /// Jinja source of the chat template.
+    /// What its files say that does not count, and what counts instead: to be told to whoever uses it.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Jinja source of the chat template for conversations without tools.
     pub fn template(&self) -> Option<&str> {
         self.template.as_deref()
     }
@@ -142,15 +157,18 @@ impl TokenizerFiles {
         self.digest
     }
 
-    /// The chat template, which prints this date where it prints one; `None` of a model without a template.
-    pub(super) fn chat_template(&self, date: TemplateDate) -> Result<Option<ChatTemplate>, TokenizeError> {
-        let wrap = |error| TokenizeError::Template { model: self.path.clone(), error };
-        self.template.as_ref().map(|source| ChatTemplate::parse(source, date).map_err(wrap)).transpose()
+    fn templates(&self) -> NamedTemplates {
+        self.other_templates.with_default(self.template.as_deref())
     }
 
-    /// Digest of the chat template's source.
+    /// The chat templates, which print this date where they print one; `None` of a model without a template.
+    pub(super) fn chat_templates(&self, date: TemplateDate) -> Result<Option<ChatTemplates>, TokenizeError> {
+        self.templates().parse(&self.path, date)
+    }
+
+    /// Digest of the source of the chat template, or of all of them where there are several.
     pub fn template_digest(&self) -> Option<Digest> {
-        self.template.as_ref().map(|source| Digest::of(source.as_bytes()))
+        self.templates().digest()
     }
 
     /// Writes the files of the tokenizer into a model folder, for whoever loads the model from there: copies, where
@@ -170,12 +188,21 @@ impl TokenizerFiles {
                 let tokenizer = self.tokenizer.to_string(false).map_err(wrap)?;
                 io::write(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
                 let mut config = self.special_tokens.clone();
+                // Some classes name tokens of their own where a file has no word about them.
+                for name in folder::NAMES {
+                    config.entry(name).or_insert(Json::Null);
+                }
                 config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
                 // transformers otherwise rewrites spaces before punctuation when it decodes.
                 config.insert("clean_up_tokenization_spaces".into(), false.into());
                 io::write(&folder.join("tokenizer_config.json"), format!("{:#}\n", Json::Object(config)).as_bytes())?;
                 if let Some(template) = &self.template {
                     io::write(&folder.join("chat_template.jinja"), template.as_bytes())?;
+                }
+                for (name, source) in self.other_templates.iter() {
+                    let templates = folder.join("additional_chat_templates");
+                    io::create_dir(&templates)?;
+                    io::write(&templates.join(format!("{name}.jinja")), source.as_bytes())?;
                 }
             }
         }

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::super::folder;
 use super::*;
+use crate::model_source::ModelSource;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/");
 
@@ -188,4 +189,99 @@ fn a_saved_tokenizer_is_the_same_one() {
     found.save(&crate::model_source::ModelSource::Gguf("m.gguf".into()), folder.path()).unwrap();
     let saved = folder::load(folder.path()).unwrap();
     assert_eq!((saved.digest(), saved.template_digest()), (found.digest(), found.template_digest()));
+}
+
+fn refusal(key: &str, value: Value) -> String {
+    let mut values = converted("tiny", "gpt2", "smollm");
+    values.insert(key.to_owned(), value);
+    build(&values).unwrap_err().to_string()
+}
+
+#[test]
+fn a_key_that_is_not_honoured_is_refused_by_name() {
+    for (key, value) in [
+        ("tokenizer.ggml.precompiled_charsmap", Value::Array(vec![Value::U8(1)])),
+        ("tokenizer.ggml.remove_extra_whitespaces", Value::Bool(true)),
+        ("tokenizer.ggml.add_sep_token", Value::Bool(true)),
+        ("tokenizer.ggml.something_new", Value::U32(1)),
+        ("tokenizer.rwkv.world", Value::String(String::new())),
+    ] {
+        let error = refusal(key, value);
+        assert!(error.contains(&format!("`{key}` is not supported")), "{error}");
+    }
+    let mut values = converted("tiny", "gpt2", "smollm");
+    for key in ["remove_extra_whitespaces", "add_sep_token", "add_space_prefix"] {
+        values.insert(format!("tokenizer.ggml.{key}"), Value::Bool(false));
+    }
+    values.insert("tokenizer.ggml.fim_pre_token_id".into(), Value::U32(5));
+    values.insert("general.name".into(), Value::String("x".into()));
+    assert!(build(&values).unwrap().notes.is_empty());
+}
+
+#[test]
+fn a_value_of_another_type_is_no_default() {
+    let check = |key: &str, value: Value, want: &str| {
+        let error = refusal(key, value);
+        assert_eq!(error, format!("GGUF file `m.gguf`: expected {want} under `{key}`"));
+    };
+    check("tokenizer.ggml.add_bos_token", Value::U32(1), "true or false");
+    check("tokenizer.ggml.eos_token_id", Value::U32(1200), "the id of a token of the vocabulary");
+    check("tokenizer.ggml.eos_token_id", Value::String("2".into()), "the id of a token of the vocabulary");
+    check("tokenizer.ggml.eot_token_id", Value::I32(-2), "the id of a token of the vocabulary");
+    check("tokenizer.ggml.token_type", Value::Array(vec![Value::I32(1)]), "a type for every token");
+    check("tokenizer.chat_template", Value::U32(1), "a text");
+    check(
+        "tokenizer.chat_template.a/b",
+        Value::String("x".into()),
+        "a name of letters, digits, `_`, `-` and `.`, and not `default`",
+    );
+}
+
+#[test]
+fn a_token_around_every_text_has_to_be_named() {
+    let mut values = converted("tiny", "gpt2", "smollm");
+    values.insert("tokenizer.ggml.bos_token_id".into(), Value::U32(u32::MAX));
+    assert!(build(&values).is_ok());
+    values.insert("tokenizer.ggml.add_bos_token".into(), Value::Bool(true));
+    let error = build(&values).unwrap_err().to_string();
+    assert!(error.contains("under `tokenizer.ggml.bos_token_id`"), "{error}");
+}
+
+#[test]
+fn the_end_of_a_turn_is_matched_whatever_its_type() {
+    let mut values = converted("tiny", "gpt2", "smollm");
+    values.insert("tokenizer.ggml.token_type".into(), Value::Array(vec![Value::I32(1); 1200]));
+    let ids = |values: &HashMap<String, Value>, text: &str| {
+        build(values).unwrap().tokenizer.encode_fast(text, false).unwrap().get_ids().to_vec()
+    };
+    assert_ne!(ids(&values, "<|endoftext|>"), [0]);
+    values.insert("tokenizer.ggml.eot_token_id".into(), Value::U32(0));
+    assert_eq!(ids(&values, "<|endoftext|><|im_end|>"), [0, 2]);
+}
+
+#[test]
+fn templates_with_names_are_kept_and_written() {
+    let mut values = converted("tiny", "gpt2", "smollm");
+    values.insert("tokenizer.chat_template.tool_use".into(), Value::String("tools".into()));
+    values.insert("tokenizer.chat_templates".into(), strings(&["tool_use"]));
+    values.insert("tokenizer.huggingface.json".into(), Value::String("{}".into()));
+    let found = build(&values).unwrap();
+    assert_eq!(found.other_templates.iter().collect::<Vec<_>>(), [("tool_use", "tools")]);
+    assert_eq!(found.template(), Some("{{ messages }}"));
+    assert!(found.notes[0].starts_with("`tokenizer.huggingface.json` is not read"), "{:?}", found.notes);
+    let folder = tempfile::tempdir().unwrap();
+    found.save(&ModelSource::Gguf("m.gguf".into()), folder.path()).unwrap();
+    let saved = folder::load(folder.path()).unwrap();
+    assert_eq!(saved.template_digest(), found.template_digest());
+}
+
+/// A class that transformers builds around the saved vocabulary builds the one of the file.
+#[test]
+fn a_saved_qwen_tokenizer_is_the_same_one_under_its_own_class() {
+    let found = build(&converted("tiny", "gpt2", "qwen2")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    found.save(&ModelSource::Gguf("m.gguf".into()), folder.path()).unwrap();
+    crate::io::write(&folder.path().join("config.json"), br#"{"model_type": "qwen2"}"#).unwrap();
+    let saved = folder::load(folder.path()).unwrap();
+    assert_eq!((saved.digest(), saved.notes.len()), (found.digest(), 0), "{:?}", saved.notes);
 }
