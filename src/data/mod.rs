@@ -18,10 +18,13 @@ mod folder;
 mod format;
 mod implicit;
 mod message;
+mod names;
 mod pair_id;
 mod prompts;
 mod reader;
+mod recipes;
 mod text;
+mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -40,10 +43,11 @@ pub use column_map::{ColumnMap, ParseColumnMapError, Role};
 pub use error::DataError;
 pub use example::{Example, ExampleFormat, ExampleText};
 pub use example_reader::{ExampleReader, ExampleRow, open_examples};
-pub use folder::{NamedFile, files, named_files};
 pub use format::Format;
+pub use names::{NamedFile, file_names, named_files};
 pub use prompts::{Prompt, PromptReader, PromptRow, PromptText, open_prompts};
-pub use reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects};
+pub use reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects, unless_empty};
+pub use recipes::Recognised;
 
 /// `pair_id`: BLAKE3-128 of the canonical text pair; the same in every table, whatever the model.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
