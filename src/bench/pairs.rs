@@ -2,7 +2,7 @@
 
 use super::{BenchError, Plan};
 use crate::batch::PairIds;
-use crate::data::{self, Row};
+use crate::data::{self, NamedFile, Row};
 use crate::logprob;
 use crate::model_source::ModelSource;
 use crate::table::{PairTokenLogps, TokenLogpsPair, TrainingPair};
@@ -14,8 +14,9 @@ pub(super) fn read(plan: &Plan, source: &ModelSource) -> Result<Vec<TokenizedPai
     let mut pairs = Vec::new();
     let mut n_rows = 0;
     for name in &plan.data {
-        for path in data::files(name)? {
-            for row in data::open(&path, &plan.column_map)? {
+        for NamedFile { path, .. } in data::named_files(name)? {
+            let reader = data::unless_empty(data::open(&path, &plan.column_map), plan.data.len())?;
+            for row in reader.into_iter().flatten() {
                 n_rows += 1;
                 if let Row::Pair(pair) = row? {
                     pairs.extend(tokenizer.tokenize(&pair)?.ok());

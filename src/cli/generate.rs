@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::Printer;
 use super::progress::{Position, Progress, clock};
-use crate::data::ColumnMap;
+use crate::data::{self, ColumnMap};
 use crate::generate::{self, Event, Outcome, PlainText, Plan, Prompts, Row, Sampling, Settings, Streaming, Summary};
 use crate::interrupt::{self, Interrupt};
 use crate::io::{AtomicFile, IoError};
@@ -44,8 +44,12 @@ pub(crate) struct Args {
 
     /// File whose prompts are completed, equal ones once: preference data of any format, or a column `prompt`; repeat for
     /// more files.
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "prompt")]
     data: Vec<PathBuf>,
+
+    /// Split to read of a folder with several, e.g. `test`; `all` for every one.
+    #[arg(long, value_name = "SPLIT", requires = "data")]
+    split: Option<String>,
 
     /// Columns of the source by what they are, e.g. `prompt=question`.
     #[arg(long, value_name = "ROLE=COLUMN,…", requires = "data")]
@@ -216,7 +220,8 @@ fn plan(args: Args, streaming: Streaming) -> anyhow::Result<Plan> {
         prompts: if args.data.is_empty() {
             Prompts::Texts(args.prompt)
         } else {
-            Prompts::Files { paths: args.data, column_map: args.map.unwrap_or_default() }
+            let paths = data::file_names(&args.data, args.split.as_deref())?;
+            Prompts::Files { paths, column_map: args.map.unwrap_or_default() }
         },
         plain_text: if is_plain { PlainText::AsIs } else { PlainText::UserTurn },
         limit: args.limit,

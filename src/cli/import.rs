@@ -23,6 +23,10 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
+    /// Split to read of a folder with several, e.g. `train`; `all` for every one.
+    #[arg(long, value_name = "SPLIT")]
+    split: Option<String>,
+
     /// The model the log-probs are of: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
     #[arg(long)]
     model: String,
@@ -88,6 +92,7 @@ fn plan(args: Args) -> anyhow::Result<ImportPlan> {
         model: Some(args.model),
         data: DataSettings {
             files: Some(args.files),
+            split: args.split,
             map: Some(map.text.clone()).filter(|map| !map.is_empty()),
             max_reject_rate: args.max_reject_rate,
             limit: args.limit,

@@ -1,6 +1,7 @@
-//! Column names a user gives to the parts of a pair: `--map chosen=better,rejected=worse,prompt=question`.
+//! Column names a user gives to the parts of a pair: `--map chosen=better,rejected=worse,prompt=question`; and columns
+//! that look like such a part and are none: `--map ignore=history`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -40,7 +41,10 @@ impl fmt::Display for Role {
     }
 }
 
-/// Which column plays which role; empty where the usual names are used.
+/// What a column is mapped to that is no part of a pair, whatever its name says.
+const IGNORE: &str = "ignore";
+
+/// Which column plays which role, and which play none; empty where the usual names are used.
 ///
 /// # Examples
 /// ```
@@ -52,28 +56,55 @@ impl fmt::Display for Role {
 /// # Ok::<(), piref::data::ParseColumnMapError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ColumnMap(BTreeMap<Role, String>);
+pub struct ColumnMap {
+    roles: BTreeMap<Role, String>,
+    ignored: BTreeSet<String>,
+    is_lenient: bool,
+}
 
 impl ColumnMap {
+    /// Every word that may stand before a column.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        Role::ALL.into_iter().map(Role::name).chain([IGNORE])
+    }
+
     /// The column that was named for a role.
     pub fn column(&self, role: Role) -> Option<&str> {
-        self.0.get(&role).map(String::as_str)
+        self.roles.get(&role).map(String::as_str)
     }
 
     /// Whether nothing was named.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.roles.is_empty() && self.ignored.is_empty()
+    }
+
+    /// Whether no column was given a role.
+    pub(super) fn has_no_roles(&self) -> bool {
+        self.roles.is_empty()
+    }
+
+    /// Whether a column is no part of a pair: it is passed on like any other.
+    pub(super) fn ignores(&self, column: &str) -> bool {
+        self.is_lenient || self.ignored.contains(column)
+    }
+
+    /// The same where only the prompts matter: whatever else belongs to what is scored may be left out.
+    #[must_use]
+    pub fn lenient(self) -> Self {
+        Self { is_lenient: true, ..self }
     }
 
     /// Every column that was named.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.0.values().map(String::as_str)
+        self.roles.values().chain(&self.ignored).map(String::as_str)
     }
 }
 
 impl fmt::Display for ColumnMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, (role, column)) in self.0.iter().enumerate() {
+        let roles = self.roles.iter().map(|(role, column)| (role.name(), column));
+        let ignored = self.ignored.iter().map(|column| (IGNORE, column));
+        for (place, (role, column)) in roles.chain(ignored).enumerate() {
             let separator = if place == 0 { "" } else { "," };
             write!(f, "{separator}{role}={column}")?;
         }
@@ -92,7 +123,7 @@ pub enum ParseColumnMapError {
         found: String,
     },
     /// A role there is not.
-    #[error("unknown role `{found}`: expected `prompt`, `chosen`, `rejected` or `system`")]
+    #[error("unknown role `{found}`: expected `prompt`, `chosen`, `rejected`, `system` or `ignore`")]
     Role {
         /// As it was written.
         found: String,
@@ -115,7 +146,7 @@ impl Hint for ParseColumnMapError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Role { found } => {
-                nearest(found, Role::ALL.map(Role::name)).map(|role| format!("did you mean `{role}`?"))
+                nearest(found, ColumnMap::words()).map(|role| format!("did you mean `{role}`?"))
             }
             Self::Entry { .. } => Some("for example `--map prompt=question,chosen=better,rejected=worse`".into()),
             Self::RoleTwice { .. } | Self::ColumnTwice { .. } => None,
@@ -128,22 +159,27 @@ impl FromStr for ColumnMap {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut columns = BTreeMap::new();
+        let mut ignored = BTreeSet::new();
         for entry in text.split(',') {
             let (role, column) = match entry.split_once('=').map(|(role, column)| (role.trim(), column.trim())) {
                 Some((role, column)) if !role.is_empty() && !column.is_empty() => (role, column),
                 _ => return Err(ParseColumnMapError::Entry { found: entry.trim().to_owned() }),
             };
+            if ignored.contains(column) || columns.values().any(|taken| taken == column) {
+                return Err(ParseColumnMapError::ColumnTwice { column: column.to_owned() });
+            }
+            if role == IGNORE {
+                ignored.insert(column.to_owned());
+                continue;
+            }
             let Some(role) = Role::ALL.into_iter().find(|known| known.name() == role) else {
                 return Err(ParseColumnMapError::Role { found: role.to_owned() });
             };
-            if columns.values().any(|taken| taken == column) {
-                return Err(ParseColumnMapError::ColumnTwice { column: column.to_owned() });
-            }
             if columns.insert(role, column.to_owned()).is_some() {
                 return Err(ParseColumnMapError::RoleTwice { role });
             }
         }
-        Ok(Self(columns))
+        Ok(Self { roles: columns, ignored, is_lenient: false })
     }
 }
 
@@ -153,8 +189,11 @@ mod tests {
 
     #[test]
     fn a_map_reads_back_as_it_is_written() {
-        let text = "prompt=question,chosen=response_j,rejected=response_k,system=persona";
-        assert_eq!(text.parse::<ColumnMap>().unwrap().to_string(), text);
+        let text = "prompt=question,chosen=response_j,rejected=response_k,system=persona,ignore=history,ignore=images";
+        let map = text.parse::<ColumnMap>().unwrap();
+        assert_eq!(map.to_string(), text);
+        assert!(map.ignores("images") && !map.ignores("persona"));
+        assert!("ignore=history".parse::<ColumnMap>().unwrap().has_no_roles());
     }
 
     #[test]
@@ -165,9 +204,10 @@ mod tests {
         check("", "expected `role=column`, found ``");
         check("chosen", "expected `role=column`, found `chosen`");
         check("chosen=", "expected `role=column`, found `chosen=`");
-        check("chosne=a", "unknown role `chosne`: expected `prompt`, `chosen`, `rejected` or `system`");
+        check("chosne=a", "unknown role `chosne`: expected `prompt`, `chosen`, `rejected`, `system` or `ignore`");
         check("chosen=a,chosen=b", "role `chosen` is mapped twice");
         check("chosen=a,rejected=a", "column `a` is mapped to two roles");
+        check("system=a,ignore=a", "column `a` is mapped to two roles");
         let hint = "chosne=a".parse::<ColumnMap>().unwrap_err().hint();
         assert_eq!(hint.as_deref(), Some("did you mean `chosen`?"));
     }

@@ -5,13 +5,29 @@ use serde_json::{Map, Value};
 use super::format::{Format, Layout};
 use super::implicit::{ASSISTANT_MARK, is_assistant, plain_prompt_length, prompt_turns, transcript_prompt_length};
 use super::message::{kind, parse_turns};
-use super::{Message, PairText};
+use super::unread::Read;
+use super::{ColumnMap, Message, PairText};
 
 type Turns = Vec<Message>;
 
 /// The text of a row, and every column that is no part of it.
-pub(super) fn convert(layout: &Layout, mut row: Map<String, Value>) -> Result<(PairText, Map<String, Value>), String> {
+pub(super) fn convert(
+    layout: &Layout,
+    map: &ColumnMap,
+    mut row: Map<String, Value>,
+) -> Result<(PairText, Map<String, Value>), String> {
     let text = pair_text(layout, &row)?;
+    if let Some(unread) = Read::pair(layout, map).unread(&row) {
+        return Err(unread.rejection());
+    }
+    if let PairText::Messages { chosen, rejected, .. } = &text {
+        for (column, turns) in [(&layout.chosen, chosen), (&layout.rejected, rejected)] {
+            check_weights(column, turns)?;
+        }
+    }
+    if let Some(variables) = variables(&mut row)? {
+        row.insert(VARIABLES.into(), Value::Object(variables));
+    }
 
     // UltraFeedback says the preferred conversation twice.
     if row.get("messages").is_some_and(|messages| row.get(&layout.chosen) == Some(messages)) {
@@ -46,6 +62,12 @@ fn pair_text(layout: &Layout, row: &Map<String, Value>) -> Result<PairText, Stri
             messages(layout, row, prompt, chosen, turn("assistant", &layout.rejected)?)
         }
         Format::PromptAndMessages => prompt_and_messages(layout, row),
+        Format::MessagesAndTexts => {
+            let answer = |column| string(row, column).map(|text| vec![message("assistant", text)]);
+            let (chosen, rejected) = (answer(&layout.chosen)?, answer(&layout.rejected)?);
+            messages(layout, row, turns(row, prompt_column(layout))?, chosen, rejected)
+        }
+        Format::MsSwift => ms_swift(layout, row),
         Format::Conversational | Format::ShareGpt => {
             let prompt = turns(row, prompt_column(layout))?;
             let chosen = without_prompt(turns(row, &layout.chosen)?, &prompt);
@@ -127,11 +149,88 @@ fn prompt_and_messages(layout: &Layout, row: &Map<String, Value>) -> Result<Pair
     }
 }
 
+/// A conversation and what takes the place of its last answer, or of all of it.
+fn ms_swift(layout: &Layout, row: &Map<String, Value>) -> Result<PairText, String> {
+    if layout.rejected == "rejected_messages" {
+        let (prompt, chosen, rejected) = implicit_turns(layout, row)?;
+        return messages(layout, row, prompt, chosen, rejected);
+    }
+    let mut prompt = turns(row, &layout.chosen)?;
+    let last_other = prompt.iter().rposition(|turn| !is_assistant(turn));
+    let chosen = prompt.split_off(last_other.map_or(0, |at| at + 1));
+    if chosen.is_empty() || prompt.is_empty() {
+        return Err(format!("column `{}`: expected a conversation that ends with an answer", layout.chosen));
+    }
+    let rejected = match value(row, &layout.rejected)? {
+        Value::String(text) => vec![message("assistant", text)],
+        turns => parse_turns(&layout.rejected, turns)?,
+    };
+    messages(layout, row, prompt, chosen, rejected)
+}
+
+/// The column with further variables of the chat template.
+const VARIABLES: &str = "chat_template_kwargs";
+
+/// Further variables of the chat template, from an object or the JSON text of one.
+pub(super) fn variables(row: &mut Map<String, Value>) -> Result<Option<Map<String, Value>>, String> {
+    let unexpected = |found: &str| Err(format!("column `{VARIABLES}`: expected an object, found {found}"));
+    match row.shift_remove(VARIABLES) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(variables)) => Ok(Some(variables)),
+        Some(Value::String(text)) => match serde_json::from_str(&text) {
+            Ok(Value::Object(variables)) => Ok(Some(variables)),
+            Ok(Value::Null) => Ok(None),
+            Ok(other) => unexpected(kind(&other)),
+            Err(_) => unexpected("a string that is not JSON"),
+        },
+        Some(other) => unexpected(kind(&other)),
+    }
+}
+
+/// What trainers call the weight of a turn: OpenAI and LLaMA-Factory, axolotl, ms-swift.
+const WEIGHTS: [&str; 4] = ["weight", "loss_weight", "train", "loss"];
+
+/// Whether a turn is to be learnt, by the weight it has; none where it has none.
+///
+/// # Errors
+/// If the weight is neither whole nor nothing, or if two weights differ.
+pub(super) fn is_learnt(turn: &mut Message) -> Result<Option<bool>, String> {
+    let mut found = None;
+    for name in WEIGHTS {
+        let Some(value) = turn.extra.shift_remove(name) else { continue };
+        let learnt = match &value {
+            Value::Bool(learnt) => *learnt,
+            value if value.as_f64() == Some(1.0) => true,
+            value if value.as_f64() == Some(0.0) => false,
+            other => return Err(format!("expected `{name}` to be 0, 1, `true` or `false`, found `{other}`")),
+        };
+        if found.is_some_and(|known| known != learnt) {
+            return Err(format!("`{name}` disagrees with another weight of the turn"));
+        }
+        found = Some(learnt);
+    }
+    Ok(found)
+}
+
+/// Answers of a pair are scored whole.
+fn check_weights(column: &str, turns: &[Message]) -> Result<(), String> {
+    for (at, turn) in turns.iter().enumerate() {
+        let learnt = is_learnt(&mut turn.clone()).map_err(|reason| format!("column `{column}`, turn {}: {reason}", at + 1))?;
+        if is_assistant(turn) && learnt == Some(false) {
+            return Err(format!("column `{column}`, turn {} is weighted with nothing: all turns of a pair are scored", at + 1));
+        }
+    }
+    Ok(())
+}
+
 fn openai(layout: &Layout, row: &Map<String, Value>) -> Result<PairText, String> {
     let input = value(row, prompt_column(layout))?;
     let prompt = input.get("messages").ok_or("`input.messages` is missing")?;
     let tools = parse_tools("input.tools", input.get("tools"))?;
-    let prompt = parse_turns("input.messages", prompt)?;
+    let mut prompt = parse_turns("input.messages", prompt)?;
+    if let Some(column) = &layout.system {
+        add_system(&mut prompt, row, column)?;
+    }
     let (chosen, rejected) = (turns(row, &layout.chosen)?, turns(row, &layout.rejected)?);
     check_answers(layout, &chosen, &rejected)?;
     Ok(PairText::Messages { prompt, chosen, rejected, tools })
@@ -183,7 +282,7 @@ fn check_answers(layout: &Layout, chosen: &[Message], rejected: &[Message]) -> R
     Ok(())
 }
 
-/// Tools as a list, or as the JSON text of one.
+/// Tools as a list, or as the JSON text of one, or as a list of such texts.
 pub(super) fn parse_tools(column: &str, value: Option<&Value>) -> Result<Option<Value>, String> {
     let unexpected = |found: &str| format!("column `{column}`: expected a list of tools, found {found}");
     let tools = match value {
@@ -192,10 +291,17 @@ pub(super) fn parse_tools(column: &str, value: Option<&Value>) -> Result<Option<
         Some(value) => value.clone(),
         None => return Ok(None),
     };
+    let tool = |tool: Value| match tool {
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(tool @ Value::Object(_)) => Ok(tool),
+            _ => Err(unexpected("a list with a string that is no JSON object")),
+        },
+        tool => Ok(tool),
+    };
     match tools {
         Value::Null => Ok(None),
-        Value::Array(tools) if tools.is_empty() => Ok(None),
-        Value::Array(_) => Ok(Some(tools)),
+        // An empty list is handed to the template as one, as TRL does: it is no tools, and not none.
+        Value::Array(tools) => Ok(Some(tools.into_iter().map(tool).collect::<Result<_, _>>()?)),
         other => Err(unexpected(kind(&other))),
     }
 }

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 use super::format::{Format, Layout};
 use super::implicit::ASSISTANT_MARK;
 use super::message::{is_sharegpt, is_turns};
+use super::recipes::{recognise, Recognised};
+use super::unread::Read;
 use super::{ColumnMap, DataError, Role};
 
 /// Columns that may hold a prompt under a name that does not say so. Beside answers without a prompt column one of
@@ -48,10 +50,13 @@ pub(super) fn detect(path: &Path, map: &ColumnMap, rows: &[&Map<String, Value>])
     if let Some(column) = map.columns().find(|mapped| !columns.iter().any(|column| column == mapped)) {
         return Err(DataError::MissingColumn { path: path.to_owned(), column: column.to_owned(), columns });
     }
+    if let Some(recognised) = judged(map, rows) {
+        return Err(DataError::NotPairs { path: path.to_owned(), columns, recognised: Some(recognised) });
+    }
 
     let mut votes: Vec<(Reading, usize)> = Vec::new();
     for row in rows {
-        let Some(reading) = (if map.is_empty() { read_by_name(row) } else { read_by_map(row, map) }) else {
+        let Some(reading) = (if map.has_no_roles() { read_by_name(row) } else { read_by_map(row, map) }) else {
             continue;
         };
         match votes.iter_mut().find(|(known, _)| *known == reading) {
@@ -62,26 +67,58 @@ pub(super) fn detect(path: &Path, map: &ColumnMap, rows: &[&Map<String, Value>])
     let most = votes.iter().map(|(_, n_rows)| *n_rows).max().unwrap_or_default();
     let mut winners = votes.into_iter().filter(|(_, n_rows)| *n_rows == most).map(|(reading, _)| reading);
 
+    let known = || rows.iter().find_map(|row| recognise(row));
+    let file = path;
     let path = path.to_owned();
     let layout = match (winners.next(), winners.next()) {
-        (None, _) => return Err(DataError::NotPairs { path, columns }),
+        (None, _) => return Err(DataError::NotPairs { path, columns, recognised: known() }),
         (Some(first), Some(second)) => {
             let readings = [first, second].into_iter().chain(winners).flat_map(readings).collect();
             return Err(DataError::Ambiguous { path, columns, readings });
         }
         (Some(Reading::Pair(layout)), None) => layout,
-        (Some(Reading::MaybePrompt { column, .. }), None) => {
-            return Err(DataError::MaybePrompt { path, column, columns });
+        (Some(Reading::MaybePrompt { answers, column }), None) => {
+            if let Some(recognised) = known() {
+                return Err(DataError::NotPairs { path, columns, recognised: Some(recognised) });
+            }
+            let read = Read { start: Some(&column), ..Read::pair(&answers, map) };
+            let system = rows.iter().find_map(|row| read.unread(row)).map(|unread| unread.column.to_owned());
+            let system = system.filter(|column| column.starts_with("system"));
+            return Err(DataError::MaybePrompt { path, column, system, columns });
         }
-        (Some(Reading::Unpaired), None) => return Err(DataError::Unpaired { path, columns }),
+        (Some(Reading::Unpaired), None) => return Err(DataError::Unpaired { path, columns, recognised: known() }),
         (Some(several), None) => return Err(DataError::Ambiguous { path, columns, readings: readings(several) }),
     };
     match (&layout.system, &layout.prompt) {
         (Some(column), None) if matches!(layout.format, Format::StandardImplicit | Format::Transcripts) => {
             Err(DataError::SystemWithoutPrompt { path, column: column.clone() })
         }
-        _ => Ok(layout),
+        _ => {
+            check_names(&path, &layout, map, &columns)?;
+            Read::pair(&layout, map).check(file, rows)?;
+            Ok(layout)
+        }
     }
+}
+
+/// What a user took for chosen and rejected answers, where another column says which is which.
+fn judged(map: &ColumnMap, rows: &[&Map<String, Value>]) -> Option<Recognised> {
+    let sides = [map.column(Role::Chosen)?, map.column(Role::Rejected)?];
+    let recognised = rows.iter().find_map(|row| recognise(row))?;
+    let [first, second, judge] = recognised.judged.as_ref()?;
+    (sides.contains(&first.as_str()) && sides.contains(&second.as_str()) && !map.ignores(judge)).then_some(recognised)
+}
+
+/// Refuses a part of the pair that is there twice, once with capitals.
+fn check_names(path: &Path, layout: &Layout, map: &ColumnMap, columns: &[String]) -> Result<(), DataError> {
+    for part in layout.columns() {
+        let is_twin = |other: &&String| *other != part && other.eq_ignore_ascii_case(part) && !map.ignores(other);
+        if let (true, Some(other)) = (columns.iter().any(|column| column == part), columns.iter().find(is_twin)) {
+            let (path, first, second) = (path.to_owned(), part.to_owned(), other.clone());
+            return Err(DataError::SameName { path, first, second });
+        }
+    }
+    Ok(())
 }
 
 /// Every column of the rows, as they first occur.
@@ -132,6 +169,11 @@ fn read_by_name(row: &Map<String, Value>) -> Option<Reading> {
     if text("instruction") && text("chosen_response") && text("rejected_response") {
         found.push(layout(Format::Argilla, Some("instruction"), "chosen_response", "rejected_response"));
     }
+    for rejected in ["rejected_response", "rejected_messages"] {
+        if turns("messages") && !has("chosen") && (turns(rejected) || rejected == "rejected_response" && text(rejected)) {
+            found.push(layout(Format::MsSwift, None, "messages", rejected));
+        }
+    }
     let prompts: Vec<&str> = ["prompt", "conversations"].into_iter().filter(|name| has(name)).collect();
     let mut answers = None;
     if prompts.is_empty() {
@@ -154,18 +196,30 @@ fn read_by_name(row: &Map<String, Value>) -> Option<Reading> {
 
 /// Reads a row by the columns a user named, with the usual names for the parts that were not named.
 fn read_by_map(row: &Map<String, Value>, map: &ColumnMap) -> Option<Reading> {
+    let names_parts = [Role::Prompt, Role::Chosen, Role::Rejected].into_iter().any(|role| map.column(role).is_some());
+    if !names_parts {
+        return read_by_name(row).map(|reading| match reading {
+            Reading::Pair(layout) => Reading::Pair(with_system(layout, map)),
+            other => other,
+        });
+    }
     let usual_prompt = || ["prompt", "conversations"].into_iter().find(|name| present(row, name).is_some());
     let prompt = map.column(Role::Prompt).or_else(usual_prompt);
     let chosen = map.column(Role::Chosen).unwrap_or("chosen");
     let rejected = map.column(Role::Rejected).unwrap_or("rejected");
-    let mut layout = read_columns(row, prompt, chosen, rejected)?;
+    let layout = read_columns(row, prompt, chosen, rejected)?;
+    Some(Reading::Pair(with_system(layout, map)))
+}
+
+/// A layout with the column a user named for the system text.
+fn with_system(mut layout: Layout, map: &ColumnMap) -> Layout {
     if let Some(system) = map.column(Role::System) {
         layout.system = Some(system.to_owned());
-        if layout.format == Format::Standard {
+        if matches!(layout.format, Format::Standard | Format::Argilla) {
             layout.format = Format::StandardWithSystem;
         }
     }
-    Some(Reading::Pair(layout))
+    layout
 }
 
 /// The format of three columns, by the shape of their values.
@@ -181,6 +235,7 @@ fn read_columns(row: &Map<String, Value>, prompt: Option<&str>, chosen: &str, re
         }
         (None, first, second) if is_turns(first) && is_turns(second) => Format::ConversationalImplicit,
         (Some(Some(Value::String(_))), Value::String(_), Value::String(_)) => Format::Standard,
+        (Some(Some(prompt)), Value::String(_), Value::String(_)) if is_turns(prompt) => Format::MessagesAndTexts,
         (Some(Some(prompt)), first, second) if is_turns(first) && is_turns(second) => {
             if prompt.is_string() {
                 Format::PromptAndMessages

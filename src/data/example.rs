@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::convert::{parse_tools, string, turns};
+use super::convert::{add_system, is_learnt, message, parse_tools, string, turns};
 use super::message::is_turns;
 use super::{Message, PairText, PreferencePair, Source};
 
@@ -47,6 +47,8 @@ pub enum ExampleText {
     Conversation {
         /// All turns.
         messages: Vec<Message>,
+        /// Of each turn whether it is learnt if it is an answer: not where the source weighs it with nothing.
+        is_learnt: Vec<bool>,
         /// Tool definitions for the template, if the source has any.
         tools: Option<Value>,
     },
@@ -94,14 +96,15 @@ impl fmt::Display for ExampleFormat {
 impl Example {
     /// The preferred answer of a pair.
     pub(super) fn of_pair(pair: PreferencePair) -> Self {
-        let PreferencePair { text, source, row_idx, line, mut extra, .. } = pair;
+        let PreferencePair { text, source, row_idx, line, extra, .. } = pair;
+        let variables = extra.get("chat_template_kwargs").and_then(Value::as_object).cloned();
         let text = match text {
             PairText::Plain { prompt, chosen, .. } => ExampleText::Plain { prompt, completion: chosen },
             PairText::Messages { prompt, chosen, tools, .. } => {
                 ExampleText::Messages { prompt, completion: chosen, tools }
             }
         };
-        Self { text, variables: variables(&mut extra), source, row_idx, line }
+        Self { text, variables, source, row_idx, line }
     }
 
     /// Bytes of its texts, about.
@@ -123,8 +126,8 @@ impl ExampleFormat {
         let has_text = |name| column(name).is_some_and(Value::is_string);
         let has_turns = |name| column(name).is_some_and(is_turns);
         if (has_text("prompt") && has_text("completion")) || (has_turns("prompt") && has_turns("completion")) {
-            // Of answers with a label nothing says that they are good.
-            return column("label").is_none().then_some(Self::Completions);
+            // Of answers with a label that may say good or bad nothing says that they are good; a name of a class does not.
+            return column("label").is_none_or(Value::is_string).then_some(Self::Completions);
         }
         let conversation = ["messages", "conversations"].into_iter().find(|name| has_turns(name));
         match conversation {
@@ -133,33 +136,50 @@ impl ExampleFormat {
         }
     }
 
-    /// The text of a row, or why it has none.
-    pub(super) fn text(&self, row: &Map<String, Value>) -> Result<ExampleText, String> {
+    /// The column that what is learnt begins with.
+    pub(super) fn start(&self) -> Option<&'static str> {
+        match self {
+            Self::Completions => Some("prompt"),
+            Self::Conversations { column } => Some(*column),
+            Self::Documents | Self::Pairs(_) | Self::TextFile => None,
+        }
+    }
+
+    /// The text of a row, or why it has none; `system` is the column of a system text.
+    pub(super) fn text(&self, row: &Map<String, Value>, system: Option<&str>) -> Result<ExampleText, String> {
         let tools = || parse_tools("tools", row.get("tools"));
         match self {
-            Self::Completions if row.get("prompt").is_some_and(Value::is_string) => Ok(ExampleText::Plain {
-                prompt: string(row, "prompt")?.to_owned(),
-                completion: string(row, "completion")?.to_owned(),
-            }),
-            Self::Completions => Ok(ExampleText::Messages {
-                prompt: turns(row, "prompt")?,
-                completion: turns(row, "completion")?,
-                tools: tools()?,
-            }),
+            Self::Completions => {
+                let (mut prompt, completion) = match (row.get("prompt"), row.get("completion")) {
+                    (Some(Value::String(prompt)), _) if system.is_none() => {
+                        let (prompt, completion) = (prompt.clone(), string(row, "completion")?.to_owned());
+                        return Ok(ExampleText::Plain { prompt, completion });
+                    }
+                    (Some(Value::String(prompt)), _) => {
+                        (vec![message("user", prompt)], vec![message("assistant", string(row, "completion")?)])
+                    }
+                    _ => (turns(row, "prompt")?, turns(row, "completion")?),
+                };
+                if let Some(column) = system {
+                    add_system(&mut prompt, row, column)?;
+                }
+                Ok(ExampleText::Messages { prompt, completion, tools: tools()? })
+            }
             Self::Conversations { column } => {
-                Ok(ExampleText::Conversation { messages: turns(row, column)?, tools: tools()? })
+                let mut messages = turns(row, column)?;
+                if let Some(column) = system {
+                    add_system(&mut messages, row, column)?;
+                }
+                let learnt = |(at, turn): (usize, &mut Message)| {
+                    let reason = |reason| format!("column `{column}`, turn {}: {reason}", at + 1);
+                    Ok(is_learnt(turn).map_err(reason)?.unwrap_or(true))
+                };
+                let is_learnt = messages.iter_mut().enumerate().map(learnt).collect::<Result<_, String>>()?;
+                Ok(ExampleText::Conversation { messages, is_learnt, tools: tools()? })
             }
             Self::Documents | Self::Pairs(_) | Self::TextFile => {
                 Ok(ExampleText::Document { text: string(row, "text")?.to_owned(), is_start: true, is_end: true })
             }
         }
-    }
-}
-
-/// `chat_template_kwargs` of a row.
-pub(super) fn variables(row: &mut Map<String, Value>) -> Option<Map<String, Value>> {
-    match row.shift_remove("chat_template_kwargs") {
-        Some(Value::Object(variables)) => Some(variables),
-        _ => None,
     }
 }

@@ -5,10 +5,16 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::container::{self, RawRow, RawRows};
-use super::example::{Example, ExampleFormat, ExampleText, variables};
+use super::convert::variables;
+use super::example::{Example, ExampleFormat, ExampleText};
+use super::message::is_sharegpt;
 use super::reader::{read_sample, shortened};
-use super::{ColumnMap, DataError, PairReader, Reject, Row, Source, detect};
+use super::recipes::recognise_example;
+use super::unread::Read as ReadColumns;
+use super::{ColumnMap, DataError, PairReader, Reject, Role, Row, Source, detect};
 use crate::io::{self, IoError};
 
 /// Bytes of a text that are one piece of it, up to the last end of a line in them.
@@ -27,6 +33,9 @@ pub enum ExampleRow {
 pub struct ExampleReader {
     source: Arc<Source>,
     format: ExampleFormat,
+    map: ColumnMap,
+    /// The column of a system text that goes before the turns.
+    system: Option<String>,
     rows: Rows,
 }
 
@@ -46,25 +55,45 @@ enum Rows {
 pub fn open_examples(path: &Path, map: &ColumnMap) -> Result<ExampleReader, DataError> {
     let source = Arc::new(Source::of(path));
     if is_text(path) {
+        container::check_file(path)?;
         let rows = Rows::Text(Box::new(Pieces::open(path)?));
-        return Ok(ExampleReader { source, format: ExampleFormat::TextFile, rows });
+        let (format, map) = (ExampleFormat::TextFile, map.clone());
+        return Ok(ExampleReader { source, format, map, system: None, rows });
     }
     let mut rows = container::open(path)?;
     let sample = read_sample(&mut rows)?;
     let readable: Vec<_> = sample.iter().filter_map(|row| row.object.as_ref().ok()).collect();
+    let found = || readable.iter().find_map(|row| ExampleFormat::of_row(row));
+    let names_answers = [Role::Chosen, Role::Rejected].into_iter().any(|role| map.column(role).is_some());
     let format = match detect::detect(path, map, &readable) {
-        Err(DataError::NotPairs { path, columns }) if !readable.is_empty() => {
-            let found = readable.iter().find_map(|row| ExampleFormat::of_row(row));
-            found.ok_or(DataError::NotExamples { path, columns })?
+        Err(DataError::NotPairs { path, columns, .. } | DataError::Unpaired { path, columns, .. })
+            if !readable.is_empty() && !names_answers =>
+        {
+            let recognised = || readable.iter().find_map(|row| recognise_example(row));
+            found().ok_or_else(|| DataError::NotExamples { path, columns, recognised: recognised() })?
         }
         // What is wrong with pairs, or with a file nothing can be read of, is told by their reader.
         _ => {
             let pairs = super::open(path, map)?;
             let format = ExampleFormat::Pairs(pairs.layout());
-            return Ok(ExampleReader { source, format, rows: Rows::Pairs(Box::new(pairs)) });
+            let (map, rows) = (map.clone(), Rows::Pairs(Box::new(pairs)));
+            return Ok(ExampleReader { source, format, map, system: None, rows });
         }
     };
-    Ok(ExampleReader { source, format, rows: Rows::Others { sample, rows } })
+    // As LLaMA-Factory and axolotl read ShareGPT's column; of other layouts a user says whether it is one.
+    let is_sharegpt = matches!(format, ExampleFormat::Conversations { .. })
+        && readable.iter().filter_map(|row| row.get(format.start()?)).any(is_sharegpt)
+        && !map.ignores("system");
+    let system = map.column(Role::System).or(is_sharegpt.then_some("system")).map(str::to_owned);
+    columns(&format, system.as_deref(), map).check(path, &readable)?;
+    let (map, rows) = (map.clone(), Rows::Others { sample, rows });
+    Ok(ExampleReader { source, format, map, system, rows })
+}
+
+/// What is read of a row that is no pair.
+fn columns<'a>(format: &ExampleFormat, system: Option<&'a str>, map: &'a ColumnMap) -> ReadColumns<'a> {
+    let has_turns = matches!(format, ExampleFormat::Completions | ExampleFormat::Conversations { .. });
+    ReadColumns { start: format.start(), system, takes_system: has_turns, has_tools: has_turns, map }
 }
 
 impl ExampleReader {
@@ -73,10 +102,23 @@ impl ExampleReader {
         &self.format
     }
 
+    /// What ought to be known of the rows read so far, and is no fault of theirs.
+    pub fn notes(&self) -> Vec<String> {
+        if let Rows::Pairs(pairs) = &self.rows { pairs.notes() } else { Vec::new() }
+    }
+
+    fn example(&self, mut row: Map<String, Value>) -> Result<(ExampleText, Option<Map<String, Value>>), String> {
+        let text = self.format.text(&row, self.system.as_deref())?;
+        match columns(&self.format, self.system.as_deref(), &self.map).unread(&row) {
+            Some(unread) => Err(unread.rejection()),
+            None => Ok((text, variables(&mut row)?)),
+        }
+    }
+
     fn row(&self, raw: RawRow) -> ExampleRow {
         let RawRow { row_idx, line, object, .. } = raw;
         let source = Arc::clone(&self.source);
-        match object.and_then(|mut row| Ok((self.format.text(&row)?, variables(&mut row)))) {
+        match object.and_then(|row| self.example(row)) {
             Ok((text, variables)) => ExampleRow::Example(Example { text, variables, source, row_idx, line }),
             Err(reason) => ExampleRow::Reject(Reject { source, row_idx, line, reason: shortened(reason) }),
         }

@@ -1,71 +1,95 @@
-//! The data files of a folder, and what names say of a split.
+//! The data files of a folder and the splits they are of, by the rules of `datasets`; and what a name says of a split.
+//!
+//! A folder of `save_to_disk` lists its files and its splits. Of any other the files are those of
+//! `datasets.data_files.get_data_patterns` (5.2), in its order: `data/SPLIT-00000-of-00001…`, then the names of folders,
+//! then of files that say `train`, `validation` or `test`, then all. Hidden files, folders that begin with `__`, the files
+//! of `FILES_TO_IGNORE` and `cache-….arrow`, which `Dataset.map` leaves behind, are no data. Departure: where files are of
+//! several kinds `datasets` takes the kind that most are of, and so leaves out the others without a word; here the folder
+//! is refused. The `configs` of a `README.md` are read for one thing only: several of them are several data sets.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::{DataError, container};
 use crate::io;
-use crate::storage::{self, Location};
 
-/// The data files that a path stands for: the file itself, or what is in a folder.
-///
-/// A folder that Hugging Face `save_to_disk` wrote lists its files in `state.json`, one with several splits its
-/// folders in `dataset_dict.json`; of any other folder the files are taken whose names say that they are data, in the
-/// order of their names.
-pub fn files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let (state, splits) = (path.join("state.json"), path.join("dataset_dict.json"));
-    let found = if state.is_file() {
-        listed(&state, path)?
-    } else if splits.is_file() {
-        let Splits { splits: names } = read_json(&splits)?;
-        let mut found = Vec::new();
+/// Names that are data to nobody: `datasets.data_files.FILES_TO_IGNORE`, and the list of a saved data set.
+const IGNORED: [&str; 7] = [
+    "README.md",
+    "config.json",
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dummy_data.zip",
+    "dataset_dict.json",
+    "state.json",
+];
+
+/// The words for a split: `datasets.data_files.SPLIT_KEYWORDS`.
+const KEYWORDS: [(&str, &[&str]); 3] = [
+    ("train", &["train", "training"]),
+    ("validation", &["validation", "valid", "dev", "val"]),
+    ("test", &["test", "testing", "eval", "evaluation"]),
+];
+
+/// Every split, which is asked for by this name as in `datasets`.
+const ALL: &str = "all";
+
+/// Folders in folders.
+const DEPTH: usize = 16;
+
+/// Files of a folder by split, in the order of its list or of `datasets`.
+type Splits = Vec<(String, Vec<PathBuf>)>;
+
+/// The data files of a folder: those of its only split, or of the split that is asked for.
+pub(super) fn files(folder: &Path, split: Option<&str>) -> Result<Vec<PathBuf>, DataError> {
+    let (state, dictionary) = (folder.join("state.json"), folder.join("dataset_dict.json"));
+    let splits = if state.is_file() {
+        let (name, files) = listed(&state, folder)?;
+        // A part of a saved data set that has no name is whatever is asked for.
+        vec![(name.or_else(|| split.map(str::to_owned)).unwrap_or_else(|| "train".into()), files)]
+    } else if dictionary.is_file() {
+        let Dictionary { splits: names } = read_json(&dictionary)?;
+        let mut splits = Vec::new();
         for name in names {
             // A split has files and no splits: a folder that names itself leads nowhere.
-            let folder = inside(&splits, path, &name)?;
-            found.extend(listed(&folder.join("state.json"), &folder)?);
+            let folder = inside(&dictionary, folder, &name)?;
+            let (_, files) = listed(&folder.join("state.json"), &folder)?;
+            splits.push((name, files));
         }
-        found
+        splits
     } else {
-        let mut found = io::list(path)?;
-        found.retain(|path| path.is_file() && container::is_readable(path));
-        found
+        check_configs(folder)?;
+        by_name(folder, found(folder)?)?
     };
-    if found.is_empty() {
-        return Err(DataError::EmptyFolder { path: path.to_owned(), expected: container::EXTENSIONS });
+    chosen(folder, splits, split)
+}
+
+/// The files of the split that is asked for, or of the only one.
+fn chosen(folder: &Path, mut splits: Splits, split: Option<&str>) -> Result<Vec<PathBuf>, DataError> {
+    let path = folder.to_owned();
+    let names = || splits.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let files = match (split, splits.len()) {
+        (Some(wanted), _) => match splits.iter().position(|(name, _)| name == wanted) {
+            Some(at) => splits.swap_remove(at).1,
+            None if wanted == ALL => splits.into_iter().flat_map(|(_, files)| files).collect(),
+            None => return Err(DataError::NoSplit { path, split: wanted.to_owned(), splits: names() }),
+        },
+        (None, 0 | 1) => splits.pop().map(|(_, files)| files).unwrap_or_default(),
+        (None, _) => return Err(DataError::Splits { path, splits: names() }),
+    };
+    if files.is_empty() {
+        return Err(DataError::EmptyFolder { path, expected: container::EXTENSIONS });
     }
-    Ok(found)
+    Ok(files)
 }
 
-/// A data file, and where its bytes are: for an object that is a copy of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedFile {
-    /// As a table names it: its path, or its URL.
-    pub name: PathBuf,
-    /// A local file.
-    pub path: PathBuf,
-}
-
-/// The same as [`files`] of what a user named, which may be the URL of one file.
-///
-/// # Errors
-/// As [`files`], or if there is no such object, or it cannot be fetched.
-pub fn named_files(name: &Path) -> Result<Vec<NamedFile>, DataError> {
-    match Location::of(name)? {
-        Location::Local(path) => {
-            Ok(files(&path)?.into_iter().map(|path| NamedFile { name: path.clone(), path }).collect())
-        }
-        Location::Object(url) => Ok(vec![NamedFile { name: url.to_path(), path: storage::local_file(name)? }]),
-    }
-}
-
-/// The files that a `state.json` lists.
-fn listed(state: &Path, folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let State { data_files } = read_json(state)?;
-    data_files.iter().map(|file| inside(state, folder, &file.filename)).collect()
+/// The split and the files that a `state.json` lists.
+fn listed(state: &Path, folder: &Path) -> Result<(Option<String>, Vec<PathBuf>), DataError> {
+    let State { data_files, split } = read_json(state)?;
+    let files = data_files.iter().map(|file| inside(state, folder, &file.filename)).collect::<Result<_, _>>()?;
+    Ok((split, files))
 }
 
 /// A name that `list` gives, in its folder: a data set somebody sent does not get to name other files of ours.
@@ -75,6 +99,141 @@ fn inside(list: &Path, folder: &Path, name: &str) -> Result<PathBuf, DataError> 
         (Some(Component::Normal(part)), None) if part == name => Ok(folder.join(name)),
         _ => Err(DataError::Outside { path: list.to_owned(), found: name.to_owned() }),
     }
+}
+
+/// Several data sets in one repository: which of them is meant, only a user knows.
+fn check_configs(folder: &Path) -> Result<(), DataError> {
+    let card = folder.join("README.md");
+    if !card.is_file() {
+        return Ok(());
+    }
+    let names = configs(&io::read_text_up_to(&card, io::SETTINGS_BYTES)?);
+    match names.len() {
+        0 | 1 => Ok(()),
+        _ => Err(DataError::Configs { path: folder.to_owned(), configs: names.into_iter().collect() }),
+    }
+}
+
+/// The names under `configs:` in the front matter of a data set card.
+fn configs(card: &str) -> BTreeSet<String> {
+    let Some(front) = card.strip_prefix("---").and_then(|rest| rest.split("\n---").next()) else {
+        return BTreeSet::new();
+    };
+    let block = front.lines().skip_while(|line| line.trim_end() != "configs:").skip(1);
+    let block = block.take_while(|line| line.starts_with([' ', '-']) || line.trim().is_empty());
+    let name = |line: &str| {
+        let line = line.trim().trim_start_matches("- ").trim_start();
+        line.strip_prefix("config_name:").map(|name| name.trim().trim_matches(['"', '\'']).to_owned())
+    };
+    block.filter_map(name).collect()
+}
+
+/// Every data file under a folder, by its path within.
+fn found(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut files = Vec::new();
+    let mut folders = vec![(folder.to_owned(), 0)];
+    while let Some((inner, depth)) = folders.pop() {
+        for path in io::list(&inner)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') {
+                continue;
+            }
+            if path.is_dir() {
+                if !name.starts_with("__") && depth < DEPTH {
+                    folders.push((path, depth + 1));
+                }
+            } else if path.is_file() && is_data(&path) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Whether the name of a file in a folder says that it is data.
+pub(super) fn is_data(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_cache = name.starts_with("cache-") && name.ends_with(".arrow");
+    container::is_readable(path) && !is_cache && !IGNORED.contains(&&*name)
+}
+
+/// Files by the split their names tell; all of them one split where no name tells any.
+fn by_name(folder: &Path, files: Vec<PathBuf>) -> Result<Splits, DataError> {
+    let within = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_owned();
+    let rules: [fn(&Path) -> Vec<String>; 3] = [sharded, of_folders, of_file];
+    let mut splits: Splits = Vec::new();
+    for rule in rules {
+        let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for file in &files {
+            for split in rule(&within(file)) {
+                found.entry(split).or_default().push(file.clone());
+            }
+        }
+        if !found.is_empty() {
+            let usual = KEYWORDS.iter().filter_map(|(split, _)| found.remove_entry(*split)).collect::<Vec<_>>();
+            splits = usual.into_iter().chain(found).collect();
+            break;
+        }
+    }
+    if splits.is_empty() {
+        splits = vec![("train".into(), files)];
+    }
+    for (_, files) in &splits {
+        let kinds: BTreeSet<&str> = files.iter().filter_map(|file| container::kind_of(file)).collect();
+        if kinds.len() > 1 {
+            return Err(DataError::MixedFolder { path: folder.to_owned(), kinds: kinds.into_iter().collect() });
+        }
+    }
+    Ok(splits)
+}
+
+/// `data/SPLIT-00000-of-00001…`.
+fn sharded(path: &Path) -> Vec<String> {
+    let is_in_data = path.parent() == Some(Path::new("data"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let split = name.split_once("-of-").and_then(|(start, end)| {
+        let (split, shard) = start.rsplit_once('-')?;
+        let is_number = |text: &str| text.len() >= 5 && text.bytes().take(5).all(|byte| byte.is_ascii_digit());
+        (is_number(shard) && shard.len() == 5 && is_number(end) && !split.is_empty()).then(|| split.to_owned())
+    });
+    split.filter(|_| is_in_data).into_iter().collect()
+}
+
+/// The splits that the folders of a file tell.
+fn of_folders(path: &Path) -> Vec<String> {
+    let folders = path.parent().into_iter().flat_map(Path::components);
+    let names: Vec<String> = folders.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    splits_in(|keyword| names.iter().any(|name| has_word(name, keyword, WordEnd::Anything)))
+}
+
+/// The splits that the name of a file tells.
+fn of_file(path: &Path) -> Vec<String> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    splits_in(|keyword| has_word(&name, keyword, WordEnd::Separator))
+}
+
+fn splits_in(has: impl Fn(&str) -> bool) -> Vec<String> {
+    let is_told = |(_, keywords): &&(&str, &[&str])| keywords.iter().any(|keyword| has(keyword));
+    KEYWORDS.iter().filter(is_told).map(|(split, _)| (*split).to_owned()).collect()
+}
+
+/// What may follow the word for a split.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WordEnd {
+    Separator,
+    /// A separator or the end of the name.
+    Anything,
+}
+
+/// Whether a word stands in a name between separators: `[-._ 0-9]` of `datasets`.
+fn has_word(name: &str, word: &str, end: WordEnd) -> bool {
+    let is_separator = |c: char| matches!(c, '-' | '.' | '_' | ' ') || c.is_ascii_digit();
+    name.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&name[..at], &name[at + word.len()..]);
+        let ends = after.starts_with(is_separator) || (end == WordEnd::Anything && after.is_empty());
+        ends && (before.is_empty() || before.ends_with(is_separator))
+    })
 }
 
 /// The split that a file name tells, or else the folder it is in; empty if neither does.
@@ -98,6 +257,8 @@ pub(super) fn split(path: &Path) -> &'static str {
 struct State {
     #[serde(rename = "_data_files")]
     data_files: Vec<DataFile>,
+    #[serde(rename = "_split", default)]
+    split: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +267,7 @@ struct DataFile {
 }
 
 #[derive(Deserialize)]
-struct Splits {
+struct Dictionary {
     splits: Vec<String>,
 }
 
@@ -118,6 +279,26 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, DataError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder with these files, each of a few bytes.
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            io::create_dir(path.parent().unwrap()).unwrap();
+            io::write(&path, b"{}").unwrap();
+        }
+        folder
+    }
+
+    /// The files of a split by their paths within, or the error without the path of the folder.
+    fn within(folder: &tempfile::TempDir, split: Option<&str>) -> Result<Vec<String>, String> {
+        let root = folder.path().to_str().unwrap();
+        let shown = |path: PathBuf| path.to_str().unwrap().replace(&format!("{root}/"), "");
+        files(folder.path(), split)
+            .map(|files| files.into_iter().map(shown).collect())
+            .map_err(|error| error.to_string().replace(root, "DIR"))
+    }
 
     #[test]
     fn names_tell_the_split() {
@@ -136,21 +317,28 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_data_set_lists_its_files() {
-        let folder = tempfile::tempdir().unwrap();
+    fn a_saved_data_set_lists_its_files_and_one_of_its_splits_is_read() {
+        let folder = folder(&["train/cache-0123.arrow", "test/x"]);
         let root = folder.path();
         for split in ["train", "test"] {
-            io::create_dir(&root.join(split)).unwrap();
-            let state =
-                format!(r#"{{"_data_files": [{{"filename": "{split}-1.arrow"}}, {{"filename": "{split}-0.arrow"}}]}}"#);
+            let state = format!(
+                r#"{{"_split": "{split}", "_data_files": [{{"filename": "{split}-1.arrow"}}, {{"filename": "{split}-0.arrow"}}]}}"#
+            );
             io::write(&root.join(split).join("state.json"), state.as_bytes()).unwrap();
         }
         io::write(&root.join("dataset_dict.json"), br#"{"splits": ["train", "test"]}"#).unwrap();
-        let want = ["train/train-1.arrow", "train/train-0.arrow", "test/test-1.arrow", "test/test-0.arrow"];
-        assert_eq!(files(root).unwrap(), want.map(|name| root.join(name)));
+        assert_eq!(within(&folder, None).unwrap_err(), "`DIR` has several splits: train, test");
+        assert_eq!(within(&folder, Some("test")).unwrap(), ["test/test-1.arrow", "test/test-0.arrow"]);
+        assert_eq!(within(&folder, Some("all")).unwrap().len(), 4);
+        assert_eq!(within(&folder, Some("dev")).unwrap_err(), "`DIR` has no split `dev` (found: train, test)");
+        let want = ["train-1.arrow", "train-0.arrow"].map(|name| root.join("train").join(name));
+        assert_eq!(files(&root.join("train"), None).unwrap(), want);
+        assert!(matches!(files(&root.join("train"), Some("test")), Err(DataError::NoSplit { .. })));
 
+        io::write(&root.join("dataset_dict.json"), br#"{"splits": ["train"]}"#).unwrap();
+        assert_eq!(within(&folder, None).unwrap(), ["train/train-1.arrow", "train/train-0.arrow"]);
         io::write(&root.join("dataset_dict.json"), b"{}").unwrap();
-        assert!(matches!(files(root), Err(DataError::SaveToDisk { .. })));
+        assert!(matches!(files(root, None), Err(DataError::SaveToDisk { .. })));
     }
 
     #[test]
@@ -160,12 +348,12 @@ mod tests {
         for split in [".", "..", "a/b", "/tmp", ""] {
             let splits = serde_json::json!({"splits": [split]}).to_string();
             io::write(&root.join("dataset_dict.json"), splits.as_bytes()).unwrap();
-            assert!(matches!(files(root), Err(DataError::Outside { found, .. }) if found == split), "{split}");
+            assert!(matches!(files(root, None), Err(DataError::Outside { found, .. }) if found == split), "{split}");
         }
         for file in ["../a.arrow", "/etc/passwd", "a/../b.arrow"] {
             let state = serde_json::json!({"_data_files": [{"filename": file}]}).to_string();
             io::write(&root.join("state.json"), state.as_bytes()).unwrap();
-            assert!(matches!(files(root), Err(DataError::Outside { found, .. }) if found == file), "{file}");
+            assert!(matches!(files(root, None), Err(DataError::Outside { found, .. }) if found == file), "{file}");
         }
     }
 
@@ -178,16 +366,48 @@ mod tests {
         for name in ["a", "b"] {
             std::os::unix::fs::symlink(root, root.join(name)).unwrap();
         }
-        assert!(matches!(files(root), Err(DataError::Io(io::IoError::Missing { .. }))));
+        assert!(matches!(files(root, None), Err(DataError::Io(io::IoError::Missing { .. }))));
+        // Nor are folders within folders without end.
+        io::remove(&root.join("dataset_dict.json")).unwrap();
+        assert!(matches!(files(root, None), Err(DataError::EmptyFolder { .. })));
     }
 
     #[test]
-    fn a_folder_of_files_gives_those_that_are_data() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(files(folder.path()), Err(DataError::EmptyFolder { .. })));
-        for name in ["b.jsonl.gz", "a.parquet", "README.md", "c.parquet.gz"] {
-            io::write(&folder.path().join(name), b"").unwrap();
-        }
-        assert_eq!(files(folder.path()).unwrap(), ["a.parquet", "b.jsonl.gz"].map(|name| folder.path().join(name)));
+    fn a_folder_gives_what_datasets_takes_for_data() {
+        let check = |names: &[&str], want: Result<&[&str], &str>| {
+            let found = within(&folder(names), None);
+            let want = want.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            assert_eq!(found, want.map_err(str::to_owned), "{names:?}");
+        };
+        check(&["b.jsonl.gz", "a.jsonl", "README.md", "c.parquet.gz"], Ok(&["a.jsonl", "b.jsonl.gz"]));
+        let ignored = ["dataset_infos.json", ".hidden.jsonl", "._a.jsonl", "__MACOSX/a.jsonl", ".cache/a.jsonl"];
+        check(&[&["a.jsonl"], &ignored[..]].concat(), Ok(&["a.jsonl"]));
+        check(&["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "old/x.parquet"], Ok(&[
+            "data/train-00000-of-00002.parquet",
+            "data/train-00001-of-00002.parquet",
+        ]));
+        check(
+            &["data/train_prefs-00000-of-00001.parquet", "data/test_prefs-00000-of-00001.parquet"],
+            Err("`DIR` has several splits: test_prefs, train_prefs"),
+        );
+        check(&["train.jsonl", "test.jsonl", "x.jsonl"], Err("`DIR` has several splits: train, test"));
+        check(&["train/a.jsonl", "eval/b.jsonl"], Err("`DIR` has several splits: train, test"));
+        check(&["train/a.jsonl", "x/b.jsonl"], Ok(&["train/a.jsonl"]));
+        check(&["my_train_1.jsonl", "training.jsonl", "contest.jsonl"], Ok(&["my_train_1.jsonl", "training.jsonl"]));
+        check(&["dataset_info.json", "x-train.arrow", "cache-0f.arrow"], Ok(&["x-train.arrow"]));
+        check(&["sub/a.jsonl", "b.jsonl"], Ok(&["b.jsonl", "sub/a.jsonl"]));
+        check(&["a.jsonl", "b.parquet"], Err("`DIR` has data files of several kinds: JSON, Parquet"));
+        let nothing = format!("`DIR` holds no data file: expected one of {}", container::EXTENSIONS);
+        check(&["README.md"], Err(&nothing));
+    }
+
+    #[test]
+    fn several_data_sets_in_one_folder_are_refused() {
+        let folder = folder(&["en/train.jsonl", "de/train.jsonl"]);
+        let card = "---\nlicense: mit\ndataset_info:\n- config_name: other\nconfigs:\n- config_name: en\n  data_files:\n  - \
+                    split: train\n    path: en/*\n- config_name: \"de\"\n  data_files: de/*\ntags:\n- config_name: x\n---\n# Card\n";
+        io::write(&folder.path().join("README.md"), card.as_bytes()).unwrap();
+        assert_eq!(within(&folder, None).unwrap_err(), "`DIR` holds several data sets: de, en");
+        assert!(configs("# no front matter\nconfigs:\n- config_name: a\n").is_empty());
     }
 }

@@ -18,6 +18,11 @@ pub enum Format {
     ConversationalImplicit,
     /// `prompt`: a string; `chosen`, `rejected`: messages, which may repeat it as their first turn.
     PromptAndMessages,
+    /// `prompt`: messages; `chosen`, `rejected`: strings, each a turn of the assistant. TRL has no such format.
+    MessagesAndTexts,
+    /// `messages` that end with the preferred answer, `rejected_response`: a string or messages, or `rejected_messages`: the
+    /// whole conversation once more.
+    MsSwift,
     /// `chosen`, `rejected`: whole dialogues with `\n\nHuman:` and `\n\nAssistant:`.
     Transcripts,
     /// `conversations`, `chosen`, `rejected`: turns of `from` and `value`; `system`, `tools`.
@@ -39,6 +44,8 @@ impl fmt::Display for Format {
             Self::Conversational => "TRL conversational with explicit prompt",
             Self::ConversationalImplicit => "TRL conversational with implicit prompt",
             Self::PromptAndMessages => "prompt string with message completions (UltraFeedback)",
+            Self::MessagesAndTexts => "messages with answers as strings",
+            Self::MsSwift => "ms-swift messages with a rejected answer",
             Self::Transcripts => "hh-rlhf transcripts",
             Self::ShareGpt => "ShareGPT conversations",
             Self::LlamaFactory => "LLaMA-Factory v1 messages",
@@ -68,6 +75,8 @@ impl Layout {
             Format::Conversational
                 | Format::ConversationalImplicit
                 | Format::PromptAndMessages
+                | Format::MessagesAndTexts
+                | Format::MsSwift
                 | Format::ShareGpt
                 | Format::LlamaFactory
         )

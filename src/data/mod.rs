@@ -18,11 +18,14 @@ mod folder;
 mod format;
 mod implicit;
 mod message;
+mod names;
 mod pair_id;
 mod prompts;
 mod reader;
+mod recipes;
 mod reject_kind;
 mod text;
+mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -41,10 +44,11 @@ pub use column_map::{ColumnMap, ParseColumnMapError, Role};
 pub use error::DataError;
 pub use example::{Example, ExampleFormat, ExampleText};
 pub use example_reader::{ExampleReader, ExampleRow, open_examples};
-pub use folder::{NamedFile, files, named_files};
 pub use format::Format;
+pub use names::{NamedFile, file_names, named_files};
 pub use prompts::{Prompt, PromptReader, PromptRow, PromptText, open_prompts};
-pub use reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects};
+pub use reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects, unless_empty};
+pub use recipes::Recognised;
 pub use reject_kind::{Overlong, RejectKind};
 
 /// `pair_id`: BLAKE3-128 of the canonical text pair; the same in every table, whatever the model.

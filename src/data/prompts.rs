@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::convert::{add_system, message, parse_tools, value};
+use super::convert::{add_system, message, parse_tools, value, variables};
 use super::message::{kind, parse_turns};
 use super::reader::{ObjectRow, ObjectRows, PairReader, Row, open, open_objects};
 use super::text::turns_text;
+use super::unread::Read;
 use super::{ColumnMap, DataError, Message, PairText, Reject, Role, Source};
 
 /// What a completion follows, in the shape the source has it.
@@ -56,7 +57,7 @@ pub struct PromptReader {
 
 enum Rows {
     Pairs(PairReader),
-    Column { column: String, system: Option<String>, source: Arc<Source>, rows: ObjectRows },
+    Column { column: String, system: Option<String>, map: ColumnMap, source: Arc<Source>, rows: ObjectRows },
 }
 
 /// Opens a data file for its prompts: any file [`open`] reads, or one with a column `prompt` (or whichever `map` names)
@@ -68,13 +69,14 @@ pub fn open_prompts(path: &Path, map: &ColumnMap) -> Result<PromptReader, DataEr
     let needs_answers = [Role::Chosen, Role::Rejected].into_iter().any(|role| map.column(role).is_some());
     let rows = match open(path, map) {
         Ok(pairs) => Rows::Pairs(pairs),
-        Err(DataError::NotPairs { path, columns } | DataError::Unpaired { path, columns }) if !needs_answers => {
+        Err(DataError::NotPairs { path, columns, .. } | DataError::Unpaired { path, columns, .. }) if !needs_answers => {
             let column = map.column(Role::Prompt).unwrap_or(Role::Prompt.name()).to_owned();
             if !columns.contains(&column) {
                 return Err(DataError::NoPrompts { path, expected: column, columns });
             }
             let system = map.column(Role::System).map(str::to_owned);
-            Rows::Column { column, system, source: Arc::new(Source::of(&path)), rows: open_objects(&path)? }
+            let (map, source) = (map.clone(), Arc::new(Source::of(&path)));
+            Rows::Column { column, system, map, source, rows: open_objects(&path)? }
         }
         Err(error) => return Err(error),
     };
@@ -117,19 +119,24 @@ impl Iterator for PromptReader {
                     source: pair.source,
                     row_idx: pair.row_idx,
                     line: pair.line,
-                    variables: variables(&pair.extra),
+                    variables: pair.extra.get("chat_template_kwargs").and_then(Value::as_object).cloned(),
                 }),
             })),
-            Rows::Column { column, system, source, rows } => {
-                Some(rows.next()?.map(|row| from_column(column, system.as_deref(), source, row)))
+            Rows::Column { column, system, map, source, rows } => {
+                let (start, system) = (Some(column.as_str()), system.as_deref());
+                let read = Read { start, system, takes_system: true, has_tools: true, map };
+                Some(rows.next()?.map(|row| from_column(column, &read, source, row)))
             }
         }
     }
 }
 
-fn from_column(column: &str, system: Option<&str>, source: &Arc<Source>, row: ObjectRow) -> PromptRow {
+fn from_column(column: &str, read: &Read<'_>, source: &Arc<Source>, row: ObjectRow) -> PromptRow {
     let (source, ObjectRow { row_idx, line, object }) = (Arc::clone(source), row);
-    let prompt = object.and_then(|object| Ok((text(column, system, &object)?, variables(&object))));
+    let prompt = object.and_then(|mut object| match read.unread(&object) {
+        Some(unread) => Err(unread.rejection()),
+        None => Ok((text(column, read.system, &object)?, variables(&mut object)?)),
+    });
     match prompt {
         Ok((text, variables)) => PromptRow::Prompt(Prompt { text, source, row_idx, line, variables }),
         Err(reason) => PromptRow::Reject(Reject { source, row_idx, line, reason }),
@@ -147,10 +154,6 @@ fn text(column: &str, system: Option<&str>, row: &Map<String, Value>) -> Result<
         add_system(&mut turns, row, system)?;
     }
     Ok(PromptText::Messages { turns, tools: parse_tools("tools", row.get("tools"))? })
-}
-
-fn variables(row: &Map<String, Value>) -> Option<Map<String, Value>> {
-    row.get("chat_template_kwargs")?.as_object().cloned()
 }
 
 #[cfg(test)]

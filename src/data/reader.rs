@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::container::{self, RawRow, RawRows};
 use super::convert::convert;
 use super::format::Layout;
-use super::{ColumnMap, DataError, Format, PairId, PreferencePair, Reject, Source, detect};
+use super::{ColumnMap, DataError, Format, PairId, PairText, PreferencePair, Reject, Source, detect};
 
 /// Readable rows from which the format is told.
 const SAMPLE_ROWS: usize = 32;
@@ -37,6 +37,8 @@ pub enum Row {
 pub struct PairReader {
     source: Arc<Source>,
     layout: Layout,
+    map: ColumnMap,
+    notes: Notes,
     columns: Vec<String>,
     /// Every other column that a row has had.
     extra_columns: HashSet<String>,
@@ -90,7 +92,8 @@ pub fn open(path: &Path, map: &ColumnMap) -> Result<PairReader, DataError> {
     let layout = detect::detect(path, map, &readable)?;
     let columns = detect::columns(&readable);
     let source = Arc::new(Source::of(path));
-    Ok(PairReader { source, layout, columns, extra_columns: HashSet::new(), sample, rows })
+    let (map, notes) = (map.clone(), Notes::default());
+    Ok(PairReader { source, layout, map, notes, columns, extra_columns: HashSet::new(), sample, rows })
 }
 
 /// A reason may quote names from the row, which may be of any length.
@@ -143,11 +146,17 @@ impl PairReader {
         &self.source
     }
 
+    /// What ought to be known of the rows read so far, and is no fault of theirs.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lines(&self.source.path)
+    }
+
     fn row(&mut self, raw: RawRow) -> Row {
         let source = Arc::clone(&self.source);
-        let pair = raw.object.and_then(|object| convert(&self.layout, object));
+        let pair = raw.object.and_then(|object| convert(&self.layout, &self.map, object));
         match pair.and_then(|(text, extra)| self.with_known_columns(&extra).map(|()| (text, extra))) {
             Ok((text, extra)) => {
+                self.notes.observe(&text, &extra);
                 let (id, row_idx, line) = (PairId::of(&text), raw.row_idx, raw.line);
                 Row::Pair(PreferencePair { id, text, source, row_idx, line, extra })
             }
@@ -174,6 +183,59 @@ impl PairReader {
             self.extra_columns.extend(new);
         }
         Ok(())
+    }
+}
+
+/// Counts of rows that are read as they are, which their author may not expect.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Calls with arguments that are null: a schema that all rows share gives each the arguments of the others.
+    n_null_arguments: u64,
+    /// Pairs whose column `status` calls them a tie, as in `distilabel-intel-orca-dpo-pairs`.
+    n_ties: u64,
+}
+
+impl Notes {
+    fn observe(&mut self, text: &PairText, extra: &Map<String, Value>) {
+        self.n_ties += u64::from(extra.get("status").is_some_and(|status| status == "tie"));
+        if let PairText::Messages { prompt, chosen, rejected, .. } = text {
+            let mut turns = prompt.iter().chain(chosen).chain(rejected);
+            self.n_null_arguments += u64::from(turns.any(|turn| turn.extra.get("tool_calls").is_some_and(has_null_argument)));
+        }
+    }
+
+    fn lines(&self, path: &Path) -> Vec<String> {
+        let path = path.display();
+        let mut lines = Vec::new();
+        if self.n_null_arguments > 0 {
+            lines.push(format!(
+                "`{path}`: calls of {} pairs have arguments that are null, and are scored with them, as in TRL: columns that \
+                 rows share give each call the arguments of all others; the type `Json` of `datasets` keeps them apart",
+                self.n_null_arguments
+            ));
+        }
+        if self.n_ties > 0 {
+            lines.push(format!("`{path}`: the column `status` calls {} pairs a tie; they are scored like others", self.n_ties));
+        }
+        lines
+    }
+}
+
+fn has_null_argument(calls: &Value) -> bool {
+    let arguments = |call: &Value| call.get("function").unwrap_or(call).get("arguments").cloned().unwrap_or_default();
+    let has_null = |call: &Value| arguments(call).as_object().is_some_and(|members| members.values().any(Value::is_null));
+    calls.as_array().is_some_and(|calls| calls.iter().any(has_null))
+}
+
+/// A reader, or none of a file without rows that is one of several: an empty shard.
+///
+/// # Errors
+/// Of the reader, but for an empty file among others.
+pub fn unless_empty<R>(opened: Result<R, DataError>, n_files: usize) -> Result<Option<R>, DataError> {
+    match opened {
+        Ok(reader) => Ok(Some(reader)),
+        Err(DataError::Empty { .. }) if n_files > 1 => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::error::GenerateError;
 use super::run::{Event, Plan};
-use crate::data::{self, ColumnMap, PromptRow, PromptText};
+use crate::data::{self, ColumnMap, NamedFile, PromptRow, PromptText};
 use crate::tokenize::PromptTokenizer;
 
 /// Where prompts come from.
@@ -121,11 +121,12 @@ impl Reading<'_> {
                 Ok(Found { place: format!("prompt {}", index + 1), prompt })
             }))),
             Prompts::Files { paths, column_map } => {
-                let mut readers = Vec::new();
+                let (mut files, mut readers) = (Vec::new(), Vec::new());
                 for path in paths {
-                    for file in data::files(path)? {
-                        readers.push(data::open_prompts(&file, column_map)?);
-                    }
+                    files.extend(data::named_files(path)?);
+                }
+                for NamedFile { path, .. } in &files {
+                    readers.extend(data::unless_empty(data::open_prompts(path, column_map), files.len())?);
                 }
                 Ok(Box::new(readers.into_iter().flatten().map(|row| Ok(found(row?)))))
             }

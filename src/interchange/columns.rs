@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use super::error::{InterchangeError, Place};
-use crate::data::{ColumnMap, ParseColumnMapError, Role};
+use crate::data::{ColumnMap, ParseColumnMapError};
 use crate::error::{Hint, nearest};
 use crate::table::is_logp;
 
@@ -82,7 +82,7 @@ impl Hint for ParseImportMapError {
 
 /// Every role there is.
 fn roles() -> impl Iterator<Item = &'static str> {
-    Role::ALL.into_iter().map(Role::name).chain(LOGPS_ROLES).chain(IDS_ROLES)
+    ColumnMap::words().chain(LOGPS_ROLES).chain(IDS_ROLES)
 }
 
 impl FromStr for ImportMap {

@@ -60,7 +60,7 @@ pub(super) fn read(
     let (mut sources, mut has_ids) = (Vec::new(), true);
     for name in &plan.data {
         for NamedFile { name, path } in data::named_files(name)? {
-            let file = ForeignFile::open(&path, &name, &plan.map)?;
+            let Some(file) = ForeignFile::open(&path, &name, &plan.map, plan.data.len())? else { continue };
             observe(ImportEvent::Detected { path: &name, format: &file.format, columns: &file.columns });
             has_ids &= file.layout.has_ids();
             let format = file.format.clone();
@@ -89,10 +89,14 @@ enum ForeignRows {
 }
 
 impl ForeignFile {
-    fn open(path: &Path, name: &Path, map: &ImportMap) -> Result<Self, InterchangeError> {
-        let (columns, text) = match data::open(path, &map.text) {
-            Ok(reader) => (reader.columns().to_vec(), Ok(reader.named(name))),
-            Err(DataError::NotPairs { path, columns }) => (columns.clone(), Err(DataError::NotPairs { path, columns })),
+    /// Opens a file; none of an empty one of several.
+    fn open(path: &Path, name: &Path, map: &ImportMap, n_files: usize) -> Result<Option<Self>, InterchangeError> {
+        let (columns, text) = match data::unless_empty(data::open(path, &map.text), n_files) {
+            Ok(None) => return Ok(None),
+            Ok(Some(reader)) => (reader.columns().to_vec(), Ok(reader.named(name))),
+            Err(DataError::NotPairs { path, columns, recognised }) => {
+                (columns.clone(), Err(DataError::NotPairs { path, columns, recognised }))
+            }
             Err(error) => return Err(error.into()),
         };
         let layout = Layout::of(&columns, map).map_err(|missing| InterchangeError::NoColumns {
@@ -114,7 +118,7 @@ impl ForeignFile {
         if !layout.has_logps() {
             return Err(InterchangeError::NoLogps { path: path.to_owned(), columns });
         }
-        Ok(Self { layout, format, columns, rows })
+        Ok(Some(Self { layout, format, columns, rows }))
     }
 }
 

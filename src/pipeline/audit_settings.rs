@@ -10,6 +10,7 @@ use super::error::PipelineError;
 use super::settings::words;
 use super::values::number;
 use crate::audit::{self, AuditError, Checks, Exclusion, FailOn};
+use crate::data;
 use crate::loss::Beta;
 
 /// `[audit]`: what is asked of a table.
@@ -98,7 +99,7 @@ impl Pipeline {
     /// The plan of an audit of the table at `table`.
     ///
     /// # Errors
-    /// If β has no value: never, with the defaults.
+    /// If β has no value: never, with the defaults; or if there is no file of a name in `against`.
     pub fn audit_plan(&self, table: &Path, exclusion: Option<Exclusion>) -> Result<audit::Plan, PipelineError> {
         let audit = &self.settings().audit;
         Ok(audit::Plan {
@@ -106,7 +107,7 @@ impl Pipeline {
             reference: audit.reference.clone(),
             beta: self.audit_beta()?,
             thresholds: audit.thresholds.clone().unwrap_or_default(),
-            against: audit.against.clone().unwrap_or_default(),
+            against: data::file_names(audit.against.as_deref().unwrap_or_default(), None)?,
             scores: audit.score_columns.clone(),
             truth: audit.truth.clone(),
             trusted: audit.trusted.clone(),

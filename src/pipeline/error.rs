@@ -6,6 +6,7 @@ use super::loss_settings::LossSettingsError;
 use super::optim_settings::OptimSettingsError;
 use super::overrides::SetError;
 use super::values::ValueError;
+use crate::data::DataError;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::ops::DeviceError;
@@ -61,6 +62,9 @@ pub enum PipelineError {
     /// Data under a URL.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Data that is not what its name says, or not there.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A log-prob table that is not there.
     #[error("log-prob table `{}` does not exist", path.display())]
     NoTable {
@@ -269,6 +273,7 @@ impl Hint for PipelineError {
                     .into(),
             ),
             Self::Storage(error) => error.hint(),
+            Self::Data(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Optim(error) => error.hint(),
             Self::Loss { source } => source.hint(),

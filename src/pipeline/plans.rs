@@ -7,8 +7,8 @@ use super::Pipeline;
 use super::error::PipelineError;
 use super::settings::{Settings, TrainSettings};
 use super::values::Name;
-use crate::data::Overlong;
-use crate::error::nearest;
+use crate::data::{self, DataError, Overlong};
+use crate::error::{Hint, nearest};
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::precompute::{self, Pairs, Scope, Signals, Start};
 use crate::storage::{self, Location};
@@ -139,19 +139,17 @@ impl Pipeline {
         names.iter().map(|name| storage::local_file(name).map_err(PipelineError::from)).collect()
     }
 
-    /// The data files as they are named: paths, and URLs of objects.
+    /// The data files that are named, one by one: paths, and URLs of objects.
     pub(super) fn data_names(&self) -> Result<Vec<PathBuf>, PipelineError> {
         let paths = need(self.settings().data.files.as_ref(), "data.files", "--data")?.clone();
         if paths.is_empty() {
             return Err(PipelineError::Missing { key: "data.files", flag: "--data" });
         }
-        for path in &paths {
-            // Whether an object exists is seen when it is fetched.
-            if let Location::Local(path) = Location::of(path)? {
-                check_exists(&path)?;
-            }
-        }
-        Ok(paths)
+        data::file_names(&paths, self.settings().data.split.as_deref()).map_err(|error| match error {
+            DataError::Missing { path } if error.hint().is_none() => no_data(&path),
+            DataError::Storage(error) => error.into(),
+            error => error.into(),
+        })
     }
 
     /// The plan of stage two. Without `table` it trains from those of the settings, without any of these from
@@ -273,10 +271,7 @@ pub(super) fn need<T>(value: Option<T>, key: &'static str, flag: &'static str) -
     value.ok_or(PipelineError::Missing { key, flag })
 }
 
-fn check_exists(path: &Path) -> Result<(), PipelineError> {
-    if path.exists() {
-        return Ok(());
-    }
+fn no_data(path: &Path) -> PipelineError {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let names: Vec<String> = io::list(folder)
         .unwrap_or_default()
@@ -285,5 +280,5 @@ fn check_exists(path: &Path) -> Result<(), PipelineError> {
         .collect();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let nearest = nearest(&name, names.iter().map(String::as_str)).map(|name| path.with_file_name(name));
-    Err(PipelineError::NoData { path: path.to_owned(), nearest })
+    PipelineError::NoData { path: path.to_owned(), nearest }
 }

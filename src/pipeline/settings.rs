@@ -58,12 +58,17 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC, a path or a URL (`s3://…`, `gs://…`,
-    /// `az://…`); repeat for more files.
-    #[arg(id = "files", long = "data", value_name = "FILE")]
+    /// Preference data: `.jsonl`, `.json`, `.csv`, `.tsv` (`.gz`, `.zst`), Parquet or Arrow IPC; files, folders, saved data
+    /// sets, patterns (`'data/*.jsonl'`), `org/name` in the local cache, or URLs (`s3://…`, `gs://…`, `az://…`).
+    #[arg(id = "files", long = "data", value_name = "FILE", num_args = 1..)]
     pub files: Option<Vec<PathBuf>>,
 
-    /// Columns of the source by what they are, e.g. `prompt=question,chosen=better,rejected=worse`.
+    /// Split to read of a folder with several, e.g. `train`; `all` for every one.
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<String>,
+
+    /// Columns of the source by what they are, e.g. `prompt=question,chosen=better,rejected=worse`; `system=…` for a system
+    /// turn, `ignore=…` for one that is none of these.
     #[arg(long, value_name = "ROLE=COLUMN,…")]
     #[serde(default, with = "as_text", skip_serializing_if = "Option::is_none")]
     pub map: Option<ColumnMap>,

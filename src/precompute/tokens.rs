@@ -81,11 +81,16 @@ pub(super) fn read(
         n_pairs: 0,
     };
     let mut sources = Vec::new();
+    let n_files = files.len();
     for file in files {
         let NamedFile { name, path } = &file.file;
         let (digest, bytes) = io::digest(path)?;
         file.check("digest", |listed| listed.digest.to_string(), &digest.to_string())?;
-        let mut reader = data::open(path, &plan.column_map)?.named(name);
+        let Some(reader) = data::unless_empty(data::open(path, &plan.column_map), n_files)? else {
+            observe(Event::Note(format!("`{}` has no rows", name.display())));
+            continue;
+        };
+        let mut reader = reader.named(name);
         let format = reader.layout();
         file.check("format", |listed| listed.format.clone(), &format)?;
         let columns = reader.columns();
@@ -104,6 +109,9 @@ pub(super) fn read(
             }
         }
         sink.tokenise()?;
+        for note in reader.notes() {
+            observe(Event::Note(note));
+        }
         let path = name.display().to_string();
         sources.push(SourceProvenance { path, format, rows, bytes, digest });
     }

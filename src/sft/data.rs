@@ -7,7 +7,7 @@ use super::error::SftError;
 use super::plan::{Event, Plan};
 use super::sequences::{SequenceWriter, Sequences};
 use crate::batch::SequenceIds;
-use crate::data::{self, Example, ExampleRow, Reject, RejectKind};
+use crate::data::{self, Example, ExampleRow, NamedFile, Reject, RejectKind};
 use crate::interrupt::Interrupt;
 use crate::io;
 use crate::table::{REJECTS, RejectCounts, RejectLimits, Rejects};
@@ -59,9 +59,14 @@ pub(super) fn read(
         n_last_answer_only: 0,
     };
     let limit = plan.limit.map_or(u64::MAX, Into::into);
+    let n_files = plan.data.len();
     for name in &plan.data {
-        for path in data::files(name)? {
-            let mut reader = data::open_examples(&path, &plan.column_map)?;
+        for NamedFile { path, .. } in data::named_files(name)? {
+            let reader = data::unless_empty(data::open_examples(&path, &plan.column_map), n_files)?;
+            let Some(mut reader) = reader else {
+                observe(Event::Train(train::Event::Note(format!("`{}` has no rows", path.display()))));
+                continue;
+            };
             observe(Event::Detected { path: &path, format: reader.format().to_string() });
             while sink.n_rows < limit {
                 if interrupt.is_set() {
@@ -77,6 +82,9 @@ pub(super) fn read(
                         sink.rejects.push(&reject, RejectKind::Malformed)?;
                     }
                 }
+            }
+            for note in reader.notes() {
+                observe(Event::Train(train::Event::Note(note)));
             }
         }
     }

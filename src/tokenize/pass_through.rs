@@ -23,7 +23,8 @@ pub struct PassThrough {
 pub enum PassThroughKind {
     /// Integers of 64 bits.
     Int64,
-    /// Numbers; integers among them are rounded to 53 bits.
+    /// Numbers, those of Arrow's floats that are none by name (`NaN`, `Infinity`); integers among them are rounded to 53
+    /// bits.
     Float64,
     /// `true` and `false`.
     Boolean,
@@ -64,8 +65,49 @@ impl PassThroughKind {
 /// The columns seen so far, in the order they first appeared.
 #[derive(Debug, Default)]
 pub(super) struct PassThroughTypes {
-    names: Vec<(String, Option<PassThroughKind>)>,
+    names: Vec<(String, Seen)>,
     positions: HashMap<String, usize>,
+}
+
+/// What the values of a column were so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Of all but the floats that are no number.
+    kind: Option<PassThroughKind>,
+    /// Whether there was a float that is no number, by its name.
+    has_named_floats: bool,
+}
+
+impl Seen {
+    fn observe(&mut self, value: &Json) {
+        if value.as_str().and_then(named_float).is_some() {
+            self.has_named_floats = true;
+            return;
+        }
+        self.kind = match (self.kind, PassThroughKind::of(value)) {
+            (Some(known), Some(found)) => Some(known.widened(found)),
+            (known, found) => known.or(found),
+        };
+    }
+
+    /// A column without a value is text, and so are names of floats without numbers beside them.
+    fn kind(&self) -> PassThroughKind {
+        match self.kind {
+            Some(PassThroughKind::Int64 | PassThroughKind::Float64) if self.has_named_floats => PassThroughKind::Float64,
+            Some(kind) if !self.has_named_floats => kind,
+            _ => PassThroughKind::Utf8,
+        }
+    }
+}
+
+/// The floats that JSON has no number for, by the names Arrow's JSON reader and Python know them by.
+fn named_float(name: &str) -> Option<f64> {
+    match name {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
 }
 
 impl PassThroughTypes {
@@ -75,21 +117,17 @@ impl PassThroughTypes {
                 *at
             } else {
                 self.positions.insert(name.clone(), self.names.len());
-                self.names.push((name.clone(), None));
+                self.names.push((name.clone(), Seen::default()));
                 self.names.len() - 1
             };
-            let kind = &mut self.names[at].1;
-            *kind = match (*kind, PassThroughKind::of(value)) {
-                (Some(known), Some(found)) => Some(known.widened(found)),
-                (known, found) => known.or(found),
-            };
+            self.names[at].1.observe(value);
         }
     }
 
-    /// The columns with names that none of the `reserved` and no other column has. A column without a value is text.
+    /// The columns with names that none of the `reserved` and no other column has.
     pub(super) fn finish(self, reserved: &[&str]) -> Vec<PassThrough> {
         let mut columns: Vec<PassThrough> = Vec::with_capacity(self.names.len());
-        for (source_name, kind) in &self.names {
+        for (source_name, seen) in &self.names {
             let mut name = source_name.clone();
             while reserved.contains(&name.as_str())
                 || (name != *source_name && self.positions.contains_key(&name))
@@ -97,8 +135,7 @@ impl PassThroughTypes {
             {
                 name.push_str("_in_data");
             }
-            let kind = kind.unwrap_or(PassThroughKind::Utf8);
-            columns.push(PassThrough { name, source_name: source_name.clone(), kind });
+            columns.push(PassThrough { name, source_name: source_name.clone(), kind: seen.kind() });
         }
         columns
     }
@@ -111,13 +148,17 @@ pub(super) fn columns(pass_through: &[PassThrough], rows: &StringArray) -> Optio
         let values = rows.iter().map(|row| row.get(&column.source_name).filter(|value| !value.is_null()));
         let array: ArrayRef = match column.kind {
             PassThroughKind::Int64 => Arc::new(values.map(|value| value?.as_i64()).collect::<Int64Array>()),
-            PassThroughKind::Float64 => Arc::new(values.map(|value| value?.as_f64()).collect::<Float64Array>()),
+            PassThroughKind::Float64 => Arc::new(values.map(|value| number(value?)).collect::<Float64Array>()),
             PassThroughKind::Boolean => Arc::new(values.map(|value| value?.as_bool()).collect::<BooleanArray>()),
             PassThroughKind::Utf8 => Arc::new(values.map(|value| Some(text(value?))).collect::<StringArray>()),
         };
         (Arc::new(Field::new(&column.name, column.kind.data_type(), true)), array)
     };
     Some(pass_through.iter().map(column).collect())
+}
+
+fn number(value: &Json) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str().and_then(named_float))
 }
 
 fn text(value: &Json) -> String {
@@ -150,6 +191,10 @@ mod tests {
         check(&[json!([1])], PassThroughKind::Utf8);
         check(&[json!(null)], PassThroughKind::Utf8);
         check(&[json!(u64::MAX)], PassThroughKind::Utf8);
+        check(&[json!("NaN"), json!(1)], PassThroughKind::Float64);
+        check(&[json!(0.5), json!("-Infinity")], PassThroughKind::Float64);
+        check(&[json!("NaN"), json!("a")], PassThroughKind::Utf8);
+        check(&[json!("NaN")], PassThroughKind::Utf8);
     }
 
     #[test]

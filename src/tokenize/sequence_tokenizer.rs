@@ -100,9 +100,11 @@ impl<'a> SequenceTokenizer<'a> {
                     self.last_answer(&conversation, prompt, &turns).map(Tokenized::Sequence)
                 }))
             }
-            ExampleText::Conversation { messages, tools } => {
+            ExampleText::Conversation { messages, is_learnt, tools } => {
                 let conversation = self.conversation(example, tools.as_ref())?;
-                Ok(conversation.and_then(|conversation| self.answers(&conversation, messages).map(Tokenized::Sequence)))
+                Ok(conversation.and_then(|conversation| {
+                    self.answers(&conversation, messages, is_learnt).map(Tokenized::Sequence)
+                }))
             }
         }
     }
@@ -140,25 +142,47 @@ impl<'a> SequenceTokenizer<'a> {
         self.answer(&head, &joint, Frame::Text)
     }
 
-    /// A conversation, of which every turn of the assistant is an answer.
-    fn answers(&self, conversation: &Conversation<'_>, turns: &[Message]) -> Result<Sequence, RejectReason> {
+    /// A conversation, of which every turn of the assistant is an answer that is learnt unless the source says otherwise.
+    fn answers(
+        &self,
+        conversation: &Conversation<'_>,
+        turns: &[Message],
+        is_learnt: &[bool],
+    ) -> Result<Sequence, RejectReason> {
         let last = turns.iter().rposition(|turn| turn.role == "assistant").ok_or(RejectReason::NothingToLearn)?;
+        let is_learnt = |at: usize| is_learnt.get(at).copied().unwrap_or(true);
         let text = conversation.render(turns, Ending::LastMessage)?;
-        if self.masking == Masking::Nothing {
+        if self.masking == Masking::Nothing && (0..turns.len()).all(is_learnt) {
             return self.answer("", &text, Frame::Text);
         }
         let Some(spans) = spans(conversation, turns, &text) else {
+            if !is_learnt(last) {
+                return Err(RejectReason::NothingToLearn);
+            }
             let sequence = self.last_answer(conversation, &turns[..last], &turns[..=last])?;
             let is_last_answer_only = turns[..last].iter().any(|turn| turn.role == "assistant");
             return Ok(Sequence { is_last_answer_only, ..sequence });
         };
         let encoding = encoded(|| self.files.tokenizer.encode(text.as_str(), false))?;
         // Offsets are in bytes. A token that lies across the start of an answer is the answer's, as in a pair.
-        let scored = spans.into_iter().map(|span| {
-            let place = |at: usize| encoding.get_offsets().partition_point(|&(_, end)| end <= at);
-            place(span.start)..place(span.end)
-        });
-        self.cut(encoding.get_ids().to_vec(), scored.collect())
+        let place = |at: usize| encoding.get_offsets().partition_point(|&(_, end)| end <= at);
+        let scored: Vec<Range<usize>> = match self.masking {
+            Masking::Prompts => {
+                let learnt = spans.into_iter().filter(|(turn, _)| is_learnt(*turn));
+                learnt.map(|(_, span)| place(span.start)..place(span.end)).collect()
+            }
+            // All but the answers that are not to be learnt.
+            Masking::Nothing => {
+                let (mut ranges, mut start) = (Vec::new(), 0);
+                for (_, span) in spans.into_iter().filter(|(turn, _)| !is_learnt(*turn)) {
+                    ranges.push(start..place(span.start));
+                    start = place(span.end);
+                }
+                ranges.push(start..encoding.len());
+                ranges
+            }
+        };
+        self.cut(encoding.get_ids().to_vec(), scored)
     }
 
     /// A prompt and the text that begins with it.
@@ -210,8 +234,8 @@ enum Frame {
     Text,
 }
 
-/// Places of the assistant's turns in the text of a conversation; none where it does not grow turn by turn.
-fn spans(conversation: &Conversation<'_>, turns: &[Message], text: &str) -> Option<Vec<Range<usize>>> {
+/// The assistant's turns and their places in the text of a conversation; none where it does not grow turn by turn.
+fn spans(conversation: &Conversation<'_>, turns: &[Message], text: &str) -> Option<Vec<(usize, Range<usize>)>> {
     let mut spans = Vec::new();
     for (index, turn) in turns.iter().enumerate().filter(|(_, turn)| turn.role == "assistant") {
         let head = conversation.render(&turns[..index], Ending::GenerationPrompt).ok()?;
@@ -220,7 +244,7 @@ fn spans(conversation: &Conversation<'_>, turns: &[Message], text: &str) -> Opti
         if !grows {
             return None;
         }
-        spans.push(head.len()..whole.len());
+        spans.push((index, head.len()..whole.len()));
     }
     Some(spans)
 }

@@ -108,7 +108,7 @@ fn read_dataset_folder(folder: &Path, bytes: &[u8]) {
     for name in ["state.json", "dataset_dict.json"] {
         let path = folder.join(name);
         fs::write(&path, bytes).unwrap();
-        if let Ok(files) = data::files(folder) {
+        if let Ok(files) = data::file_names(&[folder.to_owned()], Some("all")) {
             assert!(files.iter().all(|file| file.starts_with(folder)), "{files:?}");
         }
         fs::remove_file(path).unwrap();

@@ -2,12 +2,16 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 
+use super::cells::Cells;
 use super::ipc::Messages;
+use super::retype::{Unreadable, marked, retyped};
 use super::{ROW_LIMIT, RawRow, RawRows, damaged, object, too_long};
 use crate::data::DataError;
 use crate::{guard, io, parquet_check};
@@ -22,15 +26,16 @@ const CHUNK_BYTES: usize = 4 * ROW_LIMIT;
 pub(super) fn open_parquet(path: &Path) -> Result<RawRows, DataError> {
     let checked = parquet_check::open(io::open(path)?).map_err(|source| damaged(path, 0, source))?;
     let batch_rows = checked.batch_rows(CHUNK_ROWS);
+    let schema = marked(checked.builder.schema(), checked.builder.parquet_schema());
     let decode = || Ok(checked.builder.with_batch_size(batch_rows).build()?);
     let batches = guarded(decode).map_err(|source| damaged(path, 0, source))?;
-    Ok(Box::new(ColumnarRows::new(path, batches)))
+    Ok(Box::new(ColumnarRows::new(path, batches, Some(schema))))
 }
 
 /// Rows of an Arrow IPC file: the stream that Hugging Face `save_to_disk` writes, or the file format.
 pub(super) fn open_arrow(path: &Path) -> Result<RawRows, DataError> {
     let messages = Messages::open(io::open(path)?).map_err(|source| damaged(path, 0, source))?;
-    Ok(Box::new(ColumnarRows::new(path, messages)))
+    Ok(Box::new(ColumnarRows::new(path, messages, None)))
 }
 
 /// Runs a decoder that may panic on a damaged file, as arrow-ipc does on a buffer that is shorter than its rows.
@@ -42,6 +47,8 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, Arrow
 struct ColumnarRows<I> {
     path: PathBuf,
     batches: I,
+    /// The columns with their marks, where the batches do not have them.
+    schema: Option<SchemaRef>,
     /// What is left of the batch that was read last.
     batch: Option<RecordBatch>,
     chunk: std::vec::IntoIter<RawRow>,
@@ -50,9 +57,9 @@ struct ColumnarRows<I> {
 }
 
 impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> ColumnarRows<I> {
-    fn new(path: &Path, batches: I) -> Self {
+    fn new(path: &Path, batches: I, schema: Option<SchemaRef>) -> Self {
         let chunk = Vec::new().into_iter();
-        Self { path: path.to_owned(), batches, batch: None, chunk, n_rows: 0, is_done: false }
+        Self { path: path.to_owned(), batches, schema, batch: None, chunk, n_rows: 0, is_done: false }
     }
 
     /// Takes the next rows apart, `false` at the end of the file.
@@ -60,7 +67,10 @@ impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> ColumnarRows<I> {
         let batch = match self.batch.take() {
             Some(batch) => batch,
             None => match self.batches.next().transpose()? {
-                Some(batch) => batch,
+                Some(batch) => {
+                    let schema = self.schema.clone().unwrap_or_else(|| batch.schema());
+                    retyped(&batch, &schema)?
+                }
                 None => return Ok(false),
             },
         };
@@ -88,6 +98,20 @@ impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> ColumnarRows<I> {
     }
 }
 
+/// A column that cannot be read, or a file that is damaged.
+fn failed(path: &Path, rows: u64, source: ArrowError) -> DataError {
+    match source {
+        ArrowError::ExternalError(source) => match source.downcast::<Unreadable>() {
+            Ok(unreadable) => {
+                let Unreadable { column, problem } = *unreadable;
+                DataError::Unreadable { path: path.to_owned(), column, problem }
+            }
+            Err(source) => damaged(path, rows, ArrowError::ExternalError(source)),
+        },
+        source => damaged(path, rows, source),
+    }
+}
+
 fn raw_row(row_idx: u64, line: &[u8]) -> RawRow {
     let object = if line.len() > ROW_LIMIT { Err(too_long(ROW_LIMIT)) } else { object::parse(line) };
     RawRow { row_idx, line: None, n_bytes: line.len(), object }
@@ -97,7 +121,8 @@ fn raw_row(row_idx: u64, line: &[u8]) -> RawRow {
 /// of one text, may stand for more than the file has.
 fn json_lines(rows: &RecordBatch, limit: usize) -> Result<Option<Vec<u8>>, ArrowError> {
     let mut json = Bounded { bytes: Vec::new(), limit, is_full: false };
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut json);
+    let builder = WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Cells));
+    let mut writer = builder.build::<_, LineDelimited>(&mut json);
     let result = writer.write(rows).and_then(|()| writer.finish());
     drop(writer);
     if json.is_full { Ok(None) } else { result.map(|()| Some(json.bytes)) }
@@ -141,7 +166,7 @@ impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for ColumnarR
                 Ok(false) => self.is_done = true,
                 Err(source) => {
                     self.is_done = true;
-                    return Some(Err(damaged(&self.path, self.n_rows, source)));
+                    return Some(Err(failed(&self.path, self.n_rows, source)));
                 }
             }
         }

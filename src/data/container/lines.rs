@@ -3,13 +3,15 @@
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
-use super::{RawRow, Text, damaged, object, too_long};
+use super::{BYTE_ORDER_MARK, RawRow, Text, damaged, object, too_long};
 use crate::data::DataError;
 
 /// Rows of a file with one JSON object a line; blank lines are no rows.
 pub(super) struct Lines {
     path: PathBuf,
     reader: Text,
+    /// The byte that ends a line.
+    end: u8,
     limit: usize,
     /// Number of the line in the buffer.
     line: u64,
@@ -26,8 +28,8 @@ enum Line {
 }
 
 impl Lines {
-    pub(super) fn new(path: &Path, reader: Text, limit: usize) -> Self {
-        Self { path: path.to_owned(), reader, limit, line: 0, n_rows: 0, buffer: Vec::new(), is_done: false }
+    pub(super) fn new(path: &Path, reader: Text, end: u8, limit: usize) -> Self {
+        Self { path: path.to_owned(), reader, end, limit, line: 0, n_rows: 0, buffer: Vec::new(), is_done: false }
     }
 
     /// Reads one line into the buffer; of a line over the limit nothing is kept.
@@ -39,7 +41,7 @@ impl Lines {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 bytes => bytes?,
             };
-            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let end = bytes.iter().position(|byte| *byte == self.end);
             let taken = end.unwrap_or(bytes.len());
             let is_last = bytes.is_empty();
             n_bytes += taken;
@@ -76,7 +78,9 @@ impl Iterator for Lines {
                 Ok(Line::End) => self.is_done = true,
                 Ok(Line::Whole) if self.buffer.iter().all(u8::is_ascii_whitespace) => {}
                 Ok(Line::Whole) => {
-                    let object = object::parse(&self.buffer);
+                    // Files with a mark each, one behind the other, have it within.
+                    let line = self.buffer.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.buffer);
+                    let object = object::parse(line);
                     return Some(Ok(self.row(object)));
                 }
                 Ok(Line::TooLong) => {
@@ -100,7 +104,7 @@ mod tests {
     use super::*;
 
     fn lines(bytes: impl Read + Send + 'static, limit: usize) -> Lines {
-        Lines::new(Path::new("x.jsonl"), Box::new(BufReader::with_capacity(16, bytes)), limit)
+        Lines::new(Path::new("x.jsonl"), Box::new(BufReader::with_capacity(16, bytes)), b'\n', limit)
     }
 
     #[test]

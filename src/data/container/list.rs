@@ -1,4 +1,4 @@
-//! A JSON list of rows, read one element at a time.
+//! A JSON list of rows, or objects one after another over several lines each, read one element at a time.
 
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{RawRow, Text, damaged, object, too_long};
 use crate::data::DataError;
 
-/// Rows of a file that is one JSON list.
+/// Rows of a file that is one JSON list, or a sequence of objects.
 ///
 /// Only strings and brackets are looked at, to find where an element ends; the element itself is parsed by serde_json.
 /// So a broken element is a reject as long as its quotes and brackets are in pairs.
@@ -28,6 +28,8 @@ enum State {
     Inside {
         after_comma: bool,
     },
+    /// Between objects that are in no list.
+    Between,
     Done,
 }
 
@@ -43,6 +45,43 @@ struct Element {
     is_escaped: bool,
 }
 
+impl Element {
+    /// Takes the next byte, which is in `line`; of an element over the limit nothing is kept.
+    fn push(&mut self, byte: u8, line: u64, limit: usize) {
+        if self.in_string {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = true,
+                b'"' => self.in_string = false,
+                _ => {}
+            }
+        } else {
+            match byte {
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                b'"' => self.in_string = true,
+                _ => {}
+            }
+        }
+        if self.bytes.is_empty() && !self.is_too_long {
+            if byte.is_ascii_whitespace() {
+                return;
+            }
+            self.line = line;
+        }
+        self.is_too_long |= self.bytes.len() >= limit;
+        if self.is_too_long {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.push(byte);
+        }
+    }
+
+    fn parsed(&self, limit: usize) -> Result<object::Object, String> {
+        if self.is_too_long { Err(too_long(limit)) } else { object::parse(&self.bytes) }
+    }
+}
+
 /// What follows an element.
 enum End {
     Comma,
@@ -52,6 +91,11 @@ enum End {
 impl Elements {
     pub(super) fn new(path: &Path, reader: Text, limit: usize) -> Self {
         Self { path: path.to_owned(), reader, limit, line: 1, n_rows: 0, state: State::Start }
+    }
+
+    /// Rows of a file that is objects one after another, as `jq` and `json.dumps(…, indent=2)` write them.
+    pub(super) fn without_list(path: &Path, reader: Text, limit: usize) -> Self {
+        Self { state: State::Between, ..Self::new(path, reader, limit) }
     }
 
     fn byte(&mut self) -> Result<Option<u8>, DataError> {
@@ -80,35 +124,37 @@ impl Elements {
             let Some(byte) = self.byte()? else {
                 return Err(self.not_a_list("the file ends within the list"));
             };
-            if element.in_string {
-                match byte {
-                    _ if element.is_escaped => element.is_escaped = false,
-                    b'\\' => element.is_escaped = true,
-                    b'"' => element.in_string = false,
-                    _ => {}
-                }
-            } else {
-                match byte {
-                    b',' if element.depth == 0 => return Ok((element, End::Comma)),
-                    b']' if element.depth == 0 => return Ok((element, End::List)),
-                    b'}' if element.depth == 0 => return Err(self.not_a_list("`}` without `{`")),
-                    b'{' | b'[' => element.depth += 1,
-                    b'}' | b']' => element.depth -= 1,
-                    b'"' => element.in_string = true,
-                    _ => {}
-                }
+            match byte {
+                _ if element.in_string => {}
+                b',' if element.depth == 0 => return Ok((element, End::Comma)),
+                b']' if element.depth == 0 => return Ok((element, End::List)),
+                b'}' if element.depth == 0 => return Err(self.not_a_list("`}` without `{`")),
+                _ => {}
             }
-            if element.bytes.is_empty() && !element.is_too_long {
+            element.push(byte, line, self.limit);
+        }
+    }
+
+    /// The next object of those that are in no list.
+    fn object(&mut self) -> Result<Option<Element>, DataError> {
+        let not_objects = |rows: &Self, problem| {
+            Err(DataError::NotObjects { path: rows.path.clone(), rows: rows.n_rows, line: rows.line, problem })
+        };
+        let mut element = Element::default();
+        loop {
+            let line = self.line;
+            let Some(byte) = self.byte()? else {
+                return if element.depth == 0 { Ok(None) } else { not_objects(self, "the file ends within an object") };
+            };
+            if element.depth == 0 && byte != b'{' {
                 if byte.is_ascii_whitespace() {
                     continue;
                 }
-                element.line = line;
+                return not_objects(self, "something that is no object");
             }
-            element.is_too_long |= element.bytes.len() >= self.limit;
-            if element.is_too_long {
-                element.bytes = Vec::new();
-            } else {
-                element.bytes.push(byte);
+            element.push(byte, line, self.limit);
+            if element.depth == 0 {
+                return Ok(Some(element));
             }
         }
     }
@@ -121,6 +167,12 @@ impl Elements {
                 }
             }
             self.state = State::Inside { after_comma: false };
+        }
+        if self.state == State::Between {
+            let Some(element) = self.object()? else { return Ok(None) };
+            self.n_rows += 1;
+            let (line, n_bytes) = (Some(element.line), element.bytes.len());
+            return Ok(Some(RawRow { row_idx: self.n_rows - 1, line, n_bytes, object: element.parsed(self.limit) }));
         }
         let State::Inside { after_comma } = self.state else { return Ok(None) };
 
@@ -139,10 +191,8 @@ impl Elements {
         self.n_rows += 1;
         let object = if is_blank {
             Err("nothing where a row should be: a comma too many".into())
-        } else if element.is_too_long {
-            Err(too_long(self.limit))
         } else {
-            object::parse(&element.bytes)
+            element.parsed(self.limit)
         };
         let line = Some(if is_blank { self.line } else { element.line });
         Ok(Some(RawRow { row_idx: self.n_rows - 1, line, n_bytes: element.bytes.len(), object }))
@@ -228,5 +278,27 @@ mod tests {
         assert_eq!(read("[{\"a\": 1}"), [not_list("line 1, after 0 rows: the file ends within the list")]);
         assert_eq!(read("[{\"a\": 1}]\n x"), [not_list("line 2, after 0 rows: something follows the end of the list")]);
         assert_eq!(read("[{\"a\": 1}}]"), [not_list("line 1, after 0 rows: `}` without `{`")]);
+    }
+
+    #[test]
+    fn objects_without_a_list_are_rows_over_lines() {
+        let read = |text: &'static str| -> Vec<String> {
+            let reader = Box::new(BufReader::with_capacity(7, text.as_bytes()));
+            Elements::without_list(Path::new("x.json"), reader, 40)
+                .map(|row| match row {
+                    Ok(RawRow { row_idx, line, object, .. }) => {
+                        format!("{row_idx}:{}:{}", line.unwrap(), object.map_or_else(|reason| reason, |o| o["a"].to_string()))
+                    }
+                    Err(error) => error.to_string(),
+                })
+                .collect()
+        };
+        assert_eq!(
+            read("{\n  \"a\": \"}{\"\n}\n{\"a\":\n [1]} {\"a\" 3}\n\n"),
+            ["0:1:\"}{\"", "1:4:[1]", "2:5:not JSON: expected `:` at byte 6"]
+        );
+        let not_objects = |problem: &str| format!("`x.json` is not JSON objects one after another: {problem}");
+        assert_eq!(read("{\n\"a\": 1},"), ["0:1:1", &not_objects("line 2, after 1 rows: something that is no object")]);
+        assert_eq!(read("{\n\"a\": 1"), [not_objects("line 2, after 0 rows: the file ends within an object")]);
     }
 }

@@ -1,18 +1,23 @@
-//! Files as rows: JSON lines, a JSON list, Parquet, Arrow IPC; gzip and zstd around the first two.
+//! Files as rows: JSON, separated values, Parquet, Arrow IPC; gzip and zstd around the first two.
 //!
 //! Every container gives [`RawRow`]s one by one and keeps no more than one of them (or one batch) in memory.
 
+mod cells;
 mod columnar;
+mod delimited;
 mod ipc;
+mod kind;
 mod lines;
 mod list;
 mod object;
+mod retype;
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 use super::DataError;
-use crate::io::open_decoded;
+use crate::io::{IoError, open as open_file, open_decoded, special};
+use kind::{Content, Extension, JsonShape};
 use object::Object;
 
 pub(crate) use ipc::Messages;
@@ -22,7 +27,11 @@ pub(crate) use ipc::Messages;
 const ROW_LIMIT: usize = 16 << 20;
 
 /// The names that are read.
-pub(super) const EXTENSIONS: &str = "`.jsonl`, `.ndjson`, `.json` (also with `.gz` or `.zst`), `.parquet`, `.arrow`";
+pub(super) const EXTENSIONS: &str =
+    "`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv` (also with `.gz` or `.zst`), `.parquet`, `.arrow`";
+
+/// Bytes from which the shape of a text file is told.
+const HEAD: usize = 1 << 16;
 
 /// A row before anything is known of its columns.
 #[derive(Debug)]
@@ -40,79 +49,93 @@ pub(super) struct RawRow {
 /// Rows of a file; after an error there are none.
 pub(super) type RawRows = Box<dyn Iterator<Item = Result<RawRow, DataError>> + Send>;
 
-/// Opens a file by the end of its name.
+/// Opens a file by its first bytes, and by the end of its name where these tell nothing.
 pub(super) fn open(path: &Path) -> Result<RawRows, DataError> {
     if path.is_dir() {
         return Err(DataError::Folder { path: path.to_owned() });
     }
-    match extension(path) {
-        Some(Extension::Lines) => Ok(Box::new(lines::Lines::new(path, open_text(path)?, ROW_LIMIT))),
-        Some(Extension::Json) => {
-            let mut reader = open_text(path)?;
-            if first_byte(path, &mut reader)? == Some(b'[') {
-                Ok(Box::new(list::Elements::new(path, reader, ROW_LIMIT)))
-            } else {
-                Ok(Box::new(lines::Lines::new(path, reader, ROW_LIMIT)))
-            }
+    check_file(path)?;
+    let extension = Extension::of(path);
+    match Content::of(&first_bytes(path)?) {
+        Content::Foreign(kind::Foreign { found, hint }) => {
+            return Err(DataError::Foreign { path: path.to_owned(), found, hint });
         }
-        Some(Extension::Parquet) => columnar::open_parquet(path),
-        Some(Extension::Arrow) => columnar::open_arrow(path),
-        None => Err(DataError::Extension { path: path.to_owned(), expected: EXTENSIONS }),
+        Content::Parquet => return columnar::open_parquet(path),
+        Content::Arrow => return columnar::open_arrow(path),
+        Content::Text => {}
+    }
+    match extension {
+        // What they hold is nothing of the kind: their readers say so.
+        Some(Extension::Parquet) => return columnar::open_parquet(path),
+        Some(Extension::Arrow) => return columnar::open_arrow(path),
+        _ => {}
+    }
+    let (head, reader) = open_text(path)?;
+    match extension {
+        Some(Extension::Delimited(separator)) => delimited::open(path, reader, &head, separator, ROW_LIMIT),
+        None if !is_json(path, &head) => {
+            Err(DataError::Extension { path: path.to_owned(), expected: EXTENSIONS })
+        }
+        _ => Ok(match JsonShape::of(&head) {
+            JsonShape::Lines(end) => Box::new(lines::Lines::new(path, reader, end, ROW_LIMIT)),
+            JsonShape::List => Box::new(list::Elements::new(path, reader, ROW_LIMIT)),
+            JsonShape::Objects => Box::new(list::Elements::without_list(path, reader, ROW_LIMIT)),
+        }),
+    }
+}
+
+/// Whether a file that does not say so in its name holds JSON. A `.txt` file is one text, whatever it holds: so it is to
+/// supervised training.
+fn is_json(path: &Path, head: &[u8]) -> bool {
+    let is_text = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
+    !is_text && matches!(head.trim_ascii_start().first(), Some(b'{' | b'['))
+}
+
+/// Refuses what is no file but has a name as one: data is read twice, first for its digest, and a pipe has it once.
+pub(super) fn check_file(path: &Path) -> Result<(), DataError> {
+    match special(path)? {
+        Some(found) => Err(DataError::NoFile { path: path.to_owned(), found }),
+        None => Ok(()),
     }
 }
 
 /// Whether the name of a file is one that [`open`] reads.
 pub(super) fn is_readable(path: &Path) -> bool {
-    extension(path).is_some()
+    Extension::of(path).is_some()
 }
 
-enum Extension {
-    Lines,
-    Json,
-    Parquet,
-    Arrow,
+/// The kind of file that a name says, in words.
+pub(super) fn kind_of(path: &Path) -> Option<&'static str> {
+    Extension::of(path).map(|extension| match extension {
+        Extension::Json => "JSON",
+        Extension::Delimited(_) => "separated values",
+        Extension::Parquet => "Parquet",
+        Extension::Arrow => "Arrow",
+    })
 }
 
-fn extension(path: &Path) -> Option<Extension> {
-    let name = path.file_name()?.to_str()?;
-    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
-    let is_compressed = plain.len() < name.len();
-    match plain.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
-        "jsonl" | "ndjson" => Some(Extension::Lines),
-        "json" => Some(Extension::Json),
-        "parquet" if !is_compressed => Some(Extension::Parquet),
-        "arrow" if !is_compressed => Some(Extension::Arrow),
-        _ => None,
-    }
+/// The first bytes of a file as it lies on disk.
+fn first_bytes(path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut head = Vec::new();
+    let read = open_file(path)?.take(64).read_to_end(&mut head);
+    read.map_err(|source| IoError::new("read", path, source))?;
+    Ok(head)
 }
+
+/// What some programs begin UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 type Text = Box<dyn BufRead + Send>;
 
-/// A text file without its byte order mark.
-fn open_text(path: &Path) -> Result<Text, DataError> {
-    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The beginning of a text file, and all of it, both without its byte order mark.
+fn open_text(path: &Path) -> Result<(Vec<u8>, Text), DataError> {
     let mut reader = open_decoded(path)?;
-    let mut start = Vec::new();
-    (&mut reader).take(3).read_to_end(&mut start).map_err(|source| damaged(path, 0, source))?;
-    if start == BYTE_ORDER_MARK {
-        return Ok(reader);
+    let mut head = Vec::new();
+    (&mut reader).take(HEAD as u64).read_to_end(&mut head).map_err(|source| damaged(path, 0, source))?;
+    if head.starts_with(BYTE_ORDER_MARK) {
+        head.drain(..BYTE_ORDER_MARK.len());
     }
-    Ok(Box::new(io::Cursor::new(start).chain(reader)))
-}
-
-/// The first byte that is no space, left in the reader.
-fn first_byte(path: &Path, reader: &mut Text) -> Result<Option<u8>, DataError> {
-    loop {
-        let bytes = reader.fill_buf().map_err(|source| damaged(path, 0, source))?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        if let Some(byte) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            return Ok(Some(*byte));
-        }
-        let n_bytes = bytes.len();
-        reader.consume(n_bytes);
-    }
+    Ok((head.clone(), Box::new(io::Cursor::new(head).chain(reader))))
 }
 
 fn damaged(path: &Path, rows: u64, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DataError {

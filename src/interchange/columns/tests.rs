@@ -93,7 +93,7 @@ fn a_map_has_roles_of_both_kinds() {
     for (text, want) in [
         (
             "ref_chosen_logp=a",
-            "unknown role `ref_chosen_logp`: expected one of prompt, chosen, rejected, system, \
+            "unknown role `ref_chosen_logp`: expected one of prompt, chosen, rejected, system, ignore, \
             ref_chosen_logps, ref_rejected_logps, prompt_ids, chosen_ids, rejected_ids",
         ),
         (

@@ -25,7 +25,8 @@ fn conversation(turns: &[(&str, &str)]) -> Example {
         content: content.into(),
         extra: serde_json::Map::new(),
     };
-    example(ExampleText::Conversation { messages: turns.iter().map(message).collect(), tools: None })
+    let messages: Vec<_> = turns.iter().map(message).collect();
+    example(ExampleText::Conversation { is_learnt: vec![true; messages.len()], messages, tools: None })
 }
 
 /// Text of what is learnt, piece by piece.

@@ -105,11 +105,11 @@ impl<'a> Asked<'a> {
 
 /// Opens a file for its prompts, whichever usual name their column has.
 fn open_evaluation(path: &Path) -> Result<PromptReader, DataError> {
-    match open_prompts(path, &ColumnMap::default()) {
+    match open_prompts(path, &ColumnMap::default().lenient()) {
         Err(DataError::NoPrompts { path, expected, columns }) => {
             let column = PROMPT_COLUMNS.into_iter().find(|name| columns.iter().any(|column| column == name));
-            match column.and_then(|column| format!("prompt={column}").parse().ok()) {
-                Some(map) => open_prompts(&path, &map),
+            match column.and_then(|column| format!("prompt={column}").parse::<ColumnMap>().ok()) {
+                Some(map) => open_prompts(&path, &map.lenient()),
                 None => Err(DataError::NoPrompts { path, expected, columns }),
             }
         }
