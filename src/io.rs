@@ -122,6 +122,13 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String, IoError> {
         .map_err(|error| IoError::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
 }
 
+/// A path as a POSIX shell reads it, for commands in hints.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// A read-only file handle.
 pub fn open(path: &Path) -> Result<File, IoError> {
     File::open(path).map_err(|source| IoError::new("open", path, source))

@@ -102,6 +102,14 @@ pub enum AuditError {
         /// The nearest known.
         nearest: Option<String>,
     },
+    /// A name that several values have.
+    #[error("`{column}` is several values: `{found}`")]
+    Ambiguous {
+        /// As given.
+        column: String,
+        /// Their paths.
+        found: String,
+    },
     /// Columns of scores that are not two.
     #[error("expected the columns with the scores of chosen and of rejected, two names, found `{found}`")]
     ScoreColumns {
@@ -204,6 +212,7 @@ impl AuditError {
                 | Self::UnknownCheck { .. }
                 | Self::UnknownThreshold { .. }
                 | Self::NoColumn { .. }
+                | Self::Ambiguous { .. }
                 | Self::ScoreColumns { .. }
                 | Self::TrustedColumn { .. }
                 | Self::Exclude { .. }
@@ -230,6 +239,7 @@ impl Hint for AuditError {
                 "ids of pairs are those of the table: `piref sql TABLE -c 'SELECT pair_id, prompt, chosen, rejected FROM pairs'`"
                     .into(),
             ),
+            Self::Ambiguous { .. } => Some("name one of them in full".into()),
             Self::NoneLeft { .. } => Some("exclude fewer checks, or raise their thresholds".into()),
             Self::Internal { .. } => Some("this is a bug in piref: please report it with the command".into()),
             Self::Data(error) => error.hint(),

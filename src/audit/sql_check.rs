@@ -13,6 +13,9 @@ use super::header::{self, filled};
 use super::{AuditError, Check, Context, Found, Hit, Info, Outcome, views};
 use crate::table::Level;
 
+/// What a level can be.
+const LEVELS: &str = "`error`, `warn` or `info`";
+
 /// A check that is a query.
 #[derive(Debug, Clone)]
 pub struct SqlCheck {
@@ -37,10 +40,10 @@ impl Check for SqlCheck {
     }
 
     fn run(&self, ctx: &Context<'_>, found: Found<'_>) -> Result<Outcome, AuditError> {
-        for batch in ctx.session.rows(&filled(&self.sql, ctx.thresholds))? {
+        for batch in ctx.session.read(&filled(&self.sql, ctx.thresholds))? {
             let answer = Answer::of(&batch?)?;
             for row in 0..answer.n_rows {
-                found(answer.hit(row))?;
+                found(answer.hit(row)?)?;
             }
         }
         Ok(Outcome::Done)
@@ -85,16 +88,20 @@ impl Answer {
         })
     }
 
-    fn hit(&self, row: usize) -> Hit {
+    fn hit(&self, row: usize) -> Result<Hit, AuditError> {
         let text = |array: &StringArray| array.is_valid(row).then(|| array.value(row).to_owned());
+        // One that is none would take the level of the header, and `--fail-on` would pass it.
         let level = self.level.as_ref().and_then(text);
+        let level = level.map(|found| {
+            Level::named(&found).ok_or(AuditError::Answer { column: "level", expected: LEVELS, found: format!("`{found}`") })
+        });
         let value = self.value.as_ref().filter(|array| array.is_valid(row)).map(|array| array.value(row));
-        Hit {
+        Ok(Hit {
             pair_id: self.pair_id.as_ref().and_then(text),
-            level: level.and_then(|level| Level::named(&level)),
+            level: level.transpose()?,
             value: value.filter(|value| value.is_finite()),
             evidence: text(&self.evidence).unwrap_or_default(),
-        }
+        })
     }
 }
 

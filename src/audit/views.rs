@@ -67,13 +67,13 @@ impl Views {
         let columns = columns(&session, "scored")?;
         let scores = match plan.scores.as_deref() {
             Some([chosen, rejected]) => Some(ScoreColumns {
-                chosen: SourceColumn::named(chosen, &columns)?,
-                rejected: SourceColumn::named(rejected, &columns)?,
+                chosen: SourceColumn::named(&session, chosen, &columns)?,
+                rejected: SourceColumn::named(&session, rejected, &columns)?,
             }),
             Some(others) => return Err(AuditError::ScoreColumns { found: others.join(",") }),
             None => ScoreColumns::find(&session, &columns)?,
         };
-        let truth = plan.truth.as_deref().map(|name| SourceColumn::named(name, &columns)).transpose()?;
+        let truth = plan.truth.as_deref().map(|name| SourceColumn::named(&session, name, &columns)).transpose()?;
         let trusted = plan.trusted.as_deref();
         let trusted = trusted.map(|path| Trusted::register(&mut session, path, truth.is_some())).transpose()?;
         let has_other = match &plan.reference {
@@ -231,7 +231,7 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// The error of a column that is not there.
-pub(super) fn no_column(name: &str, columns: &BTreeMap<String, String>) -> AuditError {
-    let nearest = nearest(name, columns.keys().map(String::as_str)).map(str::to_owned);
+pub(super) fn no_column<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> AuditError {
+    let nearest = nearest(name, known).map(str::to_owned);
     AuditError::NoColumn { column: name.to_owned(), nearest }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::digest::Digest;
 use crate::error::Hint;
-use crate::io::IoError;
+use crate::io::{IoError, shell_word};
 use crate::model::ModelError;
 
 /// What is wrong with a checkpoint.
@@ -100,7 +100,7 @@ impl Hint for CheckpointError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::OtherRun { .. } => {
-                Some("`--fresh` starts again and deletes the old run's checkpoints; another `--out` keeps both".into())
+                Some("another `--out` keeps both runs; `--fresh` starts again in this folder, without the old checkpoints".into())
             }
             Self::Damaged { path, .. }
             | Self::Digest { path, .. }
@@ -108,9 +108,9 @@ impl Hint for CheckpointError {
             | Self::State { path, .. }
             | Self::Shape { path, .. } => {
                 let folder = path.parent().unwrap_or(path);
+                let name = shell_word(folder);
                 Some(format!(
-                    "delete `{}` to go on from the checkpoint before it, or from the start if there is none",
-                    folder.display()
+                    "`mv {name} {name}.damaged` to go on from the checkpoint before it, or from the start if there is none"
                 ))
             }
             Self::Tensor { .. } => None,

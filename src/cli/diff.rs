@@ -12,7 +12,8 @@ use crate::table::{ReferenceTable, Rows, TableDiff, diff};
 
 /// Compare two log-prob tables row by row: added, removed, retokenised, rescored, unchanged.
 ///
-/// Rows meet by `pair_id`, as often as it occurs. Exit 0 whether the tables differ or not: how they do is the answer.
+/// Rows meet by `pair_id`, as often as it occurs. Exit 0 whether the tables differ or not: how they do is the answer, and
+/// `--exit-code` makes it the exit code, too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Folder of the first table, or one part of a table.
@@ -24,6 +25,11 @@ pub(crate) struct Args {
     /// Pairs of each kind to list.
     #[arg(long, value_name = "PAIRS", default_value_t = 10)]
     limit: usize,
+
+    /// Exit 1 if the tables differ: in their pairs, tokens, log-probs or the model and settings they were scored with. The
+    /// order of the rows and the names of the data files are no difference.
+    #[arg(long)]
+    exit_code: bool,
 
     /// Form of the answer on standard output.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
@@ -44,7 +50,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if args.exit_code && found.is_any() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn lines(found: &TableDiff) -> Vec<String> {

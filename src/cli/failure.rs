@@ -43,6 +43,9 @@ pub enum UsageError {
     /// `piref sql` without a query.
     #[error("no query: expected `-c SQL`, `-f FILE` or a query on standard input")]
     NoQuery,
+    /// Rows in a format of files, without a file.
+    #[error("`parquet` and `arrow` are formats of files: expected `-o FILE`")]
+    BinaryRows,
     /// A `--table` without a name or a path.
     #[error("expected `NAME=PATH`, found `{found}`")]
     NamedPath {
@@ -72,7 +75,7 @@ impl Hint for UsageError {
                 "`piref sql runs/quickstart -c 'SELECT * FROM pairs LIMIT 5'` shows the first rows of a table".into(),
             ),
             Self::Threshold { .. } => Some("`piref audit --explain ID` shows the numbers of a check".into()),
-            Self::NamedPath { .. } | Self::Misplaced { .. } => None,
+            Self::BinaryRows | Self::NamedPath { .. } | Self::Misplaced { .. } => None,
         }
     }
 }

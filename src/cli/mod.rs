@@ -28,6 +28,7 @@ mod progress;
 mod query_memory;
 mod query_model;
 mod report;
+mod screen;
 #[cfg(all(feature = "cluster", unix))]
 mod serve;
 mod sft;

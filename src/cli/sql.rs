@@ -1,6 +1,6 @@
 //! `piref sql`: one query, or a console, over tables, runs and data files.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,12 +9,13 @@ use anyhow::Context;
 #[cfg(feature = "cluster")]
 use super::cluster_flags::Cluster;
 use super::console::{self, Console, Timing};
+use super::screen;
 use super::query_memory::QueryMemory;
 use super::query_model::QueryModel;
 use super::{Printer, UsageError, objects, run_of_pipeline};
 use crate::interrupt::{self, Interrupt};
-use crate::io::{self, AtomicFile, IoError};
-use crate::query::{self, Answered, Format, QueryError, Resources, Session};
+use crate::io;
+use crate::query::{self, Answered, Format, QueryError, Replace, Resources, RowsFile, Session, Sink};
 
 /// Query log-prob tables, metrics and data files with SQL.
 ///
@@ -44,20 +45,25 @@ pub(crate) struct Args {
     cluster: Cluster,
 
     /// The query; several are separated by `;`. Without `-c` and `-f` it is read from standard input.
-    #[arg(long, short, value_name = "SQL")]
+    #[arg(long, short, value_name = "SQL", allow_hyphen_values = true)]
     command: Option<String>,
 
     /// File with the query.
     #[arg(long, short, conflicts_with = "command")]
     file: Option<PathBuf>,
 
-    /// Form of the rows.
-    #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    /// Form of the rows. Default: what the extension of `--output` says, else `table`.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
 
-    /// File for the rows, instead of standard output.
+    /// File for the rows, instead of standard output: all of them, uncut. Never one of a table, a run or a model, or one
+    /// that the query reads.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Rows of an answer that a terminal shows at most, 0 for all; a file or a pipe gets all.
+    #[arg(long, value_name = "ROWS", default_value_t = screen::MAX_ROWS)]
+    max_rows: usize,
 
     #[command(flatten)]
     memory: QueryMemory,
@@ -94,7 +100,11 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     register(&mut session, &args.paths, &args.table, printer)?;
     let timing = if args.timing { Timing::On } else { Timing::Off };
     let Some(sql) = sql else {
-        let mut console = Console::new(session, args.format, timing);
+        let form = screen::form(args.format.unwrap_or(Format::Table), args.max_rows);
+        if !form.format.is_text() {
+            return Err(UsageError::BinaryRows.into());
+        }
+        let mut console = Console::new(session, form, timing);
         console.set_output(args.output.as_deref())?;
         return console::run(console, &interrupt, printer);
     };
@@ -156,12 +166,16 @@ fn answer(
     told: &mut dyn FnMut(Answered),
 ) -> anyhow::Result<()> {
     let Some(path) = &args.output else {
-        return Ok(query::run_each(session, sql, args.format, &mut printer.data(), told)?);
+        let format = args.format.unwrap_or(Format::Table);
+        if !format.is_text() {
+            return Err(UsageError::BinaryRows.into());
+        }
+        let form = screen::form(format, args.max_rows);
+        return Ok(screen::paged(printer, |out| query::run_each(session, sql, Sink::Stream(out, form), told))?);
     };
-    let mut file = AtomicFile::create(path)?;
-    query::run_each(session, sql, args.format, &mut file, told)?;
-    file.flush().map_err(|source| IoError::new("write", path, source))?;
-    Ok(file.commit()?)
+    let mut file = RowsFile::create(session, path, args.format, Replace::Rows)?;
+    query::run_each(session, sql, Sink::File(&mut file), told)?;
+    Ok(file.commit(session)?)
 }
 
 /// The query; `None` where a terminal asks for a console.

@@ -1,10 +1,10 @@
 //! Why a path cannot be explained.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::checkpoint::CheckpointError;
 use crate::error::Hint;
-use crate::io::IoError;
+use crate::io::{IoError, shell_word};
 use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
 use crate::table::TableError;
@@ -78,14 +78,25 @@ impl Hint for InspectError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotOurs { path, .. } => {
-                Some(format!("`piref sql {} -c \"DESCRIBE …\"` shows the columns of any file", path.display()))
+                Some(columns_of(path))
             }
             Self::Table(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::ModelSource(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Io(error) => error.hint(),
-            Self::UnknownFolder { .. } | Self::UnknownFile { .. } | Self::Metrics { .. } => None,
+            Self::UnknownFile { path } => Some(columns_of(path)),
+            Self::UnknownFolder { .. } | Self::Metrics { .. } => None,
         }
     }
+}
+
+/// What shows a file of somebody else's, and what takes it.
+fn columns_of(path: &Path) -> String {
+    let name = shell_word(path);
+    format!(
+        "`piref sql -c \"DESCRIBE '{}'\"` shows the columns of a data file, `piref precompute --model MODEL --data {name} \
+         --out TABLE` scores its pairs",
+        path.display()
+    )
 }

@@ -23,13 +23,13 @@ pub struct PairsSettings {
 
     /// Train only on pairs of which this SQL predicate holds, over the columns of `pairs` and `scored` in `piref sql`,
     /// e.g. `prompt_tokens < 512 AND ref_margin < 0`.
-    #[arg(id = "where", long = "where", value_name = "SQL")]
+    #[arg(id = "where", long = "where", value_name = "SQL", allow_hyphen_values = true)]
     #[serde(rename = "where")]
     pub predicate: Option<String>,
 
     /// Take the pairs of an epoch in the order of these SQL expressions, e.g. `chosen_tokens, ref_margin DESC`, instead of
     /// shuffling them.
-    #[arg(long, value_name = "SQL")]
+    #[arg(long, value_name = "SQL", allow_hyphen_values = true)]
     pub order_by: Option<String>,
 
     /// Take the pairs of an epoch from this file: a `pair_id` a line, in this order, as often as it is there, and no

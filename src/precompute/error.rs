@@ -160,11 +160,11 @@ impl Hint for PrecomputeError {
             ),
             Self::OtherReuse { .. } => Some("leave out that `--reuse`, or score under its conditions".into()),
             Self::OtherShard { .. } => Some(
-                "all shards of a table, and `--finish`, need the same data, model, settings and number of shards; to make \
-                 it with others, end its shards and delete the folder, or name another `--out`"
+                "all shards of a table, and `--finish`, need the same data, model, settings and number of shards; another \
+                 `--out` makes one with others"
                     .into(),
             ),
-            Self::FreshShard { .. } => Some("delete the folder of the table before its first shard begins".into()),
+            Self::FreshShard { .. } => Some("name another `--out`, the same for all shards".into()),
             Self::NotALogp { .. } => Some(
                 "the weights of the model hold something that is no number, or overflow; what was scored is kept".into(),
             ),

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use arrow::error::ArrowError;
-use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use parquet::errors::ParquetError;
 
-use crate::error::{Hint, nearest};
+use crate::error::Hint;
 use crate::io::IoError;
+use crate::query::hints;
+use crate::query::permitted::Refusal;
 use crate::table::TableError;
 
 /// What can go wrong between a path or a query and its rows.
@@ -23,6 +24,71 @@ pub enum QueryError {
         source: Box<DataFusionError>,
         /// The tables a query can name.
         tables: Vec<String>,
+        /// The statement, where it is one of the user's.
+        sql: Option<String>,
+    },
+    /// A statement that is not run.
+    #[error("cannot run the statement: {0}")]
+    Refused(#[from] Refusal),
+    /// A file whose name says another format than the user.
+    #[error("cannot write `{}` as {asked}: its extension says {by_name}", path.display())]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+        /// By its extension.
+        by_name: &'static str,
+        /// As asked for.
+        asked: &'static str,
+    },
+    /// A file whose name says no format.
+    #[error("cannot tell the format of `{}` by its extension", path.display())]
+    NoFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file that rows are not written to.
+    #[error("cannot write rows to `{}`: {why}", path.display())]
+    NotWritten {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        why: &'static str,
+    },
+    /// A second answer for a file that has room for one.
+    #[error("cannot write a second answer to `{}`: a file of {format} holds one", path.display())]
+    OneAnswer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: &'static str,
+    },
+    /// A folder or pattern of files that are no table.
+    #[error("`{}` is no table: {why}", path.display())]
+    Files {
+        /// The folder or pattern.
+        path: PathBuf,
+        /// What is wrong with the files.
+        why: String,
+    },
+    /// A file that is no text in UTF-8.
+    #[error("`{}` is not UTF-8: {found}", path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
+    /// A file of separated values that is no table.
+    #[error("`{}`, line {line}: expected {expected}, found {found}", path.display())]
+    Delimited {
+        /// The file.
+        path: PathBuf,
+        /// 1-based line at which the row begins.
+        line: u64,
+        /// What it has to be.
+        expected: String,
+        /// What it is.
+        found: String,
     },
     /// Rows that cannot be written in a format.
     #[error("cannot write the rows as {format}")]
@@ -79,21 +145,23 @@ pub enum QueryError {
         source: ParquetError,
     },
     /// Text that is not JSON.
-    #[error("cannot parse `{}`", path.display())]
+    #[error("cannot parse `{}`{}", path.display(), line.map(|line| format!(", the object that begins in line {line}")).unwrap_or_default())]
     Json {
         /// The file.
         path: PathBuf,
+        /// 1-based line at which the object begins, of lines of objects.
+        line: Option<u64>,
         /// What is wrong, with line and column.
         #[source]
         source: serde_json::Error,
     },
     /// A JSON value that is no row.
-    #[error("`{}`, row {row}: expected a JSON object, found {found}", path.display())]
+    #[error("`{}`, {place}: expected a JSON object, found {found}", path.display())]
     JsonRow {
         /// The file.
         path: PathBuf,
-        /// 0-based row.
-        row: u64,
+        /// Which row.
+        place: RowPlace,
         /// Kind of the value.
         found: &'static str,
     },
@@ -110,15 +178,15 @@ pub enum QueryError {
         found: String,
     },
     /// A column that has no one type.
-    #[error("`{}`, row {row}: expected {expected} in `{column}` as in the rows before, found {found}", path.display())]
+    #[error("`{}`, {place}: expected {expected} in `{column}`, found {found}", path.display())]
     JsonColumn {
         /// The file.
         path: PathBuf,
-        /// 0-based row.
-        row: u64,
+        /// Which row.
+        place: RowPlace,
         /// Column, with the names inside it after dots.
         column: String,
-        /// Kind of the values before.
+        /// Kind of the values before, or that a key occurs once.
         expected: &'static str,
         /// Kind of the value.
         found: &'static str,
@@ -156,7 +224,30 @@ pub enum QueryError {
     Io(#[from] IoError),
 }
 
+/// Where a JSON row is: lines are counted from 1 as editors do, items of an array from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowPlace {
+    /// The line at which it begins.
+    Line(u64),
+    /// The item of the array.
+    Item(u64),
+}
+
+impl std::fmt::Display for RowPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Item(row) => write!(f, "row {row}"),
+        }
+    }
+}
+
 impl QueryError {
+    /// What the engine says, of no statement of the user's.
+    pub(super) fn engine(source: DataFusionError) -> Self {
+        Self::Sql { source: Box::new(source), tables: Vec::new(), sql: None }
+    }
+
     /// As an error of the engine, which is what a function returns.
     pub(super) fn no_tokenizer(function: &'static str) -> DataFusionError {
         DataFusionError::External(Box::new(Self::NoTokenizer { function }))
@@ -171,7 +262,27 @@ impl QueryError {
 impl Hint for QueryError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Sql { source, tables } => sql_hint(source, tables),
+            Self::Sql { source, tables, sql } => hints::of_engine(source, tables, sql.as_deref()),
+            Self::Refused(refusal) => refusal.hint(),
+            Self::OtherFormat { .. } => Some("leave out the format, or name the file for it".into()),
+            Self::NoFormat { .. } => Some(
+                "`--format` says it; known are `.csv`, `.tsv`, `.json`, `.jsonl`, `.ndjson`, `.parquet`, `.arrow`, `.md` and `.txt`"
+                    .into(),
+            ),
+            Self::NotWritten { .. } => Some("name a new file, in a folder of your own".into()),
+            Self::OneAnswer { .. } => Some("give each query a file of its own".into()),
+            Self::Encoding { path, .. } => {
+                Some(format!("`iconv -f FROM -t UTF-8 {} > NEW` makes such a file", path.display()))
+            }
+            Self::Json { source, .. } if source.is_eof() => {
+                Some("the text ends within an object: was the file cut, or is it still being written?".into())
+            }
+            Self::Json { source, .. } if source.is_syntax() => {
+                Some("JSON has no `NaN`, no `Infinity`, no comments and no commas at the end".into())
+            }
+            Self::JsonColumn { expected: "each key once", .. } => {
+                Some("one of the two would be lost: rename or drop it".into())
+            }
             Self::UnknownFolder { .. } => {
                 Some("a table has `manifest.json`, a run has `reference/` or `train/`".into())
             }
@@ -183,45 +294,4 @@ impl Hint for QueryError {
             _ => None,
         }
     }
-}
-
-fn sql_hint(error: &DataFusionError, tables: &[String]) -> Option<String> {
-    match error.find_root() {
-        DataFusionError::SchemaError(error, _) => match error.as_ref() {
-            SchemaError::FieldNotFound { field, valid_fields } => column_hint(&field.name, valid_fields),
-            _ => None,
-        },
-        DataFusionError::Plan(message) => {
-            let table = message.strip_prefix("table '")?.split_once("' not found")?.0;
-            // DataFusion puts its catalogue and schema before the name.
-            Some(table_hint(table.splitn(3, '.').last().unwrap_or(table), tables))
-        }
-        // Ballista's words for a plan with a table that only this process can read.
-        DataFusionError::Internal(message) if message.starts_with("failed to serialize logical plan") => Some(
-            "a cluster reads Parquet files alone, under the paths they have here; without `--cluster` every table can be read"
-                .into(),
-        ),
-        DataFusionError::ResourcesExhausted(_) => Some("`--memory-limit` sets how much memory a query may take".into()),
-        _ => None,
-    }
-}
-
-fn table_hint(name: &str, tables: &[String]) -> String {
-    if name.contains(['.', '/']) {
-        return format!("as a path, `{name}` leads nowhere");
-    }
-    match nearest(name, tables.iter().map(String::as_str)) {
-        Some(table) => format!("did you mean `{table}`?"),
-        None if tables.is_empty() => "name a table, run or data file on the command line".into(),
-        None => format!("there are {}", tables.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
-    }
-}
-
-fn column_hint(name: &str, valid: &[Column]) -> Option<String> {
-    let names = || valid.iter().map(|column| column.name.as_str());
-    let slashed = names().find(|column| column.split_once('/').is_some_and(|(start, _)| start == name));
-    if let Some(column) = slashed {
-        return Some(format!("a name with a slash needs double quotes: `\"{column}\"`"));
-    }
-    nearest(name, names()).map(|column| format!("did you mean `{column}`?"))
 }

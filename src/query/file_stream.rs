@@ -38,6 +38,11 @@ impl FileStream {
         Self { schema, files: Vec::new() }
     }
 
+    /// The columns of all files.
+    pub(super) fn columns(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// The same with one more file.
     pub(super) fn with_file(
         mut self,
@@ -51,7 +56,7 @@ impl FileStream {
     /// As a table.
     pub(super) fn into_table(self) -> Result<Arc<dyn TableProvider>, QueryError> {
         let table = StreamingTable::try_new(Arc::clone(&self.schema), vec![Arc::new(self)])
-            .map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
+            .map_err(|source| QueryError::engine(source))?;
         Ok(Arc::new(table))
     }
 }

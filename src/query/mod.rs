@@ -10,7 +10,8 @@
 //! | a run folder | those of its `reference/`, `metrics`, `findings`, and `evals` and `samples`: what its policy said of held-out pairs and answered to held-out prompts at each evaluation |
 //! | `a-b.parquet`, `.arrow`, `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, also `.gz` and `.zst` | the file name as an identifier: `a_b` |
 //!
-//! `FROM 'path/to/file.parquet'` works for each of these without a name. `scored` is `pairs` with the margin and the
+//! `FROM 'path/to/file.parquet'` works for each of these without a name, also for a `file://` URL; a folder of such files, or a
+//! pattern (`data/*.jsonl`), is one table. `scored` is `pairs` with the margin and the
 //! averages a query would otherwise spell out, and with the numbers of its signals; `logps` has one row a completion token:
 //! `pair_id`, `source`, `row_idx`, `side` (`chosen` or `rejected`), `position` from 0, `token_id`, `logp` in nats, and
 //! `token`, its text, where the session has the tokenizer of the table. `by_reference` has one row a row of `pairs` and what each reference says
@@ -26,14 +27,24 @@
 
 mod arrow_table;
 mod columns;
+mod delimited_table;
 mod elsewhere;
+mod encode;
 mod error;
 mod file_stream;
+mod files;
+mod format;
 mod functions;
+mod hints;
+mod json_cursor;
+mod json_rows;
+mod numbers;
 mod output;
 mod pair_rows;
 mod parquet_table;
 mod path_tables;
+mod permitted;
+mod rows_file;
 mod session;
 mod shipped;
 mod source;
@@ -42,10 +53,14 @@ mod text_table;
 mod views;
 
 pub use elsewhere::Elsewhere;
-pub use error::QueryError;
+pub use error::{QueryError, RowPlace};
 pub use functions::{Extra, FUNCTIONS, Function, Kind, register_functions};
-pub use output::{Answered, Format, run, run_each};
+pub(crate) use json_cursor::{Step, scalar_paths};
+pub use format::{Cells, Form, Format};
+pub use output::{Answered, Sink, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
+pub use permitted::Refusal;
+pub use rows_file::{Replace, RowsFile};
 pub use session::{Resources, Rows, Session};
 pub use shipped::Shipped;
 pub use stop::Stop;

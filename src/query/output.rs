@@ -1,46 +1,67 @@
-//! Rows as text: for eyes, for spreadsheets, for programs.
+//! Statements, one after another, and their rows: for eyes, for spreadsheets, for programs.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::json::writer::{EncoderOptions, LineDelimited, make_encoder};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use arrow::util::pretty::pretty_format_batches;
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::SchemaRef;
+use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement};
+use datafusion::sql::sqlparser::ast;
 
-use crate::query::{QueryError, Session};
-
-/// Rows that `table` lines up together: more come as further tables, so that memory stays bounded.
-const TABLE_ROWS: usize = 1000;
-
-/// Characters of a cell that `table` shows.
-const CELL_CHARS: usize = 72;
-
-/// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Lined up for a terminal: long cells cut, control characters escaped.
-    Table,
-    /// Comma-separated under a header; lists and structs as JSON, null as nothing.
-    Csv,
-    /// One array of objects; null, NaN and infinities as `null`.
-    Json,
-    /// One object a line.
-    Ndjson,
-    /// A table for a README.
-    Markdown,
-}
+use crate::query::encode::Encoder;
+use crate::query::permitted::Refusal;
+use crate::query::rows_file::{Replace, RowsFile};
+use crate::query::{Form, Format, QueryError, Rows, Session, quoted};
 
 /// What came of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
-    /// Rows that were written.
+    /// Rows it answered.
     pub n_rows: usize,
+    /// Those of them that were not shown.
+    pub n_left_out: usize,
     /// Time from its plan to its last row, written.
     pub elapsed: Duration,
+}
+
+/// Where rows go.
+pub enum Sink<'a> {
+    /// A stream, in this form.
+    Stream(&'a mut dyn Write, Form),
+    /// A file, in its own format.
+    File(&'a mut RowsFile),
+}
+
+impl Sink<'_> {
+    fn form(&self) -> Form {
+        match self {
+            Self::Stream(_, form) => *form,
+            Self::File(file) => Form::whole(file.format()),
+        }
+    }
+
+    fn begin_answer(&mut self) -> Result<(), QueryError> {
+        match self {
+            Self::Stream(..) => Ok(()),
+            Self::File(file) => file.begin_answer(),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), QueryError> {
+        match self {
+            Self::Stream(out, _) => out.write_all(bytes).map_err(|source| QueryError::Output { source }),
+            Self::File(file) => file.put(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), QueryError> {
+        match self {
+            Self::Stream(out, _) => out.flush().map_err(|source| QueryError::Output { source }),
+            Self::File(_) => Ok(()),
+        }
+    }
 }
 
 /// Answers the statements in `sql` one after another and writes their rows, batch by batch.
@@ -49,237 +70,107 @@ pub struct Answered {
 /// At the first statement that fails; rows written before stay written. A reader that has gone away is an error too:
 /// see [`QueryError::is_closed_pipe`].
 pub fn run(session: &Session, sql: &str, format: Format, out: &mut dyn Write) -> Result<(), QueryError> {
-    run_each(session, sql, format, out, &mut |_| {})
+    run_each(session, sql, Sink::Stream(out, Form::whole(format)), &mut |_| {})
 }
 
 /// The same, telling after each statement what came of it.
+///
+/// `COPY (SELECT …) TO 'FILE'` writes a new file, in the format of `STORED AS` or of its extension, and answers the number of
+/// its rows as in DataFusion.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_each(
     session: &Session,
     sql: &str,
-    format: Format,
-    out: &mut dyn Write,
+    mut sink: Sink<'_>,
     told: &mut dyn FnMut(Answered),
 ) -> Result<(), QueryError> {
-    let mut put = |bytes: Vec<u8>| out.write_all(&bytes).map_err(|source| QueryError::Output { source });
     for statement in session.parse(sql)? {
         let start = Instant::now();
-        let rows = session.execute(statement)?;
-        let schema = rows.schema();
-        let has_columns = !schema.fields().is_empty();
-        let mut encoder = Encoder { format, schema, rows_written: 0, waiting: Vec::new() };
-        let wrap = |source| QueryError::Encode { format: format.name(), source };
-        if has_columns {
-            put(encoder.start().map_err(wrap)?)?;
-        }
-        for batch in rows {
-            put(encoder.batch(&batch?).map_err(wrap)?)?;
-        }
-        if has_columns {
-            put(encoder.finish().map_err(wrap)?)?;
-        }
-        told(Answered { n_rows: encoder.rows_written, elapsed: start.elapsed() });
+        let (n_rows, n_left_out) = match statement {
+            Statement::CopyTo(statement) => {
+                let count: ArrayRef = Arc::new(UInt64Array::from(vec![copy(session, statement)? as u64]));
+                let answer = RecordBatch::try_from_iter([("count", count)])
+                    .map_err(|source| QueryError::Encode { format: "a count", source })?;
+                write(&mut sink, answer.schema(), std::iter::once(Ok(answer)))?
+            }
+            statement => answer(session, statement, &mut sink)?,
+        };
+        told(Answered { n_rows, n_left_out, elapsed: start.elapsed() });
     }
-    out.flush().map_err(|source| QueryError::Output { source })
+    sink.flush()
 }
 
-impl Format {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Table => "a table",
-            Self::Csv => "CSV",
-            Self::Json => "JSON",
-            Self::Ndjson => "JSON lines",
-            Self::Markdown => "Markdown",
-        }
-    }
+fn answer(session: &Session, statement: Statement, sink: &mut Sink<'_>) -> Result<(usize, usize), QueryError> {
+    let rows: Rows<'_> = session.execute(statement)?;
+    write(sink, rows.schema(), rows)
 }
 
-/// Rows of one statement on their way to text.
-struct Encoder {
-    format: Format,
+/// Writes the rows of one answer; returns how many there are, and how many of them were left out.
+fn write(
+    sink: &mut Sink<'_>,
     schema: SchemaRef,
-    rows_written: usize,
-    /// Cells of `table` that are not lined up yet.
-    waiting: Vec<RecordBatch>,
+    rows: impl Iterator<Item = Result<RecordBatch, QueryError>>,
+) -> Result<(usize, usize), QueryError> {
+    let form = sink.form();
+    let has_columns = !schema.fields().is_empty();
+    let mut encoder = Encoder::new(form, schema);
+    let wrap = |source| QueryError::Encode { format: form.format.name(), source };
+    if has_columns {
+        sink.begin_answer()?;
+        sink.put(&encoder.start().map_err(wrap)?)?;
+    }
+    for batch in rows {
+        sink.put(&encoder.batch(&batch?).map_err(wrap)?)?;
+    }
+    if has_columns {
+        sink.put(&encoder.finish().map_err(wrap)?)?;
+    }
+    Ok((encoder.n_rows(), encoder.n_left_out()))
 }
 
-impl Encoder {
-    fn start(&mut self) -> Result<Vec<u8>, ArrowError> {
-        match self.format {
-            Format::Csv => csv(&RecordBatch::new_empty(Arc::clone(&self.schema)), true),
-            Format::Json => Ok(b"[".to_vec()),
-            Format::Markdown => {
-                let names = self.schema.fields().iter().map(|field| markdown_cell(field.name()));
-                let rule = self.schema.fields().iter().map(|_| "---".to_owned());
-                Ok(format!("{}{}", markdown_row(names), markdown_row(rule)).into_bytes())
-            }
-            Format::Table | Format::Ndjson => Ok(Vec::new()),
+/// Writes the rows of a `COPY` into a new file; returns how many.
+fn copy(session: &Session, statement: CopyToStatement) -> Result<usize, QueryError> {
+    let CopyToStatement { source, target, partitioned_by, stored_as, options } = statement;
+    let unsupported = |what: &str| Refusal::Unsupported { statement: format!("COPY … {what}") };
+    if !partitioned_by.is_empty() {
+        return Err(unsupported("PARTITIONED BY").into());
+    }
+    // The one option that says what is done anyway.
+    let is_header = |(name, value): &(String, ast::Value)| {
+        ["header", "has_header", "format.has_header"].contains(&name.to_lowercase().as_str())
+            && value.to_string().trim_matches('\'').eq_ignore_ascii_case("true")
+    };
+    if let Some((name, _)) = options.iter().find(|option| !is_header(option)) {
+        return Err(unsupported(&format!("OPTIONS ({name})")).into());
+    }
+    let target = Path::new(&target);
+    let asked = stored_as.map(|name| stored(&name, target)).transpose()?;
+    let query = match source {
+        CopyToSource::Query(query) => Statement::Statement(Box::new(ast::Statement::Query(query))),
+        CopyToSource::Relation(name) => {
+            let name = name.0.iter().filter_map(|part| part.as_ident()).map(|part| quoted(&part.value));
+            let sql = format!("SELECT * FROM {}", name.collect::<Vec<_>>().join("."));
+            let mut statements = session.parse(&sql)?;
+            statements.pop_front().ok_or_else(|| unsupported("of no table"))?
         }
-    }
-
-    fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-        if batch.num_rows() == 0 || batch.num_columns() == 0 {
-            return Ok(Vec::new());
-        }
-        let is_first = self.rows_written == 0;
-        self.rows_written += batch.num_rows();
-        match self.format {
-            Format::Csv => csv(batch, false),
-            Format::Ndjson => json_lines(batch),
-            Format::Json => Ok(joined(&json_lines(batch)?, is_first)),
-            Format::Markdown => markdown(batch),
-            Format::Table => {
-                self.waiting.push(self.shown(batch)?);
-                let n_waiting: usize = self.waiting.iter().map(RecordBatch::num_rows).sum();
-                if n_waiting >= TABLE_ROWS { self.line_up() } else { Ok(Vec::new()) }
-            }
-        }
-    }
-
-    fn finish(&mut self) -> Result<Vec<u8>, ArrowError> {
-        match self.format {
-            Format::Json => Ok(if self.rows_written == 0 { b"]\n".to_vec() } else { b"\n]\n".to_vec() }),
-            Format::Table if self.rows_written == 0 => {
-                self.waiting.push(self.shown(&RecordBatch::new_empty(Arc::clone(&self.schema)))?);
-                self.line_up()
-            }
-            Format::Table if !self.waiting.is_empty() => self.line_up(),
-            _ => Ok(Vec::new()),
-        }
-    }
-
-    /// The cells as a terminal shows them.
-    fn shown(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        // The tree of EXPLAIN is drawn over several lines.
-        let is_plan = self.schema.fields().iter().any(|field| field.name() == "plan_type");
-        let show = |cell: String| if is_plan { cell } else { shown_cell(&cell) };
-        let mut fields = Vec::with_capacity(batch.num_columns());
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            let cells = cells(field, column, "NULL")?;
-            fields.push(Field::new(shown_cell(field.name()), DataType::Utf8, false));
-            columns.push(Arc::new(StringArray::from_iter_values(cells.into_iter().map(show))));
-        }
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-    }
-
-    fn line_up(&mut self) -> Result<Vec<u8>, ArrowError> {
-        let waiting = std::mem::take(&mut self.waiting);
-        Ok(format!("{}\n", pretty_format_batches(&waiting)?).into_bytes())
-    }
+    };
+    let mut file = RowsFile::create(session, target, asked, Replace::Never)?;
+    let (n_rows, _) = answer(session, query, &mut Sink::File(&mut file))?;
+    file.commit(session)?;
+    Ok(n_rows)
 }
 
-fn csv(batch: &RecordBatch, has_header: bool) -> Result<Vec<u8>, ArrowError> {
-    let mut bytes = Vec::new();
-    let flat = without_nesting(batch)?;
-    arrow::csv::WriterBuilder::new().with_header(has_header).build(&mut bytes).write(&flat)?;
-    Ok(bytes)
-}
-
-/// One JSON object a line; a key whose value is null is there.
-fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
-    let mut writer = builder.build::<_, LineDelimited>(Vec::new());
-    writer.write(batch)?;
-    writer.finish()?;
-    Ok(writer.into_inner())
-}
-
-/// Lines as items of an array that is under way. A JSON object on a line has no line break inside.
-fn joined(lines: &[u8], is_first: bool) -> Vec<u8> {
-    let mut items = Vec::with_capacity(lines.len() + lines.len() / 64);
-    let lines = lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    for (idx, line) in lines.enumerate() {
-        items.extend_from_slice(if idx == 0 && is_first { b"\n" } else { b",\n" });
-        items.extend_from_slice(line);
+/// The format after `STORED AS`. DataFusion's JSON is one object a line, ours an array; the extension decides.
+fn stored(name: &str, target: &Path) -> Result<Format, QueryError> {
+    match name.to_uppercase().as_str() {
+        "CSV" => Ok(Format::Csv),
+        "PARQUET" => Ok(Format::Parquet),
+        "ARROW" => Ok(Format::Arrow),
+        "NDJSON" => Ok(Format::Ndjson),
+        "JSON" if Format::of_file(target, None).is_ok_and(|format| format == Format::Ndjson) => Ok(Format::Ndjson),
+        "JSON" => Ok(Format::Json),
+        _ => Err(Refusal::Unsupported { statement: format!("COPY … STORED AS {name}") }.into()),
     }
-    items
-}
-
-fn markdown(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let mut columns = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        columns.push(cells(field, column, "")?);
-    }
-    let row = |row: usize| markdown_row(columns.iter().map(|cells| markdown_cell(&cells[row])));
-    Ok((0..batch.num_rows()).map(row).collect::<String>().into_bytes())
-}
-
-fn markdown_row(cells: impl Iterator<Item = String>) -> String {
-    let mut row = String::from("|");
-    for cell in cells {
-        row.push(' ');
-        row.push_str(&cell);
-        row.push_str(" |");
-    }
-    row.push('\n');
-    row
-}
-
-fn markdown_cell(text: &str) -> String {
-    text.replace('|', "\\|").replace("\r\n", "<br>").replace(['\n', '\r'], "<br>")
-}
-
-/// One line of bounded length: a text may hold line breaks, or the escape sequences of a terminal.
-fn shown_cell(text: &str) -> String {
-    let mut shown = String::new();
-    for (idx, c) in text.chars().enumerate() {
-        if idx == CELL_CHARS {
-            shown.push('…');
-            break;
-        }
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Values as text; lists and structs as JSON.
-fn cells(field: &Arc<Field>, column: &ArrayRef, null: &str) -> Result<Vec<String>, ArrowError> {
-    if field.data_type().is_nested() {
-        let json = as_json(field, column)?;
-        return Ok(json.iter().map(|cell| cell.unwrap_or(null).to_owned()).collect());
-    }
-    let options = FormatOptions::default().with_null(null);
-    let formatter = ArrayFormatter::try_new(column, &options)?;
-    (0..column.len()).map(|row| formatter.value(row).try_to_string()).collect()
-}
-
-/// The batch with its lists and structs as JSON text: CSV has no others.
-fn without_nesting(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        if field.data_type().is_nested() {
-            fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
-            columns.push(Arc::new(as_json(field, column)?) as ArrayRef);
-        } else {
-            fields.push(Arc::clone(field));
-            columns.push(Arc::clone(column));
-        }
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-}
-
-fn as_json(field: &Arc<Field>, column: &ArrayRef) -> Result<StringArray, ArrowError> {
-    let options = EncoderOptions::default().with_explicit_nulls(true);
-    let mut encoder = make_encoder(field, column.as_ref(), &options)?;
-    let mut texts = StringBuilder::new();
-    let mut bytes = Vec::new();
-    for row in 0..column.len() {
-        if encoder.is_null(row) {
-            texts.append_null();
-        } else {
-            bytes.clear();
-            encoder.encode(row, &mut bytes);
-            texts.append_value(String::from_utf8_lossy(&bytes));
-        }
-    }
-    Ok(texts.finish())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
@@ -16,13 +16,47 @@ use crate::query::QueryError;
 use crate::table;
 use crate::table::schema::{evals, signals};
 
-/// The table in one Parquet file.
-pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let checked =
-        parquet_check::open(io::open(path)?).map_err(|source| QueryError::Parquet { path: path.to_owned(), source })?;
-    table::refuse_other_versions(path)?;
-    let schema = checked.builder.schema().as_ref().clone().with_metadata([].into());
-    of_files(&[path.to_owned()], Arc::new(schema))
+/// The table in Parquet files: the columns of all of them, each null where a file lacks it.
+///
+/// # Errors
+/// If one of them is damaged, or has a column of another type than a file before it.
+pub(super) fn open(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, QueryError> {
+    let mut fields: Vec<FieldRef> = Vec::new();
+    for (n_before, path) in files.iter().enumerate() {
+        let checked = parquet_check::open(io::open(path)?)
+            .map_err(|source| QueryError::Parquet { path: path.to_owned(), source })?;
+        table::refuse_other_versions(path)?;
+        let schema = checked.builder.schema();
+        for field in &mut fields {
+            if schema.field_with_name(field.name()).is_err() {
+                *field = nullable(field);
+            }
+        }
+        for field in schema.fields() {
+            match fields.iter_mut().find(|known| known.name() == field.name()) {
+                Some(known) if known.data_type() == field.data_type() => {
+                    if field.is_nullable() {
+                        *known = nullable(known);
+                    }
+                }
+                Some(known) => {
+                    let why = format!(
+                        "expected {} in `{}` as in the files before, found {}",
+                        known.data_type(),
+                        field.name(),
+                        field.data_type()
+                    );
+                    return Err(QueryError::Files { path: path.clone(), why });
+                }
+                None => fields.push(if n_before == 0 { Arc::clone(field) } else { nullable(field) }),
+            }
+        }
+    }
+    of_files(files, Arc::new(Schema::new(fields)))
+}
+
+fn nullable(field: &FieldRef) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_nullable(true))
 }
 
 /// The evaluations of a run, one file each.
@@ -49,7 +83,7 @@ pub(super) fn open_signals(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, 
 
 /// The table in these files, which all have this schema.
 pub(super) fn of_files(files: &[PathBuf], schema: SchemaRef) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let wrap = |source: DataFusionError| QueryError::Sql { source: Box::new(source), tables: Vec::new() };
+    let wrap = |source: DataFusionError| QueryError::engine(source);
     let mut urls = Vec::with_capacity(files.len());
     for file in files {
         urls.push(ListingTableUrl::parse(file_url(file)?).map_err(wrap)?);

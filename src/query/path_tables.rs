@@ -8,29 +8,53 @@ use datafusion::catalog::{TableProvider, UrlTableFactory};
 use datafusion::error::DataFusionError;
 
 use crate::query::source::{FileKind, Source};
-use crate::query::{QueryError, arrow_table, parquet_table, text_table};
+use crate::query::session::ReadPaths;
+use crate::query::{QueryError, files, arrow_table, delimited_table, parquet_table, text_table};
 use crate::table::{ReferenceTable, hosted};
 
 /// Opens what a table name points at, if it is a path.
 #[derive(Debug)]
-pub(super) struct PathTables;
+pub(super) struct PathTables {
+    read: ReadPaths,
+}
 
-/// The table at `path`: a file, or the pairs of a log-prob table.
+impl PathTables {
+    /// Opens paths and keeps in mind which.
+    pub(super) fn new(read: &ReadPaths) -> Self {
+        Self { read: read.clone() }
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
+        let source = Source::of(path)?;
+        if let Source::Files(_, files) = &source {
+            files.iter().for_each(|file| self.read.add(file));
+        }
+        self.read.add(path);
+        open_source(path, &source)
+    }
+}
+
+/// The table at `path`: a file, several files, or the pairs of a log-prob table.
 pub(super) fn open(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
-    match Source::of(path)? {
+    open_source(path, &Source::of(path)?)
+}
+
+fn open_source(path: &Path, source: &Source) -> Result<Arc<dyn TableProvider>, QueryError> {
+    match source {
         Source::Table => open_pairs(&ReferenceTable::open(path)?),
-        Source::File(kind) => open_file(path, kind),
+        Source::File(kind) => open_files(*kind, &[path.to_owned()]),
+        Source::Files(kind, files) => open_files(*kind, files),
         Source::Run(_) => Err(QueryError::UnknownFolder { path: path.to_owned() }),
     }
 }
 
-/// The table in a file.
-pub(super) fn open_file(path: &Path, kind: FileKind) -> Result<Arc<dyn TableProvider>, QueryError> {
+/// The rows of these files, one file after the other; a column that some of them lack is null there.
+pub(super) fn open_files(kind: FileKind, files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, QueryError> {
     match kind {
-        FileKind::Parquet => parquet_table::open(path),
-        FileKind::Arrow => arrow_table::open(path),
-        FileKind::Json => text_table::open_json(path),
-        FileKind::Delimited(delimiter) => text_table::open_delimited(path, delimiter),
+        FileKind::Parquet => parquet_table::open(files),
+        FileKind::Arrow => arrow_table::open(files),
+        FileKind::Json => text_table::open_json(files),
+        FileKind::Delimited(delimiter) => delimited_table::open(files, delimiter),
     }
 }
 
@@ -63,9 +87,12 @@ impl UrlTableFactory for PathTables {
     {
         let path = Path::new(name);
         let table = if hosted::is_remote(path) {
-            fetched(path).and_then(|path| open(&path)).map(Some)
-        } else if name.contains(['.', '/']) && path.exists() {
-            open(path).map(Some)
+            fetched(path).and_then(|path| self.open(&path)).map(Some)
+        } else if name.contains("://") {
+            // `file://`; other schemes are refused by name.
+            hosted::local(path).map_err(QueryError::from).and_then(|path| self.open(&path)).map(Some)
+        } else if name.contains(['.', '/']) && (path.exists() || name.contains(files::WILDCARDS)) {
+            self.open(path).map(Some)
         } else {
             Ok(None)
         };

@@ -1,9 +1,9 @@
 //! A DataFusion context, the threads it runs on, and the tables it knows by name.
 
-use std::collections::VecDeque;
-use std::path::Path;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -23,6 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::guard;
 use crate::interrupt::Interrupt;
 use crate::query::path_tables::{self, PathTables};
+use crate::query::permitted::{self, Freedom, Refusal};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
 use crate::query::{
@@ -40,6 +41,9 @@ const PART_BYTES: u64 = 64 << 20;
 
 /// Most that a sort sets aside for merging what it spilt, in bytes: what DataFusion does by itself.
 const MERGE_BYTES: u64 = 10 << 20;
+
+/// The zone of times that have one, unless SQL says another: `now()` is in it, and casts to `TIMESTAMPTZ` are.
+const TIME_ZONE: &str = "+00:00";
 
 /// What a session may use.
 #[derive(Debug, Default)]
@@ -68,6 +72,27 @@ pub struct Session {
     functions: Vec<Function>,
     elsewhere: Option<Arc<dyn Elsewhere>>,
     interrupt: Interrupt,
+    /// Names that statements cannot give to something else.
+    fixed: BTreeSet<String>,
+    /// What was read so far.
+    read: ReadPaths,
+}
+
+/// The paths that a session has opened, as the file system spells them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReadPaths(Arc<Mutex<BTreeSet<PathBuf>>>);
+
+impl ReadPaths {
+    pub(super) fn add(&self, path: &Path) {
+        if let Ok(path) = path.canonicalize() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+        }
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        let Ok(path) = path.canonicalize() else { return false };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|read| path.starts_with(read))
+    }
 }
 
 impl Session {
@@ -81,11 +106,12 @@ impl Session {
         let Resources { memory_limit, tokenizer, functions: extras, elsewhere, interrupt } = resources;
         let runtime =
             Builder::new_multi_thread().enable_all().build().map_err(|source| QueryError::Runtime { source })?;
-        let wrap = |source| QueryError::Sql { source: Box::new(source), tables: Vec::new() };
+        let wrap = |source| QueryError::engine(source);
         let (config, environment) = bounded(memory_limit).map_err(wrap)?;
         let ctx = SessionContext::new_with_config_rt(config.with_information_schema(true), environment);
+        let read = ReadPaths::default();
         let inner = Arc::clone(ctx.state_ref().read().catalog_list());
-        let catalogs = Arc::new(DynamicFileCatalog::new(inner, Arc::new(PathTables)));
+        let catalogs = Arc::new(DynamicFileCatalog::new(inner, Arc::new(PathTables::new(&read))));
         let state = ctx.into_state_builder().with_catalog_list(catalogs).build();
         let ctx: SessionContext = match &elsewhere {
             None => state.into(),
@@ -99,7 +125,7 @@ impl Session {
             ctx.register_udf(udf);
         }
         functions.sort_by_key(Function::name);
-        Ok(Self { runtime, ctx, tokenizer, functions, elsewhere, interrupt })
+        Ok(Self { runtime, ctx, tokenizer, functions, elsewhere, interrupt, fixed: BTreeSet::new(), read })
     }
 
     /// Registers a table, a run or a data file under the names that [the module](super) lists; returns them.
@@ -110,8 +136,8 @@ impl Session {
         match Source::of(path)? {
             Source::Table => self.register_table(path, &Names::plain()),
             Source::Run(run) => self.register_run(path, &run, &Names::plain()),
-            Source::File(kind) => {
-                self.add(&table_name(path), path, path_tables::open_file(path, kind)?).map(|name| vec![name])
+            Source::File(_) | Source::Files(..) => {
+                self.add(&table_name(path), path, path_tables::open(path)?).map(|name| vec![name])
             }
         }
     }
@@ -125,7 +151,9 @@ impl Session {
         match Source::of(path)? {
             Source::Table => self.register_table(path, &Names::under(name)),
             Source::Run(run) => self.register_run(path, &run, &Names::under(name)),
-            Source::File(kind) => self.add(name, path, path_tables::open_file(path, kind)?).map(|name| vec![name]),
+            Source::File(_) | Source::Files(..) => {
+                self.add(name, path, path_tables::open(path)?).map(|name| vec![name])
+            }
         }
     }
 
@@ -175,16 +203,47 @@ impl Session {
         Ok(last.map(|statement| self.execute(statement)).transpose()?.into_iter().flatten())
     }
 
+    /// The rows of the one query in `sql`, which changes nothing: SQL of somebody else's.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is more than a query, or anything else than one; otherwise as [`rows`](Self::rows).
+    pub fn read(&self, sql: &str) -> Result<Rows<'_>, QueryError> {
+        let mut statements = self.parse(sql)?;
+        let n_statements = statements.len();
+        match statements.pop_front() {
+            Some(statement) if n_statements == 1 => self.start(statement, Freedom::Nothing),
+            _ => Err(Refusal::NotOneQuery { found: format!("{n_statements} statements") }.into()),
+        }
+    }
+
+    /// Whether a query or a registered name has opened this path, or a folder it is in.
+    pub(super) fn has_read(&self, path: &Path) -> bool {
+        self.read.has(path)
+    }
+
     /// The statements in `sql`.
     pub(super) fn parse(&self, sql: &str) -> Result<VecDeque<Statement>, QueryError> {
-        DFParser::parse_sql(sql).map_err(|source| self.error(source))
+        DFParser::parse_sql(sql).map_err(|source| self.error_in(source, Some(sql.to_owned())))
     }
 
     /// Plans a statement and starts it.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it would change what is not the session's own.
     pub(super) fn execute(&self, statement: Statement) -> Result<Rows<'_>, QueryError> {
+        self.start(statement, Freedom::Session)
+    }
+
+    fn start(&self, statement: Statement, freedom: Freedom) -> Result<Rows<'_>, QueryError> {
+        permitted::check_clauses(&statement)?;
+        let text = statement.to_string();
         let stop = Stop::new(&self.interrupt);
+        let own = self.tables();
+        let is_own = |name: &str| !self.fixed.contains(name) && own.iter().any(|table| table == name);
         let start = async {
             let plan = self.ctx.state().statement_to_plan(statement).await?;
+            permitted::check_plan(&plan, freedom, &self.fixed, is_own)
+                .map_err(|refusal| DataFusionError::External(Box::new(refusal)))?;
             let rows = match plan {
                 // These change the session itself.
                 LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.ctx.execute_logical_plan(plan).await?,
@@ -194,7 +253,10 @@ impl Session {
             let plan = rows.create_physical_plan().await?;
             Ok((execute_stream(Arc::clone(&plan), context)?, plan))
         };
-        let (stream, plan) = self.wait(start)?;
+        let (stream, plan) = self.wait(start).map_err(|error| match error {
+            QueryError::Sql { source, .. } => self.error_in(*source, Some(text)),
+            error => error,
+        })?;
         Ok(Rows { session: self, plan, stream, stop, has_ended: false })
     }
 
@@ -249,7 +311,7 @@ impl Session {
         self.add_view(&logps, path, &views::logps(&logps, &pairs, self.has_tokenizer_of(&table)))?;
         added.extend([scored, logps]);
         if let Some(file) = table.rejects() {
-            added.push(self.add(&names.of("rejects"), &path.join(REJECTS), parquet_table::open(&file)?)?);
+            added.push(self.add(&names.of("rejects"), &path.join(REJECTS), parquet_table::open(&[file])?)?);
         }
         let mut further = Vec::new();
         for (name, folder) in references(path)? {
@@ -300,12 +362,16 @@ impl Session {
         self.check_free(name, path)?;
         // A bare reference: dots in a name stay part of it.
         self.ctx.register_table(TableReference::bare(name), table).map_err(|source| self.error(source))?;
+        self.fixed.insert(name.to_owned());
+        self.read.add(path);
         Ok(name.to_owned())
     }
 
     pub(super) fn add_view(&mut self, name: &str, path: &Path, sql: &str) -> Result<(), QueryError> {
         self.check_free(name, path)?;
-        self.query(sql).map(drop)
+        self.query(sql)?;
+        self.fixed.insert(name.to_owned());
+        Ok(())
     }
 
     fn check_free(&self, name: &str, path: &Path) -> Result<(), QueryError> {
@@ -316,7 +382,18 @@ impl Session {
     }
 
     pub(super) fn error(&self, source: DataFusionError) -> QueryError {
-        QueryError::Sql { source: Box::new(source), tables: self.tables() }
+        self.error_in(source, None)
+    }
+
+    /// The same of a statement.
+    fn error_in(&self, source: DataFusionError, sql: Option<String>) -> QueryError {
+        // One of ours that the engine only hands on.
+        if let DataFusionError::External(inner) = &source
+            && let Some(refusal) = inner.downcast_ref::<Refusal>()
+        {
+            return refusal.clone().into();
+        }
+        QueryError::Sql { source: Box::new(source), tables: self.tables(), sql }
     }
 }
 
@@ -349,7 +426,9 @@ impl Names {
 
 /// A configuration and an environment in which operators hold so many bytes at most.
 fn bounded(memory_limit: Option<u64>) -> Result<(SessionConfig, Arc<RuntimeEnv>), DataFusionError> {
-    let config = SessionConfig::new();
+    let mut config = SessionConfig::new();
+    // Without it a time with a zone would be one without, and a day of a zone a day of UTC.
+    config.options_mut().execution.time_zone = Some(TIME_ZONE.to_owned());
     let Some(limit) = memory_limit else { return Ok((config, Arc::new(RuntimeEnv::default()))) };
     let most = usize::try_from(limit / PART_BYTES).unwrap_or(usize::MAX).max(1);
     let n_parts = config.target_partitions().min(most);

@@ -46,7 +46,7 @@ impl Session {
             } else {
                 let path = folder.join(format!("{number}.parquet"));
                 self.copy(&name, &path)?;
-                parquet_table::open(&path)?
+                parquet_table::open(std::slice::from_ref(&path))?
             };
             shipped.push(Shipped { name, table, is_copy: !stays });
         }

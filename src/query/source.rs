@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::io::IoError;
-use crate::query::QueryError;
+use crate::query::{QueryError, files};
 use crate::table::{MANIFEST, StepFiles};
 
 /// Extensions of files that are read; the text ones also followed by `.gz` or `.zst`.
@@ -18,6 +18,8 @@ pub(super) enum Source {
     Run(RunFiles),
     /// A file with rows.
     File(FileKind),
+    /// Files of one kind, in the order of their names: a folder, or what a pattern matches.
+    Files(FileKind, Vec<PathBuf>),
 }
 
 /// The parts of a run folder that SQL reads.
@@ -50,7 +52,10 @@ impl Source {
             return FileKind::of(path).map(Self::File).ok_or_else(|| QueryError::UnknownFile { path: path.to_owned() });
         }
         if !path.is_dir() {
-            return Err(IoError::Missing { path: path.to_owned() }.into());
+            return match files::matched(path)? {
+                Some(found) => files::of_one_kind(path, found),
+                None => Err(IoError::Missing { path: path.to_owned() }.into()),
+            };
         }
         let of_evaluations = |kind: StepFiles, folder: &str| {
             let files = kind.list(&path.join("train").join(folder))?;
@@ -68,7 +73,10 @@ impl Source {
         } else if run.is_any() {
             Ok(Self::Run(run))
         } else {
-            Err(QueryError::UnknownFolder { path: path.to_owned() })
+            match files::of_folder(path)? {
+                found if found.is_empty() => Err(QueryError::UnknownFolder { path: path.to_owned() }),
+                found => files::of_one_kind(path, found),
+            }
         }
     }
 }
@@ -82,7 +90,7 @@ impl RunFiles {
 }
 
 impl FileKind {
-    fn of(path: &Path) -> Option<Self> {
+    pub(super) fn of(path: &Path) -> Option<Self> {
         match extension(path).as_str() {
             "parquet" => Some(Self::Parquet),
             "arrow" => Some(Self::Arrow),
@@ -94,9 +102,14 @@ impl FileKind {
     }
 }
 
-/// The name of a file as a table: letters, digits and `_`, no extension, no capital (SQL folds those).
+/// The name of a file as a table: letters, digits and `_`, no extension, no capital (SQL folds those). Of a pattern, what
+/// is none of it; of a folder, or a pattern for all files of one, the folder.
 pub(super) fn table_name(path: &Path) -> String {
-    let file = uncompressed(path);
+    let file = uncompressed(path).replace(files::WILDCARDS, "");
+    let is_empty = file.split('.').next().is_none_or(str::is_empty) && !file.starts_with('.');
+    if let Some(folder) = path.parent().filter(|folder| is_empty && folder.file_name().is_some()) {
+        return table_name(folder);
+    }
     identifier(file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data"))
 }
 
@@ -132,6 +145,9 @@ mod tests {
             ("Harmless-base.test.mild.jsonl", "harmless_base"),
             ("2024 pairs.csv", "_2024_pairs"),
             (".hidden", "data"),
+            ("data/train-*.parquet", "train_"),
+            ("data/*.jsonl", "data"),
+            ("data/parts/", "parts"),
         ] {
             assert_eq!(table_name(Path::new(file)), expected, "{file}");
         }

@@ -1,53 +1,55 @@
-//! JSON and separated-values files as tables: columns found in a first pass over the file, rows streamed in a second.
-//!
-//! A JSON array is read whole, since its rows cannot be told apart without parsing it; JSON lines never are.
+//! JSON files as tables: columns found in a first pass over the file, rows streamed in a second.
 
-use std::cell::Cell;
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::csv::reader::Format as DelimitedFormat;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use datafusion::catalog::TableProvider;
-use datafusion::datasource::MemTable;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::io::{self, IoError};
 use crate::query::QueryError;
 use crate::query::columns::Columns;
 use crate::query::file_stream::{Batches, FileStream};
+use crate::query::json_rows::JsonRows;
 use crate::table::schema::{metrics, samples, sft_metrics};
 
 /// Contracts of files of JSON lines, each of which says which one it follows.
 const CONTRACTS: [&str; 3] = [metrics::VERSION, sft_metrics::VERSION, samples::VERSION];
 
 /// Rows decoded at once.
-const BATCH_ROWS: usize = 4096;
+pub(super) const BATCH_ROWS: usize = 4096;
 
-/// Longest JSON object in bytes, which is in memory as a whole.
-const ROW_BYTES: usize = 64 << 20;
-
-/// Longest JSON array in bytes, which is in memory as a whole; lines may go on for ever.
-const ARRAY_BYTES: usize = 256 << 20;
-
-/// The table in a file of JSON objects: lines, objects one after another, or an array.
-pub(super) fn open_json(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
-    if starts_with_array(path)? {
-        return open_json_array(path);
-    }
-    let wrap = |source| QueryError::Json { path: path.to_owned(), source };
+/// The table in files of JSON objects: lines, objects one after another, or an array.
+///
+/// # Errors
+/// If one of them holds something else, or two rows cannot share a column.
+pub(super) fn open_json(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, QueryError> {
     let mut columns = Columns::default();
-    let n_read = Cell::new(0);
-    let reader = Limited { reader: io::open_decoded(path)?, n_read: &n_read, limit: ROW_BYTES };
-    let values = serde_json::Deserializer::from_reader(reader).into_iter::<Value>();
-    for (row, value) in (0..).zip(values) {
-        let value = value.map_err(wrap)?;
-        n_read.set(0);
-        refuse_other_versions(path, row, &value)?;
-        widen(&mut columns, path, row, &value)?;
+    for path in files {
+        let mut rows = JsonRows::new(path, open_text(path)?);
+        let mut row_idx = 0;
+        while let Some(row) = rows.next()? {
+            columns.widen(row.text).map_err(|conflict| QueryError::JsonColumn {
+                path: path.clone(),
+                place: row.place,
+                column: conflict.column,
+                expected: conflict.expected,
+                found: conflict.found,
+            })?;
+            if columns.has("schema")
+                && let Ok(value) = serde_json::from_str(row.text)
+            {
+                refuse_other_versions(path, row_idx, &value)?;
+            }
+            row_idx += 1;
+        }
     }
-    streaming(TextFile::of(path, Arc::new(columns.schema()), Layout::JsonLines))
+    let schema = Arc::new(columns.schema());
+    stream(FileStream::new(Arc::clone(&schema)), files, &schema).into_table()
 }
 
 /// The samples of a run, one file an evaluation.
@@ -58,9 +60,8 @@ pub(super) fn open_samples(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, 
     for file in files {
         check_lines(file, samples::VERSION)?;
     }
-    let stream = FileStream::new(samples::schema());
-    let add = |stream, file: &PathBuf| TextFile::of(file, samples::schema(), Layout::JsonLines).add_to(stream);
-    files.iter().fold(stream, add).into_table()
+    let schema = samples::schema();
+    stream(FileStream::new(Arc::clone(&schema)), files, &schema).into_table()
 }
 
 /// Refuses the metrics of a run of which a line follows another contract than this program knows, an older or a newer
@@ -74,7 +75,7 @@ pub(super) fn check_metrics(path: &Path) -> Result<(), QueryError> {
 
 /// Refuses lines that follow another contract than this program knows, or none, where `expected` would do.
 fn check_lines(path: &Path, expected: &'static str) -> Result<(), QueryError> {
-    let rows = serde_json::Deserializer::from_reader(io::open_decoded(path)?).into_iter::<Value>();
+    let rows = serde_json::Deserializer::from_reader(open_text(path)?).into_iter::<Value>();
     for (row, value) in (0..).zip(rows.map_while(Result::ok)) {
         if value.get("schema").is_none() {
             return Err(QueryError::LineVersion { path: path.to_owned(), row, expected, found: "none".into() });
@@ -100,136 +101,44 @@ fn name(version: &str) -> &str {
     version.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
-/// The table in a file of separated values under a header.
-pub(super) fn open_delimited(path: &Path, delimiter: u8) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let (schema, _) = delimited_format(delimiter)
-        .infer_schema(io::open_decoded(path)?, None)
-        .map_err(|source| QueryError::Rows { path: path.to_owned(), source })?;
-    streaming(TextFile::of(path, Arc::new(schema), Layout::Delimited(delimiter)))
-}
-
-fn open_json_array(path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let reader = Limited { reader: io::open_decoded(path)?, n_read: &Cell::new(0), limit: ARRAY_BYTES };
-    let rows: Vec<Value> =
-        serde_json::from_reader(reader).map_err(|source| QueryError::Json { path: path.to_owned(), source })?;
-    let mut columns = Columns::default();
-    for (row, value) in (0..).zip(&rows) {
-        widen(&mut columns, path, row, value)?;
-    }
-    let wrap = |source| QueryError::Rows { path: path.to_owned(), source };
-    let schema = Arc::new(columns.schema());
-    let mut decoder = json_reader(&schema).build_decoder().map_err(wrap)?;
-    let mut batches = Vec::new();
-    for rows in rows.chunks(BATCH_ROWS) {
-        decoder.serialize(rows).map_err(wrap)?;
-        batches.extend(decoder.flush().map_err(wrap)?);
-    }
-    let table = MemTable::try_new(schema, vec![batches])
-        .map_err(|source| QueryError::Sql { source: Box::new(source), tables: Vec::new() })?;
-    Ok(Arc::new(table))
-}
-
-/// A reader that fails after so many bytes, counted from the last time the count was set back.
-struct Limited<'a, R> {
-    reader: R,
-    n_read: &'a Cell<usize>,
-    limit: usize,
-}
-
-impl<R: Read> Read for Limited<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n_bytes = self.reader.read(buffer)?;
-        self.n_read.set(self.n_read.get() + n_bytes);
-        if self.n_read.get() > self.limit {
-            return Err(std::io::Error::other(format!("expected at most {} bytes at once, found more", self.limit)));
-        }
-        Ok(n_bytes)
-    }
-}
-
-fn starts_with_array(path: &Path) -> Result<bool, QueryError> {
+/// The text of a file, without the byte-order mark that Excel and PowerShell put in front.
+///
+/// # Errors
+/// If the file is UTF-16, which its first bytes say.
+pub(super) fn open_text(path: &Path) -> Result<Box<dyn BufRead + Send>, QueryError> {
     let mut reader = io::open_decoded(path)?;
-    loop {
-        let buffer = reader.fill_buf().map_err(|source| IoError::new("read", path, source))?;
-        match buffer.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            Some(&byte) => return Ok(byte == b'['),
-            None if buffer.is_empty() => return Ok(false),
-            None => {
-                let blank = buffer.len();
-                reader.consume(blank);
-            }
+    let start = reader.fill_buf().map_err(|source| IoError::new("read", path, source))?;
+    match start {
+        [0xEF, 0xBB, 0xBF, ..] => reader.consume(3),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [_, 0, ..] | [0, _, ..] => {
+            return Err(QueryError::Encoding { path: path.to_owned(), found: "it is UTF-16".into() });
         }
+        _ => {}
     }
+    Ok(reader)
 }
 
-fn widen(columns: &mut Columns, path: &Path, row: u64, value: &Value) -> Result<(), QueryError> {
-    columns.widen(object(path, row, value)?).map_err(|conflict| QueryError::JsonColumn {
-        path: path.to_owned(),
-        row,
-        column: conflict.column,
-        expected: conflict.expected,
-        found: conflict.found,
+fn stream(stream: FileStream, files: &[PathBuf], schema: &SchemaRef) -> FileStream {
+    files.iter().fold(stream, |stream, path| {
+        let (file, schema) = (path.clone(), Arc::clone(schema));
+        stream.with_file(path.clone(), move || batches(&file, &schema))
     })
 }
 
-fn object<'a>(path: &Path, row: u64, value: &'a Value) -> Result<&'a Map<String, Value>, QueryError> {
-    let found = match value {
-        Value::Object(object) => return Ok(object),
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-    };
-    Err(QueryError::JsonRow { path: path.to_owned(), row, found })
-}
-
-fn json_reader(schema: &SchemaRef) -> arrow::json::ReaderBuilder {
-    arrow::json::ReaderBuilder::new(Arc::clone(schema)).with_batch_size(BATCH_ROWS).with_coerce_primitive(true)
-}
-
-fn delimited_format(delimiter: u8) -> DelimitedFormat {
-    DelimitedFormat::default().with_header(true).with_delimiter(delimiter)
-}
-
-fn streaming(file: TextFile) -> Result<Arc<dyn TableProvider>, QueryError> {
-    let schema = Arc::clone(&file.schema);
-    file.add_to(FileStream::new(schema)).into_table()
-}
-
-/// A file that is read again by each query.
-struct TextFile {
-    path: PathBuf,
-    schema: SchemaRef,
-    layout: Layout,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Layout {
-    JsonLines,
-    Delimited(u8),
-}
-
-impl TextFile {
-    fn of(path: &Path, schema: SchemaRef, layout: Layout) -> Self {
-        Self { path: path.to_owned(), schema, layout }
-    }
-
-    fn add_to(self, stream: FileStream) -> FileStream {
-        stream.with_file(self.path.clone(), move || self.batches())
-    }
-
-    fn batches(&self) -> Result<Batches, QueryError> {
-        let wrap = |source| QueryError::Rows { path: self.path.clone(), source };
-        let reader = io::open_decoded(&self.path)?;
-        match self.layout {
-            Layout::JsonLines => Ok(Box::new(json_reader(&self.schema).build(reader).map_err(wrap)?)),
-            Layout::Delimited(delimiter) => {
-                let builder = arrow::csv::ReaderBuilder::new(Arc::clone(&self.schema))
-                    .with_format(delimited_format(delimiter))
-                    .with_batch_size(BATCH_ROWS);
-                Ok(Box::new(builder.build_buffered(reader).map_err(wrap)?))
-            }
+fn batches(path: &Path, schema: &SchemaRef) -> Result<Batches, QueryError> {
+    let mut rows = JsonRows::new(path, open_text(path)?);
+    let mut decoder = arrow::json::ReaderBuilder::new(Arc::clone(schema))
+        .with_batch_size(BATCH_ROWS)
+        .with_coerce_primitive(true)
+        .build_decoder()
+        .map_err(|source| QueryError::Rows { path: path.to_owned(), source })?;
+    let mut next = move || -> Result<Option<RecordBatch>, ArrowError> {
+        let outer = |error: QueryError| ArrowError::ExternalError(Box::new(error));
+        for _ in 0..BATCH_ROWS {
+            let Some(row) = rows.next().map_err(outer)? else { break };
+            decoder.decode(row.text.as_bytes())?;
         }
-    }
+        decoder.flush()
+    };
+    Ok(Box::new(std::iter::from_fn(move || next().transpose())))
 }

@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::connect::connect;
 use super::error::{Failure, StorageError};
 use super::location::ObjectUrl;
+use super::reach;
 use crate::digest::{Digest, Hasher};
 use crate::io::{self, AtomicFile, IoError};
 
@@ -110,7 +111,7 @@ impl Bucket {
     /// The bucket of an object.
     ///
     /// # Errors
-    /// If the environment does not say how to reach it.
+    /// If the environment does not say how to reach it, or nobody answers there.
     pub fn of(url: &ObjectUrl) -> Result<Self, StorageError> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = open.get(&url.root()) {
@@ -119,6 +120,7 @@ impl Bucket {
         let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
         let runtime = runtime.map_err(|source| StorageError::Runtime { bucket: url.root(), source })?;
         let bucket = Self { runtime: Arc::new(runtime), store: connect(url)? };
+        reach::check(url)?;
         open.insert(url.root(), bucket.clone());
         Ok(bucket)
     }

@@ -35,6 +35,23 @@ pub enum StorageError {
         /// What the client says.
         said: String,
     },
+    /// An endpoint at which nobody listens.
+    #[error("cannot reach `{}` at `{endpoint}`: {source}", url.root())]
+    Unreachable {
+        /// An object of the bucket.
+        url: ObjectUrl,
+        /// Host and port.
+        endpoint: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Credentials that are nowhere.
+    #[error("there are no credentials for `{}`", url.root())]
+    NoCredentials {
+        /// An object of the bucket.
+        url: ObjectUrl,
+    },
     /// An object that was named and is not there.
     #[error("`{url}` does not exist")]
     Missing {
@@ -231,7 +248,11 @@ impl Hint for StorageError {
                 Some("fetch it to a local file first, or name the object as `s3://BUCKET/KEY`".into())
             }
             Self::Request { failure, url, .. } => Some(request_hint(failure, &url.service().variables())),
-            Self::Connect { url, .. } => Some(credentials(&url.service().variables())),
+            Self::Unreachable { url, .. } => {
+                let Variables { endpoint, .. } = url.service().variables();
+                Some(format!("is the endpoint (`{endpoint}`) right, and reachable from here?"))
+            }
+            Self::Connect { url, .. } | Self::NoCredentials { url } => Some(credentials(&url.service().variables())),
             Self::Missing { url } => {
                 let Variables { endpoint, .. } = url.service().variables();
                 Some(format!("check bucket and key, and `{endpoint}` where the service has another address"))

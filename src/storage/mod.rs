@@ -7,7 +7,8 @@
 //!
 //! Credentials, regions and endpoints are those of the environment, in the variables that the services' own tools read.
 //! Requests that fail with a status of the 5xx kind, or with their connection, are tried nine times within two minutes at
-//! most; a download that breaks goes on where it broke.
+//! most; a download that breaks goes on where it broke. An address at which nobody listens, and credentials that
+//! nobody has, are said before the first request.
 //!
 //! Invariant: no credential is in an error, a file or the name of a copy; nothing is found by listing.
 
@@ -18,6 +19,7 @@ mod error;
 mod lease;
 mod location;
 mod parallel;
+mod reach;
 mod variables;
 
 use std::path::{Path, PathBuf};

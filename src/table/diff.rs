@@ -34,6 +34,16 @@ pub struct TableDiff {
     pub provenance: Vec<Difference>,
 }
 
+impl TableDiff {
+    /// Whether the tables differ in their pairs, their numbers or what these hold under; not in the names of the files
+    /// that the pairs came from.
+    pub fn is_any(&self) -> bool {
+        let rows = [&self.rescored, &self.retokenised, &self.added, &self.removed];
+        let is_condition = |difference: &Difference| difference.field != "sources";
+        rows.iter().any(|rows| rows.count > 0) || self.provenance.iter().any(is_condition)
+    }
+}
+
 /// Rows of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Rows {

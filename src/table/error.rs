@@ -1,16 +1,17 @@
 //! What can be wrong with a reference table.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
 use crate::error::{Hint, nearest};
 use crate::guard::Panicked;
-use crate::io::IoError;
+use crate::io::{IoError, shell_word};
 use crate::spool::SpoolError;
 use crate::storage::StorageError;
-use crate::table::folder::is_signals_name;
+use crate::table::folder::{is_signals_name, is_table_file, is_table_folder};
+use crate::table::foreign::Foreign;
 use crate::table::provenance::Difference;
 use crate::table::shard::Shard;
 
@@ -309,11 +310,13 @@ pub enum TableError {
         /// How many shards it is made by, where it is.
         n_shards: Option<usize>,
     },
-    /// A folder that is no table.
-    #[error("`{}` is not a reference table: expected `manifest.json` in it", path.display())]
+    /// A file or folder that is no table.
+    #[error("`{}` is no log-prob table: it is {found}", path.display())]
     NotATable {
-        /// The folder.
+        /// The file or folder.
         path: PathBuf,
+        /// What it is.
+        found: Foreign,
     },
     /// A folder with files of somebody else.
     #[error("`{}` holds something else than a reference table: found `{found}`", path.display())]
@@ -348,6 +351,42 @@ pub enum TableError {
     },
 }
 
+impl TableError {
+    /// The refusal of a folder that has no manifest of ours.
+    pub(super) fn not_a_table(folder: &Path) -> Self {
+        Self::NotATable { path: folder.to_owned(), found: Foreign::of_folder(folder) }
+    }
+}
+
+/// What to do about a damaged file of a table. It is moved and not deleted: whoever follows this to the letter in the wrong
+/// folder has lost nothing.
+fn repair(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !is_table_file(path) || !is_table_folder(folder) {
+        return Some("the file is damaged or was cut: fetch or write it again".into());
+    }
+    let name = shell_word(path);
+    let then = if is_signals_name(path) {
+        "the table goes on without these signals"
+    } else {
+        "only its pairs are scored"
+    };
+    Some(format!("`mv {name} {name}.damaged` and run the same `piref precompute` again: {then}"))
+}
+
+/// Whether a file could not be read for a reason that is not in the file.
+fn is_of_system(error: &ParquetError) -> bool {
+    use std::io::{Error, ErrorKind};
+    let ParquetError::External(inner) = error else { return false };
+    let is_of_file = |kind| matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::Other);
+    inner.downcast_ref::<Error>().is_some_and(|error| !is_of_file(error.kind()))
+}
+
+/// `reference` of `reference.v1`.
+fn contract(version: &str) -> &str {
+    version.rsplit_once(".v").map_or(version, |(name, _)| name)
+}
+
 impl Hint for TableError {
     fn hint(&self) -> Option<String> {
         match self {
@@ -356,32 +395,23 @@ impl Hint for TableError {
                 Some(format!("rename the column `{column}` in the source, or drop it there"))
             }
             Self::NoColumn { nearest: Some(name), .. } => Some(format!("did you mean `{name}`?")),
+            Self::Read { path, source } if is_of_system(source) => {
+                Some(format!("the system does not let it read `{}`: the file itself may be sound", path.display()))
+            }
             Self::Read { path, .. }
             | Self::Damaged { path, .. }
             | Self::Decode { path, .. }
             | Self::NotAsListed { path, .. }
-            | Self::Signals { path, .. }
-            | Self::PartMissing { path }
-                if is_signals_name(path) =>
-            {
-                Some(format!(
-                    "delete `{}` if it is there and run the same `piref precompute` again: the table goes on without these \
-                     signals, and `--fresh` scores it again with them",
-                    path.display()
-                ))
-            }
-            Self::Read { path, .. }
-            | Self::Damaged { path, .. }
-            | Self::Decode { path, .. }
-            | Self::NotAsListed { path, .. } => Some(format!(
-                "delete `{}` and run the same `piref precompute` again: only its pairs are scored",
-                path.display()
-            )),
+            | Self::Signals { path, .. } => repair(path),
+            Self::PartMissing { path } if is_signals_name(path) => repair(path),
             Self::OtherProvenance { .. } => {
-                Some("`--fresh` starts the table again under the new settings; another `--out` keeps this one".into())
+                Some("another `--out` keeps this table; `--fresh` replaces it by one under the new settings".into())
+            }
+            Self::SchemaVersion { expected, found, .. } if contract(expected) != contract(found) => {
+                Some("name the folder that `piref precompute --out` wrote".into())
             }
             Self::ManifestVersion { .. } | Self::SchemaVersion { .. } => {
-                Some("read it with the version of piref that wrote it, or run `piref precompute --fresh`".into())
+                Some("read it with the version of piref that wrote it, or score the pairs into another `--out`".into())
             }
             Self::Incomplete { n_shards: Some(n_shards), .. } => Some(format!(
                 "it is made by {n_shards} shards: `piref precompute` with their settings and `--finish` names those that \
@@ -390,7 +420,7 @@ impl Hint for TableError {
             Self::PartMissing { .. } | Self::Incomplete { n_shards: None, .. } => {
                 Some("run the same `piref precompute` again: it scores only what is missing".into())
             }
-            Self::NotATable { .. } => Some("name the folder that `piref precompute --out` wrote".into()),
+            Self::NotATable { path, found } => Some(found.hint(path)),
             Self::NotOurs { .. } => Some("name an empty or new folder".into()),
             Self::HostedShard { .. } => {
                 Some("name a folder on a file system that all machines have, and copy the finished table".into())

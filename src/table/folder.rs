@@ -345,6 +345,13 @@ pub(super) fn is_marker(path: &Path) -> bool {
     [JOURNAL, LOCK, PREVIOUS].contains(&name(path)) || is_of_shard(path)
 }
 
+/// Whether a folder holds a log-prob table, finished or not: its manifest, a part or a sign of work.
+pub(crate) fn is_table_folder(folder: &Path) -> bool {
+    let is_sign =
+        |entry: &PathBuf| is_marker(entry) || ((is_part_name(entry) || is_signals_name(entry)) && owner(entry) == Owner::Us);
+    Manifest::is_ours(folder) || io::list(folder).is_ok_and(|entries| entries.iter().any(is_sign))
+}
+
 /// A file that only shards have: journal, lock, incoming rejects.
 fn is_of_shard(path: &Path) -> bool {
     let name = name(path);
@@ -362,7 +369,7 @@ pub(super) fn journal_of(path: &Path) -> Option<Option<Shard>> {
 }
 
 /// A name that stage one gives to a file; whose the file is says its footer.
-fn is_table_file(path: &Path) -> bool {
+pub(super) fn is_table_file(path: &Path) -> bool {
     is_part_name(path) || is_signals_name(path) || [REJECTS, REFUSED_REJECTS, INCOMING_REJECTS].contains(&name(path))
 }
 

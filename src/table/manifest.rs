@@ -96,7 +96,7 @@ impl Manifest {
 
         let header: Header = serde_json::from_slice(bytes).map_err(wrap)?;
         if header.format != FORMAT {
-            return Err(TableError::NotATable { path: folder.to_owned() });
+            return Err(TableError::not_a_table(folder));
         }
         if header.format_version != FORMAT_VERSION {
             let found = match header.format_version {
@@ -138,7 +138,7 @@ impl Manifest {
                 let shards = entries.iter().filter_map(|path| folder::journal_of(path).flatten());
                 TableError::Incomplete { path: folder.to_owned(), n_shards: shards.map(Shard::count).max() }
             }
-            Ok(_) => TableError::NotATable { path: folder.to_owned() },
+            Ok(_) => TableError::not_a_table(folder),
         }
     }
 

@@ -151,6 +151,11 @@ impl Iterator for PartBatches {
     }
 }
 
+/// Whether a file follows one of our contracts, of whatever version.
+pub(crate) fn is_contract_file(path: &Path) -> bool {
+    ParquetInput::open(path).is_ok_and(|input| input.version().is_some())
+}
+
 /// Refuses a Parquet file of ours that follows a contract this program does not know, an older or a newer one. A file
 /// of somebody else is none of its business.
 pub(crate) fn refuse_other_versions(path: &Path) -> Result<(), TableError> {

@@ -10,6 +10,7 @@ use crate::io;
 use crate::table::parquet_input::PartBatches;
 use crate::table::part_reader::PartReader;
 use crate::table::schema::reference;
+use crate::table::foreign::refuse_foreign;
 use crate::table::{FileRecord, Manifest, Provenance, TableError, check};
 
 /// A log-prob table: a folder with its manifest, or a single part.
@@ -36,6 +37,7 @@ impl ReferenceTable {
     }
 
     fn open_part(path: &Path) -> Result<Self, TableError> {
+        refuse_foreign(path)?;
         let reader = PartReader::open(path)?;
         Ok(Self {
             path: path.to_owned(),

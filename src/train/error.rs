@@ -258,7 +258,7 @@ impl Hint for TrainError {
         match self {
             Self::EmptyTable { .. } => Some("`piref precompute` says how many rows it rejected, and why".into()),
             Self::StartsElsewhere { .. } => {
-                Some("the table is stale or was made by another version: run `piref precompute --fresh`".into())
+                Some("the table is stale or was made by another version: score its pairs again, with another `--out`".into())
             }
             Self::NotOurs { .. } => Some("name a new or empty folder with `--out`".into()),
             Self::NoBase { .. } => Some("name it with `--model`".into()),
@@ -267,7 +267,7 @@ impl Hint for TrainError {
                  a GGUF file of a policy that is a whole model"
                     .into(),
             ),
-            Self::Taken { .. } => Some("name another place with `--out`, or delete what is there".into()),
+            Self::Taken { .. } => Some("name another place with `--out`".into()),
             Self::Tokenizer { .. } => {
                 Some("run `piref precompute` with this model, or train the model the table was made with".into())
             }

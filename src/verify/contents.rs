@@ -27,6 +27,7 @@ impl Contents {
             return Err(IoError::Missing { path: path.to_owned() }.into());
         }
         if !path.is_dir() {
+            table::refuse_foreign(path)?;
             report.note(format!("{} is one part: without a manifest there is no digest to compare", quoted(path)));
             let parts = vec![(path.to_owned(), None)];
             let folder = path.parent().unwrap_or(path).to_owned();

@@ -8,14 +8,16 @@ use crate::error::{Hint, nearest};
 use crate::query::Format;
 
 /// How each command is written, and what it does.
-pub(super) const COMMANDS: [(&str, &str); 9] = [
+pub(super) const COMMANDS: [(&str, &str); 10] = [
     (".tables", "tables and views that a query can name"),
     (".schema [TABLE]", "columns and types, of all tables or of one; also of a file by its path"),
     (".functions [NAME]", "functions of preference data, with examples"),
-    (".mode [FORMAT]", "form of the rows: table, csv, json, ndjson, markdown"),
+    (".mode [FORMAT]", "form of the rows on the screen: table, csv, tsv, json, ndjson, markdown"),
+    (".maxrows [ROWS]", "rows of an answer that a table on the screen shows at most, 0 for all"),
     (
         ".output [FILE]",
-        "file for the rows that follow, complete at the next `.output` or the end; without FILE the screen",
+        "file for the rows that follow, in the format of its extension, complete at the next `.output` or the end; without \
+         FILE the screen",
     ),
     (".timing [on|off]", "rows and seconds after each statement"),
     (".read FILE", "statements and commands of a file"),
@@ -30,6 +32,7 @@ pub(super) enum Command {
     Schema(Option<String>),
     Functions(Option<String>),
     Mode(Option<Format>),
+    MaxRows(Option<usize>),
     Output(Option<PathBuf>),
     Timing(Option<Timing>),
     Read(PathBuf),
@@ -93,12 +96,13 @@ impl Command {
         let line = line.trim();
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let argument = Some(unquoted(rest.trim())).filter(|argument| !argument.is_empty());
-        // `\d` and `\q` are typed by whoever comes from psql.
-        let name = match name {
+        // `\d` and `\q` are typed by whoever comes from psql, words without a dot by everybody.
+        let name = match name.to_lowercase().trim_end_matches(';') {
             "\\d" if argument.is_none() => ".tables",
             "\\d" => ".schema",
-            "\\q" | "quit" | "exit" => ".quit",
-            "\\?" => ".help",
+            "\\dt" => ".tables",
+            "\\q" | "quit" | "exit" | ".exit" | ".q" => ".quit",
+            "\\?" | "\\h" | "help" | "?" => ".help",
             "\\timing" => ".timing",
             "\\i" => ".read",
             _ => name,
@@ -109,7 +113,13 @@ impl Command {
         let command = match name {
             ".schema" => Self::Schema(argument.map(str::to_owned)),
             ".functions" => Self::Functions(argument.map(str::to_owned)),
-            ".mode" => Self::Mode(argument.map(|name| Format::from_str(name, true)).transpose().map_err(|_| wrong())?),
+            ".mode" => {
+                let format = argument.map(|name| Format::from_str(name, true)).transpose().map_err(|_| wrong())?;
+                Self::Mode(if format.is_none_or(Format::is_text) { format } else { return Err(wrong()) })
+            }
+            ".maxrows" => {
+                Self::MaxRows(argument.map(str::parse).transpose().map_err(|_| wrong())?)
+            }
             ".output" => Self::Output(argument.map(PathBuf::from)),
             ".timing" => Self::Timing(match argument {
                 None => None,
@@ -157,6 +167,9 @@ mod tests {
             ("\\d pairs", Command::Schema(Some("pairs".into()))),
             ("\\d", Command::Tables),
             ("exit", Command::Quit),
+            ("QUIT;", Command::Quit),
+            ("help", Command::Help),
+            (".maxrows 5", Command::MaxRows(Some(5))),
         ] {
             assert_eq!(Command::parse(line).unwrap(), want, "{line}");
         }
@@ -168,6 +181,7 @@ mod tests {
         assert_eq!(error.hint().unwrap(), "did you mean `.tables`?");
         let error = |line: &str| Command::parse(line).unwrap_err().to_string();
         assert_eq!(error(".mode xml"), "expected `.mode [FORMAT]`, found `.mode xml`");
+        assert_eq!(error(".mode parquet"), "expected `.mode [FORMAT]`, found `.mode parquet`");
         assert_eq!(error(".read"), "expected `.read FILE`, found `.read`");
         assert_eq!(error(".quit now"), "expected `.quit`, found `.quit now`");
     }

@@ -30,7 +30,8 @@ pub(super) fn is_complete(entry: &str) -> bool {
 /// Whether an entry is a command of the console and not SQL.
 pub(super) fn is_command(entry: &str) -> bool {
     let text = entry.trim();
-    text.starts_with(['.', '\\']) || matches!(text, "quit" | "exit")
+    let word = text.trim_end_matches(';').trim_end().to_lowercase();
+    text.starts_with(['.', '\\']) || matches!(word.as_str(), "quit" | "exit" | "help" | "?")
 }
 
 /// Where the text ends, and the last character of its code that is no blank.
@@ -79,6 +80,10 @@ mod tests {
             (".tables", true),
             ("\\q", true),
             ("exit", true),
+            ("help", true),
+            ("EXIT", true),
+            ("quit;", true),
+            ("help me", false),
             ("SELECT 1", false),
             ("SELECT 1;", true),
             ("SELECT 1; -- one\n", true),

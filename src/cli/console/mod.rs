@@ -17,10 +17,10 @@ use anyhow::Context;
 use self::command::{COMMANDS, Command};
 use self::complete::Vocabulary;
 use self::editor::{Line, LineEditor};
-use super::{Printer, failure};
+use super::{Printer, failure, screen};
 use crate::interrupt::Interrupt;
-use crate::io::{self, AtomicFile, IoError};
-use crate::query::{self, Answered, Format, Function, Session};
+use crate::io;
+use crate::query::{self, Answered, Form, Format, Function, Replace, RowsFile, Session, Sink};
 
 pub(super) use self::command::{CommandError, Timing};
 
@@ -30,10 +30,11 @@ const MAX_DEPTH: usize = 16;
 /// What a console knows between two entries.
 pub(super) struct Console {
     session: Session,
-    format: Format,
+    /// Of the rows on the screen.
+    form: Form,
     timing: Timing,
     /// Where rows go instead of the screen.
-    output: Option<AtomicFile>,
+    output: Option<RowsFile>,
     /// Files that are being read.
     depth: usize,
 }
@@ -61,7 +62,7 @@ pub(super) fn run(mut console: Console, interrupt: &Interrupt, printer: &mut Pri
             Line::End => break,
         };
         let mut notes = Vec::new();
-        let answered = console.enter(&entry, &mut printer.data(), &mut |note| notes.push(note));
+        let answered = screen::paged(printer, |out| console.enter(&entry, out, &mut |note| notes.push(note)));
         for note in notes {
             printer.note(note);
         }
@@ -80,29 +81,32 @@ pub(super) fn run(mut console: Console, interrupt: &Interrupt, printer: &mut Pri
 }
 
 impl Console {
-    /// A console over a session whose rows have this form.
-    pub(super) fn new(session: Session, format: Format, timing: Timing) -> Self {
-        Self { session, format, timing, output: None, depth: 0 }
+    /// A console over a session whose rows have this form on the screen.
+    pub(super) fn new(session: Session, form: Form, timing: Timing) -> Self {
+        Self { session, form, timing, output: None, depth: 0 }
     }
 
-    /// Sends the rows that follow to a file, or back to the screen; a file before is complete.
+    /// Sends the rows that follow to a file, or back to the screen; a file before is complete. Rows in a file have the format
+    /// of its extension, and those of the screen where it says nothing.
     ///
     /// # Errors
-    /// If one of the files cannot be written.
+    /// If one of the files cannot be written, or is not for rows.
     pub(super) fn set_output(&mut self, path: Option<&Path>) -> anyhow::Result<()> {
         self.close()?;
-        self.output = path.map(AtomicFile::create).transpose()?;
+        let create = |path: &Path| {
+            let asked = Format::of_file(path, None).is_err().then_some(self.form.format);
+            RowsFile::create(&self.session, path, asked, Replace::Rows)
+        };
+        self.output = path.map(create).transpose()?;
         Ok(())
     }
 
     /// Completes the file that rows went to.
     fn close(&mut self) -> anyhow::Result<()> {
-        if let Some(mut file) = self.output.take() {
-            let path = file.path().to_owned();
-            file.flush().map_err(|source| IoError::new("write", &path, source))?;
-            file.commit()?;
+        match self.output.take() {
+            Some(file) => Ok(file.commit(&self.session)?),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn greeting(&self) -> String {
@@ -127,8 +131,10 @@ impl Console {
             Command::Functions(name) => {
                 screen.write_all(functions(self.session.functions(), name.as_deref()).as_bytes())?;
             }
-            Command::Mode(Some(format)) => self.format = format,
-            Command::Mode(None) => note(format!("mode {}", format_name(self.format))),
+            Command::Mode(Some(format)) => self.form.format = format,
+            Command::Mode(None) => note(format!("mode {}", format_name(self.form.format))),
+            Command::MaxRows(Some(rows)) => self.form.max_rows = Some(rows).filter(|&rows| rows > 0),
+            Command::MaxRows(None) => note(format!("maxrows {}", self.form.max_rows.unwrap_or(0))),
             Command::Output(path) => self.set_output(path.as_deref())?,
             Command::Timing(Some(timing)) => self.timing = timing,
             Command::Timing(None) => {
@@ -148,16 +154,16 @@ impl Console {
         screen: &mut dyn Write,
         note: &mut dyn FnMut(String),
     ) -> anyhow::Result<()> {
-        let out: &mut dyn Write = match &mut self.output {
-            Some(file) => file,
-            None => screen,
+        let sink = match &mut self.output {
+            Some(file) => Sink::File(file),
+            None => Sink::Stream(screen, self.form),
         };
         let mut told = |answered: Answered| {
             if timing == Timing::On {
                 note(timed(answered));
             }
         };
-        Ok(query::run_each(&self.session, sql, self.format, out, &mut told)?)
+        Ok(query::run_each(&self.session, sql, sink, &mut told)?)
     }
 
     /// The entries of a file, until one fails or wants the end.

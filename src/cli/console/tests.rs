@@ -13,7 +13,7 @@ struct Shown {
 }
 
 fn console() -> Console {
-    Console::new(Session::new().unwrap(), Format::Csv, Timing::Off)
+    Console::new(Session::new().unwrap(), Form::whole(Format::Csv), Timing::Off)
 }
 
 fn enter(console: &mut Console, entry: &str) -> Shown {

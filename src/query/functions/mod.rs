@@ -2,8 +2,11 @@
 //! test runs.
 
 mod bt_prob;
+mod digests;
 mod dpo_loss;
+mod extremes;
 mod jaccard;
+mod json;
 mod logsigmoid;
 mod mad;
 mod median;
@@ -20,6 +23,7 @@ mod words;
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
@@ -78,15 +82,24 @@ impl fmt::Display for Kind {
 }
 
 /// The functions that every session has beside those of DataFusion, in the order of their names.
-pub const FUNCTIONS: [Function; 12] = [
+pub const FUNCTIONS: [Function; 21] = [
     bt_prob::FUNCTION,
     dpo_loss::FUNCTION,
     jaccard::FUNCTION,
+    json::AS_TEXT,
+    json::EXTRACT,
+    json::GET,
+    json::GET_BOOL,
+    json::GET_FLOAT,
+    json::GET_INT,
+    json::GET_STR,
     logsigmoid::FUNCTION,
     mad::FUNCTION,
+    digests::MD5,
     n_tokens::FUNCTION,
     reward::FUNCTION,
     robust_z::FUNCTION,
+    digests::SHA256,
     sigmoid::FUNCTION,
     softplus::FUNCTION,
     token_text::FUNCTION,
@@ -98,6 +111,8 @@ pub const FUNCTIONS: [Function; 12] = [
 pub fn register_functions(ctx: &SessionContext, tokenizer: Option<&Arc<TokenizerFiles>>) {
     for udf in [
         bt_prob::udf(),
+        digests::md5(),
+        digests::sha256(),
         dpo_loss::udf(),
         jaccard::udf(),
         logsigmoid::udf(),
@@ -109,6 +124,15 @@ pub fn register_functions(ctx: &SessionContext, tokenizer: Option<&Arc<Tokenizer
         tokenize::udf(tokenizer),
     ] {
         ctx.register_udf(udf);
+    }
+    for udf in json::udfs() {
+        ctx.register_udf(udf);
+    }
+    let mut registry = ctx.clone();
+    // The planner is one of the session's state, which clones of a context share.
+    _ = registry.register_expr_planner(Arc::new(json::Arrows));
+    for udaf in extremes::udafs() {
+        ctx.register_udaf(udaf);
     }
     ctx.register_udaf(mad::udaf());
     ctx.register_udwf(robust_z::udwf());
