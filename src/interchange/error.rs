@@ -6,7 +6,7 @@ use crate::data::DataError;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
-use crate::model_source::ModelSourceError;
+use crate::policy::PolicyError;
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
 
@@ -154,7 +154,7 @@ pub enum InterchangeError {
     },
     /// Where the model is.
     #[error(transparent)]
-    ModelSource(#[from] ModelSourceError),
+    Policy(#[from] PolicyError),
     /// The tokenizer or the token store.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
@@ -197,7 +197,7 @@ impl Hint for InterchangeError {
                 Some(format!("all of them are in `{}`; `--max-reject-rate` allows a larger share", rejects.display()))
             }
             Self::Model { source, .. } => source.hint(),
-            Self::ModelSource(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Table(error) => error.hint(),

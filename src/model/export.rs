@@ -45,6 +45,10 @@ pub fn export(model: &Decoder, source: &ModelSource, folder: &Path, shard_bytes:
     if let Some(keys) = config.as_object_mut() {
         keys.remove("torch_dtype");
         keys.insert("dtype".into(), "float32".into());
+        // An adapter may have parted them.
+        if !model.config().tie_word_embeddings && keys.get("tie_word_embeddings").is_some_and(|tied| tied == true) {
+            keys.insert("tie_word_embeddings".into(), false.into());
+        }
     }
     write_json(&folder.join("config.json"), &config)?;
     write_weights(model, folder, shard_bytes)
