@@ -157,6 +157,7 @@ fn tables_and_runs_of_both_paths_fit_each_other() {
         }
         if dtype == ScoringDtype::F32 {
             let check = |plan: &precompute::Plan| ModelCheck {
+                adapter: None,
                 model: "fixtures/tiny".into(),
                 sample: 40,
                 seed: 1,

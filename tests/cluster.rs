@@ -18,8 +18,8 @@ use piref::digest::Digest;
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
 use piref::model::ScoringDtype;
-use piref::model_source::ModelSource;
 use piref::ops::Backend;
+use piref::policy::PolicySource;
 use piref::precompute::{self, Event, Outcome, Plan, Signals, Start};
 use piref::query::{Elsewhere, QueryError, Resources, Session};
 use piref::scoring::{ModelFile, ModelFiles, Models, Scorer, ScoringError};
@@ -65,7 +65,7 @@ impl Standalone {
     fn start(dtype: ScoringDtype) -> Self {
         let model = ModelFile {
             name: "fixtures/tiny".into(),
-            source: ModelSource::resolve("fixtures/tiny").unwrap(),
+            source: PolicySource::resolve("fixtures/tiny", None).unwrap(),
             backend: Backend::cpu(),
             dtypes: vec![dtype],
             max_tokens: NonZeroUsize::new(512).unwrap(),

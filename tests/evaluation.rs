@@ -10,7 +10,7 @@ use piref::eval::{self, BestMetric, EarlyStopping, EvalError, EvalMetrics};
 use piref::generate::{Generator, Sampling, Settings};
 use piref::interrupt::Interrupt;
 use piref::loss::BatchObjective;
-use piref::model::{Lora, ScoringDtype};
+use piref::model::{Lora, Modules, ScoringDtype};
 use piref::model_source::ModelSource;
 use piref::ops::Backend;
 use piref::policy::{PolicyError, PolicySource};
@@ -393,13 +393,8 @@ fn a_run_ends_when_nothing_gets_better_and_writes_its_best_policy() {
 fn an_adapter_is_evaluated_on_its_base_model() {
     let folder = tempfile::tempdir().unwrap();
     let (table, held_out) = tables(folder.path());
-    let lora = Lora {
-        r: NonZeroUsize::new(4).unwrap(),
-        alpha: 8.0,
-        dropout: 0.1,
-        use_rslora: false,
-        target_modules: vec!["q_proj".into(), "down_proj".into()],
-    };
+    let lora =
+        Lora { dropout: 0.1, ..Lora::new(NonZeroUsize::new(4).unwrap(), 8.0, Modules::named(["q_proj", "down_proj"])) };
     let plan = stages::with(stages::train_plan(&table, &folder.path().join("run")), |changed| {
         changed.course.trained = Trained::NewAdapter(lora);
         changed.course.learning_rate = 1e-2;

@@ -13,8 +13,10 @@ use piref::batch::{Group, GroupBatch};
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
 use piref::logprob;
-use piref::model::{Adapter, Decoder, Digests, Keep, Lora, ModelError, OutType, export, export_adapter, export_gguf};
-use piref::model_source::{Gguf, ModelSource};
+use piref::model::{
+    Adapter, BaseName, Decoder, Digests, Keep, Lora, ModelError, Modules, OutType, export, export_adapter, export_gguf,
+};
+use piref::model_source::{Gguf, ModelSource, ModelSourceError};
 use piref::ops::Backend;
 use piref::policy::PolicyError;
 use piref::train::{self, GgufPlan, TrainError, Trained};
@@ -251,13 +253,7 @@ fn plan(policy: &Path, base: Option<&Path>, out: &Path) -> GgufPlan {
 }
 
 fn lora() -> Lora {
-    Lora {
-        r: NonZeroUsize::new(4).unwrap(),
-        alpha: 8.0,
-        dropout: 0.0,
-        use_rslora: false,
-        target_modules: vec!["q_proj".into(), "up_proj".into()],
-    }
+    Lora::new(NonZeroUsize::new(4).unwrap(), 8.0, Modules::named(["q_proj", "up_proj"]))
 }
 
 /// A folder with a base, a policy that is a whole model, and one that is an adapter.
@@ -273,11 +269,12 @@ fn policies() -> (tempfile::TempDir, [PathBuf; 3]) {
 
     let model = load(&base);
     let drawn = Adapter::new(&lora(), model.config(), model.device(), |_| ChaCha8Rng::seed_from_u64(3)).unwrap();
-    let model = model.with_adapter(drawn);
+    let model = model.with_adapter(drawn).unwrap();
     train_some(&model, |name| name.contains("lora_B"));
     fs::create_dir_all(adapter.join("policy")).unwrap();
     let digests = Digests::of(&source(&base)).unwrap();
-    export_adapter(&model, base.to_str().unwrap(), &digests, &adapter.join("policy")).unwrap();
+    let name = BaseName { name: base.to_str().unwrap().into(), revision: None };
+    export_adapter(&model.adapter().unwrap(), &name, &digests, &adapter.join("policy")).unwrap();
     (folder, [base, whole, adapter])
 }
 
@@ -293,8 +290,8 @@ fn a_whole_policy_and_an_adapter_go_back_into_their_base() {
     assert_eq!((summary.lora.unwrap().r.get(), summary.policy), (4, run.join("policy")));
     let model = load(&base);
     let digests = Digests::of(&source(&base)).unwrap();
-    let adapter = Adapter::read(&run.join("policy"), model.config(), &digests, model.device()).unwrap();
-    let merged = model.with_adapter(adapter).merged().unwrap();
+    let adapter = Adapter::read(&run.join("policy"), &model, &digests).unwrap();
+    let merged = model.with_adapter(adapter).and_then(Decoder::merged).unwrap();
     assert!(weights(&load(&out)) == weights(&merged) && weights(&merged) != weights(&load(&base)));
 }
 
@@ -307,7 +304,7 @@ fn what_is_no_base_of_a_policy_is_refused() {
     assert!(matches!(refused(&plan(&whole, Some(&base), &base)), TrainError::Taken { .. }));
     assert!(matches!(
         refused(&plan(folder.path(), Some(&base), &out)),
-        TrainError::Policy(PolicyError::NoPolicy { .. })
+        TrainError::Policy(PolicyError::Source(ModelSourceError::NoModel { .. }))
     ));
     for policy in [&whole, &run] {
         let error = refused(&plan(policy, Some(Path::new("fixtures/tiny")), &out));

@@ -149,8 +149,8 @@ fn a_policy_in_memory_answers_like_the_one_on_disk() {
     let path = adapter(folder.path(), TINY);
     let source = ModelSource::resolve(TINY).unwrap();
     let base = load(TINY);
-    let adapter = Adapter::read(&path, base.config(), &Digests::of(&source).unwrap(), base.device()).unwrap();
-    let policy = base.with_adapter(adapter);
+    let adapter = Adapter::read(&path, &base, &Digests::of(&source).unwrap()).unwrap();
+    let policy = base.with_adapter(adapter).unwrap();
     let (before, prompt) = (logits(&policy, &[5, 6, 7]), [5, 6, 7]);
 
     let in_memory = Generator::new(&policy, BTreeSet::new()).unwrap().complete(&prompt, &greedy(20)).unwrap();

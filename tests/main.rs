@@ -20,6 +20,7 @@ mod invariance;
 mod kills;
 mod lora;
 mod memory;
+mod model_forms;
 mod objectives;
 mod objects;
 mod observe;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use piref::interrupt::Interrupt;
-use piref::model::{LORA_MODULES, Lora};
+use piref::model::{LORA_MODULES, Lora, Modules};
 use piref::optim::{OptimizerParams, RmsPropParams, Schedule, ScheduleKind, SgdParams, Warmup};
 use piref::train::{self, Plan, StepMetrics, Trained};
 use tempfile::TempDir;
@@ -39,13 +39,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn adapter() -> Trained {
-    Trained::NewAdapter(Lora {
-        r: 4.try_into().unwrap(),
-        alpha: 8.0,
-        dropout: 0.0,
-        use_rslora: false,
-        target_modules: LORA_MODULES.map(str::to_owned).to_vec(),
-    })
+    Trained::NewAdapter(Lora::new(4.try_into().unwrap(), 8.0, Modules::named(LORA_MODULES)))
 }
 
 /// Runs of every optimiser, with and without momentum, a mean and an adapter, by name.

@@ -7,7 +7,7 @@ use std::path::Path;
 use piref::batch::SequenceIds;
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
-use piref::model::{DEFAULT_SHARD_BYTES, Decoder, Lora, is_adapter};
+use piref::model::{DEFAULT_SHARD_BYTES, Decoder, Lora, Modules, is_adapter};
 use piref::model_source::ModelSource;
 use piref::ops::Backend;
 use piref::sft::{self, Event, Outcome, Plan, SftError, SftMetrics};
@@ -49,11 +49,8 @@ fn check_same(one: &Path, other: &Path) {
 fn a_run_that_was_interrupted_ends_like_one_that_was_not() {
     let folder = tempfile::tempdir().unwrap();
     let adapter = Trained::NewAdapter(Lora {
-        r: NonZeroUsize::new(4).unwrap(),
-        alpha: 8.0,
         dropout: 0.1,
-        use_rslora: false,
-        target_modules: vec!["q_proj".into(), "down_proj".into()],
+        ..Lora::new(NonZeroUsize::new(4).unwrap(), 8.0, Modules::named(["q_proj", "down_proj"]))
     });
     for (name, trained) in [("weights", Trained::Weights), ("drawn", Trained::Drawn), ("adapter", adapter)] {
         let (straight, halting) = (folder.path().join(name), folder.path().join(format!("{name}-halting")));

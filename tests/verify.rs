@@ -48,7 +48,15 @@ fn findings(path: &Path) -> Vec<Finding> {
 }
 
 fn model_check(model: &str) -> ModelCheck {
-    ModelCheck { model: model.into(), sample: 8, seed: 42, tolerance: 1e-3, max_tokens: 1024, backend: Backend::cpu() }
+    ModelCheck {
+        model: model.into(),
+        adapter: None,
+        sample: 8,
+        seed: 42,
+        tolerance: 1e-3,
+        max_tokens: 1024,
+        backend: Backend::cpu(),
+    }
 }
 
 #[track_caller]

@@ -4,7 +4,7 @@ use crate::data::DataError;
 use crate::error::Hint;
 use crate::loss::LossError;
 use crate::model::ModelError;
-use crate::model_source::ModelSourceError;
+use crate::policy::PolicyError;
 use crate::tokenize::TokenizeError;
 
 /// What can go wrong in a measurement.
@@ -42,7 +42,7 @@ pub enum BenchError {
     },
     /// Where the model is.
     #[error(transparent)]
-    ModelSource(#[from] ModelSourceError),
+    Policy(#[from] PolicyError),
     /// The tokenizer or its template.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
@@ -60,7 +60,7 @@ impl Hint for BenchError {
                 Some("a measurement reads no columns but those of the pairs: measure another objective".into())
             }
             Self::Loss { source } => source.hint(),
-            Self::ModelSource(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Threads { .. } => None,

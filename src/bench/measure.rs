@@ -10,9 +10,9 @@ use super::{BenchError, Event, Plan, Profile, Profiling, Report, SignalsIn, Stag
 use crate::batch::{MicroBatch, PairIds, Sharing, micro_batches};
 use crate::logprob;
 use crate::model::{Adapter, Decoder, Flops, ModelError};
-use crate::model_source::ModelSource;
 use crate::ops::{Compute, linear};
 use crate::optim::{Optimizer, OptimizerParams, clip_factor};
+use crate::policy::PolicySource;
 use crate::table::{PairTokenLogps, TrainingPair};
 use crate::train::{self, StepError};
 use crate::{memory, precompute};
@@ -33,9 +33,9 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event)) -> Result<Report, BenchE
         StepError::Model(source) => in_model(source),
         StepError::Loss(source) => BenchError::Loss { source },
     };
-    let source = ModelSource::resolve(&plan.model)?;
+    let source = PolicySource::resolve(&plan.model, None)?;
     let pairs = pairs::read(plan, &source)?;
-    let model = Decoder::load(&source, &plan.backend).map_err(in_model)?.with_dtype(plan.dtype);
+    let model = source.load_merged(&plan.backend)?.with_dtype(plan.dtype);
     let n_parameters = model.params().n_parameters();
     let n_threads = rayon::current_num_threads();
 
@@ -170,7 +170,7 @@ fn counted(model: &Decoder, batches: &[MicroBatch<'_>]) -> Result<Flops, ModelEr
 fn with_adapter(plan: &Plan, model: Decoder) -> Result<Decoder, ModelError> {
     let Some(lora) = &plan.lora else { return Ok(model) };
     let adapter = Adapter::new(lora, model.config(), model.device(), |_| ChaCha8Rng::seed_from_u64(0))?;
-    Ok(model.with_adapter(adapter))
+    model.with_adapter(adapter)
 }
 
 /// Stage one over all pairs.

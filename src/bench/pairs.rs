@@ -4,13 +4,13 @@ use super::{BenchError, Plan};
 use crate::batch::PairIds;
 use crate::data::{self, NamedFile, Row};
 use crate::logprob;
-use crate::model_source::ModelSource;
+use crate::policy::PolicySource;
 use crate::table::{PairTokenLogps, TokenLogpsPair, TrainingPair};
 use crate::tokenize::{PairTokenizer, TokenizedPair};
 
 /// The first pairs of the data that can be scored.
-pub(super) fn read(plan: &Plan, source: &ModelSource) -> Result<Vec<TokenizedPair>, BenchError> {
-    let tokenizer = PairTokenizer::load(source, plan.rules)?;
+pub(super) fn read(plan: &Plan, source: &PolicySource) -> Result<Vec<TokenizedPair>, BenchError> {
+    let tokenizer = PairTokenizer::new(source.tokenizer()?.files, plan.rules)?;
     let mut pairs = Vec::new();
     let mut n_rows = 0;
     for name in &plan.data {

@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::{Printer, run_of_pipeline};
 use crate::audit::{AuditError, Checks, Plan, Summary};
-use crate::model_source::ModelSource;
+use crate::policy::PolicySource;
 use crate::query::Resources;
 use crate::report::{self, AUDIT, AuditInputs, Examples, Sarif};
 use crate::table::{Finding, FindingsWriter, ReferenceTable};
@@ -34,8 +34,8 @@ pub(super) struct OutputArgs {
     #[arg(long, value_name = "PAIRS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=MOST_EXAMPLES))]
     examples: u16,
 
-    /// Model whose tokenizer spells out tokens on the page, shaded by their log-probs: a folder, a `.gguf` file or
-    /// `org/name`. Default: the model of the table, where it is at hand.
+    /// Model whose tokenizer spells out tokens on the page, shaded by their log-probs: a folder, a `.gguf` file,
+    /// `org/name`, an adapter or a run. Default: the model of the table, where it is at hand.
     #[arg(long, value_name = "M")]
     model: Option<String>,
 
@@ -110,12 +110,12 @@ impl<'a> Outputs<'a> {
     /// The tokenizer of the model that is named, or of the table's, if it is still there: a page does without.
     fn tokenizer(&self) -> anyhow::Result<Option<TokenizerFiles>> {
         if let Some(model) = &self.args.model {
-            return Ok(Some(TokenizerFiles::load(&ModelSource::resolve(model)?)?));
+            return Ok(Some(PolicySource::resolve(model, None)?.tokenizer()?.files));
         }
         let table = ReferenceTable::open(&self.table)?;
         let model = &table.provenance().model.path;
-        let source = if model.is_empty() { None } else { ModelSource::resolve(model).ok() };
-        Ok(source.and_then(|source| TokenizerFiles::load(&source).ok()))
+        let source = if model.is_empty() { None } else { PolicySource::resolve(model, None).ok() };
+        Ok(source.and_then(|source| Some(source.tokenizer().ok()?.files)))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ops::{DeviceName, Kernels};
 use crate::pipeline::{
     DataSettings, LoraSettings, Pipeline, PrecomputeSettings, Settings, TokenizeSettings, TrainSettings, words,
 };
+use crate::policy::PolicySource;
 use crate::train::RecomputePolicy;
 
 /// Measure how fast both stages run on this machine, and against what it can do.
@@ -22,7 +23,8 @@ use crate::train::RecomputePolicy;
 /// time they take; the machine's own rate is that of a large product in the same process.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
+    /// Model: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the local cache, the folder of an
+    /// adapter, or a run folder.
     #[arg(long)]
     model: String,
 
@@ -106,6 +108,8 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let sharing = if args.no_sharing { Sharing::Nothing } else { Sharing::Prompts };
     let options = Options { n_repeats: args.repeat, sharing, signals: args.signals, kernels: args.kernels, profile };
     let plan = Pipeline::from_flags(&flags)?.bench_plan(options).context("cannot measure")?;
+    let failed = || format!("cannot measure `{}`", plan.model);
+    PolicySource::resolve(&plan.model, None).with_context(failed)?;
     let report = bench::run(&plan, &mut |event| {
         printer.note(match event {
             Event::Product => "measuring a large product",
@@ -115,7 +119,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
             Event::Profile => "running the stage once more, op by op",
         });
     })
-    .with_context(|| format!("cannot measure `{}`", plan.model))?;
+    .with_context(failed)?;
     match args.output_format {
         OutputFormat::Json => print_json(&report, printer)?,
         OutputFormat::Text => print_text(&report, printer)?,

@@ -12,9 +12,9 @@ use super::printer::Printer;
 use crate::cluster::{self, Bind, Event, ExecutorPlan, SchedulerAddress, SchedulerPlan};
 use crate::interrupt::{self, Interrupt};
 use crate::model::ScoringDtype;
-use crate::model_source::ModelSource;
 use crate::ops::DeviceName;
 use crate::pipeline::{Pipeline, PrecomputeSettings, Settings, words};
+use crate::policy::PolicySource;
 use crate::scoring::ModelFile;
 
 /// Run stage one and SQL on several machines: Apache Ballista's scheduler and executors, with the functions of piref.
@@ -57,8 +57,8 @@ struct Executor {
     #[arg(long, value_name = "df://HOST:PORT")]
     scheduler: SchedulerAddress,
 
-    /// Model it may be asked for: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache; repeat for
-    /// more. None is enough for SQL.
+    /// Model it may be asked for: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the local
+    /// cache, the folder of an adapter, or a run folder; repeat for more. None is enough for SQL.
     #[arg(long, value_name = "M")]
     model: Vec<String>,
 
@@ -132,7 +132,7 @@ impl Executor {
 
     /// The model by the settings of stage one, so that both compute alike unless told otherwise.
     fn model_file(&self, model: &str) -> anyhow::Result<ModelFile> {
-        let source = ModelSource::resolve(model)?;
+        let source = PolicySource::resolve(model, None)?;
         let flags = Settings {
             model: Some(model.to_owned()),
             precompute: PrecomputeSettings {

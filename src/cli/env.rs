@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         cpu_features: cpu_features(),
         threads: threads()?,
-        hugging_face_cache: model_source::cache().path().display().to_string(),
+        hugging_face_cache: model_source::cache().display().to_string(),
     };
     match args.output_format {
         OutputFormat::Json => print_json(&environment, printer)?,

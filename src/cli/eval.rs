@@ -15,6 +15,7 @@ use crate::interrupt::{self, Interrupt};
 use crate::model::ScoringDtype;
 use crate::ops::DeviceName;
 use crate::pipeline::{EvalFlags, LossSettings, Name, PipelineError, Settings, TrainSettings, words};
+use crate::policy::PolicySource;
 
 /// Evaluate a policy on a log-prob table of held-out pairs: loss, reward accuracy, margins, distance to the reference.
 ///
@@ -25,8 +26,8 @@ pub(crate) struct Args {
     /// Pipeline file whose objective is reported, on the policy of its run; flags win over it, key by key.
     pipeline: Option<PathBuf>,
 
-    /// Policy: a Hugging Face folder, a `.gguf` file, `org/name` in the local cache, the folder of an adapter, or a run
-    /// folder. Of a pipeline: that of its run.
+    /// Policy: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the local cache, the folder of an
+    /// adapter, or a run folder. Of a pipeline: that of its run.
     #[arg(long, required_unless_present = "pipeline")]
     model: Option<String>,
 
@@ -81,6 +82,8 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let mut plan = pipeline.eval_plan(flags).context("cannot evaluate")?;
     let failed = format!("cannot evaluate `{}`", plan.model);
     let failed = || failed.clone();
+    // Nothing is read for a model that is not there.
+    PolicySource::resolve(&plan.model, plan.adapter.as_deref()).with_context(failed)?;
     plan.table = objects::local(&plan.table, printer).with_context(failed)?;
     if !plan.table.exists() {
         return Err(PipelineError::NoTable { path: plan.table.clone() }).with_context(failed);

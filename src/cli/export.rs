@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{OutputFormat, Printer, UsageError, print_json};
 use crate::interchange::{self, ExportSummary};
-use crate::model::{DEFAULT_SHARD_BYTES, GgufWeights, OutType};
+use crate::model::{DEFAULT_SHARD_BYTES, GgufWeights, OutType, find_adapter};
 use crate::pipeline::{PLAN_FILE, Pipeline, PipelineError, Settings};
 use crate::train::{self, GgufPlan, GgufSummary, MergePlan, MergeSummary};
 
@@ -104,6 +104,9 @@ fn merge(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
         shard_bytes: args.max_shard_size.map_or(DEFAULT_SHARD_BYTES, |size| size.as_u64()),
     };
     let summary = train::merge(&plan).with_context(|| format!("cannot merge `{}`", args.path.display()))?;
+    for note in &summary.notes {
+        printer.note(note);
+    }
     finish(merge_line(&summary), &summary, args, printer)
 }
 
@@ -111,6 +114,8 @@ fn gguf(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let failed = || format!("cannot export `{}`", args.path.display());
     let base = match &args.model {
         Some(model) => Some(model.clone()),
+        // An adapter names its base model itself.
+        None if find_adapter(&args.path).is_some() => None,
         None => trained_from(args).with_context(failed)?,
     };
     let plan =
@@ -144,7 +149,7 @@ fn line(summary: &ExportSummary) -> String {
 }
 
 fn merge_line(summary: &MergeSummary) -> String {
-    let MergeSummary { model, adapter, lora, out } = summary;
+    let MergeSummary { model, adapter, lora, out, .. } = summary;
     format!("{model} with the adapter of rank {} in {}: {}", lora.r, adapter.display(), out.display())
 }
 

@@ -19,6 +19,7 @@ use crate::model::ModelError;
 use crate::model_source::ModelSourceError;
 use crate::ops::DeviceError;
 use crate::pipeline::{FileError, PipelineError, SetError};
+use crate::policy::PolicyError;
 use crate::precompute::{ArrayJobError, PrecomputeError};
 use crate::query::QueryError;
 use crate::report::ReportError;
@@ -171,6 +172,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<ModelError>(cause))
         .or_else(|| hint_of::<TokenizeError>(cause))
         .or_else(|| hint_of::<DataError>(cause))
+        .or_else(|| hint_of::<PolicyError>(cause))
         .or_else(|| hint_of::<ModelSourceError>(cause))
         .or_else(|| hint_of::<StorageError>(cause))
         .or_else(|| hint_of::<IoError>(cause))
@@ -191,6 +193,7 @@ fn is_usage(cause: &(dyn Error + 'static)) -> bool {
         || matches!(cause.downcast_ref(), Some(TableError::Storage(error)) if is_wrong_url(error))
         || matches!(cause.downcast_ref(), Some(GenerateError::Sampling { .. } | GenerateError::NoTemplate { .. }))
         || cause.downcast_ref().is_some_and(is_wrong_model)
+        || cause.downcast_ref().is_some_and(is_wrong_policy)
 }
 
 fn is_wrong_setting(error: &PipelineError) -> bool {
@@ -221,12 +224,25 @@ fn is_wrong_sweep(error: &SweepError) -> bool {
     }
 }
 
+fn is_wrong_policy(error: &PolicyError) -> bool {
+    match error {
+        PolicyError::Source(error) => is_wrong_model(error),
+        PolicyError::Model { .. } | PolicyError::Tokenize(_) => false,
+        _ => true,
+    }
+}
+
 fn is_wrong_model(error: &ModelSourceError) -> bool {
     matches!(
         error,
         ModelSourceError::NotFound { .. }
             | ModelSourceError::Url { .. }
-            | ModelSourceError::NoConfig { .. }
+            | ModelSourceError::NoModel { .. }
+            | ModelSourceError::NoRevision { .. }
+            | ModelSourceError::NotFetched { .. }
+            | ModelSourceError::Both { .. }
+            | ModelSourceError::GgufPartMissing { .. }
+            | ModelSourceError::Pointer { .. }
             | ModelSourceError::NotGguf { .. }
     )
 }

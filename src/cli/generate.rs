@@ -15,6 +15,7 @@ use crate::interrupt::{self, Interrupt};
 use crate::io::{AtomicFile, IoError};
 use crate::ops::{Backend, DeviceName};
 use crate::pipeline::{self, Pipeline, TokenizeSettings};
+use crate::policy::PolicySource;
 use crate::tokenize::TemplateDate;
 
 /// Rejected rows that are named.
@@ -29,8 +30,8 @@ const MAX_NAMED: u64 = 10;
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("prompts").required(true).args(["prompt", "data"])))]
 pub(crate) struct Args {
-    /// The policy: a Hugging Face folder, a `.gguf` file, `org/name` in the local cache, the folder of an adapter, or a
-    /// run folder.
+    /// The policy: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the local cache, the folder of
+    /// an adapter, or a run folder.
     #[arg(long)]
     model: String,
 
@@ -134,6 +135,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let streaming = if args.prompt.len() == 1 && form == Form::Text { Streaming::On } else { Streaming::Off };
     let mut answers = Answers::new(form, streaming, args.output.clone())?;
     let plan = plan(args, streaming).with_context(|| failed.clone())?;
+    PolicySource::resolve(&plan.model, plan.adapter.as_deref()).with_context(|| failed.clone())?;
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {
         let mut progress = match streaming {

@@ -11,6 +11,7 @@ use crate::interchange::{self, ImportDtype, ImportEvent, ImportMap, ImportPlan, 
 use crate::pipeline::{
     DataSettings, ImportFlags, Pipeline, PrecomputeSettings, Settings, Share, TokenizeSettings, number,
 };
+use crate::policy::PolicySource;
 use crate::precompute::Start;
 
 /// Make a log-prob table of pairs that another program has scored.
@@ -27,7 +28,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SPLIT")]
     split: Option<String>,
 
-    /// The model the log-probs are of: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
+    /// The model the log-probs are of: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the local
+    /// cache, the folder of an adapter, or a run folder.
     #[arg(long)]
     model: String,
 
@@ -76,6 +78,8 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let format = args.output_format;
     let plan = plan(args)?;
     let failed = || format!("cannot import into `{}`", plan.out.display());
+    // Nothing is read for a model that is not there.
+    PolicySource::resolve(&plan.model, None).with_context(failed)?;
     let summary = interchange::import(&plan, &mut |event| show(&event, printer)).with_context(failed)?;
     for line in lines(&summary) {
         printer.note(line);

@@ -12,10 +12,10 @@ use super::progress::{Position, Progress, clock};
 use super::shards::{command_with, missing_lines};
 use super::{OutputFormat, Printer, objects, print_json};
 use crate::interrupt::{self, Interrupt};
-use crate::model_source::ModelSource;
 use crate::pipeline::{
     DataSettings, Name, Pipeline, PipelineError, PrecomputeSettings, Settings, Stage, TokenizeSettings,
 };
+use crate::policy::PolicySource;
 use crate::precompute::{self, ArrayJobError, Event, Outcome, Scope, ShardRequest, Start, Summary};
 
 /// Run the frozen reference once over a preference dataset and store its log-probabilities.
@@ -30,7 +30,8 @@ pub(crate) struct Args {
     /// Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key.
     pipeline: Option<PathBuf>,
 
-    /// Reference model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
+    /// Reference model: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the local cache, the
+    /// folder of an adapter, or a run folder.
     #[arg(long, required_unless_present = "pipeline")]
     model: Option<String>,
 
@@ -96,7 +97,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let failed = format!("cannot precompute `{}`", plan.out.display());
     let failed = || failed.clone();
     // Nothing is read for a model that is not there.
-    ModelSource::resolve(&plan.model).with_context(failed)?;
+    PolicySource::resolve(&plan.model, plan.adapter.as_deref()).with_context(failed)?;
     for table in &mut plan.reuse {
         *table = objects::local(table, printer).with_context(failed)?;
     }

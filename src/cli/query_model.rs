@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::interrupt::Interrupt;
 use crate::model::ScoringDtype;
-use crate::model_source::ModelSource;
 use crate::ops::DeviceName;
 use crate::pipeline::{Pipeline, PrecomputeSettings, Settings, words};
+use crate::policy::PolicySource;
 use crate::query::Extra;
 use crate::scoring::{self, ModelFiles, Models};
 use crate::tokenize::TokenizerFiles;
@@ -16,7 +16,8 @@ use crate::tokenize::TokenizerFiles;
 #[derive(Debug, clap::Args)]
 pub(super) struct QueryModel {
     /// Model that `ref_logps` scores with, and whose tokenizer `n_tokens`, `tokenize` and `token_text` ask, and the tokens of
-    /// `logps`: a folder, a `.gguf` file or `org/name`. Its weights are read when a query first needs them.
+    /// `logps`: a folder, a `.gguf` file, `org/name`, an adapter or a run. Its weights are read when a query first needs
+    /// them.
     #[arg(long, value_name = "M")]
     pub(super) model: Option<String>,
 
@@ -47,8 +48,8 @@ impl QueryModel {
         let Some(model) = &self.model else {
             return Ok(Found { tokenizer: None, models: Arc::new(ModelFiles::new(Vec::new())) });
         };
-        let source = ModelSource::resolve(model)?;
-        let tokenizer = TokenizerFiles::load(&source)?;
+        let source = PolicySource::resolve(model, None)?;
+        let tokenizer = source.tokenizer()?.files;
         let (dtype, device, max_tokens) = (self.dtype, self.device, self.max_tokens);
         let flags = Settings {
             model: Some(model.clone()),

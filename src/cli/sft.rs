@@ -12,7 +12,6 @@ use super::progress::{Position, Progress, clock};
 use super::train::interrupted_lines;
 use super::{OutputFormat, Printer, print_json};
 use crate::interrupt::{self, Interrupt};
-use crate::model_source::ModelSource;
 use crate::pipeline::{
     DataSettings, EvalSettings, LossSettings, PairsSettings, Pipeline, Settings, SftSettings, Stage, TokenizeSettings,
     TrainSettings,
@@ -31,7 +30,8 @@ pub(crate) struct Args {
     /// Pipeline file; flags win over it, key by key. It needs `[data]`, `[train]` and `[sft]`.
     pipeline: Option<PathBuf>,
 
-    /// Model to train: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
+    /// Model to train: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the local cache, the folder
+    /// of an adapter, or a run folder.
     #[arg(long, required_unless_present_any = ["pipeline", "init"])]
     model: Option<String>,
 
@@ -122,7 +122,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let out = plan.course.out.clone();
     let failed = || format!("cannot train `{}`", out.display());
     // Nothing is read for a model that is not there.
-    ModelSource::resolve(&plan.course.model).with_context(failed)?;
+    plan.course.source().with_context(failed)?;
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {

@@ -9,9 +9,9 @@ use anyhow::Context;
 #[cfg(feature = "cluster")]
 use super::cluster_flags::Cluster;
 use super::console::{self, Console, Timing};
-use super::screen;
 use super::query_memory::QueryMemory;
 use super::query_model::QueryModel;
+use super::screen;
 use super::{Printer, UsageError, objects, run_of_pipeline};
 use crate::interrupt::{self, Interrupt};
 use crate::io;

@@ -12,7 +12,6 @@ use super::progress::Progress;
 use super::train_progress::TrainProgress;
 use super::{Printer, failure, objects};
 use crate::interrupt::{self, Interrupt};
-use crate::model_source::ModelSource;
 use crate::pipeline::{Axis, read_list, short_key};
 use crate::query::{self, Format, Session, quoted};
 use crate::sweep::{
@@ -83,7 +82,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     }
     // Nothing is read for a model that is not there.
     if let Some(run) = plan.runs.first() {
-        ModelSource::resolve(&run.plan.course.model).with_context(failed)?;
+        run.plan.course.source().with_context(failed)?;
     }
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     let outcome = {

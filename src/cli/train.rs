@@ -10,7 +10,6 @@ use super::progress::{Progress, clock};
 use super::train_progress::TrainProgress;
 use super::{OutputFormat, Printer, objects, print_json};
 use crate::interrupt::{self, Interrupt};
-use crate::model_source::ModelSource;
 use crate::pipeline::{PipelineError, Settings, Stage, TrainSettings};
 use crate::report::{self, RunInputs};
 use crate::train::{self, EvalSummary, Interruption, Outcome, Start, Summary};
@@ -25,8 +24,8 @@ pub(crate) struct Args {
     /// Pipeline file, e.g. `pipelines/quickstart.toml`; flags win over it, key by key.
     pipeline: Option<PathBuf>,
 
-    /// Model the policy starts from, the reference: a Hugging Face folder, a `.gguf` file, or `org/name` in the local
-    /// cache.
+    /// Model the policy starts from, the reference: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision`
+    /// in the local cache, the folder of an adapter, or a run folder.
     #[arg(long, required_unless_present = "pipeline")]
     model: Option<String>,
 
@@ -100,7 +99,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
         return Err(PipelineError::NoTable { path: path.to_owned() }).with_context(failed);
     }
     // Nothing is read for a model that is not there.
-    ModelSource::resolve(&plan.course.model).with_context(failed)?;
+    plan.course.source().with_context(failed)?;
     objects::fetch_tables(&mut plan, printer).with_context(failed)?;
 
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;

@@ -10,8 +10,8 @@ use anyhow::Context;
 
 use super::progress::{Position, Progress, clock};
 use super::{OutputFormat, Printer, nats, objects};
-use crate::model_source::ModelSource;
 use crate::ops::{Backend, DeviceName};
+use crate::policy::PolicySource;
 use crate::table::{Finding, FindingsWriter};
 use crate::verify::{self, Event, ModelCheck, Plan, Summary};
 
@@ -25,10 +25,14 @@ pub(crate) struct Args {
     /// Folder or URL of the table, or one part of a table.
     table: PathBuf,
 
-    /// Model to compare with the table's and to score a sample with: a Hugging Face folder, a `.gguf` file, or
-    /// `org/name` in the local cache.
+    /// Model to compare with the table's and to score a sample with: a Hugging Face folder, a `.gguf` file, `org/name` or
+    /// `org/name@revision` in the local cache, the folder of an adapter, or a run folder.
     #[arg(long)]
     model: Option<String>,
+
+    /// Adapter over the model: a PEFT folder, or a run that trained one.
+    #[arg(long, value_name = "FOLDER", requires = "model")]
+    adapter: Option<PathBuf>,
 
     /// Pairs to score again; 0 compares the digests of the model only.
     #[arg(long, value_name = "PAIRS", default_value_t = 64, requires = "model")]
@@ -69,6 +73,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let backend = Backend::best(args.device.open().with_context(|| failed.clone())?);
     let model = args.model.map(|model| ModelCheck {
         model,
+        adapter: args.adapter,
         sample: args.sample,
         seed: args.seed,
         tolerance: args.tolerance,
@@ -77,7 +82,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     });
     if let Some(check) = &model {
         // Nothing is read for a model that is not there.
-        ModelSource::resolve(&check.model).with_context(|| failed.clone())?;
+        PolicySource::resolve(&check.model, check.adapter.as_deref()).with_context(|| failed.clone())?;
     }
     let table = objects::local(&args.table, printer).with_context(|| failed.clone())?;
     let plan = Plan { table, model, data: args.data };

@@ -18,6 +18,8 @@ use crate::batch::{PairIds, Sharing, micro_batches};
 use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::logprob;
+use crate::model::Digests;
+use crate::policy::PolicyDigests;
 use crate::precompute::{Ended, Engine, Event, Listen, Plan, PrecomputeError, Said, Signals};
 use crate::scoring::{RefLogps, model_digest};
 use crate::table::{Provenance, TableError, TokenScores};
@@ -91,11 +93,16 @@ impl ClusterEngine {
             Signals::Skip => RefLogps::new(no_models()),
             Signals::Make => RefLogps::with_signals(no_models()),
         };
+        let model = &conditions.model;
+        let digests = PolicyDigests {
+            base: Digests { weights: model.weights_digest, config: model.config_digest },
+            adapter: model.adapter_digest,
+        };
         Ok(Connected {
             runtime: runtime()?,
             jobs: Arc::new(Jobs::new(self.plan.scheduler.url(), config, session_id)),
             function: ScalarUDF::new_from_impl(function),
-            digest: model_digest(conditions.model.weights_digest, conditions.model.config_digest, &conditions.kernel),
+            digest: model_digest(&digests, &conditions.kernel),
             n_jobs: 0,
         })
     }

@@ -16,7 +16,6 @@ use super::wait::{runtime, until};
 use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::scoring::{ModelFile, ModelFiles, Models, Scorer, ScoringError};
-use crate::tokenize::TokenizerFiles;
 
 /// How long it waits for its scheduler, which may be started after it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -182,7 +181,7 @@ fn config(
 ) -> Result<ExecutorProcessConfig, ClusterError> {
     // Functions that ask a tokenizer have one where it cannot be another.
     let tokenizer = match plan.models.as_slice() {
-        [model] => TokenizerFiles::load(&model.source).ok().map(Arc::new),
+        [model] => model.source.tokenizer().ok().map(|tokenizer| Arc::new(tokenizer.files)),
         _ => None,
     };
     let models: Arc<dyn Models> = Arc::clone(models) as _;

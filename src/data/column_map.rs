@@ -145,9 +145,7 @@ pub enum ParseColumnMapError {
 impl Hint for ParseColumnMapError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Role { found } => {
-                nearest(found, ColumnMap::words()).map(|role| format!("did you mean `{role}`?"))
-            }
+            Self::Role { found } => nearest(found, ColumnMap::words()).map(|role| format!("did you mean `{role}`?")),
             Self::Entry { .. } => Some("for example `--map prompt=question,chosen=better,rejected=worse`".into()),
             Self::RoleTwice { .. } | Self::ColumnTwice { .. } => None,
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::format::{Format, Layout};
 use super::implicit::ASSISTANT_MARK;
 use super::message::{is_sharegpt, is_turns};
-use super::recipes::{recognise, Recognised};
+use super::recipes::{Recognised, recognise};
 use super::unread::Read;
 use super::{ColumnMap, DataError, Role};
 
@@ -170,7 +170,8 @@ fn read_by_name(row: &Map<String, Value>) -> Option<Reading> {
         found.push(layout(Format::Argilla, Some("instruction"), "chosen_response", "rejected_response"));
     }
     for rejected in ["rejected_response", "rejected_messages"] {
-        if turns("messages") && !has("chosen") && (turns(rejected) || rejected == "rejected_response" && text(rejected)) {
+        if turns("messages") && !has("chosen") && (turns(rejected) || rejected == "rejected_response" && text(rejected))
+        {
             found.push(layout(Format::MsSwift, None, "messages", rejected));
         }
     }

@@ -398,7 +398,9 @@ fn fetch(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or(url);
     let parts: Vec<&str> = plain.split('/').skip(2).collect();
     match parts.as_slice() {
-        ["huggingface.co" | "hf.co", "datasets", org, name, "resolve" | "blob", revision, inner @ ..] if !inner.is_empty() => {
+        ["huggingface.co" | "hf.co", "datasets", org, name, "resolve" | "blob", revision, inner @ ..]
+            if !inner.is_empty() =>
+        {
             let inner = inner.join("/");
             let at = if *revision == "main" { String::new() } else { format!("@{revision}") };
             let command = download(&format!("{org}/{name}"), revision, Some(&inner));
@@ -448,7 +450,9 @@ impl Hint for DataError {
             Self::MixedFolder { path, .. } => {
                 Some(format!("name the files of one kind: `--data '{}/*.jsonl'`", path.display()))
             }
-            Self::NoFile { .. } => Some("write it into a file: `COMMAND > data.jsonl`, then `--data data.jsonl`".into()),
+            Self::NoFile { .. } => {
+                Some("write it into a file: `COMMAND > data.jsonl`, then `--data data.jsonl`".into())
+            }
             Self::Web { url } => Some(fetch(url)),
             Self::NotCached { name, revision, inner, .. } => {
                 let command = download(name, revision, inner.as_deref());
@@ -488,7 +492,9 @@ impl Hint for DataError {
                 nearest(column, columns.iter().map(String::as_str)).map(|column| format!("did you mean `{column}`?"))
             }
             Self::SystemWithoutPrompt { .. } => Some("name the prompt too: `--map system=…,prompt=…`".into()),
-            Self::Damaged { .. } | Self::NotList { .. } | Self::NotObjects { .. } => Some("the file may be cut short: fetch it again".into()),
+            Self::Damaged { .. } | Self::NotList { .. } | Self::NotObjects { .. } => {
+                Some("the file may be cut short: fetch it again".into())
+            }
             _ => None,
         }
     }

@@ -382,10 +382,10 @@ mod tests {
         check(&["b.jsonl.gz", "a.jsonl", "README.md", "c.parquet.gz"], Ok(&["a.jsonl", "b.jsonl.gz"]));
         let ignored = ["dataset_infos.json", ".hidden.jsonl", "._a.jsonl", "__MACOSX/a.jsonl", ".cache/a.jsonl"];
         check(&[&["a.jsonl"], &ignored[..]].concat(), Ok(&["a.jsonl"]));
-        check(&["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "old/x.parquet"], Ok(&[
-            "data/train-00000-of-00002.parquet",
-            "data/train-00001-of-00002.parquet",
-        ]));
+        check(
+            &["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "old/x.parquet"],
+            Ok(&["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]),
+        );
         check(
             &["data/train_prefs-00000-of-00001.parquet", "data/test_prefs-00000-of-00001.parquet"],
             Err("`DIR` has several splits: test_prefs, train_prefs"),

@@ -69,7 +69,9 @@ pub fn open_prompts(path: &Path, map: &ColumnMap) -> Result<PromptReader, DataEr
     let needs_answers = [Role::Chosen, Role::Rejected].into_iter().any(|role| map.column(role).is_some());
     let rows = match open(path, map) {
         Ok(pairs) => Rows::Pairs(pairs),
-        Err(DataError::NotPairs { path, columns, .. } | DataError::Unpaired { path, columns, .. }) if !needs_answers => {
+        Err(DataError::NotPairs { path, columns, .. } | DataError::Unpaired { path, columns, .. })
+            if !needs_answers =>
+        {
             let column = map.column(Role::Prompt).unwrap_or(Role::Prompt.name()).to_owned();
             if !columns.contains(&column) {
                 return Err(DataError::NoPrompts { path, expected: column, columns });

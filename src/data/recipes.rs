@@ -89,7 +89,10 @@ pub(super) fn recognise(row: &Map<String, Value>) -> Option<Recognised> {
 /// `instruction` and `input`, before two answers or a list of them.
 fn alpaca(row: &Map<String, Value>) -> Option<Recognised> {
     let text = |name: &str| present(row, name).is_some_and(Value::is_string);
-    if !text("instruction") || !row.contains_key("input") || !row.get("input").is_none_or(|v| v.is_null() || v.is_string()) {
+    if !text("instruction")
+        || !row.contains_key("input")
+        || !row.get("input").is_none_or(|v| v.is_null() || v.is_string())
+    {
         return None;
     }
     let answers = present(row, "output").and_then(Value::as_array);
@@ -131,7 +134,8 @@ fn listed(row: &Map<String, Value>) -> Option<Recognised> {
                 let values = present(row, name).and_then(Value::as_array);
                 values.is_some_and(|v| v.len() == answers.len() && v.iter().all(Value::is_number))
             };
-            let beside = [("scores", "DESC"), ("ratings", "DESC"), ("rewards", "DESC"), ("ranks", "ASC"), ("rank", "ASC")];
+            let beside =
+                [("scores", "DESC"), ("ratings", "DESC"), ("rewards", "DESC"), ("ranks", "ASC"), ("rank", "ASC")];
             let Some((order, direction)) = beside.into_iter().find(|(name, _)| is_numbers(name)) else { continue };
             let unnested = format!("unnest({list}) AS answer, unnest({order}) AS position");
             ("answer".to_owned(), "position".to_owned(), direction, unnested)
@@ -176,7 +180,8 @@ fn judged(row: &Map<String, Value>) -> Option<Recognised> {
     } else {
         return None;
     };
-    let quoted = |name: &str| if name.bytes().any(|b| b.is_ascii_uppercase()) { format!("\"{name}\"") } else { name.into() };
+    let quoted =
+        |name: &str| if name.bytes().any(|b| b.is_ascii_uppercase()) { format!("\"{name}\"") } else { name.into() };
     let prompt = PROMPTS.into_iter().find(|name| present(row, name).is_some());
     let prompt = prompt.map(|name| format!("{name} AS prompt, ")).unwrap_or_default();
     let ([is_first, is_second], a, b) = (better, quoted(first), quoted(second));
@@ -210,8 +215,10 @@ fn several_rejected(row: &Map<String, Value>) -> Option<Recognised> {
 
 /// The right names in another case.
 fn other_case(row: &Map<String, Value>) -> Option<Recognised> {
-    let named = |role: &str| row.keys().find(|name| name.eq_ignore_ascii_case(role)).map(|name| (role.to_owned(), name));
-    let found: Vec<_> = [named("prompt"), Some(named("chosen")?), Some(named("rejected")?)].into_iter().flatten().collect();
+    let named =
+        |role: &str| row.keys().find(|name| name.eq_ignore_ascii_case(role)).map(|name| (role.to_owned(), name));
+    let found: Vec<_> =
+        [named("prompt"), Some(named("chosen")?), Some(named("rejected")?)].into_iter().flatten().collect();
     if found.iter().all(|(role, name)| role == *name) {
         return None;
     }
@@ -250,7 +257,8 @@ fn one_row(row: &Map<String, Value>) -> Option<Recognised> {
                     `orient='records', lines=True`";
         return Some(Recognised { what, query: None, judged: None });
     }
-    let is_texts = |name: &str| present(row, name).and_then(Value::as_array).is_some_and(|v| v.iter().all(Value::is_string));
+    let is_texts =
+        |name: &str| present(row, name).and_then(Value::as_array).is_some_and(|v| v.iter().all(Value::is_string));
     if ["prompt", "chosen", "rejected"].into_iter().all(is_texts) {
         let columns = row.keys().map(|name| format!("unnest(\"{name}\") AS \"{name}\"")).collect::<Vec<_>>().join(", ");
         return Some(recognised("one object with a list a column", format!("SELECT {columns} FROM")));
@@ -271,7 +279,8 @@ pub(super) fn recognise_example(row: &Map<String, Value>) -> Option<Recognised> 
         return Some(recognised("answers with a label, of which only the good ones are to be learnt", query));
     }
     let prompt = ["prompt", "question", "instruction", "query", "input"].into_iter().find(|name| text(name))?;
-    let answer = ["completion", "response", "answer", "output", "target", "chosen"].into_iter().find(|name| text(name))?;
+    let answer =
+        ["completion", "response", "answer", "output", "target", "chosen"].into_iter().find(|name| text(name))?;
     let query = format!("SELECT {prompt} AS prompt, {answer} AS completion FROM");
     Some(recognised("prompts and answers under other names", query))
 }
@@ -292,8 +301,10 @@ pub(super) fn command(query: &str, path: &Path) -> String {
         .replace("FROM WHERE", &format!("FROM {table} WHERE"))
         .replace("FROM)", &format!("FROM {table})"));
     let query = if query.ends_with("FROM") { format!("{query} {table}") } else { query };
-    let quoted: String =
-        query.chars().flat_map(|c| ['\\', c].into_iter().skip(usize::from(!matches!(c, '"' | '$' | '`' | '\\')))).collect();
+    let quoted: String = query
+        .chars()
+        .flat_map(|c| ['\\', c].into_iter().skip(usize::from(!matches!(c, '"' | '$' | '`' | '\\'))))
+        .collect();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data");
     let output = (1..).map(|n| if n == 1 { format!("{stem}.pairs.jsonl") } else { format!("{stem}.pairs-{n}.jsonl") });

@@ -67,7 +67,9 @@ impl<'a> Read<'a> {
         };
         let tools: &[&str] = if self.has_tools { &["functions"] } else { &["tools", "functions"] };
         of(alpaca, "Alpaca's prompt is in both columns")
-            .or_else(|| of(&SYSTEM, "a system text belongs before the prompt").filter(|unread| !self.repeats(row, unread)))
+            .or_else(|| {
+                of(&SYSTEM, "a system text belongs before the prompt").filter(|unread| !self.repeats(row, unread))
+            })
             .or_else(|| of(&["history"], "earlier turns belong before the prompt"))
             .or_else(|| of(tools, "tools are for the template of a conversation"))
     }

@@ -12,9 +12,8 @@ use crate::interrupt::Interrupt;
 use crate::loss::{BatchObjective, ObjectiveState};
 use crate::model::ScoringDtype;
 use crate::ops::Backend;
-use crate::policy::PolicySource;
+use crate::policy::{PolicySource, PolicyTokenizer};
 use crate::table::{EvalsWriter, ReferenceTable, ScoreColumns, TokenLogps, TrainingPairs};
-use crate::tokenize::TokenizerFiles;
 
 /// An evaluation, checked.
 #[derive(Debug, Clone)]
@@ -90,7 +89,10 @@ pub struct Summary {
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -> Result<Outcome, EvalError> {
     let table = ReferenceTable::open_as(&plan.table, plan.reference.as_deref())?;
     let source = PolicySource::resolve(&plan.model, plan.adapter.as_deref())?;
-    let tokenizer = TokenizerFiles::load(source.base())?;
+    let PolicyTokenizer { files: tokenizer, notes, .. } = source.tokenizer()?;
+    for note in source.notes().iter().cloned().chain(notes) {
+        observe(Event::Note(note));
+    }
     let theirs = table.provenance();
     let (expected, found) = (tokenizer.digest(), theirs.tokenizer_digest);
     if expected != found {

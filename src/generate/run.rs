@@ -13,7 +13,7 @@ use super::prompts::{self, PlainText, Prompt, Prompts};
 use crate::interrupt::Interrupt;
 use crate::model::shapes;
 use crate::ops::Backend;
-use crate::policy::PolicySource;
+use crate::policy::{PolicySource, PolicyTokenizer};
 use crate::tokenize::{PromptTokenizer, TemplateDate};
 
 /// What a decoder writes for bytes that are no character yet.
@@ -148,10 +148,11 @@ fn max_length_of(policy: &PolicySource) -> Result<usize, GenerateError> {
 /// numbers.
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, GenerateError> {
     let policy = PolicySource::resolve(&plan.model, plan.adapter.as_deref())?;
-    let tokenizer = PromptTokenizer::load(policy.base(), plan.template_date)?;
-    for note in tokenizer.files().notes() {
-        observe(Event::Note(note.clone()));
+    let PolicyTokenizer { files, notes, .. } = policy.tokenizer()?;
+    for note in policy.notes().iter().cloned().chain(notes).chain(files.notes().iter().cloned()) {
+        observe(Event::Note(note));
     }
+    let tokenizer = PromptTokenizer::new(files, policy.base(), plan.template_date)?;
     let prompts = prompts::read(plan, &tokenizer, max_length_of(&policy)?, observe)?;
     if tokenizer.ends().is_empty() {
         observe(Event::Note("the model names no end token: every answer has as many tokens as it may".into()));

@@ -6,7 +6,7 @@ use crate::checkpoint::CheckpointError;
 use crate::error::Hint;
 use crate::io::{IoError, shell_word};
 use crate::model::ModelError;
-use crate::model_source::ModelSourceError;
+use crate::policy::PolicyError;
 use crate::table::TableError;
 
 /// Why a path cannot be explained.
@@ -65,7 +65,7 @@ pub enum InspectError {
     Model(#[from] ModelError),
     /// A model's container.
     #[error(transparent)]
-    ModelSource(#[from] ModelSourceError),
+    Policy(#[from] PolicyError),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -77,12 +77,10 @@ pub enum InspectError {
 impl Hint for InspectError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotOurs { path, .. } => {
-                Some(columns_of(path))
-            }
+            Self::NotOurs { path, .. } => Some(columns_of(path)),
             Self::Table(error) => error.hint(),
             Self::Model(error) => error.hint(),
-            Self::ModelSource(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Io(error) => error.hint(),
             Self::UnknownFile { path } => Some(columns_of(path)),

@@ -22,7 +22,8 @@ pub use table::{ColumnInfo, FileInfo, PartInfo, TableInfo};
 
 use crate::io::IoError;
 use crate::model::is_adapter;
-use crate::model_source::ModelSource;
+use crate::model_source::{Found, ModelSourceError, locate};
+use crate::policy::PolicyError;
 use crate::table::schema::{evals, findings, reference, rejects, signals, sweep};
 use crate::table::{self as tables, MANIFEST, ParquetInput};
 
@@ -64,17 +65,22 @@ pub fn inspect(path: &Path) -> Result<Inspected, InspectError> {
     } else if path.is_file() {
         inspect_file(path)
     } else {
-        Err(IoError::Missing { path: path.to_owned() }.into())
+        // A name in the cache, if it is nothing on disk.
+        match locate(&path.to_string_lossy()) {
+            Ok(located) => inspect_folder(&located.path),
+            Err(ModelSourceError::NotFound { .. }) => Err(IoError::Missing { path: path.to_owned() }.into()),
+            Err(error) => Err(PolicyError::from(error).into()),
+        }
     }
 }
 
 fn inspect_folder(path: &Path) -> Result<Inspected, InspectError> {
     let has = |name: &str| path.join(name).exists();
-    if has("config.json") {
-        return Ok(Inspected::Model(Box::new(model::info(&ModelSource::Folder(path.to_owned()))?)));
-    }
-    if is_adapter(path) {
-        return Ok(Inspected::Adapter(run::adapter(path)?));
+    if has("config.json") || is_adapter(path) {
+        return Ok(match Found::at(path).map_err(PolicyError::from)? {
+            Found::Model(source) => Inspected::Model(Box::new(model::info(&source)?)),
+            Found::Adapter(folder) => Inspected::Adapter(run::adapter(&folder)?),
+        });
     }
     if table::is_table(path)? {
         return Ok(Inspected::Table(table::table(path)?));
@@ -94,7 +100,10 @@ fn inspect_file(path: &Path) -> Result<Inspected, InspectError> {
         return Ok(Inspected::Table(table::table(path.parent().unwrap_or(path))?));
     }
     if extension == "gguf" {
-        return Ok(Inspected::Model(Box::new(model::info(&ModelSource::Gguf(path.to_owned()))?)));
+        return Ok(match Found::at(path).map_err(PolicyError::from)? {
+            Found::Model(source) => Inspected::Model(Box::new(model::info(&source)?)),
+            Found::Adapter(folder) => Inspected::Adapter(run::adapter(&folder)?),
+        });
     }
     if extension != "parquet" {
         return Err(InspectError::UnknownFile { path: path.to_owned() });

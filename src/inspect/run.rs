@@ -112,7 +112,7 @@ pub(super) fn run(path: &Path) -> Result<RunInfo, InspectError> {
 pub(super) fn adapter(path: &Path) -> Result<AdapterInfo, InspectError> {
     Ok(AdapterInfo {
         path: path.to_owned(),
-        base: adapter_base(path)?,
+        base: adapter_base(path)?.0,
         lora: adapter_config(path)?,
         digest: adapter_digest(path)?,
     })

@@ -6,7 +6,7 @@ use crate::data::DataError;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
-use crate::model_source::ModelSourceError;
+use crate::policy::PolicyError;
 use crate::table::{TableError, TooManyRejects};
 use crate::tokenize::TokenizeError;
 
@@ -138,7 +138,7 @@ pub enum InterchangeError {
     },
     /// Where the model is.
     #[error(transparent)]
-    ModelSource(#[from] ModelSourceError),
+    Policy(#[from] PolicyError),
     /// The tokenizer or the token store.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
@@ -179,7 +179,7 @@ impl Hint for InterchangeError {
             }
             Self::TooManyRejects(error) => error.hint(),
             Self::Model { source, .. } => source.hint(),
-            Self::ModelSource(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Table(error) => error.hint(),

@@ -9,8 +9,8 @@ use super::read::{self, PairScores, Scored};
 use super::write::{PairLogps, assemble};
 use crate::batch::pack;
 use crate::io;
-use crate::model::{self, Digests};
-use crate::model_source::ModelSource;
+use crate::model;
+use crate::policy::{PolicyDigests, PolicySource, PolicyTokenizer};
 use crate::precompute::Start;
 use crate::table::{
     self, FileRecord, MANIFEST, Manifest, ModelProvenance, Part, Provenance, RejectCounts, TableFolder,
@@ -36,13 +36,14 @@ const COLUMNS: [&str; 2] = ["ref_chosen_logps", "ref_rejected_logps"];
 /// log-probs are and that is not clear, or if the disk refuses. There is no table then.
 pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Result<ImportSummary, InterchangeError> {
     let in_model = |source| InterchangeError::Model { model: plan.model.clone(), source };
-    let source = ModelSource::resolve(&plan.model)?;
-    let architecture = model::architecture(&source).map_err(in_model)?;
-    let vocab_size = model::vocab_size(&source).map_err(in_model)?;
-    let tokenizer = PairTokenizer::load(&source, plan.rules)?;
-    for note in tokenizer.files().notes() {
+    let source = PolicySource::resolve(&plan.model, None)?;
+    let architecture = model::architecture(source.base()).map_err(in_model)?;
+    let vocab_size = model::vocab_size(source.base()).map_err(in_model)?;
+    let PolicyTokenizer { files, notes, .. } = source.tokenizer()?;
+    for note in source.notes().iter().cloned().chain(notes).chain(files.notes().iter().cloned()) {
         observe(ImportEvent::Note(note));
     }
+    let tokenizer = PairTokenizer::new(files, plan.rules)?;
     let folder = claim(plan)?;
     let scored = read::read(plan, &tokenizer, vocab_size, &folder, observe)?;
     let RejectCounts { malformed: n_rejected, overlong: n_overlong } = scored.tally.counts();
@@ -52,12 +53,13 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
         observe(ImportEvent::Note(note));
     }
     let meaning = meaning(plan.logps, &scored, vocab_size, observe)?;
-    let digests = Digests::of(&source).map_err(in_model)?;
+    let PolicyDigests { base, adapter } = source.digests()?;
     let model = ModelProvenance {
         path: plan.model.clone(),
         architecture: architecture.to_string(),
-        weights_digest: digests.weights,
-        config_digest: digests.config,
+        weights_digest: base.weights,
+        config_digest: base.config,
+        adapter_digest: adapter,
     };
     let provenance = provenance(plan, model, &tokenizer, &scored, meaning);
     let parts = parts(plan, &folder, &scored, meaning, &provenance)?;

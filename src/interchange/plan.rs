@@ -78,8 +78,6 @@ pub struct ImportPlan {
 /// What an import says while it runs.
 #[derive(Debug)]
 pub enum ImportEvent<'a> {
-    /// A remark on the model's tokenizer.
-    Note(&'a str),
     /// The format of a data file was recognised.
     Detected {
         /// The file.

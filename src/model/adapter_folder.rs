@@ -4,58 +4,37 @@
 //! an adapter over other weights computes nonsense without an error. A folder of PEFT has no such file and is taken as
 //! it is.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::config::DecoderConfig;
+use super::adapter_config::{AdapterConfig, CONFIG};
+use super::adapter_weights::{self, PREFIX, WEIGHTS};
 use super::decoder::Decoder;
-use super::error::{ModelError, shown};
+use super::error::ModelError;
 use super::export::write_safetensors;
-use super::lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
+use super::lora::{Adapter, Lora, parameters};
 use super::weights::Digests;
-use super::weights_safetensors::Slots;
 use crate::digest::Digest;
 use crate::io;
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
 const BASE: &str = "piref.json";
-
-const NULL: &Value = &Value::Null;
-
-/// What PEFT puts before the names of the base model.
-const PREFIX: &str = "base_model.model.";
-
-/// Keys of PEFT that have no part in what an adapter computes, or only together with another key, which is refused.
-const WITHOUT_EFFECT: &[&str] = &[
-    "auto_mapping",
-    "base_model_name_or_path",
-    "corda_config",
-    "eva_config",
-    "inference_mode",
-    "layers_pattern",
-    "loftq_config",
-    "megatron_config",
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "task_type",
-];
-
-/// Starts of an adapter that leave the weights of the base model as they are; others change them when PEFT loads it.
-const STARTS: &[&str] = &["eva", "gaussian", "orthogonal"];
 
 /// `piref.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Base {
     weights_digest: Digest,
     config_digest: Digest,
+}
+
+/// The base model of an adapter, as PEFT will look for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseName {
+    /// A folder, a file or `org/name`.
+    pub name: String,
+    /// The revision of `org/name`.
+    pub revision: Option<String>,
 }
 
 /// Whether a folder holds an adapter in place of a model.
@@ -69,58 +48,98 @@ pub fn find_adapter(path: &Path) -> Option<PathBuf> {
     [path, of_run.as_path()].into_iter().find(|folder| is_adapter(folder)).map(Path::to_owned)
 }
 
-/// The base model of an adapter, by the name it was trained under, if its folder has one.
-pub fn adapter_base(folder: &Path) -> Result<Option<String>, ModelError> {
-    let (_, keys) = keys(folder)?;
-    Ok(keys.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned))
-}
-
 /// What the adapter of a folder is like, without loading it.
 pub fn adapter_config(folder: &Path) -> Result<Lora, ModelError> {
-    let (path, keys) = keys(folder)?;
-    read_config(&path, &keys)
+    Ok(AdapterConfig::read(folder)?.lora)
 }
 
-/// Digest of what an adapter computes: its configuration and its tensors.
+/// Digest of what an adapter computes: what its configuration says of that, and its tensors. Where its base model is, and
+/// what is only of use in training, is no part of it.
 pub fn adapter_digest(folder: &Path) -> Result<Digest, ModelError> {
-    let config = Digest::of(&io::read_up_to(&folder.join(CONFIG), io::SETTINGS_BYTES)?);
-    let (weights, _) = io::digest(&folder.join(WEIGHTS))?;
-    Ok(Digest::of_parts([("config", config.as_bytes().as_slice()), ("weights", weights.as_bytes().as_slice())]))
+    let config = AdapterConfig::read(folder)?;
+    let lora = Lora { dropout: 0.0, ..config.lora };
+    let said = json!({ "lora": lora, "token_rows": config.token_rows, "is_tied": config.is_tied }).to_string();
+    let weights = folder.join(WEIGHTS);
+    let (weights, _) = io::digest(if weights.is_file() { &weights } else { return Err(no_weights(folder)) })?;
+    Ok(Digest::of_parts([("config", said.as_bytes()), ("weights", weights.as_bytes().as_slice())]))
 }
 
-impl Adapter {
-    /// Reads an adapter of a model with this configuration and these digests.
-    ///
-    /// # Errors
-    /// If it is no LoRA, has a part that the decoder would not honour, or belongs to other weights.
-    pub fn read(folder: &Path, config: &DecoderConfig, base: &Digests, device: &Device) -> Result<Self, ModelError> {
-        let lora = adapter_config(folder)?;
-        check_base(&folder.join(BASE), base)?;
-        let specs = lora.specs(config)?;
-        let path = folder.join(WEIGHTS);
-        let mut slots = Slots::new(&specs, PREFIX);
-        slots.fill(&path, config, device)?;
-        let tensors = slots.finish(&path)?;
-        Ok(Self { lora, tensors: specs.into_iter().map(|spec| spec.name).zip(tensors).collect() })
+fn no_weights(folder: &Path) -> ModelError {
+    ModelError::NoAdapterWeights {
+        folder: folder.to_owned(),
+        has_pickle: folder.join(adapter_weights::PICKLE).is_file(),
     }
 }
 
-/// Writes the adapter of a model into `folder`; `name` is the base model's, as PEFT will look for it.
+/// Whether an adapter says which weights it belongs to, and those are others.
+///
+/// # Errors
+/// [`ModelError::OtherBase`].
+pub fn check_adapter_base(folder: &Path, base: &Digests) -> Result<(), ModelError> {
+    let path = folder.join(BASE);
+    if !path.is_file() {
+        return Ok(());
+    }
+    let text = io::read_text_up_to(&path, io::SETTINGS_BYTES)?;
+    let theirs: Base = serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.clone(), source })?;
+    for (what, expected, found) in
+        [("weights", theirs.weights_digest, base.weights), ("configuration", theirs.config_digest, base.config)]
+    {
+        if expected != found {
+            return Err(ModelError::OtherBase { path, what, expected, found });
+        }
+    }
+    Ok(())
+}
+
+/// Whether an adapter says by digest which weights it belongs to.
+pub fn names_digests(folder: &Path) -> bool {
+    folder.join(BASE).is_file()
+}
+
+impl Adapter {
+    /// Reads an adapter of a model with these digests, which it is laid over.
+    ///
+    /// # Errors
+    /// If it is no LoRA, has a part that the decoder would not honour, or belongs to other weights.
+    pub fn read(folder: &Path, model: &Decoder, base: &Digests) -> Result<Self, ModelError> {
+        let config = AdapterConfig::read(folder)?;
+        check_adapter_base(folder, base)?;
+        adapter_weights::read(folder, config, model)
+    }
+
+    /// The adapter of a model as it is written: together with the one that is in its weights already, which nobody else
+    /// would find there.
+    ///
+    /// # Errors
+    /// If that one has a part that is not of low rank.
+    pub fn over(self, beneath: Option<&Self>) -> Result<Self, ModelError> {
+        beneath.map_or(Ok(self.clone()), |beneath| beneath.joined(&self))
+    }
+}
+
+/// Writes an adapter into `folder`.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn export_adapter(model: &Decoder, name: &str, base: &Digests, folder: &Path) -> Result<(), ModelError> {
-    let Some(lora) = model.lora() else { return Ok(()) };
+pub fn export_adapter(adapter: &Adapter, name: &BaseName, base: &Digests, folder: &Path) -> Result<(), ModelError> {
+    let lora = &adapter.lora;
     let config = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": name,
+        "base_model_name_or_path": name.name,
+        "revision": name.revision,
         "inference_mode": true,
         "r": lora.r,
         "lora_alpha": whole(lora.alpha),
         "lora_dropout": lora.dropout,
         "use_rslora": lora.use_rslora,
         "target_modules": lora.target_modules,
+        "exclude_modules": lora.exclude_modules,
+        "layers_to_transform": lora.layers_to_transform,
+        "layers_pattern": Some(&lora.layers_pattern).filter(|patterns| !patterns.is_empty()),
+        "rank_pattern": lora.rank_pattern,
+        "alpha_pattern": lora.alpha_pattern.0.iter().map(|(pattern, alpha)| (pattern.clone(), whole(*alpha))).collect::<serde_json::Map<_, _>>(),
         "bias": "none",
         "fan_in_fan_out": false,
         "init_lora_weights": true,
@@ -128,7 +147,10 @@ pub fn export_adapter(model: &Decoder, name: &str, base: &Digests, folder: &Path
     });
     write_json(&folder.join(CONFIG), &config)?;
     write_json(&folder.join(BASE), &json!({ "weights_digest": base.weights, "config_digest": base.config }))?;
-    let tensors = model.params().trained().map(|(_, name, tensor)| (format!("{PREFIX}{name}"), tensor));
+    let tensors = adapter.maps.iter().flat_map(|low| {
+        let [a, b] = parameters(&low.module);
+        [(format!("{PREFIX}{a}"), &low.a), (format!("{PREFIX}{b}"), &low.b)]
+    });
     write_safetensors(&folder.join(WEIGHTS), tensors, [("format", "pt")])
 }
 
@@ -140,152 +162,4 @@ fn whole(number: f64) -> Value {
 
 fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
     Ok(io::write(path, format!("{value:#}\n").as_bytes())?)
-}
-
-fn keys(folder: &Path) -> Result<(PathBuf, Map<String, Value>), ModelError> {
-    let path = folder.join(CONFIG);
-    let text = io::read_text_up_to(&path, io::SETTINGS_BYTES)?;
-    match serde_json::from_str(&text) {
-        Ok(keys) => Ok((path, keys)),
-        Err(source) => Err(ModelError::Json { path, source }),
-    }
-}
-
-fn check_base(path: &Path, base: &Digests) -> Result<(), ModelError> {
-    if !path.is_file() {
-        return Ok(());
-    }
-    let text = io::read_text_up_to(path, io::SETTINGS_BYTES)?;
-    let theirs: Base =
-        serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.to_owned(), source })?;
-    for (what, expected, found) in
-        [("weights", theirs.weights_digest, base.weights), ("configuration", theirs.config_digest, base.config)]
-    {
-        if expected != found {
-            return Err(ModelError::OtherBase { path: path.to_owned(), what, expected, found });
-        }
-    }
-    Ok(())
-}
-
-fn read_config(path: &Path, keys: &Map<String, Value>) -> Result<Lora, ModelError> {
-    let wrong = |key: &str, expected: &str| ModelError::ConfigValue {
-        path: path.to_owned(),
-        key: key.to_owned(),
-        expected: expected.to_owned(),
-        found: keys.get(key).map_or_else(|| "nothing".into(), |value| shown(value.to_string())),
-    };
-    let value = |key: &str| keys.get(key).unwrap_or(NULL);
-    if value("peft_type") != "LORA" {
-        return Err(wrong("peft_type", "`LORA`"));
-    }
-    for (key, value) in keys {
-        let is_known = match key.as_str() {
-            "peft_type" | "r" | "lora_alpha" | "lora_dropout" | "use_rslora" | "target_modules" => true,
-            "bias" => value == "none",
-            "init_lora_weights" => value.is_boolean() || value.as_str().is_some_and(|start| STARTS.contains(&start)),
-            key => WITHOUT_EFFECT.contains(&key) || is_off(value),
-        };
-        if !is_known {
-            return Err(wrong(key, "LoRA on linear maps alone, without this"));
-        }
-    }
-    let number = |key: &str, default: f64| match value(key) {
-        Value::Null => Some(default),
-        value => value.as_f64().filter(|number| number.is_finite()),
-    };
-    let r = value("r").as_u64().and_then(|r| usize::try_from(r).ok()).and_then(NonZeroUsize::new);
-    let dropout = number("lora_dropout", 0.0).filter(|rate| (0.0..1.0).contains(rate));
-    Ok(Lora {
-        r: r.ok_or_else(|| wrong("r", "a whole number of at least 1"))?,
-        alpha: number("lora_alpha", 8.0).ok_or_else(|| wrong("lora_alpha", "a number"))?,
-        dropout: dropout.ok_or_else(|| wrong("lora_dropout", "a number in [0, 1)"))?,
-        use_rslora: match value("use_rslora") {
-            Value::Null => false,
-            value => value.as_bool().ok_or_else(|| wrong("use_rslora", "`true` or `false`"))?,
-        },
-        target_modules: targets(value("target_modules"))
-            .ok_or_else(|| wrong("target_modules", "a list of names, or `all-linear`"))?,
-    })
-}
-
-/// Names of the maps, sorted: PEFT writes a set.
-fn targets(value: &Value) -> Option<Vec<String>> {
-    if value.as_str().is_some_and(|word| word.eq_ignore_ascii_case(ALL_LINEAR)) {
-        return Some(LORA_MODULES.map(str::to_owned).to_vec());
-    }
-    let mut names: Vec<String> =
-        value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
-    names.sort();
-    names.dedup();
-    Some(names).filter(|names| !names.is_empty())
-}
-
-/// Whether a setting is turned off.
-fn is_off(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(is_on) => !is_on,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        Value::String(text) => text.is_empty(),
-        Value::Number(_) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As `LoraConfig(r=4, lora_alpha=8, target_modules=["v_proj", "q_proj"]).save_pretrained` of PEFT writes it, but
-    /// for most keys that are `null`.
-    fn peft() -> Map<String, Value> {
-        let keys = json!({
-            "alpha_pattern": {}, "auto_mapping": null, "base_model_name_or_path": "base", "bias": "none",
-            "ensure_weight_tying": false, "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true,
-            "layer_replication": null, "loftq_config": {}, "lora_alpha": 8, "lora_bias": false, "lora_dropout": 0.0,
-            "megatron_core": "megatron.core", "modules_to_save": null, "peft_type": "LORA", "peft_version": "0.21.2",
-            "qalora_group_size": 16, "r": 4, "rank_pattern": {}, "revision": null,
-            "target_modules": ["v_proj", "q_proj"], "task_type": "CAUSAL_LM", "use_dora": false, "use_rslora": false,
-        });
-        keys.as_object().unwrap().clone()
-    }
-
-    fn read(key: &str, value: Value) -> Result<Lora, ModelError> {
-        let mut keys = peft();
-        keys.insert(key.into(), value);
-        read_config(Path::new("a.json"), &keys)
-    }
-
-    #[test]
-    fn a_configuration_of_peft_is_read() {
-        let lora = read_config(Path::new("a.json"), &peft()).unwrap();
-        assert_eq!((lora.r.get(), lora.alpha, lora.dropout, lora.use_rslora), (4, 8.0, 0.0, false));
-        assert_eq!(lora.target_modules, ["q_proj", "v_proj"]);
-        assert_eq!(read("target_modules", json!("all-linear")).unwrap().target_modules, LORA_MODULES);
-    }
-
-    #[test]
-    fn what_the_decoder_would_not_honour_is_refused_by_name() {
-        for (key, value) in [
-            ("peft_type", json!("LOHA")),
-            ("use_dora", json!(true)),
-            ("bias", json!("all")),
-            ("modules_to_save", json!(["lm_head"])),
-            ("rank_pattern", json!({"q_proj": 8})),
-            ("layers_to_transform", json!([1])),
-            ("init_lora_weights", json!("pissa")),
-            ("target_modules", json!(".*_proj")),
-            ("target_modules", json!([])),
-            ("r", json!(0)),
-            ("r", json!(-1)),
-            ("lora_alpha", json!("8")),
-            ("lora_dropout", json!(1.0)),
-            ("something_new", json!(3)),
-        ] {
-            let error = read(key, value.clone()).unwrap_err().to_string();
-            assert!(error.contains(&format!("key `{key}`")), "{key} = {value}: {error}");
-        }
-        assert!(read("something_new", json!(null)).is_ok());
-    }
 }

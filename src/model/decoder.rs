@@ -1,12 +1,14 @@
 //! The decoder: token ids of a batch of groups to hidden states of its scored rows, and back.
 
+use std::collections::HashMap;
+
 use candle_core::{Device, Result as CandleResult, Tensor};
 
 use super::ScoringDtype;
 use super::config::DecoderConfig;
 use super::error::ModelError;
 use super::layer::{self, Context, Layer, LayerTape};
-use super::lora::{Adapter, Lora};
+use super::lora::{self, Adapter, Change, Lora, LowRank};
 use super::memory::TrainingMemory;
 use super::params::{Gradients, ParamId, Params};
 use super::weights::{self, Spec};
@@ -117,21 +119,64 @@ impl Decoder {
     }
 
     /// The same model with its weights frozen and an adapter of it beside them, which is trained; one that it had is
-    /// gone.
-    #[must_use]
-    pub fn with_adapter(mut self, adapter: Adapter) -> Self {
+    /// gone. What the adapter changes in other parameters is in the weights from now on.
+    ///
+    /// # Errors
+    /// Only if a tensor operation fails.
+    pub fn with_adapter(mut self, adapter: Adapter) -> Result<Self, ModelError> {
         if self.lora.is_some() {
             self.params.only_frozen();
         }
+        self.change(&adapter)?;
         self.params.freeze();
-        for (name, tensor) in adapter.tensors {
-            self.params.push(name, tensor);
+        let mut scalings = HashMap::new();
+        for LowRank { module, a, b, scaling } in adapter.maps {
+            let [a_name, b_name] = lora::parameters(&module);
+            self.params.push(a_name, a);
+            self.params.push(b_name, b);
+            scalings.insert(module, scaling);
         }
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            layer.attach(index, |name| self.params.id(name));
+            layer.attach(index, |name| self.params.id(name), |module| scalings.get(module).copied());
         }
         self.lora = Some(adapter.lora);
-        self
+        Ok(self)
+    }
+
+    /// Changes the parameters that an adapter changes otherwise than by low rank beside a linear map.
+    ///
+    /// A head that was the embedding is a parameter of its own from then on: PEFT wraps one of the two modules, and the
+    /// other keeps the weight they shared. Rows of tokens are changed in both.
+    fn change(&mut self, adapter: &Adapter) -> Result<(), ModelError> {
+        let changing = || ModelError::tensor("changing weights by an adapter");
+        let splits = |(name, change): &(String, Change)| {
+            (name == EMBEDDING || name == HEAD) && !matches!(change, Change::Rows(_))
+        };
+        if self.config.tie_word_embeddings && adapter.changes.iter().any(splits) {
+            self.params.push(HEAD.to_owned(), self.params.get(self.embedding).clone());
+            self.head = self.params.id(HEAD).unwrap_or(self.embedding);
+            self.config.tie_word_embeddings = false;
+        }
+        for (name, change) in &adapter.changes {
+            // Of the two names of a tied weight, the one it has here.
+            let Some(id) = self.params.id(name) else { continue };
+            let changed = change.apply(self.params.get(id)).map_err(changing())?;
+            self.params.set(id, changed);
+        }
+        Ok(())
+    }
+
+    /// Its adapter as it is now, if it has one.
+    pub fn adapter(&self) -> Option<Adapter> {
+        let lora = self.lora.clone()?;
+        let of_layer = |(index, layer): (usize, &Layer)| layer.adapters(index).collect::<Vec<_>>();
+        let maps = self.layers.iter().enumerate().flat_map(of_layer).map(|(module, low)| LowRank {
+            module,
+            a: self.params.get(low.a).clone(),
+            b: self.params.get(low.b).clone(),
+            scaling: low.scaling,
+        });
+        Some(Adapter { lora, maps: maps.collect(), changes: Vec::new() })
     }
 
     /// The same model with its adapter added to its weights, `W + s·B·A` in `f32`; as it is if it has none.
@@ -139,9 +184,11 @@ impl Decoder {
     /// # Errors
     /// Only if a tensor operation fails.
     pub fn merged(mut self) -> Result<Self, ModelError> {
-        let Some(lora) = self.lora.take() else { return Ok(self) };
+        if self.lora.take().is_none() {
+            return Ok(self);
+        }
         for layer in &mut self.layers {
-            layer.merge(&mut self.params, lora.scaling()).map_err(ModelError::tensor("merging an adapter"))?;
+            layer.merge(&mut self.params).map_err(ModelError::tensor("merging an adapter"))?;
         }
         self.params.only_frozen();
         Ok(self)
@@ -213,7 +260,6 @@ impl Decoder {
             rotation,
             segments: &batch.segments,
             compute: self.compute(),
-            scaling: self.lora.as_ref().map_or(0.0, Lora::scaling),
             dropout: match dropout {
                 Dropout::On(stream) if rate > 0.0 => Some((rate, stream)),
                 Dropout::On(_) | Dropout::Off => None,

@@ -160,6 +160,57 @@ pub enum ModelError {
         /// Names of the maps.
         known: String,
     },
+    /// An adapter on none of the modules of the model.
+    #[error("`{found}` is no module of this model")]
+    NoTarget {
+        /// What is to have an adapter.
+        found: String,
+    },
+    /// A regular expression that is none.
+    #[error("`{key}`: `{found}` is no regular expression")]
+    Pattern {
+        /// The key of `adapter_config.json`.
+        key: &'static str,
+        /// As given.
+        found: String,
+        /// Why not.
+        #[source]
+        source: Box<fancy_regex::Error>,
+    },
+    /// A key of an adapter that changes what it computes in a way that is not known here.
+    #[error("`{}`, key `{key}`: expected {expected}, found `{found}`", path.display())]
+    AdapterKey {
+        /// `adapter_config.json`.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What can be read.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// An adapter without weights that can be read.
+    #[error("no weights in `{}`: expected `adapter_model.safetensors`", folder.display())]
+    NoAdapterWeights {
+        /// Its folder.
+        folder: PathBuf,
+        /// Whether they are there in a format that runs code when it is read.
+        has_pickle: bool,
+    },
+    /// A tensor of an adapter that belongs to no module it is on.
+    #[error("`{}`: tensor `{name}` has no place: it is of no module that `adapter_config.json` names", path.display())]
+    AdapterTensor {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+    },
+    /// A part of an adapter that is not of low rank, where only those can be used.
+    #[error("the adapter changes `{name}` as a whole")]
+    FixedPart {
+        /// The parameter.
+        name: String,
+    },
     /// An adapter that is wider than what it is added to.
     #[error("an adapter of rank {found} is wider than the model: expected at most {limit}")]
     Rank {
@@ -273,6 +324,18 @@ impl ModelError {
     }
 }
 
+/// How a model without an adapter is made of one that only PEFT can read.
+fn merge_hint(folder: &Path) -> String {
+    let has_tokenizer = folder.join("tokenizer.json").is_file();
+    let tokenizer = if has_tokenizer { format!("'{}'", folder.display()) } else { "m.config._name_or_path".into() };
+    format!(
+        "PEFT makes a whole model of it: `python -c \"from peft import AutoPeftModelForCausalLM as M; from transformers import \
+         AutoTokenizer as T; m = M.from_pretrained('{0}').merge_and_unload(); m.save_pretrained('MERGED'); \
+         T.from_pretrained({tokenizer}).save_pretrained('MERGED')\"`, then `--model MERGED`",
+        folder.display()
+    )
+}
+
 /// A value a file gives, short enough for a message.
 pub(super) fn shown(mut text: String) -> String {
     const LIMIT: usize = 200;
@@ -319,6 +382,19 @@ impl Hint for ModelError {
             ),
             Self::TwoWeights { .. } => Some("move the set that is not meant into another folder".into()),
             Self::TargetModule { .. } => Some("`all-linear` stands for all of them".into()),
+            // Not even PEFT merges it.
+            Self::AdapterKey { key, .. } if key == "lora_bias" => None,
+            Self::AdapterKey { path, .. } => Some(merge_hint(path.parent().unwrap_or(path))),
+            Self::NoAdapterWeights { folder, has_pickle: true } => Some(format!(
+                "convert them without running code from the file: `python -c \"import torch; from safetensors.torch import \
+                 save_file; w = torch.load('{0}/adapter_model.bin', map_location='cpu', weights_only=True); \
+                 save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{0}/adapter_model.safetensors', \
+                 {{'format': 'pt'}})\"`",
+                folder.display()
+            )),
+            Self::FixedPart { .. } => Some(
+                "`piref export --merge` makes a whole model of it, which a new adapter (`--lora-r`) can be trained over".into(),
+            ),
             Self::TooLarge { .. } => Some("`--outtype f32` writes every number as it is".into()),
             Self::OtherBase { .. } => Some("name the model the adapter was trained over with `--model`".into()),
             Self::Source(error) => error.hint(),

@@ -4,6 +4,7 @@ use candle_core::{Result as CandleResult, Tensor};
 
 use super::config::DecoderConfig;
 use super::lora;
+use super::lora_modules::MAPS;
 use super::params::{Gradients, ParamId, Params};
 use super::weights::Spec;
 use crate::ops::attention::Attention;
@@ -21,9 +22,11 @@ pub(super) struct Projection {
 
 /// The adapter of a linear map: `s·B·A`, of which nothing of the size of the map is ever made.
 #[derive(Debug, Clone, Copy)]
-struct LowRank {
-    a: ParamId, // (r, in)
-    b: ParamId, // (out, r)
+pub(super) struct LowRank {
+    pub(super) a: ParamId, // (r, in)
+    pub(super) b: ParamId, // (out, r)
+    /// `s`.
+    pub(super) scaling: f64,
     /// Where its dropout is drawn, within a pass.
     place: u64,
 }
@@ -76,10 +79,10 @@ impl Projection {
     }
 
     /// Adds its adapter to its weight and forgets it.
-    fn merge(&mut self, params: &mut Params, scaling: f64) -> CandleResult<()> {
+    fn merge(&mut self, params: &mut Params) -> CandleResult<()> {
         let Some(adapter) = self.adapter.take() else { return Ok(()) };
         let product = params.get(adapter.b).matmul(params.get(adapter.a))?; // (out, in)
-        let merged = (params.get(self.weight) + (product * scaling)?)?;
+        let merged = (params.get(self.weight) + (product * adapter.scaling)?)?;
         params.set(self.weight, merged);
         Ok(())
     }
@@ -100,7 +103,7 @@ impl LowRank {
 
     /// `s·x·Aᵀ`: the scaling goes where the fewest numbers are. // (T, r)
     fn low(self, ctx: &Context<'_>, dropped: &Tensor) -> CandleResult<Tensor> {
-        linear::forward(dropped, ctx.params.get(self.a), None, ctx.compute)? * ctx.scaling
+        linear::forward(dropped, ctx.params.get(self.a), None, ctx.compute)? * self.scaling
     }
 
     /// Adds the gradients in `A` and `B`, returns the one in `x·Aᵀ`. // (T, r)
@@ -109,7 +112,7 @@ impl LowRank {
         let dropped = self.dropped(ctx, x)?;
         let low = self.low(ctx, &dropped)?;
         gradients.update(self.b, b, |sum| linear::backward_weight_into(sum, dy, &low, ctx.compute))?;
-        let d_low = (linear::backward_input(&[(dy, b)], ctx.compute)? * ctx.scaling)?;
+        let d_low = (linear::backward_input(&[(dy, b)], ctx.compute)? * self.scaling)?;
         // As its transpose: a product is shared among threads by the rows of its result, and `A` has few.
         let zeros = a.t()?.zeros_like()?;
         let d_a = linear::backward_weight_into(&zeros, &dropped, &d_low, ctx.compute)?; // (in, r)
@@ -132,6 +135,11 @@ fn input_gradient(ctx: &Context<'_>, maps: &[Backward<'_>]) -> CandleResult<Tens
         dx = (dx + adapter.dropped(ctx, &d_dropped)?)?;
     }
     Ok(dx)
+}
+
+/// The name of a linear map.
+fn module(index: usize, part: &str) -> String {
+    format!("model.layers.{index}.{part}")
 }
 
 /// The parameters of a layer.
@@ -172,8 +180,6 @@ pub(super) struct Context<'a> {
     pub(super) rotation: &'a Rotation,
     pub(super) segments: &'a [crate::batch::Segment],
     pub(super) compute: Compute,
-    /// What adapters are multiplied with.
-    pub(super) scaling: f64,
     /// Share and draws of the dropout before adapters, where there is one.
     pub(super) dropout: Option<(f64, Stream)>,
 }
@@ -279,33 +285,40 @@ impl Layer {
         })
     }
 
-    /// Gives the maps of layer `index` the adapters whose parameters `id` knows.
-    pub(super) fn attach(&mut self, index: usize, id: impl Fn(&str) -> Option<ParamId>) {
+    /// Gives the maps of layer `index` the adapters that there are: parameters by their names, and `s` by that of the map.
+    pub(super) fn attach(
+        &mut self,
+        index: usize,
+        id: impl Fn(&str) -> Option<ParamId>,
+        scaling: impl Fn(&str) -> Option<f64>,
+    ) {
         let projections = self.projections();
         let n_projections = projections.len();
         for (at, (part, projection)) in projections.into_iter().enumerate() {
-            let [a, b] = lora::parameters(&format!("model.layers.{index}.{part}"));
+            let module = module(index, part);
+            let [a, b] = lora::parameters(&module);
             let place = (index * n_projections + at) as u64;
-            projection.adapter = id(&a).zip(id(&b)).map(|(a, b)| LowRank { a, b, place });
+            let found = id(&a).zip(id(&b)).zip(scaling(&module));
+            projection.adapter = found.map(|((a, b), scaling)| LowRank { a, b, scaling, place });
         }
     }
 
+    /// The adapters of the maps of layer `index`, by the names of the maps.
+    pub(super) fn adapters(&self, index: usize) -> impl Iterator<Item = (String, LowRank)> {
+        let maps = [self.q, self.k, self.v, self.o, self.gate, self.up, self.down];
+        MAPS.into_iter().zip(maps).filter_map(move |(part, map)| Some((module(index, part), map.adapter?)))
+    }
+
     /// Adds the adapters of its maps to their weights and forgets them.
-    pub(super) fn merge(&mut self, params: &mut Params, scaling: f64) -> CandleResult<()> {
-        self.projections().into_iter().try_for_each(|(_, projection)| projection.merge(params, scaling))
+    pub(super) fn merge(&mut self, params: &mut Params) -> CandleResult<()> {
+        self.projections().into_iter().try_for_each(|(_, projection)| projection.merge(params))
     }
 
     /// Its linear maps by name, in the order of a pass.
     fn projections(&mut self) -> [(&'static str, &mut Projection); 7] {
-        [
-            ("self_attn.q_proj", &mut self.q),
-            ("self_attn.k_proj", &mut self.k),
-            ("self_attn.v_proj", &mut self.v),
-            ("self_attn.o_proj", &mut self.o),
-            ("mlp.gate_proj", &mut self.gate),
-            ("mlp.up_proj", &mut self.up),
-            ("mlp.down_proj", &mut self.down),
-        ]
+        let Self { q, k, v, o, gate, up, down, .. } = self;
+        let [q_name, k_name, v_name, o_name, gate_name, up_name, down_name] = MAPS;
+        [(q_name, q), (k_name, k), (v_name, v), (o_name, o), (gate_name, gate), (up_name, up), (down_name, down)]
     }
 
     /// # Shapes

@@ -4,13 +4,14 @@
 
 use std::num::NonZeroUsize;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Result as CandleResult, Tensor};
 use rand::Rng;
 use serde::Serialize;
 
 use super::config::DecoderConfig;
 use super::error::ModelError;
 use super::layer;
+use super::lora_modules::{MAPS, Matcher, Modules, Patterns, is_named};
 use super::weights::Spec;
 
 /// The linear maps of a layer that can have an adapter, by their names in PEFT.
@@ -22,62 +23,145 @@ pub const ALL_LINEAR: &str = "all-linear";
 /// What an adapter is like, as `adapter_config.json` says it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lora {
-    /// Rank of `B·A`.
+    /// Rank of `B·A`, where no pattern says another.
     pub r: NonZeroUsize,
-    /// `lora_alpha`.
+    /// `lora_alpha`, where no pattern says another.
     pub alpha: f64,
     /// Share of the numbers of `x` that is dropped before `A` while training, in [0, 1).
     pub dropout: f64,
     /// Whether `s` is `alpha/√r` (Kalajdzievski 2023, arXiv:2312.03732) in place of `alpha/r`.
     pub use_rslora: bool,
-    /// The maps that have an adapter: their names, or the ends of them after a dot. [`ALL_LINEAR`] is not one of them.
-    pub target_modules: Vec<String>,
+    /// The modules that have an adapter. [`ALL_LINEAR`] is not one of them.
+    pub target_modules: Modules,
+    /// Modules that have none all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<Modules>,
+    /// The layers whose modules have one, where these are told by names; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_to_transform: Option<Vec<usize>>,
+    /// What stands before the number of a layer in the name of a module: regular expressions; none for anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers_pattern: Vec<String>,
+    /// Ranks of some modules.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub rank_pattern: Patterns<NonZeroUsize>,
+    /// `alpha` of some modules.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub alpha_pattern: Patterns<f64>,
+    /// Modules that the adapter has whole, in place of a change of theirs: regular expressions for a part of the name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules_to_save: Vec<String>,
 }
 
 /// An adapter in memory, of one model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Adapter {
     pub(super) lora: Lora,
-    /// By parameter, in the order of the layers.
-    pub(super) tensors: Vec<(String, Tensor)>,
+    /// What is beside the linear maps of the layers, in their order.
+    pub(super) maps: Vec<LowRank>,
+    /// What it changes in other parameters of the model, by their names; not trained.
+    pub(super) changes: Vec<(String, Change)>,
+}
+
+/// `s·B·A` of a linear map of a layer.
+#[derive(Debug, Clone)]
+pub(super) struct LowRank {
+    /// The map: `model.layers.0.self_attn.q_proj`.
+    pub(super) module: String,
+    pub(super) a: Tensor, // (r, in)
+    pub(super) b: Tensor, // (out, r)
+    pub(super) scaling: f64,
+}
+
+/// What becomes of a parameter.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    /// It is this.
+    Replaced(Tensor),
+    /// This is added to it.
+    Added(Tensor),
+    /// It is this, some rows of which are not as before: where embedding and head share it, both change.
+    Rows(Tensor),
+}
+
+impl Change {
+    pub(super) fn apply(&self, to: &Tensor) -> CandleResult<Tensor> {
+        match self {
+            Self::Replaced(tensor) | Self::Rows(tensor) => Ok(tensor.clone()),
+            Self::Added(tensor) => to + tensor,
+        }
+    }
+}
+
+impl LowRank {
+    /// `s·B·A`. // (out, in)
+    pub(super) fn product(&self) -> CandleResult<Tensor> {
+        self.b.matmul(&self.a)? * self.scaling
+    }
 }
 
 impl Lora {
-    /// `s`, what `B·A` is multiplied with.
-    pub fn scaling(&self) -> f64 {
-        let r = self.r.get() as f64;
-        self.alpha / if self.use_rslora { r.sqrt() } else { r }
+    /// An adapter of one rank on these modules, without dropout.
+    pub fn new(r: NonZeroUsize, alpha: f64, target_modules: Modules) -> Self {
+        Self {
+            r,
+            alpha,
+            dropout: 0.0,
+            use_rslora: false,
+            target_modules,
+            exclude_modules: None,
+            layers_to_transform: None,
+            layers_pattern: Vec::new(),
+            rank_pattern: Patterns::default(),
+            alpha_pattern: Patterns::default(),
+            modules_to_save: Vec::new(),
+        }
     }
 
-    /// Whether a map has an adapter. As in PEFT, a name is that of the map or the end of it after a dot.
-    fn has_target(&self, module: &str) -> bool {
-        self.target_modules.iter().any(|target| is_named(module, target))
-    }
-
-    /// Name and shape of every matrix of an adapter, in the order of the layers.
+    /// Name and shape of the matrices of an adapter that is trained, in the order of the layers, with what the product of
+    /// two is multiplied with.
     ///
     /// # Errors
     /// If a target is no linear map of a layer of the model, or the rank is larger than any of those is wide.
-    pub(super) fn specs(&self, config: &DecoderConfig) -> Result<Vec<Spec>, ModelError> {
-        let maps: Vec<(String, [usize; 2])> =
-            (0..config.n_layers()).flat_map(|index| layer::specs(config, index)).filter_map(linear_map).collect();
-        let has_map = |target: &&String| maps.iter().any(|(module, _)| is_named(module, target));
-        if let Some(found) = self.target_modules.iter().find(|target| !has_map(target)) {
-            return Err(ModelError::TargetModule { found: found.clone(), known: LORA_MODULES.join("`, `") });
+    fn trained_specs(&self, config: &DecoderConfig) -> Result<Vec<([Spec; 2], String, f64)>, ModelError> {
+        let matcher = Matcher::new(self)?;
+        let maps = maps(config);
+        if let Modules::Names(names) = &self.target_modules {
+            let has_map = |target: &&String| maps.iter().any(|(module, _)| is_named(module, target));
+            if let Some(found) = names.iter().find(|target| !has_map(target)) {
+                return Err(ModelError::TargetModule { found: found.clone(), known: LORA_MODULES.join("`, `") });
+            }
         }
-        let r = self.r.get();
         let limit = maps.iter().flat_map(|(_, shape)| *shape).max().unwrap_or_default();
-        if r > limit {
-            return Err(ModelError::Rank { found: r, limit });
+        let mut specs = Vec::new();
+        for module in matcher.targets(config)? {
+            let Some((_, shape)) = maps.iter().find(|(map, _)| *map == module) else {
+                return Err(ModelError::TargetModule { found: module, known: LORA_MODULES.join("`, `") });
+            };
+            let r = matcher.rank(&module);
+            if r > limit {
+                return Err(ModelError::Rank { found: r, limit });
+            }
+            specs.push((low_rank_specs(&module, *shape, r), module.clone(), matcher.scaling(&module)));
         }
-        let adapted = maps.into_iter().filter(|(module, _)| self.has_target(module));
-        Ok(adapted
-            .flat_map(|(module, [output, input])| {
-                let [a, b] = parameters(&module);
-                [Spec { name: a, shape: vec![r, input] }, Spec { name: b, shape: vec![output, r] }]
-            })
-            .collect())
+        Ok(specs)
     }
+}
+
+/// Name and shape of the two matrices of a module.
+pub(super) fn low_rank_specs(module: &str, [output, input]: [usize; 2], r: usize) -> [Spec; 2] {
+    let [a, b] = parameters(module);
+    [Spec { name: a, shape: vec![r, input] }, Spec { name: b, shape: vec![output, r] }]
+}
+
+/// Name and shape of the linear maps of all layers.
+pub(super) fn maps(config: &DecoderConfig) -> Vec<(String, [usize; 2])> {
+    let of_map = |Spec { name, shape }: Spec| {
+        let shape = <[usize; 2]>::try_from(shape).ok()?;
+        let module = name.strip_suffix(".weight")?;
+        MAPS.iter().any(|map| is_named(module, map)).then(|| (module.to_owned(), shape))
+    };
+    (0..config.n_layers()).flat_map(|index| layer::specs(config, index)).filter_map(of_map).collect()
 }
 
 impl Adapter {
@@ -92,20 +176,18 @@ impl Adapter {
         device: &Device,
         rng: impl Fn(&str) -> R,
     ) -> Result<Self, ModelError> {
-        let mut tensors = Vec::new();
-        for Spec { name, shape } in lora.specs(config)? {
-            let n_values: usize = shape.iter().product();
-            let values: Vec<f32> = if name.ends_with(A) {
-                let bound = (*shape.last().unwrap_or(&1) as f32).sqrt().recip();
-                let mut rng = rng(&name);
-                (0..n_values).map(|_| rng.random_range(-bound..bound)).collect()
-            } else {
-                vec![0.0; n_values]
-            };
-            let tensor = Tensor::from_vec(values, shape, device).map_err(ModelError::tensor("drawing an adapter"))?;
-            tensors.push((name, tensor));
+        let mut maps = Vec::new();
+        for ([a, b], module, scaling) in lora.trained_specs(config)? {
+            let bound = (*a.shape.last().unwrap_or(&1) as f32).sqrt().recip();
+            let mut rng = rng(&a.name);
+            let n_values: usize = a.shape.iter().product();
+            let values: Vec<f32> = (0..n_values).map(|_| rng.random_range(-bound..bound)).collect();
+            let drawn = Tensor::from_vec(values, a.shape, device);
+            let zeros = Tensor::zeros(b.shape, candle_core::DType::F32, device);
+            let drawing = || ModelError::tensor("drawing an adapter");
+            maps.push(LowRank { module, a: drawn.map_err(drawing())?, b: zeros.map_err(drawing())?, scaling });
         }
-        Ok(Self { lora: lora.clone(), tensors })
+        Ok(Self { lora: lora.clone(), maps, changes: Vec::new() })
     }
 
     /// What it is like.
@@ -113,11 +195,57 @@ impl Adapter {
         &self.lora
     }
 
+    /// Parameters it changes otherwise than by low rank beside a linear map of a layer: they are used as they are, and
+    /// not trained.
+    pub fn fixed(&self) -> impl Iterator<Item = &str> {
+        self.changes.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The same with another dropout, which is no part of what an adapter computes.
     #[must_use]
     pub fn with_dropout(mut self, dropout: f64) -> Self {
         self.lora.dropout = dropout;
         self
+    }
+
+    /// One adapter that does what two do together, over the same model: the matrices of a module stand beside each other,
+    /// `[s₁B₁ s₂B₂]·[A₁; A₂]` (`combination_type="cat"` of PEFT's `add_weighted_adapter`).
+    ///
+    /// # Errors
+    /// If the first has a part that is not of low rank, or a tensor operation fails.
+    pub(super) fn joined(&self, other: &Self) -> Result<Self, ModelError> {
+        if let Some(name) = self.fixed().chain(other.fixed()).next() {
+            return Err(ModelError::FixedPart { name: name.to_owned() });
+        }
+        let joining = || ModelError::tensor("joining two adapters");
+        let mut maps: Vec<LowRank> = Vec::new();
+        for low in self.maps.iter().chain(&other.maps) {
+            let b = (&low.b * low.scaling).map_err(joining())?;
+            match maps.iter_mut().find(|known| known.module == low.module) {
+                Some(known) => {
+                    known.a = Tensor::cat(&[&known.a, &low.a], 0).map_err(joining())?;
+                    known.b = Tensor::cat(&[&known.b, &b], 1).map_err(joining())?;
+                }
+                None => maps.push(LowRank { module: low.module.clone(), a: low.a.clone(), b, scaling: 1.0 }),
+            }
+        }
+        let ranks: Vec<NonZeroUsize> =
+            maps.iter().filter_map(|low| NonZeroUsize::new(low.a.dims().first().copied()?)).collect();
+        let r = ranks.iter().copied().max().unwrap_or(other.lora.r);
+        let names = maps.iter().map(|low| low.module.clone()).collect();
+        let mut lora = Lora::new(r, r.get() as f64, Modules::Names(names)).with_dropout(other.lora.dropout);
+        for (low, rank) in maps.iter().zip(ranks).filter(|(_, rank)| *rank != r) {
+            let pattern = regex::escape(&low.module);
+            lora.rank_pattern.0.push((pattern.clone(), rank));
+            lora.alpha_pattern.0.push((pattern, rank.get() as f64));
+        }
+        Ok(Self { lora, maps, changes: Vec::new() })
+    }
+}
+
+impl Lora {
+    fn with_dropout(self, dropout: f64) -> Self {
+        Self { dropout, ..self }
     }
 }
 
@@ -127,42 +255,4 @@ const B: &str = ".lora_B.weight";
 /// The parameters of the adapter of a map: `A` `(r, in)` and `B` `(out, r)`.
 pub(super) fn parameters(module: &str) -> [String; 2] {
     [A, B].map(|end| format!("{module}{end}"))
-}
-
-/// Name and shape of a linear map, where the parameter is the weight of one.
-fn linear_map(Spec { name, shape }: Spec) -> Option<(String, [usize; 2])> {
-    let shape = <[usize; 2]>::try_from(shape).ok()?;
-    Some((name.strip_suffix(".weight")?.to_owned(), shape))
-}
-
-fn is_named(module: &str, target: &str) -> bool {
-    module.strip_suffix(target).is_some_and(|start| start.is_empty() || start.ends_with('.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lora(r: usize, use_rslora: bool) -> Lora {
-        let target_modules = vec!["q_proj".to_owned()];
-        Lora { r: NonZeroUsize::new(r).unwrap(), alpha: 32.0, dropout: 0.0, use_rslora, target_modules }
-    }
-
-    /// By hand: 32/16 and 32/√16.
-    #[test]
-    fn scaling_is_by_rank_or_by_its_root() {
-        assert_eq!(lora(16, false).scaling(), 2.0);
-        assert_eq!(lora(16, true).scaling(), 8.0);
-    }
-
-    #[test]
-    fn a_target_is_a_name_or_the_end_of_it_after_a_dot() {
-        let module = "model.layers.1.self_attn.q_proj";
-        for target in ["q_proj", "self_attn.q_proj", "layers.1.self_attn.q_proj", module] {
-            assert!(is_named(module, target), "{target}");
-        }
-        for target in ["proj", "_proj", "k_proj", "mlp.q_proj", "layers.11.self_attn.q_proj", "x.model.layers.1"] {
-            assert!(!is_named(module, target), "{target}");
-        }
-    }
 }

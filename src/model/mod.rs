@@ -6,7 +6,9 @@
 //! Absent on purpose: a cache of keys and values (see [`crate::generate`]), padding and masks (see [`crate::batch`]), autograd
 //! (see [`crate::ops`]).
 
+mod adapter_config;
 mod adapter_folder;
+mod adapter_weights;
 mod config;
 mod config_gguf;
 mod config_hf;
@@ -18,13 +20,18 @@ mod export_gguf;
 mod flops;
 mod layer;
 mod lora;
+mod lora_modules;
 mod memory;
 mod params;
 mod weights;
 mod weights_gguf;
 mod weights_safetensors;
 
-pub use adapter_folder::{adapter_base, adapter_config, adapter_digest, export_adapter, find_adapter, is_adapter};
+pub use adapter_config::{AdapterConfig, adapter_base};
+pub use adapter_folder::{
+    BaseName, adapter_config, adapter_digest, check_adapter_base, export_adapter, find_adapter, is_adapter,
+    names_digests,
+};
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
@@ -33,6 +40,7 @@ pub use export::{DEFAULT_SHARD_BYTES, check_export, export};
 pub use export_gguf::{GgufWeights, OutType, export_gguf};
 pub use flops::Flops;
 pub use lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
+pub use lora_modules::{Modules, Patterns};
 pub use memory::TrainingMemory;
 pub use params::{Gradients, ParamId, Params};
 pub use weights::{Digests, architecture, config_digest, vocab_size};

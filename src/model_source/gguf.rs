@@ -199,7 +199,7 @@ fn parts(path: &Path) -> Result<Vec<Part>, ModelSourceError> {
 }
 
 /// `NAME`, 2 and 3 of `NAME-00002-of-00003.gguf`: `llama_split_prefix` of llama.cpp.
-fn name_of_part(path: &Path) -> Option<(String, u64, u64)> {
+pub(super) fn name_of_part(path: &Path) -> Option<(String, u64, u64)> {
     let stem = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
     let (rest, count) = stem.rsplit_once("-of-")?;
     let (name, number) = rest.rsplit_once('-')?;

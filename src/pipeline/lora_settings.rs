@@ -11,7 +11,7 @@ use super::error::PipelineError;
 use super::file;
 use super::plans::need;
 use super::values::{Decay, Positive, ValueError, number};
-use crate::model::{ALL_LINEAR, LORA_MODULES, Lora};
+use crate::model::{ALL_LINEAR, LORA_MODULES, Lora, Modules};
 use crate::train::Trained;
 
 /// `[train.lora]`: an adapter in place of the weights.
@@ -34,9 +34,18 @@ pub struct LoraSettings {
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub use_rslora: Option<bool>,
 
-    /// Linear maps of a layer that have an adapter, by their names in PEFT, e.g. `q_proj,v_proj`; `all-linear` for all.
-    #[arg(long = "lora-target-modules", value_name = "NAME,…", value_delimiter = ',')]
-    pub target_modules: Option<Vec<TargetModule>>,
+    /// Linear maps of a layer that have an adapter, by their names in PEFT, e.g. `q_proj,v_proj`; `all-linear` for all. Or
+    /// a regular expression for whole names, e.g. `.*\.self_attn\..*`.
+    #[arg(long = "lora-target-modules", value_name = "NAME,…")]
+    pub target_modules: Option<ModuleNames>,
+
+    /// Of these, linear maps that have none, told in the same way.
+    #[arg(long = "lora-exclude-modules", value_name = "NAME,…")]
+    pub exclude_modules: Option<ModuleNames>,
+
+    /// Layers that have an adapter, from 0; where the maps are told by names. Default: all.
+    #[arg(long = "lora-layers-to-transform", value_name = "LAYER,…", value_delimiter = ',')]
+    pub layers_to_transform: Option<Vec<usize>>,
 
     /// Folder of an adapter to go on from, one of PEFT's. The policy then starts elsewhere than the model, which needs
     /// `--allow-other-reference`.
@@ -44,36 +53,69 @@ pub struct LoraSettings {
     pub adapter: Option<PathBuf>,
 }
 
-/// Name of a linear map of a layer, or the end of it after a dot, or `all-linear`.
+/// Modules of a model: names of linear maps of a layer, or the ends of them after a dot, `all-linear` for all of them, or a
+/// regular expression for whole names (`target_modules` of PEFT). A text is a list of names with commas, where it can be
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TargetModule(String);
+#[serde(try_from = "Given", into = "Given")]
+pub struct ModuleNames(Modules);
 
-impl TryFrom<String> for TargetModule {
+/// As a file has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Given {
+    Names(Vec<String>),
+    Text(String),
+}
+
+impl TryFrom<Given> for ModuleNames {
     type Error = ValueError;
 
-    fn try_from(found: String) -> Result<Self, ValueError> {
-        let last = found.rsplit('.').next().unwrap_or_default();
-        if found == ALL_LINEAR || LORA_MODULES.contains(&last) {
-            Ok(Self(found))
-        } else {
-            Err(ValueError::new(format_args!("`{ALL_LINEAR}` or one of `{}`", LORA_MODULES.join("`, `")), found))
+    fn try_from(given: Given) -> Result<Self, ValueError> {
+        let names = match given {
+            Given::Names(names) => names,
+            Given::Text(text) => {
+                let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+                let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+                if !names.iter().all(|name| name.chars().all(is_name)) {
+                    return match fancy_regex::Regex::new(&format!("(?:{text})")) {
+                        Ok(_) => Ok(Self(Modules::Pattern(text))),
+                        Err(_) => Err(ValueError::new("names of modules or a regular expression", text)),
+                    };
+                }
+                names
+            }
+        };
+        let is_map = |name: &&String| LORA_MODULES.contains(&name.rsplit('.').next().unwrap_or_default());
+        if names.iter().any(|name| name == ALL_LINEAR) {
+            return Ok(Self(Modules::named(LORA_MODULES)));
+        }
+        match names.iter().find(|name| !is_map(name)) {
+            None if !names.is_empty() => Ok(Self(Modules::Names(names))),
+            found => Err(ValueError::new(
+                format_args!("`{ALL_LINEAR}` or one of `{}`", LORA_MODULES.join("`, `")),
+                found.map_or("none", String::as_str),
+            )),
+        }
+    }
+}
+
+impl From<ModuleNames> for Given {
+    fn from(names: ModuleNames) -> Self {
+        match names.0 {
+            Modules::Names(names) if names == LORA_MODULES => Self::Names(vec![ALL_LINEAR.to_owned()]),
+            Modules::Names(names) => Self::Names(names),
+            Modules::Pattern(pattern) => Self::Text(pattern),
         }
     }
 }
 
 /// As a flag has it.
-impl FromStr for TargetModule {
+impl FromStr for ModuleNames {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl From<TargetModule> for String {
-    fn from(module: TargetModule) -> Self {
-        module.0
+        Self::try_from(Given::Text(text.to_owned()))
     }
 }
 
@@ -91,6 +133,8 @@ impl LoraSettings {
             ("alpha", self.alpha != defaults.alpha),
             ("use_rslora", self.use_rslora != defaults.use_rslora),
             ("target_modules", self.target_modules != defaults.target_modules),
+            ("exclude_modules", self.exclude_modules.is_some()),
+            ("layers_to_transform", self.layers_to_transform.is_some()),
         ];
         let is_dropout_set = self.dropout != defaults.dropout;
         let dropout = need(self.dropout, "train.lora.dropout", "--lora-dropout")?.get();
@@ -110,20 +154,17 @@ impl LoraSettings {
 
     fn lora(&self, r: NonZeroUsize, dropout: f64) -> Result<Lora, PipelineError> {
         let targets = need(self.target_modules.clone(), "train.lora.target_modules", "--lora-target-modules")?;
-        let target_modules = if targets.iter().any(|target| target.0 == ALL_LINEAR) {
-            LORA_MODULES.map(str::to_owned).to_vec()
-        } else {
-            targets.into_iter().map(String::from).collect()
-        };
-        if target_modules.is_empty() {
-            return Err(PipelineError::Missing { key: "train.lora.target_modules", flag: "--lora-target-modules" });
+        if self.layers_to_transform.is_some() && matches!(targets.0, Modules::Pattern(_)) {
+            let reason = "`target_modules` is a regular expression for whole names";
+            return Err(PipelineError::Lora { setting: "layers_to_transform", reason });
         }
+        let alpha = need(self.alpha, "train.lora.alpha", "--lora-alpha")?.get();
         Ok(Lora {
-            r,
-            alpha: need(self.alpha, "train.lora.alpha", "--lora-alpha")?.get(),
             dropout,
             use_rslora: need(self.use_rslora, "train.lora.use_rslora", "--use-rslora")?,
-            target_modules,
+            exclude_modules: self.exclude_modules.clone().map(|names| names.0),
+            layers_to_transform: self.layers_to_transform.clone(),
+            ..Lora::new(r, alpha, targets.0)
         })
     }
 }
@@ -147,15 +188,31 @@ mod tests {
     }
 
     #[test]
+    fn modules_are_names_or_an_expression_as_a_file_or_a_flag_has_them() {
+        let target = |text: &str| text.parse::<ModuleNames>().map(|names| names.0).map_err(|error| error.to_string());
+        assert_eq!(target("q_proj,v_proj"), Ok(Modules::named(["q_proj", "v_proj"])));
+        assert_eq!(target("all-linear"), Ok(Modules::named(LORA_MODULES)));
+        assert_eq!(target(r".*\.(q|k)_proj"), Ok(Modules::Pattern(r".*\.(q|k)_proj".into())));
+        assert!(target("q_proj,lm_head").unwrap_err().contains("found `lm_head`"));
+        assert!(target(".*(").unwrap_err().contains("a regular expression"));
+        let text = "r = 4\ntarget_modules = '.*_proj'\nexclude_modules = ['mlp.up_proj']";
+        let Trained::NewAdapter(lora) = trained(text).unwrap() else { panic!("no adapter") };
+        assert_eq!(lora.target_modules, Modules::Pattern(".*_proj".into()));
+        assert_eq!(lora.exclude_modules, Some(Modules::named(["mlp.up_proj"])));
+        let error = trained("r = 4\ntarget_modules = '.*_proj'\nlayers_to_transform = [1]").unwrap_err();
+        assert!(error.contains("`train.lora.layers_to_transform` is set"), "{error}");
+    }
+
+    #[test]
     fn a_rank_makes_an_adapter_on_all_linear_maps() {
         assert_eq!(trained("").unwrap(), Trained::Weights);
         let Trained::NewAdapter(lora) = trained("r = 16").unwrap() else { panic!("no adapter") };
         assert_eq!((lora.r.get(), lora.alpha, lora.dropout, lora.use_rslora), (16, 32.0, 0.0, false));
-        assert_eq!(lora.target_modules, LORA_MODULES);
+        assert_eq!(lora.target_modules, Modules::named(LORA_MODULES));
         let text = "r = 4\nalpha = 8\ndropout = 0.1\nuse_rslora = true\ntarget_modules = ['q_proj', 'mlp.up_proj']";
         let Trained::NewAdapter(lora) = trained(text).unwrap() else { panic!("no adapter") };
         assert_eq!((lora.r.get(), lora.alpha, lora.dropout, lora.use_rslora), (4, 8.0, 0.1, true));
-        assert_eq!(lora.target_modules, ["q_proj", "mlp.up_proj"]);
+        assert_eq!(lora.target_modules, Modules::named(["q_proj", "mlp.up_proj"]));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use audit_settings::AuditSettings;
 pub use error::{FileError, PipelineError, SettingError};
 pub use eval_settings::{EvalFlags, EvalSettings};
 pub use import::ImportFlags;
-pub use lora_settings::{LoraSettings, TargetModule};
+pub use lora_settings::{LoraSettings, ModuleNames};
 pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError};
 pub use loss_type::LossType;
 pub use optim_settings::{LrSchedulerType, OptimSettingsError, OptimizerName};

@@ -3,8 +3,8 @@
 use super::Pipeline;
 use super::error::PipelineError;
 use super::plans::need;
-use crate::model_source::ModelSource;
 use crate::ops::Backend;
+use crate::policy::PolicySource;
 use crate::scoring::ModelFile;
 
 impl Pipeline {
@@ -12,7 +12,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// If the model is not set, or the device cannot be used.
-    pub fn model_file(&self, source: ModelSource) -> Result<ModelFile, PipelineError> {
+    pub fn model_file(&self, source: PolicySource) -> Result<ModelFile, PipelineError> {
         let precompute = &self.settings().precompute;
         Ok(ModelFile {
             name: self.model()?,

@@ -56,6 +56,7 @@ impl Pipeline {
         };
         Ok(precompute::Plan {
             model: self.model()?,
+            adapter: precompute.adapter.clone(),
             pairs,
             column_map: data.map.clone().unwrap_or_default(),
             max_reject_rate: need(data.max_reject_rate, "data.max_reject_rate", "--max-reject-rate")?.get(),

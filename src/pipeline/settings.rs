@@ -32,7 +32,8 @@ use crate::train::{RecomputePolicy, ReportTo};
 pub struct Settings {
     /// Name of the run: everything goes to `runs/<name>`. Default: the name of the file.
     pub name: Option<Name>,
-    /// The model both stages start from: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache.
+    /// The model both stages start from: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the
+    /// local cache, the folder of an adapter, or a run folder.
     pub model: Option<String>,
     /// What to read.
     #[serde(default)]
@@ -108,6 +109,11 @@ pub struct TokenizeSettings {
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrecomputeSettings {
+    /// Adapter over the model, which is the reference with it: a PEFT folder, or a run that trained one. Not needed where
+    /// the model is an adapter or a run, unless its base model is elsewhere now.
+    #[arg(long, value_name = "FOLDER")]
+    pub adapter: Option<PathBuf>,
+
     /// Number format the reference computes in.
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,

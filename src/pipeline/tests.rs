@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Hint;
+use crate::model::Modules;
 use crate::optim::{ScheduleKind, Warmup};
 use crate::precompute::{Pairs, Start};
 use crate::train::{self, Length, Order};
@@ -142,7 +143,7 @@ fn an_adapter_has_a_learning_rate_of_its_own_under_what_is_given() {
     assert_eq!(plan(&["--adapter", "a"]).course.learning_rate, 1e-5);
     let words = ["--lora-r", "8", "--use-rslora", "--lora-target-modules", "q_proj,v_proj"];
     let train::Trained::NewAdapter(lora) = plan(&words).course.trained else { panic!("no adapter") };
-    assert!(lora.use_rslora && lora.target_modules == ["q_proj", "v_proj"]);
+    assert!(lora.use_rslora && lora.target_modules == Modules::named(["q_proj", "v_proj"]));
 }
 
 #[test]

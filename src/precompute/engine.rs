@@ -7,7 +7,7 @@ use crate::batch::{PairIds, Sharing, micro_batches};
 use crate::interrupt::Interrupt;
 use crate::logprob;
 use crate::model::Decoder;
-use crate::model_source::ModelSource;
+use crate::policy::PolicySource;
 use crate::table::{Provenance, TableError, TokenScores};
 
 /// How the scoring of pairs ends.
@@ -90,10 +90,8 @@ impl Engine for LocalEngine {
         conditions: &Provenance,
         observe: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), PrecomputeError> {
-        let source = ModelSource::resolve(&plan.model)?;
-        let loaded = Decoder::load(&source, &plan.backend);
-        let in_model = |source| PrecomputeError::Model { model: plan.model.clone(), source };
-        let model = loaded.map_err(in_model)?.with_dtype(plan.dtype);
+        let source = PolicySource::resolve(&plan.model, plan.adapter.as_deref())?;
+        let model = source.load_merged(&plan.backend)?.with_dtype(plan.dtype);
         if let Some(warning) = logprob::warning(&plan.backend, plan.dtype) {
             observe(Event::Note(warning.into()));
         }

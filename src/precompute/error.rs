@@ -7,7 +7,7 @@ use crate::data::DataError;
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
-use crate::model_source::ModelSourceError;
+use crate::policy::PolicyError;
 use crate::table::{Difference, Shard, TableError, TableFolder, TooManyRejects};
 use crate::tokenize::TokenizeError;
 
@@ -116,7 +116,7 @@ pub enum PrecomputeError {
     },
     /// Where the model is.
     #[error(transparent)]
-    ModelSource(#[from] ModelSourceError),
+    Policy(#[from] PolicyError),
     /// The tokenizer, its template, or the token store.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
@@ -175,7 +175,7 @@ impl Hint for PrecomputeError {
             Self::TooManyRejects(error) => error.hint(),
             Self::Elsewhere { .. } => None,
             Self::Model { source, .. } => source.hint(),
-            Self::ModelSource(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Table(error) => error.hint(),

@@ -70,8 +70,10 @@ pub enum Pairs {
 /// Stage one, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The reference model: folder, `.gguf` file or cached name.
+    /// The reference model: see [`PolicySource::resolve`](crate::policy::PolicySource::resolve).
     pub model: String,
+    /// An adapter over it.
+    pub adapter: Option<PathBuf>,
     /// Where the pairs come from.
     pub pairs: Pairs,
     /// Which columns are prompt, chosen and rejected, where the names do not say so.

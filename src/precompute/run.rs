@@ -13,8 +13,8 @@ use super::plan::{Event, Outcome, Plan, Scope, Signals, Start, Summary};
 use super::tokens;
 use super::work::Work;
 use crate::interrupt::Interrupt;
-use crate::model::{self, Architecture, Digests, ModelError};
-use crate::model_source::ModelSource;
+use crate::model::{self, Architecture, ModelError};
+use crate::policy::{PolicyDigests, PolicySource, PolicyTokenizer};
 use crate::table::{
     self, Layout, Manifest, ModelProvenance, Provenance, RejectCounts, TableFolder, Task, TemplateProvenance,
 };
@@ -41,13 +41,14 @@ pub fn run_on(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, PrecomputeError> {
     let started = Instant::now();
-    let source = ModelSource::resolve(&plan.model)?;
+    let source = PolicySource::resolve(&plan.model, plan.adapter.as_deref())?;
     // Before the data is read: a model that cannot be used, or a table of another one, is known at once.
-    let architecture = model::architecture(&source).map_err(in_model(plan))?;
-    let tokenizer = PairTokenizer::load(&source, plan.rules)?;
-    for note in tokenizer.files().notes() {
-        observe(Event::Note(note.clone()));
+    let architecture = model::architecture(source.base()).map_err(in_model(plan))?;
+    let PolicyTokenizer { files, notes, .. } = source.tokenizer()?;
+    for note in source.notes().iter().cloned().chain(notes).chain(files.notes().iter().cloned()) {
+        observe(Event::Note(note));
     }
+    let tokenizer = PairTokenizer::new(files, plan.rules)?;
     let folder = claim(plan)?;
     let journals = Journals::read(&folder)?;
     let conditions = conditions(plan, &source, architecture, &tokenizer, engine.kernel(plan))?;
@@ -149,20 +150,21 @@ fn in_model(plan: &Plan) -> impl Fn(ModelError) -> PrecomputeError {
 /// Everything that decides the log-probs of the plan; the data files are known later.
 fn conditions(
     plan: &Plan,
-    source: &ModelSource,
+    source: &PolicySource,
     architecture: Architecture,
     tokenizer: &PairTokenizer,
     kernel: String,
 ) -> Result<Provenance, PrecomputeError> {
-    let digests = Digests::of(source).map_err(in_model(plan))?;
+    let PolicyDigests { base, adapter } = source.digests()?;
     Ok(Provenance {
         schema: table::schema::reference::VERSION.into(),
         crate_version: env!("CARGO_PKG_VERSION").into(),
         model: ModelProvenance {
             path: plan.model.clone(),
             architecture: architecture.to_string(),
-            weights_digest: digests.weights,
-            config_digest: digests.config,
+            weights_digest: base.weights,
+            config_digest: base.config,
+            adapter_digest: adapter,
         },
         tokenizer_digest: tokenizer.files().digest(),
         chat_template: tokenizer

@@ -20,7 +20,8 @@ pub(super) fn matched(path: &Path) -> Result<Option<Vec<PathBuf>>, QueryError> {
     let Some(pattern) = path.to_str().filter(|text| text.contains(WILDCARDS)) else { return Ok(None) };
     let wrong = |why: String| QueryError::Files { path: path.to_owned(), why };
     // As a shell: what is hidden is not meant.
-    let options = glob::MatchOptions { require_literal_leading_dot: true, require_literal_separator: true, case_sensitive: true };
+    let options =
+        glob::MatchOptions { require_literal_leading_dot: true, require_literal_separator: true, case_sensitive: true };
     let mut files = Vec::new();
     for entry in glob::glob_with(pattern, options).map_err(|error| wrong(format!("no pattern: {error}")))? {
         let entry = entry.map_err(|error| {

@@ -93,7 +93,8 @@ fn keyword_hint(message: &str, sql: &str) -> Option<String> {
         let text = with_replaced(&tokens, at..at + 1, &quoted(&token.to_string()));
         DFParser::parse_sql(&text).is_ok().then(|| (token.to_string(), text))
     });
-    let repaired: Vec<(String, String)> = repaired.filter(|(word, _)| !STRUCTURE.contains(&word.to_uppercase().as_str())).collect();
+    let repaired: Vec<(String, String)> =
+        repaired.filter(|(word, _)| !STRUCTURE.contains(&word.to_uppercase().as_str())).collect();
     match repaired.as_slice() {
         // A hint is one line.
         [(word, text)] if message.contains("Expected") && !text.contains('\n') => {
@@ -104,8 +105,7 @@ fn keyword_hint(message: &str, sql: &str) -> Option<String> {
 }
 
 /// Words that a query is built of: quoted, they would be names of something else.
-const STRUCTURE: [&str; 12] =
-    ["SELECT", "FROM", "WHERE", "AS", "AND", "OR", "NOT", "IN", "ON", "JOIN", "BY", "LIMIT"];
+const STRUCTURE: [&str; 12] = ["SELECT", "FROM", "WHERE", "AS", "AND", "OR", "NOT", "IN", "ON", "JOIN", "BY", "LIMIT"];
 
 fn is_keyword(token: &Token) -> bool {
     use datafusion::sql::sqlparser::keywords::Keyword;

@@ -128,8 +128,8 @@ fn check(session: &Session, path: &Path, replace: Replace) -> Result<(), QueryEr
 
 /// What a folder belongs to, if it is not the user's alone.
 fn owner(folder: &Path) -> Option<&'static str> {
-    let is_run =
-        folder.join("plan.toml").is_file() && ["reference", "train", "policy"].iter().any(|part| folder.join(part).is_dir());
+    let is_run = folder.join("plan.toml").is_file()
+        && ["reference", "train", "policy"].iter().any(|part| folder.join(part).is_dir());
     match () {
         () if table::is_table_folder(folder) => Some("it would be inside a log-prob table"),
         () if is_run => Some("it would be inside a run folder"),

@@ -5,6 +5,7 @@ use datafusion::error::DataFusionError;
 use crate::digest::{Digest, ParseDigestError};
 use crate::error::Hint;
 use crate::model::ModelError;
+use crate::policy::PolicyError;
 
 /// Why a call of a scoring function fails as a whole; what is wrong with one row is a [`RowFault`](super::RowFault).
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,9 @@ pub enum ScoringError {
         #[source]
         source: ModelError,
     },
+    /// A model whose files cannot be read, or do not belong together.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A query that nobody waits for.
     #[error("the query was stopped")]
     Stopped,
@@ -65,7 +69,9 @@ impl ScoringError {
     /// Whether it is the machine that failed, so that another one, or another time, may do better.
     pub fn is_infrastructure(&self) -> bool {
         match self {
-            Self::Model { source, .. } => matches!(source, ModelError::Io(_) | ModelError::Tensor { .. }),
+            Self::Model { source, .. } | Self::Policy(PolicyError::Model { source, .. }) => {
+                matches!(source, ModelError::Io(_) | ModelError::Tensor { .. })
+            }
             // Where one machine ends, another one goes on.
             Self::Stopped => true,
             _ => false,
@@ -93,6 +99,7 @@ impl Hint for ScoringError {
                     .into(),
             ),
             Self::Model { source, .. } => source.hint(),
+            Self::Policy(error) => error.hint(),
             Self::NoDigest { .. } | Self::Stopped | Self::Foreign { .. } => None,
         }
     }

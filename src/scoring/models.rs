@@ -11,9 +11,9 @@ use super::scorer::Scorer;
 use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::logprob;
-use crate::model::{Decoder, Digests, ModelError, ScoringDtype};
-use crate::model_source::ModelSource;
+use crate::model::{Decoder, ScoringDtype};
 use crate::ops::Backend;
+use crate::policy::{PolicyDigests, PolicySource};
 
 /// Where a scoring function finds its model.
 pub trait Models: Send + Sync {
@@ -38,13 +38,15 @@ pub trait Models: Send + Sync {
 /// Digest of everything in a model, and in the machine that runs it, that decides the numbers of a pass: weights and
 /// configuration as the provenance of a table has them, and the [name of the code path](logprob::kernel), which says the
 /// number format too. Models of one digest give the same bits.
-pub fn model_digest(weights: Digest, config: Digest, kernel: &str) -> Digest {
+pub fn model_digest(digests: &PolicyDigests, kernel: &str) -> Digest {
+    let PolicyDigests { base, adapter } = digests;
     let parts = [
-        ("weights", weights.as_bytes().as_slice()),
-        ("config", config.as_bytes().as_slice()),
+        ("weights", base.weights.as_bytes().as_slice()),
+        ("config", base.config.as_bytes().as_slice()),
         ("kernel", kernel.as_bytes()),
     ];
-    Digest::of_parts(parts)
+    let adapter = adapter.as_ref().map(|digest| ("adapter", digest.as_bytes().as_slice()));
+    Digest::of_parts(parts.into_iter().chain(adapter))
 }
 
 /// A model of this machine.
@@ -53,7 +55,7 @@ pub struct ModelFile {
     /// As the user gave it.
     pub name: String,
     /// Its files.
-    pub source: ModelSource,
+    pub source: PolicySource,
     /// Where it runs.
     pub backend: Backend,
     /// Number formats it may be asked for in.
@@ -111,10 +113,10 @@ impl ModelFiles {
     fn digest_files(&self) -> Result<BTreeMap<Digest, (usize, ScoringDtype)>, ScoringError> {
         let mut digests = BTreeMap::new();
         for (index, file) in self.files.iter().enumerate() {
-            let Digests { weights, config } = Digests::of(&file.source).map_err(|source| file.failed(source))?;
+            let of_file = file.source.digests()?;
             for &dtype in &file.dtypes {
                 let kernel = logprob::kernel(&file.backend, dtype);
-                digests.insert(model_digest(weights, config, &kernel), (index, dtype));
+                digests.insert(model_digest(&of_file, &kernel), (index, dtype));
             }
         }
         Ok(digests)
@@ -155,7 +157,7 @@ impl Models for ModelFiles {
         let decoder = match loaded.decoders.entry(index) {
             Entry::Occupied(decoder) => decoder.get().clone(),
             Entry::Vacant(place) => {
-                let decoder = Decoder::load(&file.source, &file.backend).map_err(|source| file.failed(source))?;
+                let decoder = file.source.load_merged(&file.backend)?;
                 place.insert(decoder).clone()
             }
         };
@@ -177,11 +179,5 @@ impl Models for ModelFiles {
 impl fmt::Debug for ModelFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelFiles").field("files", &self.files).finish_non_exhaustive()
-    }
-}
-
-impl ModelFile {
-    fn failed(&self, source: ModelError) -> ScoringError {
-        ScoringError::Model { model: self.name.clone(), source }
     }
 }

@@ -16,6 +16,7 @@ use crate::io::IoError;
 use crate::model::{Decoder, ModelError, ScoringDtype};
 use crate::model_source::ModelSource;
 use crate::ops::Backend;
+use crate::policy::PolicySource;
 use crate::precompute::{Signals, score_with_signals};
 use crate::query::{FUNCTIONS, Function, QueryError, Resources, Session};
 use crate::table::{PairTokenLogps, TokenScores};
@@ -28,7 +29,7 @@ fn tiny() -> ModelSource {
 fn file(max_tokens: usize) -> ModelFile {
     ModelFile {
         name: "tiny".into(),
-        source: tiny(),
+        source: PolicySource::resolve(tiny().path().to_str().unwrap(), None).unwrap(),
         backend: Backend::cpu(),
         dtypes: vec![ScoringDtype::F32],
         max_tokens: NonZeroUsize::new(max_tokens).unwrap(),

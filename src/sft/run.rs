@@ -14,7 +14,7 @@ use crate::batch::SequenceIds;
 use crate::interrupt::Interrupt;
 use crate::selection::Stream;
 use crate::table::schema::sft_metrics;
-use crate::train::{Base, End, Engine, RunFolder, TrainError, Trainer, Work};
+use crate::train::{self, Base, End, Engine, RunFolder, TrainError, Trainer, Work};
 
 /// Trains a model as the plan says; goes on from the newest checkpoint if the plan allows it, and stops at a checkpoint
 /// soon after it is asked to.
@@ -25,8 +25,11 @@ use crate::train::{Base, End, Engine, RunFolder, TrainError, Trainer, Work};
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, SftError> {
     let started = Instant::now();
     let base = Base::open(&plan.course)?;
+    for note in base.notes() {
+        observe(Event::Train(train::Event::Note(note.clone())));
+    }
     let folder = RunFolder::claim(&plan.course)?;
-    let Some(data) = data::read(plan, &base.tokenizer, interrupt, observe)? else {
+    let Some(data) = data::read(plan, &base.tokenizer.files, interrupt, observe)? else {
         return Ok(Outcome::Interrupted(None));
     };
     let Data { sequences, n_rejected, rejects } = data;

@@ -366,11 +366,8 @@ fn repair(path: &Path) -> Option<String> {
         return Some("the file is damaged or was cut: fetch or write it again".into());
     }
     let name = shell_word(path);
-    let then = if is_signals_name(path) {
-        "the table goes on without these signals"
-    } else {
-        "only its pairs are scored"
-    };
+    let then =
+        if is_signals_name(path) { "the table goes on without these signals" } else { "only its pairs are scored" };
     Some(format!("`mv {name} {name}.damaged` and run the same `piref precompute` again: {then}"))
 }
 

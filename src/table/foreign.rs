@@ -7,8 +7,8 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::io;
-use crate::table::{TableError, folder};
 use crate::table::parquet_input::ParquetInput;
+use crate::table::{TableError, folder};
 
 /// What is there instead of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +79,9 @@ impl Foreign {
         match extension {
             "gguf" | "safetensors" | "bin" | "pt" => Self::Model,
             "toml" => Self::Pipeline,
-            extension => DATA
-                .iter()
-                .find(|(known, _)| *known == extension)
-                .map_or(Self::Unknown, |(_, what)| Self::Data(what)),
+            extension => {
+                DATA.iter().find(|(known, _)| *known == extension).map_or(Self::Unknown, |(_, what)| Self::Data(what))
+            }
         }
     }
 

@@ -10,6 +10,9 @@ use crate::table::TableError;
 /// Text of an optional footer entry that has no value.
 const NONE: &str = "none";
 
+/// The entry that parts of earlier versions do not have: none of their references had an adapter.
+const ADAPTER: &str = "piref.model.adapter_digest";
+
 /// Everything that decides the numbers of a table, and where its rows come from.
 ///
 /// It stands in the manifest as JSON and in the footer of every part as `piref.*` entries, so that a part which
@@ -49,10 +52,13 @@ pub struct ModelProvenance {
     pub path: String,
     /// Family of the model: `llama`, …
     pub architecture: String,
-    /// Digest of the weights.
+    /// Digest of the weights, without an adapter.
     pub weights_digest: Digest,
     /// Digest of the configuration.
     pub config_digest: Digest,
+    /// Digest of the adapter over it, where there is one; tables of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_digest: Option<Digest>,
 }
 
 /// A chat template and the one thing it may depend on besides the messages.
@@ -104,6 +110,7 @@ impl Provenance {
             ("piref.model.architecture", self.model.architecture.clone()),
             ("piref.model.weights_digest", self.model.weights_digest.to_string()),
             ("piref.model.config_digest", self.model.config_digest.to_string()),
+            (ADAPTER, self.model.adapter_digest.map_or(NONE.into(), |digest| digest.to_string())),
             ("piref.tokenizer_digest", self.tokenizer_digest.to_string()),
             ("piref.chat_template.digest", template(|template| template.digest.to_string())),
             ("piref.chat_template.date", template(|template| template.date.clone())),
@@ -140,6 +147,10 @@ impl Provenance {
                 architecture: owned("piref.model.architecture")?,
                 weights_digest: digest("piref.model.weights_digest")?,
                 config_digest: digest("piref.model.config_digest")?,
+                adapter_digest: match value(ADAPTER) {
+                    None | Some(NONE) => None,
+                    Some(found) => Some(found.parse().map_err(|_| wrong(ADAPTER, found))?),
+                },
             },
             tokenizer_digest: digest("piref.tokenizer_digest")?,
             chat_template: match text("piref.chat_template.digest")? {
@@ -246,7 +257,7 @@ mod tests {
     #[test]
     fn each_missing_footer_entry_is_named() {
         let full = footer(&provenance());
-        for missing in full.keys() {
+        for missing in full.keys().filter(|key| **key != ADAPTER) {
             let mut footer = full.clone();
             footer.remove(missing);
             let error = parse(&footer).unwrap_err().to_string();
@@ -255,14 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_an_earlier_version_has_no_adapter() {
+        let mut earlier = footer(&provenance());
+        earlier.remove(ADAPTER);
+        assert_eq!(parse(&earlier).unwrap(), provenance());
+    }
+
+    #[test]
     fn each_condition_of_scoring_is_compared_and_named() {
         let ours = provenance();
         let other = Digest::of(b"other");
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 14] = [
             ("schema", |p, _| p.schema = "reference.v2".into()),
             ("model.architecture", |p, _| p.model.architecture = "gemma3".into()),
             ("model.weights_digest", |p, other| p.model.weights_digest = other),
             ("model.config_digest", |p, other| p.model.config_digest = other),
+            ("model.adapter_digest", |p, other| p.model.adapter_digest = Some(other)),
             ("tokenizer_digest", |p, other| p.tokenizer_digest = other),
             ("chat_template.digest", |p, _| p.chat_template = None),
             ("chat_template.date", |p, _| p.chat_template.as_mut().unwrap().date = "1999-12-31".into()),

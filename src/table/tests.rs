@@ -26,6 +26,7 @@ pub(crate) fn provenance() -> Provenance {
             architecture: "llama".into(),
             weights_digest: Digest::of(b"weights"),
             config_digest: Digest::of(b"config"),
+            adapter_digest: None,
         },
         tokenizer_digest: Digest::of(b"tokenizer"),
         chat_template: Some(TemplateProvenance { digest: Digest::of(b"template"), date: "2026-01-31".into() }),

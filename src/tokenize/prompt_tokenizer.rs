@@ -26,7 +26,11 @@ pub struct PromptTokenizer {
 impl PromptTokenizer {
     /// Loads the tokenizer and the chat template of a model; what the template prints of the date is `date`.
     pub fn load(source: &ModelSource, date: TemplateDate) -> Result<Self, TokenizeError> {
-        let files = TokenizerFiles::load(source)?;
+        Self::new(TokenizerFiles::load(source)?, source, date)
+    }
+
+    /// Takes a tokenizer that is loaded already; which tokens end an answer, `source` says, too.
+    pub fn new(files: TokenizerFiles, source: &ModelSource, date: TemplateDate) -> Result<Self, TokenizeError> {
         let templates = files.chat_templates(date)?;
         let template = templates.as_ref().and_then(ChatTemplates::default_template);
         let ends = end_tokens::find(source, &files, template)?;

@@ -1,21 +1,23 @@
 //! The model a run starts from: found, digested, and loaded as the run trains it.
 
+use std::sync::OnceLock;
+
 use super::course::Course;
 use super::error::TrainError;
 use super::order::rng;
 use super::plan::Trained;
 use crate::digest::Digest;
-use crate::model::{Adapter, Decoder, Digests, ModelError, adapter_digest, check_export, config_digest};
-use crate::model_source::ModelSource;
-use crate::tokenize::TokenizerFiles;
+use crate::model::{Adapter, Decoder, Digests, ModelError, check_export, config_digest};
+use crate::policy::{PolicyDigests, PolicyError, PolicySource, PolicyTokenizer};
 
 /// A model on disk, its weights not loaded.
 pub(crate) struct Base {
-    pub(crate) source: ModelSource,
-    pub(crate) digests: Digests,
-    /// Of the adapter the policy starts from, if it starts from one.
-    pub(crate) adapter: Option<Digest>,
-    pub(crate) tokenizer: TokenizerFiles,
+    pub(crate) source: PolicySource,
+    /// Of the model the policy starts from, with its adapter, whether that is trained or in the weights.
+    pub(crate) digests: PolicyDigests,
+    pub(crate) tokenizer: PolicyTokenizer,
+    /// The adapter of the model that is in its weights, once they are loaded.
+    beneath: OnceLock<Adapter>,
 }
 
 impl Base {
@@ -24,47 +26,81 @@ impl Base {
     /// # Errors
     /// If the model, its tokenizer or the adapter is not there, or the policy could not be written at the end.
     pub(crate) fn open(course: &Course) -> Result<Self, TrainError> {
-        let source = ModelSource::resolve(&course.model)?;
+        let source = course.source()?;
         let in_model = in_model(course);
         if matches!(course.trained, Trained::Weights | Trained::Drawn) {
-            check_export(&source).map_err(in_model)?;
+            check_export(source.base()).map_err(in_model)?;
         }
         let digests = match &course.trained {
-            Trained::Drawn => Digests {
-                weights: Digest::of_parts([("seed of the weights", course.seed.to_le_bytes().as_slice())]),
-                config: config_digest(&source).map_err(in_model)?,
+            Trained::Drawn => PolicyDigests {
+                base: Digests {
+                    weights: Digest::of_parts([("seed of the weights", course.seed.to_le_bytes().as_slice())]),
+                    config: config_digest(source.base()).map_err(in_model)?,
+                },
+                adapter: None,
             },
-            _ => Digests::of(&source).map_err(in_model)?,
+            _ => source.digests()?,
         };
-        let adapter = match &course.trained {
-            Trained::Adapter { path, .. } => Some(adapter_digest(path).map_err(in_model)?),
-            Trained::Weights | Trained::NewAdapter(_) | Trained::Drawn => None,
-        };
-        let tokenizer = TokenizerFiles::load(&source)?;
-        Ok(Self { source, digests, adapter, tokenizer })
+        let tokenizer = source.tokenizer()?;
+        Ok(Self { source, digests, tokenizer, beneath: OnceLock::new() })
+    }
+
+    /// What a user should know of the model and its tokenizer.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &String> {
+        self.source.notes().iter().chain(&self.tokenizer.notes)
     }
 
     /// The policy before its first step.
     ///
     /// # Errors
-    /// If the weights or the adapter are not what the decoder honours.
+    /// If the weights or the adapter are not what the decoder honours, or the adapter that is trained could not be
+    /// written.
     pub(crate) fn load(&self, course: &Course) -> Result<Decoder, TrainError> {
         let in_model = in_model(course);
         let purpose = |name: &str| rng(course.seed, &format!("start of {name}"));
         if course.trained == Trained::Drawn {
-            let model = Decoder::draw(&self.source, &course.backend, purpose).map_err(in_model)?;
+            let model = Decoder::draw(self.source.base(), &course.backend, purpose).map_err(in_model)?;
             return Ok(model.with_dtype(course.dtype));
         }
-        let model = Decoder::load(&self.source, &course.backend).map_err(in_model)?.with_dtype(course.dtype);
-        let adapter = match &course.trained {
-            Trained::Weights | Trained::Drawn => return Ok(model),
-            Trained::NewAdapter(lora) => Adapter::new(lora, model.config(), model.device(), purpose),
-            Trained::Adapter { path, dropout } => {
-                let adapter = Adapter::read(path, model.config(), &self.digests, model.device());
-                adapter.map(|adapter| adapter.with_dropout(*dropout))
+        let model = Decoder::load(self.source.base(), &course.backend).map_err(in_model)?.with_dtype(course.dtype);
+        let found = self.source.read_adapter(&model)?;
+        match &course.trained {
+            Trained::Adapter { dropout, .. } => {
+                let adapter = found.ok_or_else(|| PolicyError::NoAdapter { path: self.source.path().to_owned() })?;
+                refuse_fixed(&adapter).map_err(in_model)?;
+                model.with_adapter(adapter.with_dropout(*dropout)).map_err(in_model)
             }
-        };
-        Ok(model.with_adapter(adapter.map_err(in_model)?))
+            Trained::NewAdapter(lora) => {
+                let model = match found {
+                    Some(beneath) => {
+                        refuse_fixed(&beneath).map_err(in_model)?;
+                        let beneath = self.beneath.get_or_init(|| beneath);
+                        model.with_adapter(beneath.clone()).and_then(Decoder::merged).map_err(in_model)?
+                    }
+                    None => model,
+                };
+                let adapter = Adapter::new(lora, model.config(), model.device(), purpose).map_err(in_model)?;
+                model.with_adapter(adapter).map_err(in_model)
+            }
+            Trained::Weights | Trained::Drawn => match found {
+                Some(beneath) => model.with_adapter(beneath).and_then(Decoder::merged).map_err(in_model),
+                None => Ok(model),
+            },
+        }
+    }
+
+    /// The adapter of a policy as it is written: with the one that is in the weights of the model, so that it belongs to
+    /// the base model that is on disk; `None` for a whole policy.
+    pub(crate) fn adapter_of(&self, policy: &Decoder) -> Result<Option<Adapter>, ModelError> {
+        policy.adapter().map(|adapter| adapter.over(self.beneath.get())).transpose()
+    }
+}
+
+/// An adapter that is trained, or trained over, is written as one of low rank.
+fn refuse_fixed(adapter: &Adapter) -> Result<(), ModelError> {
+    match adapter.fixed().next() {
+        Some(name) => Err(ModelError::FixedPart { name: name.to_owned() }),
+        None => Ok(()),
     }
 }
 

@@ -8,16 +8,16 @@ use serde_json::{Map, Value, json};
 use super::passes::RecomputePolicy;
 use super::plan::{Length, Order, ReportTo, Start, Trained};
 use crate::checkpoint;
-use crate::digest::Digest;
 use crate::logprob;
-use crate::model::{Digests, ScoringDtype};
+use crate::model::ScoringDtype;
 use crate::ops::Backend;
 use crate::optim::{OptimizerParams, Schedule};
+use crate::policy::{PolicyDigests, PolicyError, PolicySource};
 
 /// How a policy is trained: model, optimiser, length, order, precision, and where the run goes.
 #[derive(Debug, Clone)]
 pub struct Course {
-    /// The model the policy starts from: folder, `.gguf` file or cached name.
+    /// The model the policy starts from: see [`PolicySource::resolve`].
     pub model: String,
     /// What of it is trained.
     pub trained: Trained,
@@ -65,6 +65,18 @@ pub struct Course {
 }
 
 impl Course {
+    /// Finds the model it starts from, with the adapter it goes on from.
+    ///
+    /// # Errors
+    /// If one of them is not there, or they do not belong together.
+    pub fn source(&self) -> Result<PolicySource, PolicyError> {
+        let adapter = match &self.trained {
+            Trained::Adapter { path, .. } => Some(path.as_path()),
+            Trained::Weights | Trained::NewAdapter(_) | Trained::Drawn => None,
+        };
+        PolicySource::resolve(&self.model, adapter)
+    }
+
     pub(crate) fn train_folder(&self) -> PathBuf {
         self.out.join("train")
     }
@@ -79,9 +91,9 @@ impl Course {
         self.out.join("policy")
     }
 
-    /// What of the course decides the trajectory of a run; what it learns from is added to that. `adapter` is the digest
-    /// of the one the run goes on from.
-    pub(crate) fn trajectory(&self, model: &Digests, adapter: Option<&Digest>, n_steps: u64) -> Map<String, Value> {
+    /// What of the course decides the trajectory of a run; what it learns from is added to that.
+    pub(crate) fn trajectory(&self, model: &PolicyDigests, n_steps: u64) -> Map<String, Value> {
+        let PolicyDigests { base: model, adapter } = model;
         let order = match self.order {
             Order::Table => json!("table"),
             Order::Shuffled { seed } => json!({ "shuffled": seed }),
@@ -109,6 +121,9 @@ impl Course {
                 vec![("adapter_digest", json!(adapter)), ("lora_dropout", json!(dropout)), ("seed", json!(self.seed))]
             }
         };
+        // Of a model whose adapter is in its weights.
+        let beneath = adapter.filter(|_| !matches!(self.trained, Trained::Adapter { .. }));
+        let beneath = beneath.map(|digest| ("model_adapter_digest", json!(digest)));
         // Not named where there are none, so that runs of earlier versions go on.
         let optim = self.optimizer.name();
         let optim = (optim != OptimizerParams::default().name()).then(|| (checkpoint::OPTIM, json!(optim)));
@@ -117,6 +132,7 @@ impl Course {
             .into_iter()
             .chain(optim)
             .chain(ema)
+            .chain(beneath)
             .chain(of_adapter)
             .map(|(key, value)| (key.to_owned(), value))
             .collect()

@@ -99,7 +99,7 @@ impl<'a> Engine<'a> {
         let n_steps = batches.n_steps(course.length);
         // What a run learns from decides how many steps it has, and is told first where both are others.
         let mut trajectory: Map<String, Value> = told.into_iter().collect();
-        trajectory.extend(course.trajectory(&base.digests, base.adapter.as_ref(), n_steps));
+        trajectory.extend(course.trajectory(&base.digests, n_steps));
         if let Some(evaluations) = &self.evaluations {
             trajectory.insert("eval".into(), evaluations.trajectory());
         }

@@ -11,7 +11,6 @@ use crate::generate::GenerateError;
 use crate::io::IoError;
 use crate::loss::LossError;
 use crate::model::ModelError;
-use crate::model_source::ModelSourceError;
 use crate::policy::PolicyError;
 use crate::selection::SelectionError;
 use crate::table::{Difference, TableError};
@@ -156,10 +155,7 @@ pub enum TrainError {
         #[source]
         source: ModelError,
     },
-    /// Where the model is.
-    #[error(transparent)]
-    ModelSource(#[from] ModelSourceError),
-    /// The policy to be merged or written as another file.
+    /// Where the model is, and its adapter.
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The model's tokenizer.
@@ -288,7 +284,6 @@ impl Hint for TrainError {
             Self::Evaluation { source, .. } => source.hint(),
             Self::Sampling { source, .. } | Self::Sample { source, .. } => source.hint(),
             Self::HeldOut(error) => error.hint(),
-            Self::ModelSource(error) => error.hint(),
             Self::Policy(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Table(error) => error.hint(),
@@ -308,8 +303,11 @@ fn other_reference(difference: &Difference) -> String {
                 difference.expected
             );
         }
-        "adapter" => {
-            "merge the adapter (`piref export --merge`), score the pairs with that model and train a new adapter of it"
+        "model.adapter_digest" if difference.found == "none" => {
+            "name the adapter the table was scored with: `--adapter` trains it further, `--model` trains a new one over it"
+        }
+        "model.adapter_digest" => {
+            "score the pairs with the adapter (`piref precompute --model ADAPTER`, beside the table with `--as NAME`)"
         }
         "chat_template.digest" => "give the model the chat template the table was rendered with",
         _ => "name the model of the table with `--model`, or score the pairs with this one (`piref precompute`)",

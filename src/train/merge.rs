@@ -9,7 +9,6 @@ use crate::io;
 use crate::model::{Decoder, Lora, export};
 use crate::ops::Backend;
 use crate::policy::{PolicyError, PolicySource};
-use crate::tokenize::TokenizerFiles;
 
 /// What to merge.
 #[derive(Debug, Clone)]
@@ -33,6 +32,9 @@ pub struct MergeSummary {
     pub adapter: PathBuf,
     /// What it is like.
     pub lora: Lora,
+    /// What a user should know of the base model and the tokenizer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The merged model: a Hugging Face folder, in `f32`.
     pub out: PathBuf,
 }
@@ -47,15 +49,16 @@ pub fn merge(plan: &MergePlan) -> Result<MergeSummary, TrainError> {
         return Err(TrainError::Taken { path: plan.out.clone() });
     }
     let (model, source) = (policy.name(), policy.base());
-    let tokenizer = TokenizerFiles::load(source)?;
+    let tokenizer = policy.tokenizer()?;
     let (merged, lora) = merged(&policy)?;
     let lora = lora.ok_or_else(|| PolicyError::NoAdapter { path: plan.adapter.clone() })?;
     io::write_dir(&plan.out, |out| {
         let written = export(&merged, source, out, plan.shard_bytes);
         written.map_err(|source| TrainError::Model { model: model.to_owned(), source })?;
-        Ok::<_, TrainError>(tokenizer.save(source, out)?)
+        Ok::<_, TrainError>(tokenizer.files.save(&tokenizer.source, out)?)
     })?;
-    Ok(MergeSummary { model: model.to_owned(), adapter: policy.path().to_owned(), lora, out: plan.out.clone() })
+    let notes = policy.notes().iter().cloned().chain(tokenizer.notes).collect();
+    Ok(MergeSummary { notes, model: model.to_owned(), adapter: policy.path().to_owned(), lora, out: plan.out.clone() })
 }
 
 /// A policy as a model without an adapter, and what its adapter is like, if it has one.

@@ -51,7 +51,7 @@ pub fn policy_to_gguf(plan: &GgufPlan) -> Result<GgufSummary, TrainError> {
     let policy = PolicySource::in_folder(&plan.policy, plan.base.as_deref())?;
     let (model, source) = match (policy.adapter(), &plan.base) {
         (Some(_), _) => (policy.name().to_owned(), policy.base().clone()),
-        (None, Some(base)) => (base.clone(), ModelSource::resolve(base)?),
+        (None, Some(base)) => (base.clone(), PolicySource::resolve(base, None)?.base().clone()),
         (None, None) => return Err(TrainError::NoBase { path: policy.path().to_owned() }),
     };
     let ModelSource::Gguf(base) = &source else {

@@ -86,18 +86,21 @@ struct Inputs {
 
 impl Inputs {
     fn open(plan: &Plan, base: Base, observe: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
+        for note in base.notes() {
+            observe(Event::Note(note.clone()));
+        }
         let open = |table| ReferenceTable::open_as(table, plan.reference.as_deref());
         let tables = plan.tables().into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut weights = Vec::with_capacity(tables.len());
         for table in &tables {
-            let Base { digests, adapter, tokenizer, .. } = &base;
-            weights.push(agreement::check(plan, table, digests, adapter.as_ref(), tokenizer, observe)?);
+            let Base { digests, tokenizer, .. } = &base;
+            weights.push(agreement::check(plan, table, digests, &tokenizer.files, observe)?);
             table.check_digests()?;
         }
         let first = tables.first().ok_or_else(|| TrainError::EmptyTable { path: plan.table.clone() })?;
         let table_digest = first.digest()?;
         let selected = selection::select(&plan.selection, &tables)?;
-        let held_out = HeldOutTable::open(plan, &tables, &base.tokenizer, observe)?;
+        let held_out = HeldOutTable::open(plan, &tables, &base.tokenizer.files, observe)?;
         Ok(Self { base, tables, table_digest, selected, weights, held_out })
     }
 }

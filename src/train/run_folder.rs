@@ -15,6 +15,7 @@ use super::plan::Start;
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, Lock};
 use crate::model::{DEFAULT_SHARD_BYTES, Decoder, ModelError, export, export_adapter};
+use crate::policy::PolicyTokenizer;
 
 /// The held-out pairs of a run, in its folder.
 pub const HELD_OUT: &str = "train/held_out.csv";
@@ -101,12 +102,13 @@ impl<'a> RunFolder<'a> {
         let policy = self.course.policy();
         io::write_dir(&policy, |folder| {
             let in_model = |source: ModelError| TrainError::Model { model: self.course.model.clone(), source };
-            let written = match model.lora() {
-                None => export(model, &base.source, folder, DEFAULT_SHARD_BYTES),
-                Some(_) => export_adapter(model, &self.course.model, &base.digests, folder),
+            let written = match base.adapter_of(model).map_err(in_model)? {
+                None => export(model, base.source.base(), folder, DEFAULT_SHARD_BYTES),
+                Some(adapter) => export_adapter(&adapter, &base.source.base_name(), &base.digests.base, folder),
             };
             written.map_err(in_model)?;
-            Ok::<_, TrainError>(base.tokenizer.save(&base.source, folder)?)
+            let PolicyTokenizer { files, source, .. } = &base.tokenizer;
+            Ok::<_, TrainError>(files.save(source, folder)?)
         })?;
         Ok(policy)
     }

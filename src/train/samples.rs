@@ -51,8 +51,8 @@ impl<'a> Samples<'a> {
     /// # Errors
     /// If the model does not say which tokens end an answer in a way that can be read.
     pub(super) fn new(plan: SamplePlan, base: &'a Base, out: &Path) -> Result<Self, TrainError> {
-        let ends = end_tokens(&base.source, &base.tokenizer)?;
-        Ok(Self { plan, tokenizer: &base.tokenizer, ends, folder: out.join(SAMPLES) })
+        let ends = end_tokens(base.source.base(), &base.tokenizer.files)?;
+        Ok(Self { plan, tokenizer: &base.tokenizer.files, ends, folder: out.join(SAMPLES) })
     }
 
     /// The answers of the policy after `step` steps, as lines; `None` if somebody has asked for the end.

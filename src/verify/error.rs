@@ -3,7 +3,7 @@
 use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
-use crate::model_source::ModelSourceError;
+use crate::policy::PolicyError;
 use crate::table::TableError;
 use crate::tokenize::TokenizeError;
 
@@ -25,7 +25,7 @@ pub enum VerifyError {
     },
     /// Where the model is.
     #[error(transparent)]
-    ModelSource(#[from] ModelSourceError),
+    Policy(#[from] PolicyError),
     /// The tokenizer of the model.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
@@ -39,7 +39,7 @@ impl Hint for VerifyError {
         match self {
             Self::Table(error) => error.hint(),
             Self::Model { source, .. } => source.hint(),
-            Self::ModelSource(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::Tokenize(error) => error.hint(),
             Self::Io(error) => error.hint(),
         }

@@ -1,17 +1,18 @@
 //! The model a table was made with, and a second scoring of some of its rows.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::rows::{Sample, SampledPair};
 use super::{Event, Report, VerifyError, quoted};
 use crate::batch::{PairIds, Sharing};
 use crate::logprob;
-use crate::model::{self, Decoder, Digests, ModelError, ScoringDtype};
-use crate::model_source::ModelSource;
+use crate::model::{self, ModelError, ScoringDtype};
 use crate::ops::Backend;
+use crate::policy::{PolicyDigests, PolicySource};
 use crate::precompute::score;
 use crate::table::{Finding, Level, ModelProvenance, PairTokenLogps, Provenance, TemplateProvenance};
-use crate::tokenize::TokenizerFiles;
 
 /// Rows scored before the next are: what bounds the memory of the scoring.
 const CHUNK_PAIRS: usize = 256;
@@ -19,8 +20,10 @@ const CHUNK_PAIRS: usize = 256;
 /// How to score again.
 #[derive(Debug, Clone)]
 pub struct ModelCheck {
-    /// Folder, `.gguf` file or cached name.
+    /// The model: see [`PolicySource::resolve`].
     pub model: String,
+    /// An adapter over it.
+    pub adapter: Option<PathBuf>,
     /// Rows to score; all, if there are fewer.
     pub sample: usize,
     /// Which rows: the same ones for the same seed.
@@ -55,12 +58,12 @@ pub struct Rescored {
 /// A model that was found.
 pub(super) struct Found<'a> {
     pub(super) check: &'a ModelCheck,
-    source: ModelSource,
+    source: PolicySource,
 }
 
 impl<'a> Found<'a> {
     pub(super) fn resolve(check: &'a ModelCheck) -> Result<Self, VerifyError> {
-        Ok(Self { check, source: ModelSource::resolve(&check.model)? })
+        Ok(Self { check, source: PolicySource::resolve(&check.model, check.adapter.as_deref())? })
     }
 
     /// Compares the model with what the table says of its own, then scores the sample.
@@ -99,8 +102,7 @@ impl<'a> Found<'a> {
         if sample.pairs.is_empty() {
             return Ok(None);
         }
-        let model = Decoder::load(&self.source, &self.check.backend).map_err(|source| self.in_model(source))?;
-        let model = model.with_dtype(dtype);
+        let model = self.source.load_merged(&self.check.backend)?.with_dtype(dtype);
         let mut deltas = Deltas::default();
         let n_total = sample.pairs.len();
         for chunk in sample.pairs.chunks(CHUNK_PAIRS) {
@@ -119,17 +121,18 @@ impl<'a> Found<'a> {
 
     /// What the table would say, had it been made with this model.
     fn provenance(&self, of_table: &Provenance) -> Result<Provenance, VerifyError> {
-        let digests = Digests::of(&self.source).map_err(|source| self.in_model(source))?;
-        let architecture = model::architecture(&self.source).map_err(|source| self.in_model(source))?;
-        let tokenizer = TokenizerFiles::load(&self.source)?;
+        let PolicyDigests { base, adapter } = self.source.digests()?;
+        let architecture = model::architecture(self.source.base()).map_err(|source| self.in_model(source))?;
+        let tokenizer = self.source.tokenizer()?.files;
         // The date is the plan's, not the model's.
         let date = of_table.chat_template.as_ref().map(|template| template.date.clone()).unwrap_or_default();
         Ok(Provenance {
             model: ModelProvenance {
                 path: of_table.model.path.clone(),
                 architecture: architecture.to_string(),
-                weights_digest: digests.weights,
-                config_digest: digests.config,
+                weights_digest: base.weights,
+                config_digest: base.config,
+                adapter_digest: adapter,
             },
             tokenizer_digest: tokenizer.digest(),
             chat_template: tokenizer.template_digest().map(|digest| TemplateProvenance { digest, date }),

@@ -59,8 +59,8 @@ fn adapted() -> Decoder {
     let model = Decoder::load(&source, &Backend::cpu()).unwrap();
     let digests = Digests::of(&source).unwrap();
     let folder = Path::new("fixtures/golden/lora");
-    let adapter = Adapter::read(folder, model.config(), &digests, model.device()).unwrap();
-    model.with_adapter(adapter)
+    let adapter = Adapter::read(folder, &model, &digests).unwrap();
+    model.with_adapter(adapter).unwrap()
 }
 
 fn pair(pair: &Pair) -> TrainingPair<'_> {

@@ -1,5 +1,6 @@
 //! Numbers recorded from Python peers; the scripts that made them stand beside them in `fixtures/golden/`.
 
+mod adapters;
 mod architectures;
 mod configs;
 mod dpo_tiny;

@@ -19,6 +19,7 @@ use piref::{precompute, sft, train};
 /// Stage one on some of the fixture pairs: several formats, parts of 16 pairs.
 pub(crate) fn precompute_plan(out: &Path) -> precompute::Plan {
     precompute::Plan {
+        adapter: None,
         model: "fixtures/tiny".into(),
         pairs: precompute::Pairs::Files {
             paths: ["standard.jsonl", "conversational.jsonl", "ultrafeedback.jsonl.zst"]

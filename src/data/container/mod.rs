@@ -73,9 +73,7 @@ pub(super) fn open(path: &Path) -> Result<RawRows, DataError> {
     let (head, reader) = open_text(path)?;
     match extension {
         Some(Extension::Delimited(separator)) => delimited::open(path, reader, &head, separator, ROW_LIMIT),
-        None if !is_json(path, &head) => {
-            Err(DataError::Extension { path: path.to_owned(), expected: EXTENSIONS })
-        }
+        None if !is_json(path, &head) => Err(DataError::Extension { path: path.to_owned(), expected: EXTENSIONS }),
         _ => Ok(match JsonShape::of(&head) {
             JsonShape::Lines(end) => Box::new(lines::Lines::new(path, reader, end, ROW_LIMIT)),
             JsonShape::List => Box::new(list::Elements::new(path, reader, ROW_LIMIT)),
