@@ -293,3 +293,60 @@ fn a_byte_order_mark_is_passed_over_and_another_value_than_a_table_is_refused() 
     io::write(&path, b"[]").unwrap();
     assert!(super::read(&path).unwrap_err().to_string().ends_with("config.json`: expected a JSON object"));
 }
+
+#[test]
+fn configurations_of_published_models_are_read() {
+    let llama_31 = json!({
+        "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+        "bos_token_id": 128_000, "eos_token_id": [128_001, 128_008, 128_009], "hidden_act": "silu", "hidden_size": 4096,
+        "initializer_range": 0.02, "intermediate_size": 14_336, "max_position_embeddings": 131_072, "mlp_bias": false,
+        "model_type": "llama", "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
+        "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_scaling": {"factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+        "rope_theta": 500_000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+        "transformers_version": "4.42.3", "use_cache": true, "vocab_size": 128_256,
+    });
+    let smollm2 = json!({
+        "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 1,
+        "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 576, "initializer_range": 0.041_666_666_666_666_664,
+        "intermediate_size": 1536, "is_llama_config": true, "max_position_embeddings": 8192, "mlp_bias": false,
+        "model_type": "llama", "num_attention_heads": 9, "num_hidden_layers": 30, "num_key_value_heads": 3,
+        "pad_token_id": 2, "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_interleaved": false, "rope_scaling": null,
+        "rope_theta": 100_000, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+        "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}}, "transformers_version": "4.42.3",
+        "use_cache": true, "vocab_size": 49_152,
+    });
+    let mistral_nemo = json!({
+        "architectures": ["MistralForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 2,
+        "head_dim": 128, "hidden_act": "silu", "hidden_size": 5120, "initializer_range": 0.02,
+        "intermediate_size": 14_336, "max_position_embeddings": 1_024_000, "model_type": "mistral",
+        "num_attention_heads": 32, "num_hidden_layers": 40, "num_key_value_heads": 8, "rms_norm_eps": 1e-5,
+        "rope_theta": 1_000_000.0, "sliding_window": null, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+        "transformers_version": "4.43.0.dev0", "use_cache": true, "vocab_size": 131_072,
+    });
+    let qwen_distilled = json!({
+        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151_643,
+        "eos_token_id": 151_643, "hidden_act": "silu", "hidden_size": 1536, "initializer_range": 0.02,
+        "intermediate_size": 8960, "max_position_embeddings": 131_072, "max_window_layers": 21, "model_type": "qwen2",
+        "num_attention_heads": 12, "num_hidden_layers": 28, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
+        "rope_theta": 10_000, "sliding_window": 4096, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+        "transformers_version": "4.44.0", "use_cache": true, "use_mrope": false, "use_sliding_window": false,
+        "vocab_size": 151_936,
+    });
+    let qwen3_saved_again = json!({
+        "_name_or_path": "base", "_attn_implementation_autoset": true, "architectures": ["Qwen3ForCausalLM"],
+        "attention_bias": false, "attention_dropout": 0.0, "dtype": "bfloat16", "eos_token_id": 151_645,
+        "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "initializer_range": 0.02,
+        "intermediate_size": 3072, "layer_types": ["full_attention", "full_attention"],
+        "max_position_embeddings": 40_960, "max_window_layers": 28, "model_type": "qwen3", "num_attention_heads": 16,
+        "num_hidden_layers": 2, "num_key_value_heads": 8, "pad_token_id": 151_643, "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_theta": 1_000_000, "rope_type": "default"}, "sliding_window": null,
+        "tie_word_embeddings": true, "transformers_version": "5.24.0", "unsloth_fixed": true,
+        "unsloth_version": "2026.1.1", "use_cache": true, "use_sliding_window": false, "vocab_size": 151_936,
+    });
+    for config in [llama_31, smollm2, mistral_nemo, qwen_distilled, qwen3_saved_again] {
+        let read = read(&config).unwrap();
+        assert!(read.windows.iter().all(Option::is_none), "{config}");
+        assert_eq!(read.n_heads, usize::try_from(config["num_attention_heads"].as_u64().unwrap()).unwrap());
+    }
+}
