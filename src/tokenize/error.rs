@@ -70,6 +70,18 @@ pub enum TokenizeError {
         /// What it would do.
         reason: &'static str,
     },
+    /// Two added tokens that the normalizer makes the same.
+    #[error(
+        "`{}`: the added tokens `{}` and `{}` are the same text after its normalizer, so that it is chance which of them a \
+         text has",
+        path.display(), tokens[0], tokens[1]
+    )]
+    EqualTokens {
+        /// The tokenizer.
+        path: PathBuf,
+        /// Their texts.
+        tokens: [String; 2],
+    },
     /// A class of transformers that does not take `tokenizer.json` as it is, and that piref does not build.
     #[error(
         "`{}`: `tokenizer_class` is `{class}`, which transformers builds another tokenizer for than `tokenizer.json` says",
@@ -223,6 +235,9 @@ impl Hint for TokenizeError {
                  folder: transformers then takes it so, too"
                     .into(),
             ),
+            Self::EqualTokens { .. } => {
+                Some("set `normalized` to false for both, in a copy of the folder, or take one of them out".into())
+            }
             Self::OwnCode { .. } => Some(
                 "if `tokenizer.json` alone makes the same ids, take `auto_map` out of `tokenizer_config.json` in a copy of \
                  the folder"

@@ -12,12 +12,12 @@ mod settings;
 mod special_tokens;
 mod templates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
-use tokenizers::{AddedToken, PreTokenizerWrapper, Tokenizer};
+use serde_json::{Map, Value as Json, json};
+use tokenizers::{AddedToken, NormalizedString, Normalizer, PreTokenizerWrapper, Tokenizer};
 
 use self::class::{NoClass, Rebuilt, TokenizerClass};
 pub(super) use self::settings::Settings;
@@ -39,6 +39,9 @@ const BYTE_LEVEL: &[u8] = b"\"ByteLevel\"";
 /// Arguments of a tokenizer's constructor that are no settings: transformers passes them itself.
 const ARGUMENTS: [&str; 7] =
     ["vocab", "merges", "tokenizer_object", "post_processor", "tokenizer_padding", "tokenizer_truncation", "gguf_file"];
+
+/// The tokens that may stand around a text.
+const ENDS: [&str; 2] = ["bos_token", "eos_token"];
 
 /// What of a `tokenizer.json` is needed beside the tokenizer itself.
 #[derive(Deserialize)]
@@ -116,13 +119,18 @@ pub(super) fn load(folder: &Path) -> Result<TokenizerFiles, TokenizeError> {
         && !replaced.is_empty()
     {
         notes.push(format!(
-            "`tokenizer_class` `{}`: as in transformers, its own {} counts, not that of `tokenizer.json`",
+            "`tokenizer_class` `{}`: as in transformers, its own {} replaces that of `tokenizer.json`",
             class.name(),
-            replaced.join(" and ")
+            replaced.join(", ")
         ));
     }
 
+    let unheard: Vec<&str> =
+        ENDS.into_iter().filter(|name| special.is_unheard(name, &declared.by_id, &tokenizer)).collect();
     add_tokens(&mut tokenizer, class, &declared.by_id, &special).map_err(wrap)?;
+    refuse_equal_tokens(&tokenizer, &path)?;
+    notes.extend(unheard.into_iter().filter_map(|name| appended(&tokenizer, &special, name)));
+    notes.extend(unmatched(&tokenizer, &added));
     notes.extend(misplaced(&tokenizer, declared.by_id.iter().map(|(id, token)| (*id, token.content.as_str()))));
     if class == TokenizerClass::AsSaved && declared.settings.flag("fix_mistral_regex")? == Some(true) {
         fix_mistral_regex(&mut tokenizer, &model_config, &path)?;
@@ -144,6 +152,7 @@ pub(super) fn load(folder: &Path) -> Result<TokenizerFiles, TokenizeError> {
 
     let templates = templates::read(folder, &declared.settings, &mut notes)?;
     notes.extend(unnamed(&texts, &templates, &model_config, &tokenizer));
+    notes.extend(other_end(&texts, &tokenizer, &[&model_config, &read("generation_config.json")?]));
     let mut files = TokenizerFiles::new(folder, tokenizer, texts, templates)?;
     files.notes = notes;
     Ok(files)
@@ -182,6 +191,63 @@ fn add_tokens(
     Ok(())
 }
 
+/// Refuses two added tokens that are one text after the normalizer: the tokenizers library then takes either, by chance, and
+/// the other one in the next process.
+fn refuse_equal_tokens(tokenizer: &Tokenizer, path: &Path) -> Result<(), TokenizeError> {
+    let Some(normalizer) = tokenizer.get_normalizer() else { return Ok(()) };
+    let tokens: BTreeMap<u32, AddedToken> = tokenizer.get_added_tokens_decoder().into_iter().collect();
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for token in tokens.into_values().filter(|token| token.normalized) {
+        let mut text = NormalizedString::from(token.content.as_str());
+        normalizer.normalize(&mut text).map_err(|source| TokenizeError::Tokenizer { path: path.to_owned(), source })?;
+        if let Some(other) = seen.insert(text.get().to_owned(), token.content.clone()) {
+            return Err(TokenizeError::EqualTokens { path: path.to_owned(), tokens: [other, token.content] });
+        }
+    }
+    Ok(())
+}
+
+/// A named token that the tokenizer did not have: whether the model has a row for its id is not the tokenizer's to know.
+fn appended(tokenizer: &Tokenizer, special: &SpecialTokens, name: &str) -> Option<String> {
+    let text = special.find(name)?.content();
+    let id = tokenizer.token_to_id(text)?;
+    Some(format!(
+        "`{name}` is `{text}`, which `tokenizer.json` does not have: as in transformers it is added, with id {id}"
+    ))
+}
+
+/// Added tokens of `tokenizer.json` that a class which builds its own tokenizer does not take over.
+fn unmatched(tokenizer: &Tokenizer, saved: &[(u32, AddedToken)]) -> Option<String> {
+    let known = tokenizer.get_added_vocabulary().get_vocab();
+    let mut unmatched = saved.iter().map(|(_, token)| token.content.as_str()).filter(|text| !known.contains_key(*text));
+    let first = unmatched.next()?;
+    let n = 1 + unmatched.count();
+    Some(format!(
+        "{n} added tokens of `tokenizer.json` are no tokens here, `{first}` the first of them: as in transformers, the \
+         `added_tokens_decoder` of `tokenizer_config.json` replaces them"
+    ))
+}
+
+/// An end token that generation does not stop at, by the ids of `config.json` and `generation_config.json`.
+fn other_end(special_tokens: &Map<String, Json>, tokenizer: &Tokenizer, files: &[&Settings]) -> Option<String> {
+    let text = special_tokens.get("eos_token")?.as_str()?;
+    let id = u64::from(tokenizer.token_to_id(text)?);
+    let ids = files.iter().filter_map(|file| file.get("eos_token_id")).flat_map(|ids| match ids {
+        Json::Array(ids) => ids.iter().filter_map(Json::as_u64).collect(),
+        id => id.as_u64().into_iter().collect::<Vec<_>>(),
+    });
+    let ids: BTreeSet<u64> = ids.collect();
+    if ids.is_empty() || ids.contains(&id) {
+        return None;
+    }
+    let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+    Some(format!(
+        "a plain answer is ended with `{text}` (id {id}), as in TRL; `eos_token_id` of `config.json` or \
+         `generation_config.json` is {}: who generates by it does not stop there",
+        ids.join(", ")
+    ))
+}
+
 /// Tokens that a file gives another id than the vocabulary.
 fn misplaced<'a>(tokenizer: &Tokenizer, listed: impl Iterator<Item = (u32, &'a str)>) -> Option<String> {
     let mut misplaced = listed.filter_map(|(id, content)| {
@@ -215,11 +281,12 @@ fn frame(class: TokenizerClass, explicit: [Option<bool>; 2]) -> Option<Frame> {
 fn forgotten_flags(
     config: &Settings,
     tokenizer: &Tokenizer,
-    special_tokens: &serde_json::Map<String, Json>,
+    special_tokens: &Map<String, Json>,
 ) -> Result<Vec<String>, TokenizeError> {
     let mut notes = Vec::new();
     let Ok(empty) = tokenizer.encode_fast("", true) else { return Ok(notes) };
-    for (key, name) in [("add_bos_token", "bos_token"), ("add_eos_token", "eos_token")] {
+    for name in ENDS {
+        let key = &format!("add_{name}");
         let Some(flag) = config.flag(key)? else { continue };
         let id = special_tokens.get(name).and_then(Json::as_str).and_then(|text| tokenizer.token_to_id(text));
         let is_added = id.is_some_and(|id| empty.get_ids().contains(&id));
@@ -236,12 +303,12 @@ fn forgotten_flags(
 
 /// Tokens that a template prints, that the tokenizer does not name, and that `config.json` has an id of.
 fn unnamed(
-    special_tokens: &serde_json::Map<String, Json>,
+    special_tokens: &Map<String, Json>,
     templates: &NamedTemplates,
     model_config: &Settings,
     tokenizer: &Tokenizer,
 ) -> Vec<String> {
-    let unnamed = ["bos_token", "eos_token"].into_iter().filter_map(|name| {
+    let unnamed = ENDS.into_iter().filter_map(|name| {
         let id = model_config.get(&format!("{name}_id")).and_then(Json::as_u64)?;
         let token = u32::try_from(id).ok().and_then(|id| tokenizer.id_to_token(id))?;
         (!special_tokens.contains_key(name) && templates.mentions(name)).then(|| {

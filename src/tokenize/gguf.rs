@@ -329,8 +329,10 @@ impl<'a> Metadata<'a> {
         if self.values.contains_key("tokenizer.chat_template") {
             templates.insert(DEFAULT, self.text("tokenizer.chat_template")?);
         }
-        for key in self.values.keys() {
-            let Some(name) = key.strip_prefix(TEMPLATE) else { continue };
+        let mut named: Vec<&String> = self.values.keys().filter(|key| key.starts_with(TEMPLATE)).collect();
+        named.sort_unstable();
+        for key in named {
+            let name = &key[TEMPLATE.len()..];
             if !is_file_name(name) || name == DEFAULT {
                 return Err(self.expected(key, "a name of letters, digits, `_`, `-` and `.`, and not `default`"));
             }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value as Json};
-use tokenizers::AddedToken;
+use tokenizers::{AddedToken, Tokenizer};
 
 use super::super::error::TokenizeError;
 use super::class::{Rebuilt, TokenizerClass};
@@ -211,6 +211,14 @@ impl Declared {
 impl SpecialTokens {
     pub(super) fn find(&self, name: &str) -> Option<&Token> {
         self.named.iter().find(|(known, _)| known == name).map(|(_, token)| token)
+    }
+
+    /// Whether a named token is one that neither a list of ids nor the tokenizer has yet.
+    pub(super) fn is_unheard(&self, name: &str, by_id: &BTreeMap<u32, AddedToken>, tokenizer: &Tokenizer) -> bool {
+        self.find(name).is_some_and(|token| {
+            let text = token.content();
+            tokenizer.token_to_id(text).is_none() && !by_id.values().any(|token| token.content == text)
+        })
     }
 
     /// All of them, each text once (`all_special_tokens`).

@@ -163,8 +163,9 @@ fn a_class_that_builds_its_own_parts_is_said_to() {
     let model = load(folder(|_| {}, &files).path()).unwrap();
     assert_eq!(
         model.notes,
-        ["`tokenizer_class` `GPT2Tokenizer`: as in transformers, its own pre_tokenizer counts, not that of \
-          `tokenizer.json`"]
+        [
+            "`tokenizer_class` `GPT2Tokenizer`: as in transformers, its own pre_tokenizer replaces that of `tokenizer.json`"
+        ]
     );
     assert_eq!(model.special_tokens["bos_token"], "<|endoftext|>");
 }
@@ -238,4 +239,53 @@ fn a_folder_without_tokenizer_and_a_broken_one_are_told_apart() {
     assert!(matches!(load(empty.path()), Err(TokenizeError::Tokenizer { .. })));
     let config = folder(|_| {}, &[("tokenizer_config.json", json!("[1]"))]);
     assert!(matches!(load(config.path()), Err(TokenizeError::Config { .. })));
+}
+
+fn notes_of(config: Json, others: &[(&str, Json)]) -> Vec<String> {
+    let mut files = vec![("tokenizer_config.json", config)];
+    files.extend_from_slice(others);
+    load(folder(|_| {}, &files).path()).unwrap().notes
+}
+
+#[test]
+fn an_end_token_that_no_vocabulary_has_is_said_to_be_new() {
+    assert_eq!(
+        notes_of(json!({"eos_token": "</done>"}), &[]),
+        [
+            "`eos_token` is `</done>`, which `tokenizer.json` does not have: as in transformers it is added, with id 1200"
+        ]
+    );
+    let listed = json!({"eos_token": "</done>", "added_tokens_decoder": {"1200": {"content": "</done>"}}});
+    assert!(notes_of(listed, &[]).is_empty());
+}
+
+#[test]
+fn added_tokens_that_a_class_leaves_out_are_said_to_be_none() {
+    let config = json!({"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|im_end|>", "added_tokens_decoder": {}});
+    let notes = notes_of(config, &[]);
+    assert!(notes[1].starts_with("1 added tokens of `tokenizer.json` are no tokens here, `<|im_start|>`"), "{notes:?}");
+}
+
+#[test]
+fn an_end_token_that_generation_does_not_stop_at_is_said() {
+    let eos = json!({"eos_token": "<|im_end|>"});
+    let ids = |ids: Json| [("generation_config.json", json!({ "eos_token_id": ids })), ("config.json", json!({}))];
+    assert!(notes_of(eos.clone(), &ids(json!([0, 2]))).is_empty());
+    assert!(notes_of(eos.clone(), &ids(json!(null))).is_empty());
+    let notes = notes_of(eos, &ids(json!([0, 1])));
+    assert!(notes[0].contains("`<|im_end|>` (id 2)") && notes[0].contains(" is 0, 1: "), "{notes:?}");
+}
+
+/// The tokenizers library takes one or the other, by the order of a hash map.
+#[test]
+fn two_added_tokens_of_one_normalised_text_are_refused() {
+    let config = |normalized: bool| {
+        let token = |content: &str| json!({"content": content, "normalized": normalized});
+        json!({"added_tokens_decoder": {"1200": token("THE"), "1201": token("The")}})
+    };
+    let lower = |tokenizer: &mut Json| tokenizer["normalizer"] = json!({"type": "Lowercase"});
+    let load = |normalized| load(folder(lower, &[("tokenizer_config.json", config(normalized))]).path());
+    let error = load(true).unwrap_err().to_string();
+    assert!(error.contains("the added tokens `The` and `THE` are the same text after its normalizer"), "{error}");
+    assert_eq!(ids(&load(false).unwrap(), "THEThe").len(), 2);
 }
