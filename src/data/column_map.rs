@@ -94,9 +94,9 @@ impl ColumnMap {
         Self { is_lenient: true, ..self }
     }
 
-    /// Every column that was named.
+    /// Every column that was given a role.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.roles.values().chain(&self.ignored).map(String::as_str)
+        self.roles.values().map(String::as_str)
     }
 }
 
@@ -145,9 +145,7 @@ pub enum ParseColumnMapError {
 impl Hint for ParseColumnMapError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Role { found } => {
-                nearest(found, ColumnMap::words()).map(|role| format!("did you mean `{role}`?"))
-            }
+            Self::Role { found } => nearest(found, ColumnMap::words()).map(|role| format!("did you mean `{role}`?")),
             Self::Entry { .. } => Some("for example `--map prompt=question,chosen=better,rejected=worse`".into()),
             Self::RoleTwice { .. } | Self::ColumnTwice { .. } => None,
         }

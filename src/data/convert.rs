@@ -215,9 +215,13 @@ pub(super) fn is_learnt(turn: &mut Message) -> Result<Option<bool>, String> {
 /// Answers of a pair are scored whole.
 fn check_weights(column: &str, turns: &[Message]) -> Result<(), String> {
     for (at, turn) in turns.iter().enumerate() {
-        let learnt = is_learnt(&mut turn.clone()).map_err(|reason| format!("column `{column}`, turn {}: {reason}", at + 1))?;
+        let learnt =
+            is_learnt(&mut turn.clone()).map_err(|reason| format!("column `{column}`, turn {}: {reason}", at + 1))?;
         if is_assistant(turn) && learnt == Some(false) {
-            return Err(format!("column `{column}`, turn {} is weighted with nothing: all turns of a pair are scored", at + 1));
+            return Err(format!(
+                "column `{column}`, turn {} is weighted with nothing: all turns of a pair are scored",
+                at + 1
+            ));
         }
     }
     Ok(())

@@ -287,8 +287,9 @@ pub enum DataError {
     },
     /// Columns that are nothing to learn answers from.
     #[error(
-        "`{}` holds neither preference pairs nor `messages`, `prompt` with `completion`, or `text` (columns found: {})",
+        "`{}` {} (columns found: {})",
         path.display(),
+        not_examples(recognised.as_ref()),
         columns.join(", ")
     )]
     NotExamples {
@@ -386,6 +387,14 @@ fn not_pairs(recognised: Option<&Recognised>) -> String {
     }
 }
 
+fn not_examples(recognised: Option<&Recognised>) -> String {
+    let expected = "preference pairs, `messages`, `prompt` with `completion`, or `text`";
+    match recognised {
+        Some(recognised) => format!("holds {}, expected {expected}", recognised.what),
+        None => format!("holds neither of {expected}"),
+    }
+}
+
 /// The command that fetches a part of the Hub into the cache.
 fn download(name: &str, revision: &str, inner: Option<&str>) -> String {
     let revision = if revision == "main" { String::new() } else { format!(" --revision {revision}") };
@@ -398,7 +407,9 @@ fn fetch(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or(url);
     let parts: Vec<&str> = plain.split('/').skip(2).collect();
     match parts.as_slice() {
-        ["huggingface.co" | "hf.co", "datasets", org, name, "resolve" | "blob", revision, inner @ ..] if !inner.is_empty() => {
+        ["huggingface.co" | "hf.co", "datasets", org, name, "resolve" | "blob", revision, inner @ ..]
+            if !inner.is_empty() =>
+        {
             let inner = inner.join("/");
             let at = if *revision == "main" { String::new() } else { format!("@{revision}") };
             let command = download(&format!("{org}/{name}"), revision, Some(&inner));
@@ -425,9 +436,7 @@ impl Hint for DataError {
             Self::Storage(error) => error.hint(),
             Self::Folder { .. } => Some("name the files in it".into()),
             Self::NotPairs { path, recognised: Some(recognised), .. }
-            | Self::NotExamples { path, recognised: Some(recognised), .. } => {
-                recognised.command(path).map(|command| format!("`{command}`, then read that file"))
-            }
+            | Self::NotExamples { path, recognised: Some(recognised), .. } => recognised.advice(path),
             Self::Missing { path } => {
                 let name = path.to_str().unwrap_or_default();
                 let is_list = name.contains(',') && name.split(',').any(|part| Path::new(part).exists());
@@ -448,13 +457,19 @@ impl Hint for DataError {
             Self::MixedFolder { path, .. } => {
                 Some(format!("name the files of one kind: `--data '{}/*.jsonl'`", path.display()))
             }
-            Self::NoFile { .. } => Some("write it into a file: `COMMAND > data.jsonl`, then `--data data.jsonl`".into()),
+            Self::NoFile { .. } => {
+                Some("write it into a file: `COMMAND > data.jsonl`, then `--data data.jsonl`".into())
+            }
             Self::Web { url } => Some(fetch(url)),
             Self::NotCached { name, revision, inner, .. } => {
                 let command = download(name, revision, inner.as_deref());
                 Some(format!("`{command}` fetches it into the cache; piref itself downloads nothing"))
             }
-            Self::Foreign { hint, .. } => Some((*hint).to_owned()),
+            Self::Foreign { path, hint, .. } => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let file = recipes::shell_word(&path.display().to_string());
+                Some(hint.replace("NEW_FILE", &recipes::shell_word(&format!("utf8-{name}"))).replace("FILE", &file))
+            }
             Self::Separators { .. } => Some("put quotes around the names of columns that have one of them".into()),
             Self::OpenQuote { .. } => Some("a quote within a quoted value is written twice: `\"\"`".into()),
             Self::Unreadable { path, column, .. } => Some(without(path, column)),
@@ -476,6 +491,13 @@ impl Hint for DataError {
                     "`--map prompt={column}{system}` if it is; `--map chosen=chosen` if both answers begin with the prompt"
                 ))
             }
+            Self::NoReadableRow { path, reason, .. } if reason.contains("not UTF-8") => {
+                let (file, name) = (path.display().to_string(), path.file_name().unwrap_or_default().to_string_lossy());
+                let (file, new) = (recipes::shell_word(&file), recipes::shell_word(&format!("utf8-{name}")));
+                Some(format!(
+                    "write it as UTF-8, from whatever it is, e.g. `iconv -f WINDOWS-1252 -t UTF-8 {file} > {new}`"
+                ))
+            }
             Self::NoReadableRow { .. } => Some("expected one JSON object a line, or one list of them".into()),
             Self::Unpaired { path, recognised, .. } => {
                 let why = "DPO needs two answers to one prompt, a better and a worse one";
@@ -488,7 +510,9 @@ impl Hint for DataError {
                 nearest(column, columns.iter().map(String::as_str)).map(|column| format!("did you mean `{column}`?"))
             }
             Self::SystemWithoutPrompt { .. } => Some("name the prompt too: `--map system=…,prompt=…`".into()),
-            Self::Damaged { .. } | Self::NotList { .. } | Self::NotObjects { .. } => Some("the file may be cut short: fetch it again".into()),
+            Self::Damaged { .. } | Self::NotList { .. } | Self::NotObjects { .. } => {
+                Some("the file may be cut short: fetch it again".into())
+            }
             _ => None,
         }
     }

@@ -382,10 +382,10 @@ mod tests {
         check(&["b.jsonl.gz", "a.jsonl", "README.md", "c.parquet.gz"], Ok(&["a.jsonl", "b.jsonl.gz"]));
         let ignored = ["dataset_infos.json", ".hidden.jsonl", "._a.jsonl", "__MACOSX/a.jsonl", ".cache/a.jsonl"];
         check(&[&["a.jsonl"], &ignored[..]].concat(), Ok(&["a.jsonl"]));
-        check(&["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "old/x.parquet"], Ok(&[
-            "data/train-00000-of-00002.parquet",
-            "data/train-00001-of-00002.parquet",
-        ]));
+        check(
+            &["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "old/x.parquet"],
+            Ok(&["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]),
+        );
         check(
             &["data/train_prefs-00000-of-00001.parquet", "data/test_prefs-00000-of-00001.parquet"],
             Err("`DIR` has several splits: test_prefs, train_prefs"),
@@ -399,6 +399,31 @@ mod tests {
         check(&["a.jsonl", "b.parquet"], Err("`DIR` has data files of several kinds: JSON, Parquet"));
         let nothing = format!("`DIR` holds no data file: expected one of {}", container::EXTENSIONS);
         check(&["README.md"], Err(&nothing));
+    }
+
+    /// `datasets` itself, on folders drawn at random: `fixtures/golden/data_folders.py`.
+    #[test]
+    fn splits_are_those_of_datasets() {
+        #[derive(Deserialize)]
+        struct Golden {
+            folders: Vec<Drawn>,
+        }
+        #[derive(Deserialize)]
+        struct Drawn {
+            files: Vec<String>,
+            splits: BTreeMap<String, Vec<String>>,
+        }
+        let text = std::fs::read_to_string("fixtures/golden/data_folders.json").unwrap();
+        for Drawn { files: names, splits } in serde_json::from_str::<Golden>(&text).unwrap().folders {
+            let folder = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            let found = by_name(folder.path(), found(folder.path()).unwrap()).unwrap();
+            let within = |path: PathBuf| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+            let sorted =
+                |files: Vec<PathBuf>| files.into_iter().map(within).collect::<BTreeSet<_>>().into_iter().collect();
+            let found: BTreeMap<String, Vec<String>> =
+                found.into_iter().filter(|(_, f)| !f.is_empty()).map(|(split, files)| (split, sorted(files))).collect();
+            assert_eq!(found, splits, "{names:?}");
+        }
     }
 
     #[test]

@@ -178,7 +178,9 @@ mod tests {
         }
         let matching = |pattern: &str, split| {
             let found = names(root.join(pattern).to_str().unwrap(), split)?;
-            Ok::<_, DataError>(found.into_iter().map(|path| path.strip_prefix(root).unwrap().to_owned()).collect::<Vec<_>>())
+            Ok::<_, DataError>(
+                found.into_iter().map(|path| path.strip_prefix(root).unwrap().to_owned()).collect::<Vec<_>>(),
+            )
         };
         assert_eq!(matching("a-?.jsonl", None).unwrap(), [Path::new("a-1.jsonl"), Path::new("a-2.jsonl")]);
         assert_eq!(matching("**/a-[125].*", None).unwrap().len(), 3);
@@ -190,7 +192,11 @@ mod tests {
     #[test]
     fn what_is_no_file_is_refused_with_what_to_do() {
         for (name, error, hint) in [
-            ("-", "`-` is standard input, and data has to be a file: it is read more than once", "write it into a file"),
+            (
+                "-",
+                "`-` is standard input, and data has to be a file: it is read more than once",
+                "write it into a file",
+            ),
             (
                 "https://huggingface.co/datasets/org/name/resolve/main/data/train.jsonl?download=true",
                 "is on the web: nothing is downloaded",

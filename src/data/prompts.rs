@@ -69,7 +69,9 @@ pub fn open_prompts(path: &Path, map: &ColumnMap) -> Result<PromptReader, DataEr
     let needs_answers = [Role::Chosen, Role::Rejected].into_iter().any(|role| map.column(role).is_some());
     let rows = match open(path, map) {
         Ok(pairs) => Rows::Pairs(pairs),
-        Err(DataError::NotPairs { path, columns, .. } | DataError::Unpaired { path, columns, .. }) if !needs_answers => {
+        Err(DataError::NotPairs { path, columns, .. } | DataError::Unpaired { path, columns, .. })
+            if !needs_answers =>
+        {
             let column = map.column(Role::Prompt).unwrap_or(Role::Prompt.name()).to_owned();
             if !columns.contains(&column) {
                 return Err(DataError::NoPrompts { path, expected: column, columns });
@@ -191,7 +193,7 @@ mod tests {
                     {\"prompt\": 3}\n{\"other\": 1}\n";
         let want = [
             Ok(PromptText::Plain("q".into())),
-            Ok(PromptText::user("m")),
+            Ok(PromptText::Messages { turns: vec![message("user", "m")], tools: Some(Value::Array(Vec::new())) }),
             Err("column `prompt`: expected a string or messages, found a number".to_owned()),
             Err("column `prompt` is missing (found: other)".to_owned()),
         ];

@@ -200,7 +200,8 @@ impl Notes {
         self.n_ties += u64::from(extra.get("status").is_some_and(|status| status == "tie"));
         if let PairText::Messages { prompt, chosen, rejected, .. } = text {
             let mut turns = prompt.iter().chain(chosen).chain(rejected);
-            self.n_null_arguments += u64::from(turns.any(|turn| turn.extra.get("tool_calls").is_some_and(has_null_argument)));
+            self.n_null_arguments +=
+                u64::from(turns.any(|turn| turn.extra.get("tool_calls").is_some_and(has_null_argument)));
         }
     }
 
@@ -215,7 +216,10 @@ impl Notes {
             ));
         }
         if self.n_ties > 0 {
-            lines.push(format!("`{path}`: the column `status` calls {} pairs a tie; they are scored like others", self.n_ties));
+            lines.push(format!(
+                "`{path}`: the column `status` calls {} pairs a tie; they are scored like others",
+                self.n_ties
+            ));
         }
         lines
     }
@@ -223,7 +227,8 @@ impl Notes {
 
 fn has_null_argument(calls: &Value) -> bool {
     let arguments = |call: &Value| call.get("function").unwrap_or(call).get("arguments").cloned().unwrap_or_default();
-    let has_null = |call: &Value| arguments(call).as_object().is_some_and(|members| members.values().any(Value::is_null));
+    let has_null =
+        |call: &Value| arguments(call).as_object().is_some_and(|members| members.values().any(Value::is_null));
     calls.as_array().is_some_and(|calls| calls.iter().any(has_null))
 }
 

@@ -15,8 +15,10 @@ use super::message::is_turns;
 pub struct Recognised {
     /// In words: `ranked answers`.
     pub what: &'static str,
-    /// What makes pairs of it; `FROM` stands for the file. None where no query does.
-    pub query: Option<String>,
+    /// What makes pairs of it; `FROM` stands for the file. None where no query is needed, or does.
+    pub(super) query: Option<String>,
+    /// The columns to name, where that is enough.
+    pub(super) map: Option<String>,
     /// The two columns of answers of which another column says which is better, and that column.
     pub(super) judged: Option<[String; 3]>,
 }
@@ -71,7 +73,7 @@ fn present<'a>(row: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {
 }
 
 fn recognised(what: &'static str, query: String) -> Recognised {
-    Recognised { what, query: Some(query), judged: None }
+    Recognised { what, query: Some(query), map: None, judged: None }
 }
 
 /// What a row is that is no pair by its names.
@@ -89,7 +91,10 @@ pub(super) fn recognise(row: &Map<String, Value>) -> Option<Recognised> {
 /// `instruction` and `input`, before two answers or a list of them.
 fn alpaca(row: &Map<String, Value>) -> Option<Recognised> {
     let text = |name: &str| present(row, name).is_some_and(Value::is_string);
-    if !text("instruction") || !row.contains_key("input") || !row.get("input").is_none_or(|v| v.is_null() || v.is_string()) {
+    if !text("instruction")
+        || !row.contains_key("input")
+        || !row.get("input").is_none_or(|v| v.is_null() || v.is_string())
+    {
         return None;
     }
     let answers = present(row, "output").and_then(Value::as_array);
@@ -106,11 +111,17 @@ fn alpaca(row: &Map<String, Value>) -> Option<Recognised> {
 
 /// Single answers with a label: pairs are a good and a bad answer to one prompt.
 fn labelled(row: &Map<String, Value>) -> Option<Recognised> {
-    let is_label = present(row, "label").is_some_and(|label| label.is_boolean());
-    (present(row, "prompt").is_some() && present(row, "completion").is_some() && is_label).then(|| {
-        let query = "SELECT good.prompt, good.completion AS chosen, bad.completion AS rejected FROM good JOIN bad ON \
-                     good.prompt = bad.prompt WHERE good.label AND NOT bad.label";
-        recognised("unpaired answers with a label", query.to_owned())
+    let is_good = match present(row, "label")? {
+        Value::Bool(_) => "good.label AND NOT bad.label",
+        Value::Number(_) => "good.label = 1 AND bad.label = 0",
+        _ => return None,
+    };
+    (present(row, "prompt").is_some() && present(row, "completion").is_some()).then(|| {
+        let query = format!(
+            "SELECT good.prompt, good.completion AS chosen, bad.completion AS rejected FROM good JOIN bad ON good.prompt = \
+             bad.prompt WHERE {is_good}"
+        );
+        recognised("unpaired answers with a label", query)
     })
 }
 
@@ -131,7 +142,8 @@ fn listed(row: &Map<String, Value>) -> Option<Recognised> {
                 let values = present(row, name).and_then(Value::as_array);
                 values.is_some_and(|v| v.len() == answers.len() && v.iter().all(Value::is_number))
             };
-            let beside = [("scores", "DESC"), ("ratings", "DESC"), ("rewards", "DESC"), ("ranks", "ASC"), ("rank", "ASC")];
+            let beside =
+                [("scores", "DESC"), ("ratings", "DESC"), ("rewards", "DESC"), ("ranks", "ASC"), ("rank", "ASC")];
             let Some((order, direction)) = beside.into_iter().find(|(name, _)| is_numbers(name)) else { continue };
             let unnested = format!("unnest({list}) AS answer, unnest({order}) AS position");
             ("answer".to_owned(), "position".to_owned(), direction, unnested)
@@ -176,7 +188,8 @@ fn judged(row: &Map<String, Value>) -> Option<Recognised> {
     } else {
         return None;
     };
-    let quoted = |name: &str| if name.bytes().any(|b| b.is_ascii_uppercase()) { format!("\"{name}\"") } else { name.into() };
+    let quoted =
+        |name: &str| if name.bytes().any(|b| b.is_ascii_uppercase()) { format!("\"{name}\"") } else { name.into() };
     let prompt = PROMPTS.into_iter().find(|name| present(row, name).is_some());
     let prompt = prompt.map(|name| format!("{name} AS prompt, ")).unwrap_or_default();
     let ([is_first, is_second], a, b) = (better, quoted(first), quoted(second));
@@ -187,6 +200,7 @@ fn judged(row: &Map<String, Value>) -> Option<Recognised> {
     Some(Recognised {
         what: "two answers and a column that says which is better",
         query: Some(query),
+        map: None,
         judged: Some([first.to_owned(), second.to_owned(), judge]),
     })
 }
@@ -203,24 +217,36 @@ fn several_rejected(row: &Map<String, Value>) -> Option<Recognised> {
     let chosen = chosen.as_array()?;
     let is_one = chosen.len() == 1 && (is_texts && chosen[0].is_string() || is_conversations && is_turns(&chosen[0]));
     is_one.then(|| {
-        let query = "SELECT * EXCLUDE (chosen, rejected), chosen[1] AS chosen, unnest(rejected) AS rejected FROM";
+        let query = "SELECT * EXCLUDE (one, several), one AS chosen, unnest(several) AS rejected FROM (SELECT * EXCLUDE (chosen, \
+                     rejected), chosen[1] AS one, rejected AS several FROM)";
         recognised("lists of chosen and of rejected answers", query.into())
     })
 }
 
 /// The right names in another case.
 fn other_case(row: &Map<String, Value>) -> Option<Recognised> {
-    let named = |role: &str| row.keys().find(|name| name.eq_ignore_ascii_case(role)).map(|name| (role.to_owned(), name));
-    let found: Vec<_> = [named("prompt"), Some(named("chosen")?), Some(named("rejected")?)].into_iter().flatten().collect();
+    let named =
+        |role: &str| row.keys().find(|name| name.eq_ignore_ascii_case(role)).map(|name| (role.to_owned(), name));
+    let found: Vec<_> =
+        [named("prompt"), Some(named("chosen")?), Some(named("rejected")?)].into_iter().flatten().collect();
     if found.iter().all(|(role, name)| role == *name) {
         return None;
     }
-    let columns = found.iter().map(|(role, name)| format!("\"{name}\" AS {role}")).collect::<Vec<_>>().join(", ");
-    Some(recognised("pairs whose columns are written with capitals", format!("SELECT {columns} FROM")))
+    let columns = found.iter().map(|(role, name)| format!("{role}={name}")).collect::<Vec<_>>().join(",");
+    let what = "pairs whose columns are written with capitals";
+    Some(Recognised { what, query: None, map: Some(columns), judged: None })
 }
 
 /// The right names with numbers for texts.
 fn other_types(row: &Map<String, Value>) -> Option<Recognised> {
+    let is_bytes = |name: &&str| present(row, name).is_some_and(|v| v.get("bytes").is_some_and(Value::is_string));
+    if let Some(what) = ["prompt", "chosen", "rejected"].iter().find(|name| is_bytes(name)).map(|name| match *name {
+        "prompt" => "bytes that are no UTF-8 text in `prompt`",
+        "chosen" => "bytes that are no UTF-8 text in `chosen`",
+        _ => "bytes that are no UTF-8 text in `rejected`",
+    }) {
+        return Some(Recognised { what, query: None, map: None, judged: None });
+    }
     let scalar = |name: &str| {
         present(row, name).is_some_and(|value| value.is_string() || value.is_number() || value.is_boolean())
     };
@@ -248,9 +274,10 @@ fn one_row(row: &Map<String, Value>) -> Option<Recognised> {
     if ["chosen", "rejected"].into_iter().all(by_column) {
         let what = "one object with an object a column, as `DataFrame.to_json` writes it: write it with \
                     `orient='records', lines=True`";
-        return Some(Recognised { what, query: None, judged: None });
+        return Some(Recognised { what, query: None, map: None, judged: None });
     }
-    let is_texts = |name: &str| present(row, name).and_then(Value::as_array).is_some_and(|v| v.iter().all(Value::is_string));
+    let is_texts =
+        |name: &str| present(row, name).and_then(Value::as_array).is_some_and(|v| v.iter().all(Value::is_string));
     if ["prompt", "chosen", "rejected"].into_iter().all(is_texts) {
         let columns = row.keys().map(|name| format!("unnest(\"{name}\") AS \"{name}\"")).collect::<Vec<_>>().join(", ");
         return Some(recognised("one object with a list a column", format!("SELECT {columns} FROM")));
@@ -271,12 +298,19 @@ pub(super) fn recognise_example(row: &Map<String, Value>) -> Option<Recognised> 
         return Some(recognised("answers with a label, of which only the good ones are to be learnt", query));
     }
     let prompt = ["prompt", "question", "instruction", "query", "input"].into_iter().find(|name| text(name))?;
-    let answer = ["completion", "response", "answer", "output", "target", "chosen"].into_iter().find(|name| text(name))?;
+    let answer =
+        ["completion", "response", "answer", "output", "target", "chosen"].into_iter().find(|name| text(name))?;
     let query = format!("SELECT {prompt} AS prompt, {answer} AS completion FROM");
     Some(recognised("prompts and answers under other names", query))
 }
 
 impl Recognised {
+    /// What to do with such a file.
+    pub(super) fn advice(&self, path: &Path) -> Option<String> {
+        let map = self.map.as_ref().map(|map| format!("name them: `--map {map}`"));
+        map.or_else(|| self.command(path).map(|command| format!("`{command}`, then read that file")))
+    }
+
     /// The command that makes pairs of a file, into a new file beside where it is run.
     pub(super) fn command(&self, path: &Path) -> Option<String> {
         self.query.as_ref().map(|query| command(query, path))
@@ -292,16 +326,22 @@ pub(super) fn command(query: &str, path: &Path) -> String {
         .replace("FROM WHERE", &format!("FROM {table} WHERE"))
         .replace("FROM)", &format!("FROM {table})"));
     let query = if query.ends_with("FROM") { format!("{query} {table}") } else { query };
-    let quoted: String =
-        query.chars().flat_map(|c| ['\\', c].into_iter().skip(usize::from(!matches!(c, '"' | '$' | '`' | '\\')))).collect();
+    let quoted: String = query
+        .chars()
+        .flat_map(|c| ['\\', c].into_iter().skip(usize::from(!matches!(c, '"' | '$' | '`' | '\\'))))
+        .collect();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data");
     let output = (1..).map(|n| if n == 1 { format!("{stem}.pairs.jsonl") } else { format!("{stem}.pairs-{n}.jsonl") });
     let output = output.into_iter().find(|name| !Path::new(name).exists()).unwrap_or_default();
-    let output = if output.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        output
+    format!("piref sql -c \"{quoted}\" --format ndjson > {}", shell_word(&output))
+}
+
+/// A text as one word of a shell.
+pub(super) fn shell_word(text: &str) -> String {
+    if text.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c)) && !text.starts_with('-') {
+        text.to_owned()
     } else {
-        format!("'{}'", output.replace('\'', r"'\''"))
-    };
-    format!("piref sql -c \"{quoted}\" --format ndjson > {output}")
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

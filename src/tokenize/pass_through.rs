@@ -93,7 +93,9 @@ impl Seen {
     /// A column without a value is text, and so are names of floats without numbers beside them.
     fn kind(&self) -> PassThroughKind {
         match self.kind {
-            Some(PassThroughKind::Int64 | PassThroughKind::Float64) if self.has_named_floats => PassThroughKind::Float64,
+            Some(PassThroughKind::Int64 | PassThroughKind::Float64) if self.has_named_floats => {
+                PassThroughKind::Float64
+            }
             Some(kind) if !self.has_named_floats => kind,
             _ => PassThroughKind::Utf8,
         }

@@ -101,9 +101,8 @@ impl<'a> SequenceTokenizer<'a> {
             }
             ExampleText::Conversation { messages, is_learnt, tools } => {
                 let conversation = self.conversation(example, tools.as_ref())?;
-                Ok(conversation.and_then(|conversation| {
-                    self.answers(&conversation, messages, is_learnt).map(Tokenized::Sequence)
-                }))
+                Ok(conversation
+                    .and_then(|conversation| self.answers(&conversation, messages, is_learnt).map(Tokenized::Sequence)))
             }
         }
     }

@@ -179,7 +179,7 @@ fn generate() {
     to. What is drawn depends on the seed and on the prompt, not on other prompts. By default draws are
     those of the model's own distribution, whatever `generation_config.json` recommends.
 
-    Usage: piref generate [OPTIONS] --model <MODEL> <--prompt <TEXT>|--data <FILE>>
+    Usage: piref generate [OPTIONS] --model <MODEL> <--prompt <TEXT>|--data <FILE>...>
 
     Options:
           --model <MODEL>
@@ -192,9 +192,12 @@ fn generate() {
           --prompt <TEXT>
               Text to complete; repeat for more
 
-          --data <FILE>
+          --data <FILE>...
               File whose prompts are completed, equal ones once: preference data of any format, or a
               column `prompt`; repeat for more files
+
+          --split <SPLIT>
+              Split to read of a folder with several, e.g. `test`; `all` for every one
 
           --map <ROLE=COLUMN,…>
               Columns of the source by what they are, e.g. `prompt=question`
@@ -299,13 +302,18 @@ fn sft() {
               Start from weights drawn at random, in place of a model: a folder with `config.json` and a
               tokenizer. Their standard deviation is its `initializer_range`, the seed is `--seed`
 
-          --data <FILE>
-              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC, a path or a URL
-              (`s3://…`, `gs://…`, `az://…`); repeat for more files
+          --data <FILE>...
+              Preference data: `.jsonl`, `.json`, `.csv`, `.tsv` (`.gz`, `.zst`), Parquet or Arrow IPC;
+              files, folders, saved data sets, patterns (`'part-*.jsonl'`), `org/name` in the local
+              cache, or URLs (`s3://…`, `gs://…`, `az://…`)
+
+          --split <SPLIT>
+              Split to read of a folder with several, e.g. `train`; `all` for every one
 
           --map <ROLE=COLUMN,…>
               Columns of the source by what they are, e.g.
-              `prompt=question,chosen=better,rejected=worse`
+              `prompt=question,chosen=better,rejected=worse`; `system=…` for a system turn, `ignore=…`
+              for one that is none of these
 
           --max-reject-rate <SHARE>
               Share of rows that may be rejected before the run fails, in [0, 1] [default: 0.01]

@@ -5,8 +5,8 @@ use std::io::Write;
 use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray};
 use arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type};
 use arrow::error::ArrowError;
-use arrow::json::writer::{EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow::json::Encoder;
+use arrow::json::writer::{EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 /// Digits of a decimal that a double keeps, whichever they are.

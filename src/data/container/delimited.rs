@@ -63,7 +63,8 @@ pub(super) fn open(
             [] => b',',
             [separator] => *separator,
             several => {
-                let name = |separator: &u8| SEPARATORS.iter().find(|(known, _)| known == separator).map(|(_, name)| *name);
+                let name =
+                    |separator: &u8| SEPARATORS.iter().find(|(known, _)| known == separator).map(|(_, name)| *name);
                 let found = several.iter().filter_map(name).collect();
                 return Err(DataError::Separators { path: path.to_owned(), found });
             }
@@ -277,7 +278,10 @@ mod tests {
         assert_eq!(read("a\tb\r\n1,5\t2\r\n", None), want);
         assert_eq!(read("a\tb;c\n1\t2\n", Some(b'\t')), [r#"2: {"a":"1","b;c":"2"}"#]);
         assert_eq!(read("\"a,b\";c\n1;2\n", None), [r#"2: {"a,b":"1","c":"2"}"#]);
-        assert_eq!(read("a,b;c\n1,2\n", None), ["`x.csv` can be split at `,` or `;`: its first line has both outside of quotes"]);
+        assert_eq!(
+            read("a,b;c\n1,2\n", None),
+            ["`x.csv` can be split at `,` or `;`: its first line has both outside of quotes"]
+        );
         assert_eq!(read("a,b\r1,2\r", None), [r#"1: {"a":"1","b":"2"}"#]);
         assert_eq!(read(",a\n0,x\n", None), [r#"2: {"Unnamed: 0":"0","a":"x"}"#]);
     }
@@ -288,7 +292,11 @@ mod tests {
         assert_eq!(read("a,b\n1,2\n\"1,2\n1,2\n", None), [r#"2: {"a":"1","b":"2"}"#, long]);
         assert_eq!(
             read("a,b\n1\n\"1\"2,3\n1,2,3\n", None),
-            ["2: expected 2 fields, found 1", "3: field 1: text behind a closing quote", "4: expected 2 fields, found 3"]
+            [
+                "2: expected 2 fields, found 1",
+                "3: field 1: text behind a closing quote",
+                "4: expected 2 fields, found 3"
+            ]
         );
         assert_eq!(read("a,a\n1,2\n", None), ["the first line of `x.csv` names no columns: column `a` occurs twice"]);
         let rows = read("a\n0123456789012345678901234567890123456789012345678901234567890123456789\nx\n", None);

@@ -13,7 +13,11 @@ pub(super) struct Foreign {
 
 /// The first bytes of files that are often taken for data.
 const FOREIGN: &[(&[u8], &str, &str)] = &[
-    (b"version https://git-lfs", "a pointer of Git LFS, not the file it stands for", "`git lfs pull` fetches the files"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS, not the file it stands for",
+        "`git lfs pull` fetches the files",
+    ),
     (b"BZh", "compressed with bzip2", "unpack it first: `bunzip2 -k FILE`"),
     (b"\xfd7zXZ\0", "compressed with xz", "unpack it first: `unxz -k FILE`"),
     (b"\x04\x22\x4d\x18", "compressed with lz4", "unpack it first: `lz4 -d FILE`"),
@@ -115,7 +119,9 @@ impl JsonShape {
             {
                 Self::Objects
             }
-            _ if end == b'\r' && head.trim_ascii_end().len() < head.len() && head.ends_with(b"\r") => Self::Lines(b'\r'),
+            _ if end == b'\r' && head.trim_ascii_end().len() < head.len() && head.ends_with(b"\r") => {
+                Self::Lines(b'\r')
+            }
             _ => Self::Lines(b'\n'),
         }
     }

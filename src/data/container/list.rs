@@ -287,7 +287,11 @@ mod tests {
             Elements::without_list(Path::new("x.json"), reader, 40)
                 .map(|row| match row {
                     Ok(RawRow { row_idx, line, object, .. }) => {
-                        format!("{row_idx}:{}:{}", line.unwrap(), object.map_or_else(|reason| reason, |o| o["a"].to_string()))
+                        format!(
+                            "{row_idx}:{}:{}",
+                            line.unwrap(),
+                            object.map_or_else(|reason| reason, |o| o["a"].to_string())
+                        )
                     }
                     Err(error) => error.to_string(),
                 })
