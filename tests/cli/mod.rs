@@ -5,6 +5,7 @@ mod failures;
 mod help;
 mod help_policies;
 mod help_queries;
+mod help_sft;
 mod help_tables;
 mod hints;
 mod interchange;
