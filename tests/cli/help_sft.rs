@@ -1,6 +1,7 @@
 //! The manual of supervised training.
 
 use insta::assert_snapshot;
+
 use crate::support::Case;
 
 #[test]
