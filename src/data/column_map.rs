@@ -94,9 +94,9 @@ impl ColumnMap {
         Self { is_lenient: true, ..self }
     }
 
-    /// Every column that was named.
+    /// Every column that was given a role.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.roles.values().chain(&self.ignored).map(String::as_str)
+        self.roles.values().map(String::as_str)
     }
 }
 

@@ -73,6 +73,10 @@ pub(super) fn detect(path: &Path, map: &ColumnMap, rows: &[&Map<String, Value>])
     let layout = match (winners.next(), winners.next()) {
         (None, _) => return Err(DataError::NotPairs { path, columns, recognised: known() }),
         (Some(first), Some(second)) => {
+            let is_open = |reading: &Reading| matches!(reading, Reading::MaybePrompt { .. });
+            if let (true, Some(recognised)) = (is_open(&first) && is_open(&second), known()) {
+                return Err(DataError::NotPairs { path, columns, recognised: Some(recognised) });
+            }
             let readings = [first, second].into_iter().chain(winners).flat_map(readings).collect();
             return Err(DataError::Ambiguous { path, columns, readings });
         }
@@ -82,8 +86,8 @@ pub(super) fn detect(path: &Path, map: &ColumnMap, rows: &[&Map<String, Value>])
                 return Err(DataError::NotPairs { path, columns, recognised: Some(recognised) });
             }
             let read = Read { start: Some(&column), ..Read::pair(&answers, map) };
-            let system = rows.iter().find_map(|row| read.unread(row)).map(|unread| unread.column.to_owned());
-            let system = system.filter(|column| column.starts_with("system"));
+            let system = rows.iter().find_map(|row| read.unread(row)).map(|unread| unread.column);
+            let system = system.filter(|column| column.to_ascii_lowercase().starts_with("system"));
             return Err(DataError::MaybePrompt { path, column, system, columns });
         }
         (Some(Reading::Unpaired), None) => return Err(DataError::Unpaired { path, columns, recognised: known() }),
@@ -277,7 +281,13 @@ fn maybe_prompt(row: &Map<String, Value>, answers: &Layout) -> Option<String> {
         Value::Array(items) => !items.is_empty(),
         _ => false,
     };
-    MAYBE_PROMPT.into_iter().find(|name| may_miss_prompt && row.get(*name).is_some_and(is_filled)).map(str::to_owned)
+    if !may_miss_prompt {
+        return None;
+    }
+    // In the order of the names, whatever their capitals.
+    let names = ["prompt"].into_iter().chain(MAYBE_PROMPT);
+    let column = |name: &str| row.iter().find(|(column, value)| column.eq_ignore_ascii_case(name) && is_filled(value));
+    names.into_iter().find_map(column).map(|(column, _)| column.clone())
 }
 
 fn present<'a>(row: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {

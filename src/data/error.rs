@@ -287,8 +287,9 @@ pub enum DataError {
     },
     /// Columns that are nothing to learn answers from.
     #[error(
-        "`{}` holds neither preference pairs nor `messages`, `prompt` with `completion`, or `text` (columns found: {})",
+        "`{}` {} (columns found: {})",
         path.display(),
+        not_examples(recognised.as_ref()),
         columns.join(", ")
     )]
     NotExamples {
@@ -386,6 +387,14 @@ fn not_pairs(recognised: Option<&Recognised>) -> String {
     }
 }
 
+fn not_examples(recognised: Option<&Recognised>) -> String {
+    let expected = "preference pairs, `messages`, `prompt` with `completion`, or `text`";
+    match recognised {
+        Some(recognised) => format!("holds {}, expected {expected}", recognised.what),
+        None => format!("holds neither of {expected}"),
+    }
+}
+
 /// The command that fetches a part of the Hub into the cache.
 fn download(name: &str, revision: &str, inner: Option<&str>) -> String {
     let revision = if revision == "main" { String::new() } else { format!(" --revision {revision}") };
@@ -427,9 +436,7 @@ impl Hint for DataError {
             Self::Storage(error) => error.hint(),
             Self::Folder { .. } => Some("name the files in it".into()),
             Self::NotPairs { path, recognised: Some(recognised), .. }
-            | Self::NotExamples { path, recognised: Some(recognised), .. } => {
-                recognised.command(path).map(|command| format!("`{command}`, then read that file"))
-            }
+            | Self::NotExamples { path, recognised: Some(recognised), .. } => recognised.advice(path),
             Self::Missing { path } => {
                 let name = path.to_str().unwrap_or_default();
                 let is_list = name.contains(',') && name.split(',').any(|part| Path::new(part).exists());
@@ -458,7 +465,11 @@ impl Hint for DataError {
                 let command = download(name, revision, inner.as_deref());
                 Some(format!("`{command}` fetches it into the cache; piref itself downloads nothing"))
             }
-            Self::Foreign { hint, .. } => Some((*hint).to_owned()),
+            Self::Foreign { path, hint, .. } => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let file = recipes::shell_word(&path.display().to_string());
+                Some(hint.replace("NEW_FILE", &recipes::shell_word(&format!("utf8-{name}"))).replace("FILE", &file))
+            }
             Self::Separators { .. } => Some("put quotes around the names of columns that have one of them".into()),
             Self::OpenQuote { .. } => Some("a quote within a quoted value is written twice: `\"\"`".into()),
             Self::Unreadable { path, column, .. } => Some(without(path, column)),
@@ -478,6 +489,13 @@ impl Hint for DataError {
                 let system = system.as_ref().map(|system| format!(",system={system}")).unwrap_or_default();
                 Some(format!(
                     "`--map prompt={column}{system}` if it is; `--map chosen=chosen` if both answers begin with the prompt"
+                ))
+            }
+            Self::NoReadableRow { path, reason, .. } if reason.contains("not UTF-8") => {
+                let (file, name) = (path.display().to_string(), path.file_name().unwrap_or_default().to_string_lossy());
+                let (file, new) = (recipes::shell_word(&file), recipes::shell_word(&format!("utf8-{name}")));
+                Some(format!(
+                    "write it as UTF-8, from whatever it is, e.g. `iconv -f WINDOWS-1252 -t UTF-8 {file} > {new}`"
                 ))
             }
             Self::NoReadableRow { .. } => Some("expected one JSON object a line, or one list of them".into()),

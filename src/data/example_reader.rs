@@ -296,8 +296,74 @@ mod tests {
         assert!(error.contains("columns found: question, answer"), "{error}");
         // An answer with a label may be a bad one.
         let labelled = br#"{"prompt": "p", "completion": "c", "label": false}"#;
-        assert!(matches!(read("a.jsonl", labelled), Err(DataError::Unpaired { .. })));
+        assert!(matches!(read("a.jsonl", labelled), Err(DataError::NotExamples { recognised: Some(_), .. })));
         assert!(matches!(read("a.jsonl", b""), Err(DataError::Empty { .. })));
+    }
+
+    #[test]
+    fn a_system_column_is_read_or_refused_by_name() {
+        let turns = r#"[{"from": "human", "value": "p"}, {"from": "gpt", "value": "c"}]"#;
+        let sharegpt = format!(r#"{{"conversations": {turns}, "system": "s"}}"#);
+        assert_eq!(
+            said(&read("a.jsonl", sharegpt.as_bytes()).unwrap().1),
+            ["conversation: system=s,user=p,assistant=c"]
+        );
+        let messages = br#"{"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}], "system": "s"}"#;
+        assert!(matches!(read("a.jsonl", messages), Err(DataError::Unread { column, .. }) if column == "system"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let mapped = |line: &[u8], map: &str| {
+            io::write(&path, line).unwrap();
+            said(&open_examples(&path, &map.parse().unwrap()).unwrap().collect::<Result<Vec<_>, _>>().unwrap())
+        };
+        assert_eq!(mapped(messages, "system=system"), ["conversation: system=s,user=p,assistant=c"]);
+        assert_eq!(mapped(messages, "ignore=system"), ["conversation: user=p,assistant=c"]);
+        let answer = br#"{"prompt": "p", "completion": "c", "role": "s"}"#;
+        assert_eq!(mapped(answer, "system=role"), ["messages: system=s,user=p|assistant=c"]);
+        let images = br#"{"text": "t", "images": ["a.png"]}"#;
+        assert!(matches!(read("a.jsonl", images), Err(DataError::Unread { .. })));
+    }
+
+    #[test]
+    fn weights_of_turns_say_what_is_learnt_and_are_no_part_of_them() {
+        let turn = |weight: &str| format!(r#"{{"role": "assistant", "content": "c"{weight}}}"#);
+        let learnt = |weight: &str| {
+            let row = format!(r#"{{"messages": [{{"role": "user", "content": "p", "weight": 0}}, {}]}}"#, turn(weight));
+            match read("a.jsonl", row.as_bytes()).unwrap().1.remove(0) {
+                ExampleRow::Example(Example {
+                    text: ExampleText::Conversation { messages, is_learnt, .. }, ..
+                }) => {
+                    assert!(messages.iter().all(|turn| turn.extra.is_empty()));
+                    Ok(is_learnt[1])
+                }
+                ExampleRow::Reject(reject) => Err(reject.reason),
+                ExampleRow::Example(other) => panic!("{other:?}"),
+            }
+        };
+        for (weight, want) in [
+            ("", Ok(true)),
+            (r#", "weight": 1"#, Ok(true)),
+            (r#", "weight": 0"#, Ok(false)),
+            (r#", "train": false"#, Ok(false)),
+            (r#", "loss": true"#, Ok(true)),
+            (r#", "loss_weight": 0.0"#, Ok(false)),
+            (
+                r#", "weight": 0, "train": true"#,
+                Err("column `messages`, turn 2: `train` disagrees with another weight of the turn"),
+            ),
+            (
+                r#", "weight": 2"#,
+                Err("column `messages`, turn 2: expected `weight` to be 0, 1, `true` or `false`, found `2`"),
+            ),
+        ] {
+            assert_eq!(learnt(weight), want.map_err(str::to_owned), "{weight}");
+        }
+    }
+
+    #[test]
+    fn a_label_that_is_a_name_says_nothing_of_good_and_bad() {
+        let (format, _) = read("a.jsonl", br#"{"prompt": "p", "completion": "c", "label": "greeting"}"#).unwrap();
+        assert_eq!(format, "answers (`prompt`, `completion`)");
     }
 
     #[test]

@@ -401,6 +401,31 @@ mod tests {
         check(&["README.md"], Err(&nothing));
     }
 
+    /// `datasets` itself, on folders drawn at random: `fixtures/golden/data_folders.py`.
+    #[test]
+    fn splits_are_those_of_datasets() {
+        #[derive(Deserialize)]
+        struct Golden {
+            folders: Vec<Drawn>,
+        }
+        #[derive(Deserialize)]
+        struct Drawn {
+            files: Vec<String>,
+            splits: BTreeMap<String, Vec<String>>,
+        }
+        let text = std::fs::read_to_string("fixtures/golden/data_folders.json").unwrap();
+        for Drawn { files: names, splits } in serde_json::from_str::<Golden>(&text).unwrap().folders {
+            let folder = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            let found = by_name(folder.path(), found(folder.path()).unwrap()).unwrap();
+            let within = |path: PathBuf| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+            let sorted =
+                |files: Vec<PathBuf>| files.into_iter().map(within).collect::<BTreeSet<_>>().into_iter().collect();
+            let found: BTreeMap<String, Vec<String>> =
+                found.into_iter().filter(|(_, f)| !f.is_empty()).map(|(split, files)| (split, sorted(files))).collect();
+            assert_eq!(found, splits, "{names:?}");
+        }
+    }
+
     #[test]
     fn several_data_sets_in_one_folder_are_refused() {
         let folder = folder(&["en/train.jsonl", "de/train.jsonl"]);

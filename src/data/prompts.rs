@@ -193,7 +193,7 @@ mod tests {
                     {\"prompt\": 3}\n{\"other\": 1}\n";
         let want = [
             Ok(PromptText::Plain("q".into())),
-            Ok(PromptText::user("m")),
+            Ok(PromptText::Messages { turns: vec![message("user", "m")], tools: Some(Value::Array(Vec::new())) }),
             Err("column `prompt`: expected a string or messages, found a number".to_owned()),
             Err("column `prompt` is missing (found: other)".to_owned()),
         ];

@@ -15,8 +15,10 @@ use super::message::is_turns;
 pub struct Recognised {
     /// In words: `ranked answers`.
     pub what: &'static str,
-    /// What makes pairs of it; `FROM` stands for the file. None where no query does.
-    pub query: Option<String>,
+    /// What makes pairs of it; `FROM` stands for the file. None where no query is needed, or does.
+    pub(super) query: Option<String>,
+    /// The columns to name, where that is enough.
+    pub(super) map: Option<String>,
     /// The two columns of answers of which another column says which is better, and that column.
     pub(super) judged: Option<[String; 3]>,
 }
@@ -71,7 +73,7 @@ fn present<'a>(row: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {
 }
 
 fn recognised(what: &'static str, query: String) -> Recognised {
-    Recognised { what, query: Some(query), judged: None }
+    Recognised { what, query: Some(query), map: None, judged: None }
 }
 
 /// What a row is that is no pair by its names.
@@ -109,11 +111,17 @@ fn alpaca(row: &Map<String, Value>) -> Option<Recognised> {
 
 /// Single answers with a label: pairs are a good and a bad answer to one prompt.
 fn labelled(row: &Map<String, Value>) -> Option<Recognised> {
-    let is_label = present(row, "label").is_some_and(|label| label.is_boolean());
-    (present(row, "prompt").is_some() && present(row, "completion").is_some() && is_label).then(|| {
-        let query = "SELECT good.prompt, good.completion AS chosen, bad.completion AS rejected FROM good JOIN bad ON \
-                     good.prompt = bad.prompt WHERE good.label AND NOT bad.label";
-        recognised("unpaired answers with a label", query.to_owned())
+    let is_good = match present(row, "label")? {
+        Value::Bool(_) => "good.label AND NOT bad.label",
+        Value::Number(_) => "good.label = 1 AND bad.label = 0",
+        _ => return None,
+    };
+    (present(row, "prompt").is_some() && present(row, "completion").is_some()).then(|| {
+        let query = format!(
+            "SELECT good.prompt, good.completion AS chosen, bad.completion AS rejected FROM good JOIN bad ON good.prompt = \
+             bad.prompt WHERE {is_good}"
+        );
+        recognised("unpaired answers with a label", query)
     })
 }
 
@@ -192,6 +200,7 @@ fn judged(row: &Map<String, Value>) -> Option<Recognised> {
     Some(Recognised {
         what: "two answers and a column that says which is better",
         query: Some(query),
+        map: None,
         judged: Some([first.to_owned(), second.to_owned(), judge]),
     })
 }
@@ -208,7 +217,8 @@ fn several_rejected(row: &Map<String, Value>) -> Option<Recognised> {
     let chosen = chosen.as_array()?;
     let is_one = chosen.len() == 1 && (is_texts && chosen[0].is_string() || is_conversations && is_turns(&chosen[0]));
     is_one.then(|| {
-        let query = "SELECT * EXCLUDE (chosen, rejected), chosen[1] AS chosen, unnest(rejected) AS rejected FROM";
+        let query = "SELECT * EXCLUDE (one, several), one AS chosen, unnest(several) AS rejected FROM (SELECT * EXCLUDE (chosen, \
+                     rejected), chosen[1] AS one, rejected AS several FROM)";
         recognised("lists of chosen and of rejected answers", query.into())
     })
 }
@@ -222,12 +232,21 @@ fn other_case(row: &Map<String, Value>) -> Option<Recognised> {
     if found.iter().all(|(role, name)| role == *name) {
         return None;
     }
-    let columns = found.iter().map(|(role, name)| format!("\"{name}\" AS {role}")).collect::<Vec<_>>().join(", ");
-    Some(recognised("pairs whose columns are written with capitals", format!("SELECT {columns} FROM")))
+    let columns = found.iter().map(|(role, name)| format!("{role}={name}")).collect::<Vec<_>>().join(",");
+    let what = "pairs whose columns are written with capitals";
+    Some(Recognised { what, query: None, map: Some(columns), judged: None })
 }
 
 /// The right names with numbers for texts.
 fn other_types(row: &Map<String, Value>) -> Option<Recognised> {
+    let is_bytes = |name: &&str| present(row, name).is_some_and(|v| v.get("bytes").is_some_and(Value::is_string));
+    if let Some(what) = ["prompt", "chosen", "rejected"].iter().find(|name| is_bytes(name)).map(|name| match *name {
+        "prompt" => "bytes that are no UTF-8 text in `prompt`",
+        "chosen" => "bytes that are no UTF-8 text in `chosen`",
+        _ => "bytes that are no UTF-8 text in `rejected`",
+    }) {
+        return Some(Recognised { what, query: None, map: None, judged: None });
+    }
     let scalar = |name: &str| {
         present(row, name).is_some_and(|value| value.is_string() || value.is_number() || value.is_boolean())
     };
@@ -255,7 +274,7 @@ fn one_row(row: &Map<String, Value>) -> Option<Recognised> {
     if ["chosen", "rejected"].into_iter().all(by_column) {
         let what = "one object with an object a column, as `DataFrame.to_json` writes it: write it with \
                     `orient='records', lines=True`";
-        return Some(Recognised { what, query: None, judged: None });
+        return Some(Recognised { what, query: None, map: None, judged: None });
     }
     let is_texts =
         |name: &str| present(row, name).and_then(Value::as_array).is_some_and(|v| v.iter().all(Value::is_string));
@@ -286,6 +305,12 @@ pub(super) fn recognise_example(row: &Map<String, Value>) -> Option<Recognised> 
 }
 
 impl Recognised {
+    /// What to do with such a file.
+    pub(super) fn advice(&self, path: &Path) -> Option<String> {
+        let map = self.map.as_ref().map(|map| format!("name them: `--map {map}`"));
+        map.or_else(|| self.command(path).map(|command| format!("`{command}`, then read that file")))
+    }
+
     /// The command that makes pairs of a file, into a new file beside where it is run.
     pub(super) fn command(&self, path: &Path) -> Option<String> {
         self.query.as_ref().map(|query| command(query, path))
@@ -309,10 +334,14 @@ pub(super) fn command(query: &str, path: &Path) -> String {
     let stem = name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data");
     let output = (1..).map(|n| if n == 1 { format!("{stem}.pairs.jsonl") } else { format!("{stem}.pairs-{n}.jsonl") });
     let output = output.into_iter().find(|name| !Path::new(name).exists()).unwrap_or_default();
-    let output = if output.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        output
+    format!("piref sql -c \"{quoted}\" --format ndjson > {}", shell_word(&output))
+}
+
+/// A text as one word of a shell.
+pub(super) fn shell_word(text: &str) -> String {
+    if text.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c)) && !text.starts_with('-') {
+        text.to_owned()
     } else {
-        format!("'{}'", output.replace('\'', r"'\''"))
-    };
-    format!("piref sql -c \"{quoted}\" --format ndjson > {output}")
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

@@ -16,9 +16,9 @@ const MEDIA: [&str; 6] = ["images", "image", "videos", "video", "audios", "audio
 const SYSTEM: [&str; 3] = ["system", "system_prompt", "system_message"];
 
 /// A column that is filled and not read, and why that matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unread {
-    pub(super) column: &'static str,
+    pub(super) column: String,
     pub(super) reason: &'static str,
 }
 
@@ -46,15 +46,17 @@ impl<'a> Read<'a> {
 
     /// The first column of a row that is not read and should be.
     pub(super) fn unread(&self, row: &Map<String, Value>) -> Option<Unread> {
-        let is_open = |column: &str| {
-            row.get(column).is_some_and(is_filled)
-                && !self.map.ignores(column)
-                && self.start != Some(column)
-                && self.system != Some(column)
-        };
-        let of = |columns: &[&'static str], reason| {
-            let column = columns.iter().copied().find(|column| is_open(column))?;
-            Some(Unread { column, reason })
+        // Whatever its capitals: a name that says so says so.
+        let of = |columns: &[&str], reason| {
+            let is_open = |(column, value): &(&String, &Value)| {
+                columns.iter().any(|known| column.eq_ignore_ascii_case(known))
+                    && is_filled(value)
+                    && !self.map.ignores(column)
+                    && self.start != Some(column.as_str())
+                    && self.system != Some(column.as_str())
+            };
+            let (column, _) = row.iter().find(is_open)?;
+            Some(Unread { column: column.clone(), reason })
         };
         let media = of(&MEDIA, "only text is scored");
         if media.is_some() || self.start.is_none() {
@@ -79,7 +81,7 @@ impl<'a> Read<'a> {
         let first = self.start.and_then(|start| row.get(start)).and_then(|turns| turns.get(0));
         let member = |names: [&str; 2]| first.and_then(|turn| names.into_iter().find_map(|name| turn.get(name)));
         member(["role", "from"]).is_some_and(|role| role == "system")
-            && member(["content", "value"]).is_some_and(|content| Some(content) == row.get(unread.column))
+            && member(["content", "value"]).is_some_and(|content| Some(content) == row.get(&unread.column))
     }
 
     /// The error of a file that has such a column in one of its first rows.
@@ -91,16 +93,16 @@ impl<'a> Read<'a> {
             format!("`--map {map}{}{entry}={column}`", if map.is_empty() { "" } else { "," })
         };
         let leave = mapped("ignore");
-        let hint = if SYSTEM.contains(&column) && self.takes_system {
+        let hint = if self.takes_system && SYSTEM.iter().any(|known| column.eq_ignore_ascii_case(known)) {
             format!("{} puts it there, as a turn of a conversation; {leave} leaves it out", mapped("system"))
-        } else if matches!(column, "input" | "instruction") {
+        } else if matches!(column.as_str(), "input" | "instruction") {
             let prompt = recipes::ALPACA_PROMPT;
             let query = format!("SELECT * EXCLUDE (instruction, input), {prompt} FROM");
             format!("`{}` joins them, then read that file as it is", recipes::command(&query, path))
         } else {
             format!("{leave} scores the text without it")
         };
-        Err(DataError::Unread { path: path.to_owned(), column: column.to_owned(), reason, hint })
+        Err(DataError::Unread { path: path.to_owned(), column, reason, hint })
     }
 }
 

@@ -275,10 +275,11 @@ fn in_list(value: &Value) -> String {
 /// A value as an error quotes it: numbers as they are, of the rest the kind.
 fn shown(value: Option<&Value>) -> String {
     match value {
-        // Neither JSON nor the rows that are made of Parquet have a word for them.
+        // JSON has no word for the numbers that are none.
         None | Some(Value::Null) => "none (null, NaN or infinite)".into(),
         Some(Value::Number(number)) => number.to_string(),
         Some(Value::Bool(_)) => "a boolean".into(),
+        Some(Value::String(name)) if matches!(name.as_str(), "NaN" | "Infinity" | "-Infinity") => name.clone(),
         Some(Value::String(_)) => "a string".into(),
         Some(Value::Array(_)) => "a list".into(),
         Some(Value::Object(_)) => "an object".into(),

@@ -60,7 +60,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
     /// Preference data: `.jsonl`, `.json`, `.csv`, `.tsv` (`.gz`, `.zst`), Parquet or Arrow IPC; files, folders, saved data
-    /// sets, patterns (`'data/*.jsonl'`), `org/name` in the local cache, or URLs (`s3://…`, `gs://…`, `az://…`).
+    /// sets, patterns (`'part-*.jsonl'`), `org/name` in the local cache, or URLs (`s3://…`, `gs://…`, `az://…`).
     #[arg(id = "files", long = "data", value_name = "FILE", num_args = 1..)]
     pub files: Option<Vec<PathBuf>>,
 

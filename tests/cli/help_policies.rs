@@ -179,7 +179,7 @@ fn generate() {
     to. What is drawn depends on the seed and on the prompt, not on other prompts. By default draws are
     those of the model's own distribution, whatever `generation_config.json` recommends.
 
-    Usage: piref generate [OPTIONS] --model <MODEL> <--prompt <TEXT>|--data <FILE>>
+    Usage: piref generate [OPTIONS] --model <MODEL> <--prompt <TEXT>|--data <FILE>...>
 
     Options:
           --model <MODEL>
@@ -192,9 +192,12 @@ fn generate() {
           --prompt <TEXT>
               Text to complete; repeat for more
 
-          --data <FILE>
+          --data <FILE>...
               File whose prompts are completed, equal ones once: preference data of any format, or a
               column `prompt`; repeat for more files
+
+          --split <SPLIT>
+              Split to read of a folder with several, e.g. `test`; `all` for every one
 
           --map <ROLE=COLUMN,…>
               Columns of the source by what they are, e.g. `prompt=question`

@@ -31,13 +31,18 @@ fn sft() {
               Start from weights drawn at random, in place of a model: a folder with `config.json` and a
               tokenizer. Their standard deviation is its `initializer_range`, the seed is `--seed`
 
-          --data <FILE>
-              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC, a path or a URL
-              (`s3://…`, `gs://…`, `az://…`); repeat for more files
+          --data <FILE>...
+              Preference data: `.jsonl`, `.json`, `.csv`, `.tsv` (`.gz`, `.zst`), Parquet or Arrow IPC;
+              files, folders, saved data sets, patterns (`'part-*.jsonl'`), `org/name` in the local
+              cache, or URLs (`s3://…`, `gs://…`, `az://…`)
+
+          --split <SPLIT>
+              Split to read of a folder with several, e.g. `train`; `all` for every one
 
           --map <ROLE=COLUMN,…>
               Columns of the source by what they are, e.g.
-              `prompt=question,chosen=better,rejected=worse`
+              `prompt=question,chosen=better,rejected=worse`; `system=…` for a system turn, `ignore=…`
+              for one that is none of these
 
           --max-reject-rate <SHARE>
               Share of rows that may be rejected before the run fails, in [0, 1] [default: 0.01]
@@ -59,13 +64,6 @@ fn sft() {
               Which end of a sequence that is too long is kept [default: keep_start]
 
               [possible values: keep_start, keep_end]
-
-          --overlong <WHAT>
-              What to do with a row whose prompt alone fills `--max-length`, which leaves nothing to
-              score. Such rows are counted and listed apart; `--max-reject-rate` does not count them
-              [default: drop]
-
-              [possible values: drop, refuse]
 
           --template-date <YYYY-MM-DD>
               The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]

@@ -259,6 +259,9 @@ fn import() {
               Scored pairs: Parquet, `.jsonl`, `.json` (`.gz`, `.zst`) or Arrow IPC
 
     Options:
+          --split <SPLIT>
+              Split to read of a folder with several, e.g. `train`; `all` for every one
+
           --model <MODEL>
               The model the log-probs are of: a Hugging Face folder, a `.gguf` file, or `org/name` in
               the local cache
@@ -359,13 +362,18 @@ fn bench() {
           --model <MODEL>
               Model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
 
-          --data <FILE>
-              Preference data: `.jsonl`, `.json` (`.gz`, `.zst`), Parquet or Arrow IPC, a path or a URL
-              (`s3://…`, `gs://…`, `az://…`); repeat for more files
+          --data <FILE>...
+              Preference data: `.jsonl`, `.json`, `.csv`, `.tsv` (`.gz`, `.zst`), Parquet or Arrow IPC;
+              files, folders, saved data sets, patterns (`'part-*.jsonl'`), `org/name` in the local
+              cache, or URLs (`s3://…`, `gs://…`, `az://…`)
+
+          --split <SPLIT>
+              Split to read of a folder with several, e.g. `train`; `all` for every one
 
           --map <ROLE=COLUMN,…>
               Columns of the source by what they are, e.g.
-              `prompt=question,chosen=better,rejected=worse`
+              `prompt=question,chosen=better,rejected=worse`; `system=…` for a system turn, `ignore=…`
+              for one that is none of these
 
           --max-reject-rate <SHARE>
               Share of rows that may be rejected before the run fails, in [0, 1] [default: 0.01]

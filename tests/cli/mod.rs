@@ -1,11 +1,13 @@
 //! The command line as a user meets it: exit code, standard output, standard error.
 
+mod data_names;
 mod failures;
 mod help;
 mod help_policies;
 mod help_queries;
 mod help_sft;
 mod help_tables;
+mod hints;
 mod interchange;
 mod sql;
 mod streams;

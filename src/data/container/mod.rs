@@ -11,6 +11,7 @@ mod lines;
 mod list;
 mod object;
 mod retype;
+mod turns;
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
@@ -51,6 +52,11 @@ pub(super) type RawRows = Box<dyn Iterator<Item = Result<RawRow, DataError>> + S
 
 /// Opens a file by its first bytes, and by the end of its name where these tell nothing.
 pub(super) fn open(path: &Path) -> Result<RawRows, DataError> {
+    let rows = open_as_it_is(path)?;
+    Ok(Box::new(rows.map(|row| row.map(|row| RawRow { object: row.object.map(turns::as_lists), ..row }))))
+}
+
+fn open_as_it_is(path: &Path) -> Result<RawRows, DataError> {
     if path.is_dir() {
         return Err(DataError::Folder { path: path.to_owned() });
     }

@@ -3,12 +3,15 @@
 //! A file may hold text as bytes without a word of it (Parquet's BYTE_ARRAY, as Spark and Impala write it), and JSON as
 //! text with a mark beside it: the extension type `arrow.json`, Parquet's logical type JSON, both of which the feature
 //! `Json` of `datasets` has. Here bytes become text, once all of them are UTF-8, and marked text becomes bytes, once all of
-//! it is JSON; so whatever is bytes afterwards is JSON. As in `datasets.features.Json.decode_example`, JSON is parsed
+//! it is JSON; so whatever is bytes afterwards is JSON. Bytes that are no text become `{"bytes": "…"}`, hexadecimal, which
+//! nothing takes for a text, and are refused where a text belongs. As in `datasets.features.Json.decode_example`, JSON is parsed
 //! wherever it is, also within lists and structs.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, FixedSizeBinaryArray, RecordBatch, StringArray, make_array};
+use arrow::array::{
+    Array, ArrayData, AsArray, FixedSizeBinaryArray, LargeBinaryArray, RecordBatch, StringArray, make_array,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -159,10 +162,14 @@ fn leaf_or_nested(data_type: &DataType, extension: Option<&str>, data: ArrayData
                 _ => DataType::Utf8View,
             };
             let text = data.clone().into_builder().data_type(text).build();
-            let text = text.map_err(|_| unreadable("holds bytes that are no UTF-8 text"))?;
-            return match extension {
-                Some(_) => leaf_or_nested(&text.data_type().clone(), extension, text),
-                None => Ok(text),
+            return match (extension, text) {
+                (Some(_), Ok(text)) => leaf_or_nested(&text.data_type().clone(), extension, text),
+                (None, Ok(text)) => Ok(text),
+                (Some(_), Err(_)) => Err(unreadable("is marked as what its bytes cannot be").into()),
+                (None, Err(_)) => {
+                    let bytes = cast(&make_array(data.clone()), &DataType::LargeBinary)?;
+                    Ok(hexadecimal(bytes.as_binary::<i64>().iter()))
+                }
             };
         }
         DataType::FixedSizeBinary(_) => return fixed(extension, data),
@@ -208,27 +215,40 @@ fn of_one((field, child): (FieldRef, ArrayData), of: impl FnOnce(FieldRef) -> Da
 /// Values of a fixed number of bytes: a UUID in its usual form, or text.
 fn fixed(extension: Option<&str>, data: ArrayData) -> Result<ArrayData, Problem> {
     let array = FixedSizeBinaryArray::from(data);
-    let value = |bytes: &[u8]| match (extension, bytes) {
-        (Some(UUID), [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]) => Ok(uuid(bytes)),
-        (None, bytes) => match str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(unreadable("holds bytes that are no UTF-8 text")),
-        },
-        _ => Err(unreadable("is marked as what its bytes cannot be")),
-    };
-    let texts: StringArray = array.iter().map(|bytes| bytes.map(value).transpose()).collect::<Result<_, _>>()?;
-    Ok(texts.to_data())
+    match extension {
+        Some(UUID) if array.value_length() == 16 => {
+            Ok(array.iter().map(|bytes| bytes.map(uuid)).collect::<StringArray>().to_data())
+        }
+        Some(_) => Err(unreadable("is marked as what its bytes cannot be").into()),
+        None => {
+            let texts =
+                array.iter().map(|bytes| bytes.map(str::from_utf8).transpose()).collect::<Result<StringArray, _>>();
+            Ok(texts.map_or_else(|_| hexadecimal(array.iter()), |texts| texts.to_data()))
+        }
+    }
+}
+
+/// Bytes as JSON that says they are bytes.
+fn hexadecimal<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayData {
+    let json = |bytes: &[u8]| serde_json::json!({"bytes": digits(bytes)}).to_string();
+    let texts: LargeBinaryArray = values.map(|bytes| bytes.map(json)).collect();
+    texts.to_data()
+}
+
+fn digits(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn uuid(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = digits(bytes);
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
 
 /// Marked text that is not JSON would be taken for a part of the row it is in.
 fn check_json(data: &ArrayData) -> Result<(), Problem> {
     let texts = cast(&make_array(data.clone()), &DataType::LargeUtf8)?;
-    let texts = arrow::array::AsArray::as_string::<i64>(&texts);
+    let texts = texts.as_string::<i64>();
     match texts.iter().flatten().find(|text| serde_json::from_str::<IgnoredAny>(text).is_err()) {
         None => Ok(()),
         Some(text) => {

@@ -4,6 +4,7 @@ mod containers;
 mod fixtures;
 mod formats;
 mod refusals;
+mod types;
 
 use std::path::Path;
 

@@ -155,10 +155,6 @@ fn files_that_are_no_pairs_are_refused_with_their_columns() {
             "`FILE` does not look like preference pairs (columns found: question, response_j, response_k)",
         ),
         (
-            json!({"prompt": "q", "chosen": 1, "rejected": 2}),
-            "`FILE` does not look like preference pairs (columns found: prompt, chosen, rejected)",
-        ),
-        (
             json!({"prompt": "q", "chosen": "y", "rejected": "n", "instruction": "q", "chosen_response": "y", "rejected_response": "n"}),
             "`FILE` can be read in more than one way: argilla instruction with two responses (`instruction`, \
              `chosen_response`, `rejected_response`); or TRL standard with explicit prompt (`prompt`, `chosen`, \
@@ -174,13 +170,100 @@ fn files_that_are_no_pairs_are_refused_with_their_columns() {
 #[test]
 fn answers_without_their_prompt_are_not_cut_where_they_begin_alike() {
     for (row, column) in [
-        (json!({"system": "s", "question": "q", "chosen": "Yes", "rejected": "Yes, but"}), "question"),
+        (json!({"question": "q", "chosen": "Yes", "rejected": "Yes, but"}), "question"),
         (json!({"messages": [user("q")], "chosen": assistant("y"), "rejected": assistant("n")}), "messages"),
+        (json!({"Question": "q", "chosen": "Yes", "rejected": "Yes, but"}), "Question"),
     ] {
         let (text, hint) = refusal(row, "");
         assert!(text.starts_with(&format!("`FILE` has no `prompt` column, but `{column}` may be one")), "{text}");
         assert!(hint.unwrap().starts_with(&format!("`--map prompt={column}` if it is")));
     }
+}
+
+#[test]
+fn what_belongs_to_the_text_and_is_not_read_is_refused_by_name() {
+    let plain = json!({"prompt": "q", "chosen": "y", "rejected": "n"});
+    let turns = json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [assistant("n")]});
+    for (row, name, value) in [
+        (&turns, "images", json!(["cat.png"])),
+        (&plain, "image", json!({"bytes": "00", "path": null})),
+        (&turns, "videos", json!(["a.mp4"])),
+        (&turns, "audio", json!("a.wav")),
+        (&plain, "history", json!([["Capital of Peru?", "Lima"]])),
+        (&plain, "system", json!("s")),
+        (&turns, "system_prompt", json!("s")),
+        (&plain, "tools", json!([{"name": "f"}])),
+        (&turns, "functions", json!([{"name": "f"}])),
+        (&turns, "Images", json!(["cat.png"])),
+    ] {
+        let mut row = row.clone();
+        row[name] = value;
+        let (text, hint) = refusal(row.clone(), "");
+        assert!(text.starts_with(&format!("column `{name}` of `FILE` is not empty")), "{text}");
+        let ignore = format!("ignore={name}");
+        assert!(hint.unwrap().contains(&ignore));
+        let (pairs, _) = split(open_rows(&[row], &ignore).unwrap());
+        assert!(pairs[0].extra.contains_key(name), "{name} is passed on");
+    }
+    // Empty ones say nothing.
+    for value in [json!(null), json!([]), json!(""), json!([null]), json!({"bytes": null, "path": null})] {
+        let mut row = turns.clone();
+        row["images"] = value;
+        assert_eq!(split(open_rows(&[row], "").unwrap()).0.len(), 1);
+    }
+    // Past the first rows of a file it is a row that is refused.
+    let mut rows = vec![turns.clone(); 40];
+    rows[39]["images"] = json!(["cat.png"]);
+    let (_, rejects) = split(open_rows(&rows, "").unwrap());
+    assert_eq!(rejects[0].row_idx, 39);
+    assert_eq!(rejects[0].reason, "column `images` is not empty, and is no part of what is read: only text is scored");
+}
+
+#[test]
+fn a_part_that_is_there_twice_is_refused() {
+    let row = json!({"prompt": "q", "Prompt": "r", "chosen": "y", "rejected": "n"});
+    let (text, hint) = refusal(row.clone(), "");
+    assert_eq!(text, "`FILE` has the columns `prompt` and `Prompt`: which of them is meant is not told");
+    assert_eq!(hint.as_deref(), Some("`--map ignore=Prompt` leaves that one out"));
+    assert_eq!(split(open_rows(&[row], "ignore=Prompt").unwrap()).0.len(), 1);
+}
+
+#[test]
+fn pairs_are_scored_whole() {
+    let weighted = |key: &str, value: Value| {
+        let mut answer = assistant("y");
+        answer[key] = value;
+        json!({"prompt": [user("q")], "chosen": [answer], "rejected": [assistant("n")]})
+    };
+    check_rejects(
+        &weighted("weight", json!(1)),
+        &[
+            (
+                weighted("weight", json!(0)),
+                "column `chosen`, turn 1 is weighted with nothing: all turns of a pair are scored",
+            ),
+            (
+                weighted("train", json!(false)),
+                "column `chosen`, turn 1 is weighted with nothing: all turns of a pair are scored",
+            ),
+            (
+                weighted("weight", json!(0.5)),
+                "column `chosen`, turn 1: expected `weight` to be 0, 1, `true` or `false`, found `0.5`",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn rows_that_are_read_as_they_are_and_may_not_be_meant_so_are_counted() {
+    let call = |arguments: Value| json!({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]});
+    let row = |arguments: Value, status: &str| json!({"prompt": [user("q")], "chosen": [call(arguments)], "rejected": [assistant("n")], "status": status});
+    let rows = [row(json!({"a": null}), "tie"), row(json!({"a": 1}), "swapped")];
+    let mut reader = open_rows(&rows, "").unwrap();
+    assert_eq!(reader.by_ref().count(), 2);
+    let notes = reader.notes();
+    assert!(notes[0].contains("calls of 1 pairs have arguments that are null"), "{notes:?}");
+    assert!(notes[1].contains("the column `status` calls 1 pairs a tie") && notes.len() == 2, "{notes:?}");
 }
 
 #[test]
@@ -239,6 +322,13 @@ fn files_without_a_row_are_refused() {
         b"\n \n\xef",
         "no row of the first 1 of `FILE` can be read, line 3: not UTF-8: first wrong byte at offset 0",
     );
+    check("a.csv", b"prompt,chosen,rejected\n", "`FILE` has no rows");
+    check("a.jsonl.bz2", b"BZh91AY", "`FILE` is compressed with bzip2");
+    check(
+        "a.jsonl",
+        b"version https://git-lfs.github.com/spec/v1\noid",
+        "`FILE` is a pointer of Git LFS, not the file it stands for",
+    );
     check("c.json", b" [ ]", "`FILE` has no rows");
     check("d.json", b"", "`FILE` has no rows");
     check(
@@ -246,14 +336,15 @@ fn files_without_a_row_are_refused() {
         b"{",
         "no row of the first 1 of `FILE` can be read, line 1: not JSON: EOF while parsing an object at byte 1",
     );
-    check("f.jsonl.gz", b"", "cannot read `FILE` past its first 0 rows");
+    check("f.jsonl.gz", b"", "`FILE` has no rows");
+    check("f.jsonl.gz", b"\x1f\x8b", "cannot read `FILE` past its first 0 rows");
     check("f.parquet", b"PAR1", "cannot read `FILE` past its first 0 rows");
     check("f.arrow", b"what", "cannot read `FILE` past its first 0 rows");
     check(
-        "pairs.csv",
-        b"",
-        "cannot tell what `FILE` holds: expected a name ending in one of `.jsonl`, `.ndjson`, `.json` (also with `.gz` or \
-         `.zst`), `.parquet`, `.arrow`",
+        "pairs.txt",
+        b"{}",
+        "cannot tell what `FILE` holds: expected a name ending in one of `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv` (also \
+         with `.gz` or `.zst`), `.parquet`, `.arrow`",
     );
     let error = open(folder.path(), &ColumnMap::default()).err().unwrap().to_string();
     assert!(error.ends_with("is a folder, expected a data file"), "{error}");

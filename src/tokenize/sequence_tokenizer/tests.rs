@@ -51,6 +51,30 @@ fn every_answer_of_a_conversation_is_learnt_and_nothing_else() {
 }
 
 #[test]
+fn an_answer_with_no_weight_is_not_learnt() {
+    let files = files();
+    let weighted = |turns: &[(&str, &str)], weights: &[bool]| {
+        let mut example = conversation(turns);
+        if let ExampleText::Conversation { is_learnt, .. } = &mut example.text {
+            *is_learnt = weights.to_vec();
+        }
+        example
+    };
+    let turns = [("user", "q"), ("assistant", "x"), ("user", "r"), ("assistant", "y")];
+    let masked = SequenceTokenizer::new(&files, rules(100, TruncationMode::KeepStart), Masking::Prompts).unwrap();
+    let all = learnt(&files, &masked, &conversation(&turns));
+    assert_eq!(learnt(&files, &masked, &weighted(&turns, &[true, false, true, true])), all[1..]);
+    assert_eq!(learnt(&files, &masked, &weighted(&turns, &[true, true, true, false])), all[..1]);
+    let none = masked.tokenize(&weighted(&turns, &[true, false, true, false])).unwrap();
+    assert_eq!(none, Err(RejectReason::NothingToLearn));
+    // With the prompts learnt as well, only that answer is left out.
+    let whole = SequenceTokenizer::new(&files, rules(100, TruncationMode::KeepStart), Masking::Nothing).unwrap();
+    let rest = learnt(&files, &whole, &weighted(&turns, &[true, false, true, true]));
+    assert_eq!(rest.len(), 2);
+    assert!(!rest.concat().contains('x') && rest.concat().contains('y'), "{rest:?}");
+}
+
+#[test]
 fn a_template_that_rewrites_earlier_turns_leaves_the_last_answer() {
     let mut files = files();
     // As those of reasoning models do: what was answered before the last turn is shortened.
