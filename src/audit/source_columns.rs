@@ -36,11 +36,7 @@ impl SourceColumn {
     ///
     /// # Errors
     /// If there is no such column or path, or several paths end like this.
-    pub(super) fn named(
-        session: &Session,
-        name: &str,
-        columns: &BTreeMap<String, String>,
-    ) -> Result<Self, AuditError> {
+    pub(super) fn named(session: &Session, name: &str, columns: &BTreeMap<String, String>) -> Result<Self, AuditError> {
         if columns.contains_key(name) {
             return Ok(Self::whole(name));
         }
@@ -119,7 +115,8 @@ fn spelt(path: &[Step]) -> String {
 fn paths(session: &Session, column: &str) -> Result<BTreeSet<Vec<Step>>, AuditError> {
     let mut paths = BTreeSet::new();
     let name = quoted(column);
-    let sql = format!("SELECT CAST({name} AS VARCHAR) FROM scored WHERE ltrim({name}) LIKE '{{%' OR ltrim({name}) LIKE '[%'");
+    let sql =
+        format!("SELECT CAST({name} AS VARCHAR) FROM scored WHERE ltrim({name}) LIKE '{{%' OR ltrim({name}) LIKE '[%'");
     for batch in session.read(&sql)? {
         let texts = arrow::compute::cast(batch?.column(0), &arrow::datatypes::DataType::Utf8);
         let Ok(texts) = texts else { continue };

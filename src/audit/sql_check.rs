@@ -93,7 +93,11 @@ impl Answer {
         // One that is none would take the level of the header, and `--fail-on` would pass it.
         let level = self.level.as_ref().and_then(text);
         let level = level.map(|found| {
-            Level::named(&found).ok_or(AuditError::Answer { column: "level", expected: LEVELS, found: format!("`{found}`") })
+            Level::named(&found).ok_or(AuditError::Answer {
+                column: "level",
+                expected: LEVELS,
+                found: format!("`{found}`"),
+            })
         });
         let value = self.value.as_ref().filter(|array| array.is_valid(row)).map(|array| array.value(row));
         Ok(Hit {

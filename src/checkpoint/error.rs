@@ -99,9 +99,10 @@ impl CheckpointError {
 impl Hint for CheckpointError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::OtherRun { .. } => {
-                Some("another `--out` keeps both runs; `--fresh` starts again in this folder, without the old checkpoints".into())
-            }
+            Self::OtherRun { .. } => Some(
+                "another `--out` keeps both runs; `--fresh` starts again in this folder, without the old checkpoints"
+                    .into(),
+            ),
             Self::Damaged { path, .. }
             | Self::Digest { path, .. }
             | Self::Missing { path }

@@ -9,9 +9,9 @@ use anyhow::Context;
 #[cfg(feature = "cluster")]
 use super::cluster_flags::Cluster;
 use super::console::{self, Console, Timing};
-use super::screen;
 use super::query_memory::QueryMemory;
 use super::query_model::QueryModel;
+use super::screen;
 use super::{Printer, UsageError, objects, run_of_pipeline};
 use crate::interrupt::{self, Interrupt};
 use crate::io;
@@ -52,7 +52,8 @@ pub(crate) struct Args {
     #[arg(long, short, conflicts_with = "command")]
     file: Option<PathBuf>,
 
-    /// Form of the rows. Default: what the extension of `--output` says, else `table`.
+    /// Form of the rows. Default: what the extension of `--output` says, else `table`. For a file there are `parquet` and
+    /// `arrow`, too.
     #[arg(long, value_enum)]
     format: Option<Format>,
 

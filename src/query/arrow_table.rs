@@ -32,7 +32,10 @@ pub(super) fn open(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, QueryErr
         };
         let before = stream.take().unwrap_or_else(|| FileStream::new(schema.clone()));
         if before.columns().fields() != schema.fields() {
-            return Err(QueryError::Files { path: path.clone(), why: "it has other columns than the files before".into() });
+            return Err(QueryError::Files {
+                path: path.clone(),
+                why: "it has other columns than the files before".into(),
+            });
         }
         stream = Some(before.with_file(path.to_owned(), open));
     }

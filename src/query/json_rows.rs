@@ -70,10 +70,14 @@ impl<R: BufRead> JsonRows<R> {
         let wrap = |source| QueryError::Json { path: self.path.clone(), line: Some(line), source };
         let text = std::str::from_utf8(&self.text).map_err(|error| QueryError::Encoding {
             path: self.path.clone(),
-            found: format!("a wrong byte in the object of line {line}, {} bytes behind its beginning", error.valid_up_to()),
+            found: format!(
+                "a wrong byte in the object of line {line}, {} bytes behind its beginning",
+                error.valid_up_to()
+            ),
         })?;
         if first != b'{' {
-            let value: serde_json::Value = serde_json::from_str(text.trim_end_matches([',', ']', ' '])).map_err(wrap)?;
+            let value: serde_json::Value =
+                serde_json::from_str(text.trim_end_matches([',', ']', ' '])).map_err(wrap)?;
             return Err(QueryError::JsonRow { path: self.path.clone(), place, found: kind(&value) });
         }
         let _: serde::de::IgnoredAny = serde_json::from_str(text).map_err(wrap)?;

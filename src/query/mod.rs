@@ -54,9 +54,9 @@ mod views;
 
 pub use elsewhere::Elsewhere;
 pub use error::{QueryError, RowPlace};
+pub use format::{Cells, Form, Format};
 pub use functions::{Extra, FUNCTIONS, Function, Kind, register_functions};
 pub(crate) use json_cursor::{Step, scalar_paths};
-pub use format::{Cells, Form, Format};
 pub use output::{Answered, Sink, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
 pub use permitted::Refusal;

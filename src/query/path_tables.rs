@@ -7,9 +7,9 @@ use std::sync::Arc;
 use datafusion::catalog::{TableProvider, UrlTableFactory};
 use datafusion::error::DataFusionError;
 
-use crate::query::source::{FileKind, Source};
 use crate::query::session::ReadPaths;
-use crate::query::{QueryError, files, arrow_table, delimited_table, parquet_table, text_table};
+use crate::query::source::{FileKind, Source};
+use crate::query::{QueryError, arrow_table, delimited_table, files, parquet_table, text_table};
 use crate::table::{ReferenceTable, hosted};
 
 /// Opens what a table name points at, if it is a path.
@@ -27,7 +27,9 @@ impl PathTables {
     fn open(&self, path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
         let source = Source::of(path)?;
         if let Source::Files(_, files) = &source {
-            files.iter().for_each(|file| self.read.add(file));
+            for file in files {
+                self.read.add(file);
+            }
         }
         self.read.add(path);
         open_source(path, &source)

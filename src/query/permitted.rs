@@ -81,9 +81,9 @@ pub enum Refusal {
 impl Hint for Refusal {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Writes { .. } => {
-                Some("`piref sql -c 'SELECT …' -o FILE`, or `COPY (SELECT …) TO 'FILE'`, writes rows to a new file".into())
-            }
+            Self::Writes { .. } => Some(
+                "`piref sql -c 'SELECT …' -o FILE`, or `COPY (SELECT …) TO 'FILE'`, writes rows to a new file".into(),
+            ),
             Self::ExternalTable => {
                 Some("`FROM 'FILE'` reads a file, `CREATE VIEW name AS SELECT * FROM 'FILE'` names it".into())
             }
@@ -91,9 +91,9 @@ impl Hint for Refusal {
             Self::Setting { name } if name.starts_with("datafusion.runtime") => {
                 Some("`--memory-limit` and the variable `TMPDIR` say what a session may use".into())
             }
-            Self::Ignored { clause: "TABLESAMPLE" } => Some(
-                "`ORDER BY random() LIMIT n` draws n rows, `WHERE random() < 0.1` about a tenth of them".into(),
-            ),
+            Self::Ignored { clause: "TABLESAMPLE" } => {
+                Some("`ORDER BY random() LIMIT n` draws n rows, `WHERE random() < 0.1` about a tenth of them".into())
+            }
             Self::Setting { .. } | Self::Unsupported { .. } | Self::Ignored { .. } | Self::NotOneQuery { .. } => None,
         }
     }
@@ -138,16 +138,23 @@ impl Visitor for Clauses {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
         match factor {
-            TableFactor::Table { with_hints, version, with_ordinality, partitions, json_path, sample, index_hints, .. } => {
-                first(&[
-                    (sample.is_some(), "TABLESAMPLE"),
-                    (version.is_some(), "FOR SYSTEM_TIME"),
-                    (*with_ordinality, "WITH ORDINALITY"),
-                    (!partitions.is_empty(), "PARTITION"),
-                    (json_path.is_some(), "a JSON path after a table"),
-                    (!with_hints.is_empty() || !index_hints.is_empty(), "a hint after a table"),
-                ])
-            }
+            TableFactor::Table {
+                with_hints,
+                version,
+                with_ordinality,
+                partitions,
+                json_path,
+                sample,
+                index_hints,
+                ..
+            } => first(&[
+                (sample.is_some(), "TABLESAMPLE"),
+                (version.is_some(), "FOR SYSTEM_TIME"),
+                (*with_ordinality, "WITH ORDINALITY"),
+                (!partitions.is_empty(), "PARTITION"),
+                (json_path.is_some(), "a JSON path after a table"),
+                (!with_hints.is_empty() || !index_hints.is_empty(), "a hint after a table"),
+            ]),
             TableFactor::Derived { sample: Some(_), .. } => ControlFlow::Break("TABLESAMPLE"),
             _ => ControlFlow::Continue(()),
         }

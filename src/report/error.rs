@@ -50,9 +50,10 @@ pub enum ReportError {
 impl Hint for ReportError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Plan { .. } => {
-                Some("it is not as the run wrote it: put that back, or move it away for a report without the settings".into())
-            }
+            Self::Plan { .. } => Some(
+                "it is not as the run wrote it: put that back, or move it away for a report without the settings"
+                    .into(),
+            ),
             Self::Internal { .. } | Self::Template { .. } => None,
             Self::Query(error) => error.hint(),
             Self::Table(error) => error.hint(),

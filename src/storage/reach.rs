@@ -63,9 +63,9 @@ fn check_with(url: &ObjectUrl, variable: &dyn Fn(&str) -> Option<String>) -> Res
             let is_off = variable("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
             is_off || !is_reached(&variable("AWS_METADATA_ENDPOINT").unwrap_or_else(|| METADATA.to_owned()))
         }
-        Service::Google if !GOOGLE_CREDENTIALS.into_iter().any(has) && !has_gcloud_file(variable) => {
-            !is_reached(&variable("GCE_METADATA_HOST").map_or_else(|| GOOGLE_METADATA.to_owned(), |host| format!("http://{host}")))
-        }
+        Service::Google if !GOOGLE_CREDENTIALS.into_iter().any(has) && !has_gcloud_file(variable) => !is_reached(
+            &variable("GCE_METADATA_HOST").map_or_else(|| GOOGLE_METADATA.to_owned(), |host| format!("http://{host}")),
+        ),
         _ => false,
     };
     if is_without {
@@ -75,7 +75,11 @@ fn check_with(url: &ObjectUrl, variable: &dyn Fn(&str) -> Option<String>) -> Res
     if has_proxy && !is_loopback(&endpoint) {
         return Ok(());
     }
-    connect(&endpoint).map_err(|source| StorageError::Unreachable { url: url.clone(), endpoint: authority(&endpoint), source })
+    connect(&endpoint).map_err(|source| StorageError::Unreachable {
+        url: url.clone(),
+        endpoint: authority(&endpoint),
+        source,
+    })
 }
 
 /// Whether an address is of this machine, to which no proxy leads.
@@ -138,7 +142,8 @@ mod tests {
     }
 
     fn check(variables: &[(&str, &str)]) -> Result<(), StorageError> {
-        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let find =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         check_with(&url(), &find)
     }
 

@@ -347,8 +347,9 @@ pub(super) fn is_marker(path: &Path) -> bool {
 
 /// Whether a folder holds a log-prob table, finished or not: its manifest, a part or a sign of work.
 pub(crate) fn is_table_folder(folder: &Path) -> bool {
-    let is_sign =
-        |entry: &PathBuf| is_marker(entry) || ((is_part_name(entry) || is_signals_name(entry)) && owner(entry) == Owner::Us);
+    let is_sign = |entry: &PathBuf| {
+        is_marker(entry) || ((is_part_name(entry) || is_signals_name(entry)) && owner(entry) == Owner::Us)
+    };
     Manifest::is_ours(folder) || io::list(folder).is_ok_and(|entries| entries.iter().any(is_sign))
 }
 

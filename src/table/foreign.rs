@@ -4,11 +4,11 @@
 
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::io;
-use crate::table::{TableError, folder};
 use crate::table::parquet_input::ParquetInput;
+use crate::table::{MANIFEST, TableError, folder};
 
 /// What is there instead of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +79,9 @@ impl Foreign {
         match extension {
             "gguf" | "safetensors" | "bin" | "pt" => Self::Model,
             "toml" => Self::Pipeline,
-            extension => DATA
-                .iter()
-                .find(|(known, _)| *known == extension)
-                .map_or(Self::Unknown, |(_, what)| Self::Data(what)),
+            extension => {
+                DATA.iter().find(|(known, _)| *known == extension).map_or(Self::Unknown, |(_, what)| Self::Data(what))
+            }
         }
     }
 
@@ -95,7 +94,10 @@ impl Foreign {
         if has("config.json") || has("adapter_config.json") {
             return Self::Model;
         }
-        let is_data = |entry: &std::path::PathBuf| matches!(Self::by_name(entry), Self::Data(_)) && entry.is_file();
+        let is_ours =
+            |entry: &Path| folder::is_table_file(entry) || entry.file_name().is_some_and(|name| name == MANIFEST);
+        let is_data =
+            |entry: &PathBuf| matches!(Self::by_name(entry), Self::Data(_)) && entry.is_file() && !is_ours(entry);
         if io::list(path).is_ok_and(|entries| entries.iter().any(is_data)) {
             return Self::Data("a folder of data files");
         }

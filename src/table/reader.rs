@@ -7,10 +7,10 @@ use arrow::datatypes::SchemaRef;
 
 use crate::digest::Digest;
 use crate::io;
+use crate::table::foreign::refuse_foreign;
 use crate::table::parquet_input::PartBatches;
 use crate::table::part_reader::PartReader;
 use crate::table::schema::reference;
-use crate::table::foreign::refuse_foreign;
 use crate::table::{FileRecord, Manifest, Provenance, TableError, check};
 
 /// A log-prob table: a folder with its manifest, or a single part.

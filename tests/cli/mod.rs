@@ -7,5 +7,6 @@ mod help_queries;
 mod help_tables;
 mod interchange;
 mod sql;
+mod sql_files;
 mod streams;
 mod tables;

@@ -117,9 +117,7 @@ impl Command {
                 let format = argument.map(|name| Format::from_str(name, true)).transpose().map_err(|_| wrong())?;
                 Self::Mode(if format.is_none_or(Format::is_text) { format } else { return Err(wrong()) })
             }
-            ".maxrows" => {
-                Self::MaxRows(argument.map(str::parse).transpose().map_err(|_| wrong())?)
-            }
+            ".maxrows" => Self::MaxRows(argument.map(str::parse).transpose().map_err(|_| wrong())?),
             ".output" => Self::Output(argument.map(PathBuf::from)),
             ".timing" => Self::Timing(match argument {
                 None => None,

@@ -74,10 +74,7 @@ impl AggregateUDFImpl for Extreme {
         self.inner.create_groups_accumulator(args)
     }
 
-    fn create_sliding_accumulator(
-        &self,
-        args: AccumulatorArgs<'_>,
-    ) -> Result<Box<dyn Accumulator>, DataFusionError> {
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>, DataFusionError> {
         self.inner.create_sliding_accumulator(args)
     }
 
