@@ -115,8 +115,8 @@ fn no_hint_tells_anybody_to_delete() {
         let text = code(&file);
         let mut rest = text.as_str();
         while let Some((_, behind)) = rest.split_once("fn hint(&self)") {
-            // Up to the next function of the file.
-            let end = behind.find("\n    fn ").or_else(|| behind.find("\nimpl ")).unwrap_or(behind.len());
+            // To the end of its `impl`.
+            let end = behind.find("\n}\n").unwrap_or(behind.len());
             let hints = behind[..end].to_lowercase();
             let literals = hints.split('"').skip(1).step_by(2);
             for literal in literals {
