@@ -122,6 +122,29 @@ fn a_check_of_a_user_is_run_and_its_number_can_be_set() {
     assert!(wrong.stderr.contains("check `SHORT` has no threshold `char`: expected chars"), "{wrong}");
 }
 
+/// A level that is none would become that of the header, and `--fail-on` would pass it by.
+#[test]
+fn a_check_of_a_user_only_reads_and_answers_with_known_levels() {
+    let head = "-- id = \"MINE\"\n-- level = \"info\"\n-- title = \"t\"\n-- question = \"?\"\n-- formula = \"f\"\n\
+                -- source = \"here\"\n-- advice = \"none\"\n";
+    for (sql, part) in [
+        (
+            "SELECT pair_id, 'warning' AS level, 'e' AS evidence FROM audited",
+            "expected column `level` as `error`, `warn` or `info`, found `warning`",
+        ),
+        ("COPY (SELECT 1 AS a) TO 'x.csv'", "`COPY` writes"),
+        ("CREATE OR REPLACE VIEW audited AS SELECT 'a' AS evidence", "`CREATE VIEW` writes"),
+        ("SELECT 'a' AS evidence; DROP VIEW audited", "expected one query, found 2 statements"),
+        ("SET datafusion.execution.batch_size = 1", "expected one query"),
+    ] {
+        let case = case().file("mine/mine.sql", &format!("{head}{sql}\n"));
+        let outcome = audit(&case, ["--checks", "mine", "--check", "MINE", "--fail-on", "warn"]);
+        assert_eq!(outcome.code, Some(1), "{sql}: {outcome}");
+        assert!(outcome.stderr.contains("check `MINE` failed") && outcome.stderr.contains(part), "{sql}: {outcome}");
+        assert!(!case.path().join("x.csv").exists());
+    }
+}
+
 #[test]
 fn an_explanation_is_a_check_again() {
     let case = case().file("mine/mine.sql", "");

@@ -182,7 +182,7 @@ fn damage(path: &Path) {
 }
 
 #[test]
-fn a_damaged_part_is_named_and_made_again_once_it_is_deleted() {
+fn a_damaged_part_is_named_and_made_again_once_the_hint_is_followed() {
     let room = Room::new();
     let plan = room.plan("table", &[room.data("pairs.jsonl", &rows(0..20))]);
     let part = plan.out.join(part_name(0));
@@ -192,9 +192,13 @@ fn a_damaged_part_is_named_and_made_again_once_it_is_deleted() {
         damage(&part);
         let error = precompute::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("part-00000.parquet"), "{error}");
-        assert!(error.hint().unwrap().contains("delete"), "{error}");
-        fs::remove_file(&part).unwrap();
+        // To the letter.
+        let hint = error.hint().unwrap();
+        let command = hint.split('`').nth(1).unwrap();
+        assert!(std::process::Command::new("sh").arg("-c").arg(command).status().unwrap().success(), "{hint}");
+        assert!(!part.exists(), "{hint}");
         assert_eq!(stages::precompute(&plan).n_scored, n_scored);
+        fs::remove_file(part.with_extension("parquet.damaged")).unwrap();
         room.is_as_if_fresh(&plan);
     }
 }

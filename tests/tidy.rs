@@ -105,6 +105,31 @@ fn only_the_command_line_knows_anyhow_and_standard_output() {
     }
 }
 
+/// A hint is followed to the letter, in whatever folder: none says to delete anything, and what `--fresh` replaces is
+/// named as the second choice.
+#[test]
+fn no_hint_tells_anybody_to_delete() {
+    let destroys = ["delete", "remove", "erase", "rm", "overwrite", "unlink"];
+    let mut n_hints = 0;
+    for file in files(Path::new("src"), "rs") {
+        let text = code(&file);
+        let mut rest = text.as_str();
+        while let Some((_, behind)) = rest.split_once("fn hint(&self)") {
+            // To the end of its `impl`.
+            let end = behind.find("\n}\n").unwrap_or(behind.len());
+            let hints = behind[..end].to_lowercase();
+            let literals = hints.split('"').skip(1).step_by(2);
+            for literal in literals {
+                n_hints += 1;
+                let mut words = literal.split(|c: char| !c.is_alphabetic());
+                assert!(!words.any(|word| destroys.contains(&word)), "{}: `{literal}`", file.display());
+            }
+            rest = &behind[end..];
+        }
+    }
+    assert!(n_hints > 150, "{n_hints}");
+}
+
 #[test]
 fn links_between_files_lead_somewhere() {
     let mut pages = files(Path::new("fixtures"), "md");

@@ -361,5 +361,5 @@ fn a_table_without_its_manifest_is_verified_as_far_as_it_goes() {
     check(&findings(&table), &[("manifest", "is incomplete: it has parts and no `manifest.json`")]);
     let error =
         verify::run(&Plan { table: "fixtures".into(), model: None, data: Vec::new() }, &mut |_| {}).unwrap_err();
-    assert!(error.to_string().contains("is not a reference table"), "{error}");
+    assert!(error.to_string().contains("is no log-prob table"), "{error}");
 }

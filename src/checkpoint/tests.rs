@@ -191,7 +191,10 @@ fn a_damaged_checkpoint_is_refused_by_name() {
             io::write(&path, &damaged).unwrap();
             let error = load().err().unwrap_or_else(|| panic!("{name}, byte {at} passed"));
             assert!(error.to_string().contains(name) && error.to_string().contains("damaged"), "{error}");
-            assert!(error.hint().unwrap().contains("step-1` to go on from the checkpoint before it"), "{error}");
+            assert!(
+                error.hint().unwrap().contains("step-1.damaged` to go on from the checkpoint before it"),
+                "{error}"
+            );
         }
         io::remove(&path).unwrap();
         assert!(load().unwrap_err().hint().unwrap().starts_with("`mv "), "{name}");

@@ -52,7 +52,8 @@ pub(crate) struct Args {
     #[arg(long, short, conflicts_with = "command")]
     file: Option<PathBuf>,
 
-    /// Form of the rows. Default: what the extension of `--output` says, else `table`.
+    /// Form of the rows. Default: what the extension of `--output` says, else `table`. For a file there are `parquet` and
+    /// `arrow`, too.
     #[arg(long, value_enum)]
     format: Option<Format>,
 

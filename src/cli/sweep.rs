@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::progress::Progress;
 use super::train_progress::TrainProgress;
-use super::{Printer, failure, objects};
+use super::{Printer, UsageError, failure, objects};
 use crate::interrupt::{self, Interrupt};
 use crate::pipeline::{Axis, read_list, short_key};
 use crate::query::{self, Format, Session, quoted};
@@ -72,6 +72,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let format = args.format;
+    if !format.is_text() {
+        return Err(UsageError::Misplaced { flag: "--format", with: "a form that a terminal can show" }.into());
+    }
     let is_dry = args.dry_run;
     let table = args.table.as_ref().map(|table| objects::local(table, printer)).transpose().context("cannot sweep")?;
     let plan = plan(Args { table, ..args }).context("cannot sweep")?;

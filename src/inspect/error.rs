@@ -77,13 +77,12 @@ pub enum InspectError {
 impl Hint for InspectError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotOurs { path, .. } => Some(columns_of(path)),
+            Self::NotOurs { path, .. } | Self::UnknownFile { path } => Some(columns_of(path)),
             Self::Table(error) => error.hint(),
             Self::Model(error) => error.hint(),
             Self::Policy(error) => error.hint(),
             Self::Checkpoint(error) => error.hint(),
             Self::Io(error) => error.hint(),
-            Self::UnknownFile { path } => Some(columns_of(path)),
             Self::UnknownFolder { .. } | Self::Metrics { .. } => None,
         }
     }

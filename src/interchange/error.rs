@@ -157,7 +157,7 @@ impl Hint for InterchangeError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::InsideTable { .. } => Some("name a file beside the folder of the table".into()),
-            Self::TableExists { .. } => Some("`--fresh` replaces it; another `--out` keeps it".into()),
+            Self::TableExists { .. } => Some("another `--out` keeps it; `--fresh` replaces it".into()),
             Self::NoLogps { .. } | Self::NoColumns { .. } => {
                 Some("name the columns: `--map ref_chosen_logps=logp_w,ref_rejected_logps=logp_l`".into())
             }

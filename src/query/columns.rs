@@ -84,7 +84,7 @@ impl Columns {
             });
             let column = &mut self.columns[idx];
             if column.seen == self.n_objects {
-                return Err(Conflict { column: column.name.clone(), expected: "each key once", found: "it twice" });
+                return Err(Conflict { column: column.name.clone(), expected: "there once", found: "it twice" });
             }
             column.seen = self.n_objects;
             column.shape.widen(cursor).map_err(|conflict| conflict.inside(&column.name))?;
@@ -134,7 +134,7 @@ impl Shape {
             | (Self::Object(_), Self::Object(_)) => {}
             (known, found) if known.is_scalar() && found.is_scalar() => *known = Self::Text,
             (known, found) => {
-                return Err(Conflict { column: String::new(), expected: known.kind(), found: found.kind() });
+                return Err(Conflict { column: String::new(), expected: known.expected(), found: found.kind() });
             }
         }
         match self {
@@ -157,16 +157,25 @@ impl Shape {
     fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Bool | Self::Number(_) | Self::Text => "a scalar as in the rows before",
+            Self::Bool | Self::Number(_) | Self::Text => "a scalar",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    fn expected(&self) -> &'static str {
+        match self {
             Self::List(_) => "a list as in the rows before",
             Self::Object(_) => "an object as in the rows before",
+            _ => "a scalar as in the rows before",
         }
     }
 
     fn data_type(&self) -> DataType {
         match self {
-            // As in an empty column of a CSV file: a column without a type cannot be compared with anything.
-            Self::Null | Self::Text => DataType::Utf8,
+            // It takes the type of whatever it meets.
+            Self::Null => DataType::Null,
+            Self::Text => DataType::Utf8,
             Self::Bool => DataType::Boolean,
             Self::Number(numbers) => numbers.data_type(),
             Self::List(item) => DataType::List(Arc::new(Field::new("element", item.data_type(), true))),
@@ -215,7 +224,7 @@ mod tests {
                 r#"m: Struct("score": Utf8, "by": Boolean)"#,
                 r"l: List(Float64, field: 'element')",
                 "new: Boolean",
-                r"e: List(List(Utf8, field: 'element'), field: 'element')",
+                r"e: List(List(Null, field: 'element'), field: 'element')",
                 "o: Struct()",
                 "ab: Int64",
             ]
@@ -237,7 +246,9 @@ mod tests {
         ] {
             let rows: Vec<String> = rows.iter().map(|value| format!("{{\"a\": {value}}}")).collect();
             let mut columns = Columns::default();
-            rows.iter().for_each(|row| columns.widen(row).unwrap());
+            for row in &rows {
+                columns.widen(row).unwrap();
+            }
             let schema = columns.schema();
             assert_eq!(format!("a: {}", schema.field(0).data_type()), want, "{rows:?}");
         }

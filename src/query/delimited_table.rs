@@ -230,8 +230,9 @@ impl Kind {
 
     fn data_type(&self) -> DataType {
         match self {
-            // A column without a type cannot be compared with anything.
-            Self::Nothing | Self::Text | Self::FloatWord => DataType::Utf8,
+            // It takes the type of whatever it meets.
+            Self::Nothing => DataType::Null,
+            Self::Text | Self::FloatWord => DataType::Utf8,
             Self::Bool => DataType::Boolean,
             Self::Number(numbers) => numbers.data_type(),
             Self::Date => DataType::Date32,
@@ -272,7 +273,9 @@ mod tests {
 
     fn type_of(values: &[&str]) -> String {
         let mut column = Column::new("a".into());
-        values.iter().for_each(|value| column.add(value));
+        for value in values {
+            column.add(value);
+        }
         column.kind.data_type().to_string()
     }
 
@@ -299,7 +302,7 @@ mod tests {
             (vec!["2024-01-02T03:04:05+02:00", "2024-01-03T03:04:05+02:00"], "Timestamp(s, \"+02:00\")"),
             (vec!["2024-01-02T03:04:05+02:00", "2024-01-03T03:04:05Z"], "Utf8"),
             (vec!["2024-01-02T03:04:05", "2024-01-03T03:04:05Z"], "Utf8"),
-            (vec!["", ""], "Utf8"),
+            (vec!["", ""], "Null"),
         ] {
             assert_eq!(type_of(&values), want, "{values:?}");
         }

@@ -151,9 +151,7 @@ impl Encoder {
                 let mut bytes = if self.waiting.is_empty() { Vec::new() } else { self.line_up()? };
                 if self.n_left_out() > 0 {
                     let (shown, all) = (self.rows_written, self.n_rows);
-                    bytes.extend(
-                        format!("({shown} of {all} rows shown, {} left out)\n", self.n_left_out()).into_bytes(),
-                    );
+                    bytes.extend(format!("({shown} of {all} rows shown, {} left out: `--max-rows 0`, or `.maxrows 0` in a console, shows all)\n", self.n_left_out()).into_bytes());
                 }
                 Ok(bytes)
             }

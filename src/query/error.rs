@@ -178,7 +178,7 @@ pub enum QueryError {
         found: String,
     },
     /// A column that has no one type.
-    #[error("`{}`, {place}: expected {expected} in `{column}`, found {found}", path.display())]
+    #[error("`{}`, {place}: expected `{column}` to be {expected}, found {found}", path.display())]
     JsonColumn {
         /// The file.
         path: PathBuf,
@@ -280,7 +280,7 @@ impl Hint for QueryError {
             Self::Json { source, .. } if source.is_syntax() => {
                 Some("JSON has no `NaN`, no `Infinity`, no comments and no commas at the end".into())
             }
-            Self::JsonColumn { expected: "each key once", .. } => {
+            Self::JsonColumn { expected: "there once", .. } => {
                 Some("one of the two would be lost: rename or drop it".into())
             }
             Self::UnknownFolder { .. } => {

@@ -55,8 +55,8 @@ impl FileStream {
 
     /// As a table.
     pub(super) fn into_table(self) -> Result<Arc<dyn TableProvider>, QueryError> {
-        let table = StreamingTable::try_new(Arc::clone(&self.schema), vec![Arc::new(self)])
-            .map_err(|source| QueryError::engine(source))?;
+        let table =
+            StreamingTable::try_new(Arc::clone(&self.schema), vec![Arc::new(self)]).map_err(QueryError::engine)?;
         Ok(Arc::new(table))
     }
 }

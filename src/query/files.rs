@@ -12,6 +12,9 @@ pub(super) const WILDCARDS: [char; 3] = ['*', '?', '['];
 /// Files that `datasets` and hubs put beside rows.
 const BESIDE: [&str; 4] = ["dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"];
 
+/// Files that make a folder one of a model.
+const MODEL: [&str; 3] = ["config.json", "adapter_config.json", "tokenizer_config.json"];
+
 /// The files that a pattern matches, in the order of their names; `None` if the path is no pattern.
 ///
 /// # Errors
@@ -42,6 +45,10 @@ pub(super) fn matched(path: &Path) -> Result<Option<Vec<PathBuf>>, QueryError> {
 /// The files with rows right inside a folder, in the order of their names. Hidden ones, and what `datasets` puts beside rows,
 /// are none.
 pub(super) fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, QueryError> {
+    // A model, whose files are JSON, too.
+    if MODEL.iter().any(|name| folder.join(name).is_file()) {
+        return Ok(Vec::new());
+    }
     let is_row_file = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         path.is_file() && !name.starts_with(['.', '_']) && !BESIDE.contains(&name) && FileKind::of(path).is_some()

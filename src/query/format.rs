@@ -20,8 +20,10 @@ pub enum Format {
     /// A table for a README.
     Markdown,
     /// A Parquet file, with the types of the columns.
+    #[value(hide = true)]
     Parquet,
     /// An Arrow IPC file, with the types of the columns.
+    #[value(hide = true)]
     Arrow,
 }
 
@@ -95,9 +97,10 @@ impl Format {
         !matches!(self, Self::Parquet | Self::Arrow)
     }
 
-    /// Whether a file of it holds one answer: a second one would make it unreadable.
+    /// Whether a file of it holds one answer: a second one would make it unreadable. Of separated values each begins with a
+    /// header of its own.
     pub(super) fn holds_one_answer(self) -> bool {
-        !matches!(self, Self::Table | Self::Markdown | Self::Ndjson)
+        matches!(self, Self::Json | Self::Parquet | Self::Arrow)
     }
 
     /// For messages.

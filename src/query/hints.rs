@@ -62,6 +62,9 @@ fn instead(function: &str) -> Option<String> {
 }
 
 fn table_hint(name: &str, tables: &[String]) -> String {
+    if !name.contains(['.', '/']) && std::path::Path::new(name).exists() {
+        return format!("`FROM './{name}'` reads what lies under that name");
+    }
     if name.contains(['.', '/']) {
         return format!("as a path, `{name}` leads nowhere");
     }
@@ -133,7 +136,9 @@ fn requoted(sql: &str, names: &[&str], is_known: impl Fn(&str) -> bool) -> Optio
         while let Some(range) = find(&tokens, from, &spelt) {
             let written: String = tokens[range.clone()].iter().map(Token::to_string).collect();
             from = range.start + 1;
-            if written == quoted(name) || is_known(&written.to_lowercase()) {
+            let folded = written.to_lowercase();
+            let is_another = folded != **name && is_known(&folded);
+            if written == quoted(name) || is_another {
                 continue;
             }
             tokens.splice(range, [Token::make_word(name, Some('"'))]);
@@ -149,7 +154,10 @@ fn without_blanks(tokens: &[Token]) -> impl Iterator<Item = (usize, &Token)> {
 
 /// Where a name stands, as its tokens, whatever their case.
 fn find(tokens: &[Token], from: usize, name: &[Token]) -> Option<std::ops::Range<usize>> {
-    let places: Vec<(usize, &Token)> = without_blanks(tokens).filter(|(at, _)| *at >= from).collect();
+    // A name with a blank was read as a name and its alias, and is printed with the `AS` that was left out.
+    let is_as = |token: &Token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case("as"));
+    let places: Vec<(usize, &Token)> =
+        without_blanks(tokens).filter(|(at, token)| *at >= from && !is_as(token)).collect();
     let is_same = |(found, wanted): (&(usize, &Token), &Token)| match (found.1, wanted) {
         (Token::Word(found), Token::Word(wanted)) => found.value.eq_ignore_ascii_case(&wanted.value),
         (found, wanted) => found == wanted,
@@ -183,7 +191,7 @@ mod tests {
         check(r#"SELECT "userid" FROM d"#, Some(r#"SELECT "userId" FROM d"#));
         check("SELECT avg(userId) FROM d GROUP BY Rating", Some(r#"SELECT avg("userId") FROM d GROUP BY "Rating""#));
         check("SELECT d.userId FROM d", Some(r#"SELECT d."userId" FROM d"#));
-        check("SELECT x.y, a b FROM d", Some(r#"SELECT "x.y", "a b" FROM d"#));
+        check("SELECT x.y, a AS b FROM d", Some(r#"SELECT "x.y", "a b" FROM d"#));
         check("SELECT rewards/margins FROM d", Some(r#"SELECT "rewards/margins" FROM d"#));
         check(r#"SELECT "userId", rating2, 'Rating' FROM d"#, None);
     }

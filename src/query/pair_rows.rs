@@ -81,7 +81,9 @@ pub fn pair_rows(tables: &[ReferenceTable], query: RowQuery<'_>) -> Result<Vec<u
         sql = format!("{sql}\nORDER BY {order_by}\n, \"{number}\"");
     }
     let mut rows = Vec::new();
-    for batch in session.query(&sql)? {
+    // One query: what stands behind a semicolon is no order.
+    for batch in session.read(&sql)? {
+        let batch = batch?;
         let numbers = batch.column(0).as_primitive::<Int64Type>();
         rows.extend(numbers.values().iter().map(|number| number.unsigned_abs()));
     }

@@ -27,7 +27,9 @@ impl PathTables {
     fn open(&self, path: &Path) -> Result<Arc<dyn TableProvider>, QueryError> {
         let source = Source::of(path)?;
         if let Source::Files(_, files) = &source {
-            files.iter().for_each(|file| self.read.add(file));
+            for file in files {
+                self.read.add(file);
+            }
         }
         self.read.add(path);
         open_source(path, &source)

@@ -40,8 +40,8 @@ impl RowsFile {
     /// model, or one that the session reads.
     pub fn create(session: &Session, path: &Path, asked: Option<Format>, replace: Replace) -> Result<Self, QueryError> {
         let path = local(path)?;
-        let format = Format::of_file(&path, asked)?;
         check(session, &path, replace)?;
+        let format = Format::of_file(&path, asked)?;
         let file = AtomicFile::create(&path)?;
         Ok(Self { file, path, format, replace, n_answers: 0 })
     }
@@ -97,7 +97,9 @@ fn check(session: &Session, path: &Path, replace: Replace) -> Result<(), QueryEr
         return refuse("it is a folder");
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Ok(folder) = folder.canonicalize() {
+    // One that is not there yet belongs to whatever the folder above it does.
+    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    if let Ok(folder) = existing.canonicalize() {
         let mut ancestors = folder.ancestors().take(ANCESTORS);
         if let Some(why) = ancestors.find_map(owner) {
             return refuse(why);
@@ -108,7 +110,7 @@ fn check(session: &Session, path: &Path, replace: Replace) -> Result<(), QueryEr
     }
     let Ok(metadata) = path.metadata() else { return Ok(()) };
     if session.has_read(path) {
-        return refuse("the query reads it");
+        return refuse("it is read here");
     }
     if replace == Replace::Never {
         return refuse("it exists already");

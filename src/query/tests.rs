@@ -112,7 +112,10 @@ fn a_run_is_its_table_and_its_metrics() {
     check(&session, r#"SELECT max("rewards/margins") AS m FROM metrics"#, "m\n0.5\n");
 
     let error = failure(&session, "SELECT rewards/margins FROM metrics");
-    assert_eq!(error.hint().unwrap(), "a name with a slash needs double quotes: `\"rewards/margins\"`");
+    assert_eq!(
+        error.hint().unwrap(),
+        "names with capitals, slashes, dots or blanks need double quotes: `SELECT \"rewards/margins\" FROM metrics`"
+    );
 }
 
 #[test]
@@ -257,9 +260,19 @@ fn many_batches_are_one_array_and_one_header() {
 #[test]
 fn a_terminal_sees_no_control_characters_and_no_endless_cell() {
     let session = Session::new().unwrap();
-    let table = answer(&session, "SELECT chr(27) || '[31m' || repeat('é', 100) AS t", Format::Table);
+    let sql = "SELECT chr(27) || '[31m' || repeat('é', 100) AS t FROM generate_series(1, 5)";
+    let mut out = Vec::new();
+    let form = Form { format: Format::Table, cells: Cells::Cut, max_rows: Some(2) };
+    run_each(&session, sql, Sink::Stream(&mut out, form), &mut |answered| {
+        assert_eq!((answered.n_rows, answered.n_left_out), (5, 3));
+    })
+    .unwrap();
+    let table = String::from_utf8(out).unwrap();
+    assert!(table.contains("(2 of 5 rows shown, 3 left out: `--max-rows 0`"), "{table}");
+    let whole = answer(&session, sql, Format::Table);
+    assert!(whole.contains(&"é".repeat(100)) && !whole.contains("left out"), "{whole}");
     assert!(table.contains("\\u{1b}[31m") && table.contains('…'), "{table}");
-    assert!(table.lines().all(|line| line.chars().count() < 100), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() < 110), "{table}");
 }
 
 #[test]
@@ -315,16 +328,25 @@ fn damaged_files_are_named_with_the_place() {
         assert!(message.contains(name) && message.contains(expected), "{message}");
     };
     check("torn.parquet", b"PAR1 torn PAR1", "torn");
-    check("torn.jsonl", b"{\"a\": 1}\n{\"a\": \n", "line 3");
-    check("list.jsonl", b"{\"a\": 1}\n17\n", "row 1: expected a JSON object, found a number");
+    check("torn.jsonl", b"{\"a\": 1}\n{\"a\": \n", "the object that begins in line 2");
+    check("list.jsonl", b"{\"a\": 1}\n17\n", "line 2: expected a JSON object, found a number");
     check(
         "mixed.jsonl",
         b"{\"a\": 1}\n{\"a\": [1]}\n",
-        "row 1: expected a scalar in `a` as in the rows before, found a list",
+        "line 2: expected `a` to be a scalar as in the rows before, found a list",
     );
-    check("torn.json", b"[{\"a\": 1}, ", "EOF");
+    check("torn.json", b"[{\"a\": 1}, ", "found an end of the file");
     check("torn.jsonl.gz", b"\x1f\x8b\x08\x00garbage", "torn.jsonl.gz");
-    check("ragged.csv", b"a,b\n1\n2,3,4\n", "ragged.csv");
+    check("ragged.csv", b"a,b\n1\n2,3,4\n", "line 2: expected 2 fields as in the header, found 1");
+    check("twice.csv", b"a,a\n1,2\n", "line 1: expected the name `a` once, found it as column 1 and 2");
+    check(
+        "twice.jsonl",
+        b"{\"a\": 1}\n{\"a\": 1, \"a\": 2}\n",
+        "line 2: expected `a` to be there once, found it twice",
+    );
+    check("nan.jsonl", b"{\"a\": NaN}\n", "line 1");
+    check("utf16.csv", b"\xff\xfea\x00\n\x00", "it is UTF-16");
+    check("latin.csv", b"a\nM\xfcller\n", "a wrong byte in the row of line 2");
 }
 
 #[test]

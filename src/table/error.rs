@@ -360,15 +360,15 @@ impl TableError {
 
 /// What to do about a damaged file of a table. It is moved and not deleted: whoever follows this to the letter in the wrong
 /// folder has lost nothing.
-fn repair(path: &Path) -> Option<String> {
+fn repair(path: &Path) -> String {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !is_table_file(path) || !is_table_folder(folder) {
-        return Some("the file is damaged or was cut: fetch or write it again".into());
+        return "the file is damaged or was cut: fetch or write it again".into();
     }
     let name = shell_word(path);
     let then =
         if is_signals_name(path) { "the table goes on without these signals" } else { "only its pairs are scored" };
-    Some(format!("`mv {name} {name}.damaged` and run the same `piref precompute` again: {then}"))
+    format!("`mv {name} {name}.damaged` and run the same `piref precompute` again: {then}")
 }
 
 /// Whether a file could not be read for a reason that is not in the file.
@@ -399,8 +399,10 @@ impl Hint for TableError {
             | Self::Damaged { path, .. }
             | Self::Decode { path, .. }
             | Self::NotAsListed { path, .. }
-            | Self::Signals { path, .. } => repair(path),
-            Self::PartMissing { path } if is_signals_name(path) => repair(path),
+            | Self::Signals { path, .. } => Some(repair(path)),
+            Self::PartMissing { path } if is_signals_name(path) => {
+                Some("run the same `piref precompute` again: the table goes on without these signals".into())
+            }
             Self::OtherProvenance { .. } => {
                 Some("another `--out` keeps this table; `--fresh` replaces it by one under the new settings".into())
             }

@@ -4,11 +4,11 @@
 
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::io;
 use crate::table::parquet_input::ParquetInput;
-use crate::table::{TableError, folder};
+use crate::table::{MANIFEST, TableError, folder};
 
 /// What is there instead of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +54,17 @@ pub(crate) fn refuse_foreign(path: &Path) -> Result<(), TableError> {
 impl Foreign {
     /// What a file is that is no part of a table; `None` of what may be one, damaged or not.
     fn of_file(path: &Path) -> Option<Self> {
+        // Under a name of ours in a folder of ours, it is a part that something has happened to.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if folder::is_table_file(path) && folder::is_table_folder(folder) {
+            return None;
+        }
         let mut start = Vec::new();
         let n_read = io::open(path).ok()?.take(4).read_to_end(&mut start);
         n_read.ok()?;
         if start == PARQUET {
             let input = ParquetInput::open(path).ok()?;
             return input.version().is_none().then_some(Self::Data("a Parquet file that piref did not write"));
-        }
-        // Under a name of ours in a folder of ours, it is a part that something has happened to.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if folder::is_table_file(path) && folder::is_table_folder(folder) {
-            return None;
         }
         if start == GGUF {
             return Some(Self::Model);
@@ -94,7 +94,10 @@ impl Foreign {
         if has("config.json") || has("adapter_config.json") {
             return Self::Model;
         }
-        let is_data = |entry: &std::path::PathBuf| matches!(Self::by_name(entry), Self::Data(_)) && entry.is_file();
+        let is_ours =
+            |entry: &Path| folder::is_table_file(entry) || entry.file_name().is_some_and(|name| name == MANIFEST);
+        let is_data =
+            |entry: &PathBuf| matches!(Self::by_name(entry), Self::Data(_)) && entry.is_file() && !is_ours(entry);
         if io::list(path).is_ok_and(|entries| entries.iter().any(is_data)) {
             return Self::Data("a folder of data files");
         }

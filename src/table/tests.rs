@@ -413,7 +413,7 @@ fn a_manifest_that_cannot_be_trusted_is_refused() {
         &text.replace("\"max_length\": 1024", "\"max_length\": 512"),
         "another `max_length`: expected `512`, found `1024`",
     );
-    check("{\"name\": \"some web app\"}", "not a reference table");
+    check("{\"name\": \"some web app\"}", "is no log-prob table: it is something else");
 }
 
 #[test]

@@ -331,8 +331,9 @@ fn sweep() {
               Form of the comparison on standard output
 
               Possible values:
-              - table:    Lined up for a terminal: long cells cut, control characters escaped
+              - table:    Lined up, control characters escaped; on a terminal long cells are cut
               - csv:      Comma-separated under a header; lists and structs as JSON, null as nothing
+              - tsv:      The same, separated by tabs
               - json:     One array of objects; null, NaN and infinities as `null`
               - ndjson:   One object a line
               - markdown: A table for a README

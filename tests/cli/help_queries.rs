@@ -60,19 +60,25 @@ fn sql() {
               File with the query
 
           --format <FORMAT>
-              Form of the rows
+              Form of the rows. Default: what the extension of `--output` says, else `table`. For a file
+              there are `parquet` and `arrow`, too
 
               Possible values:
-              - table:    Lined up for a terminal: long cells cut, control characters escaped
+              - table:    Lined up, control characters escaped; on a terminal long cells are cut
               - csv:      Comma-separated under a header; lists and structs as JSON, null as nothing
+              - tsv:      The same, separated by tabs
               - json:     One array of objects; null, NaN and infinities as `null`
               - ndjson:   One object a line
               - markdown: A table for a README
 
-              [default: table]
-
       -o, --output <FILE>
-              File for the rows, instead of standard output
+              File for the rows, instead of standard output: all of them, uncut. Never one of a table, a
+              run or a model, or one that the query reads
+
+          --max-rows <ROWS>
+              Rows of an answer that a terminal shows at most, 0 for all; a file or a pipe gets all
+
+              [default: 200]
 
           --memory-limit <SIZE>
               Memory that sorts, groups and joins may hold together, as in `2GB`; what is more goes to

@@ -128,7 +128,7 @@ fn diff() {
     Compare two log-prob tables row by row: added, removed, retokenised, rescored, unchanged.
 
     Rows meet by `pair_id`, as often as it occurs. Exit 0 whether the tables differ or not: how they do
-    is the answer.
+    is the answer, and `--exit-code` makes it the exit code, too.
 
     Usage: piref diff [OPTIONS] <A> <B>
 
@@ -144,6 +144,11 @@ fn diff() {
               Pairs of each kind to list
 
               [default: 10]
+
+          --exit-code
+              Exit 1 if the tables differ: in their pairs, tokens, log-probs or the model and settings
+              they were scored with. The order of the rows and the names of the data files are no
+              difference
 
           --output-format <FORMAT>
               Form of the answer on standard output

@@ -135,7 +135,10 @@ fn what_cannot_be_told_is_refused_with_the_flag_that_tells() {
     hint: `--logps sum` or `--logps average` says which; `piref train` scores a sample again
     ");
     import(&case, "foreign.jsonl", &["--limit", "20", "--logps", "sum"]).success();
-    refused(&import(&case, "foreign.jsonl", &[]), &["`imported` holds a table already", "hint: `--fresh` replaces it"]);
+    refused(
+        &import(&case, "foreign.jsonl", &[]),
+        &["`imported` holds a table already", "hint: another `--out` keeps it"],
+    );
     import(&case, "foreign.jsonl", &["--fresh"]).success();
     assert_eq!(difference(&case), (42, 0.0));
 

@@ -10,5 +10,6 @@ mod help_tables;
 mod hints;
 mod interchange;
 mod sql;
+mod sql_files;
 mod streams;
 mod tables;

@@ -73,8 +73,8 @@ fn damage_is_told_line_by_line_and_kept_as_findings() {
     errors 6, warnings 0
     stderr:
 
-    hint: delete `table/part-00000.parquet` and run the same `piref precompute` again: only its pairs are scored
-    hint: delete `table/signals-00000.parquet` if it is there and run the same `piref precompute` again: the table goes on without these signals, and `--fresh` scores it again with them
+    hint: `mv table/part-00000.parquet table/part-00000.parquet.damaged` and run the same `piref precompute` again: only its pairs are scored
+    hint: `mv table/signals-00000.parquet table/signals-00000.parquet.damaged` and run the same `piref precompute` again: the table goes on without these signals
     ");
 
     let query = "SELECT \"check\", count(*) AS n FROM findings GROUP BY 1 ORDER BY 1";
@@ -119,6 +119,8 @@ fn a_part_is_explained() {
     stderr:
     error: cannot inspect `pairs.jsonl`
       caused by: `pairs.jsonl` is not a file piref knows: expected a `.parquet` file that piref wrote, a `manifest.json` or a `.gguf` file
+
+    hint: `piref sql -c \"DESCRIBE 'pairs.jsonl'\"` shows the columns of a data file, `piref precompute --model MODEL --data pairs.jsonl --out TABLE` scores its pairs
     ");
 }
 

@@ -247,10 +247,10 @@ impl Steps {
             }
             Self::Paths(paths) => {
                 let path = paths.as_string::<i32>().value(row);
-                match steps(path) {
-                    Some(steps) => Ok(Some(steps)),
-                    None => exec_err!("expected a path as '$.a.b[0]', found '{path}'"),
-                }
+                let Some(steps) = steps(path) else {
+                    return exec_err!("expected a path as '$.a.b[0]', found '{path}'");
+                };
+                Ok(Some(steps))
             }
         }
     }
