@@ -25,8 +25,8 @@ fn eval() {
 
     Options:
           --model <MODEL>
-              Policy: a Hugging Face folder, a `.gguf` file, `org/name` in the local cache, the folder
-              of an adapter, or a run folder. Of a pipeline: that of its run
+              Policy: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the
+              local cache, the folder of an adapter, or a run folder. Of a pipeline: that of its run
 
           --adapter <FOLDER>
               Adapter over the model: a PEFT folder, or a run that trained one. Not needed where
@@ -183,8 +183,8 @@ fn generate() {
 
     Options:
           --model <MODEL>
-              The policy: a Hugging Face folder, a `.gguf` file, `org/name` in the local cache, the
-              folder of an adapter, or a run folder
+              The policy: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in
+              the local cache, the folder of an adapter, or a run folder
 
           --adapter <FOLDER>
               Folder of an adapter over the model, or of the run that trained it
@@ -293,7 +293,8 @@ fn sft() {
 
     Options:
           --model <MODEL>
-              Model to train: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
+              Model to train: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision`
+              in the local cache, the folder of an adapter, or a run folder
 
           --init <FOLDER>
               Start from weights drawn at random, in place of a model: a folder with `config.json` and a
@@ -454,7 +455,14 @@ fn sft() {
 
           --lora-target-modules <NAME,…>
               Linear maps of a layer that have an adapter, by their names in PEFT, e.g. `q_proj,v_proj`;
-              `all-linear` for all [default: all-linear]
+              `all-linear` for all. Or a regular expression for whole names, e.g. `.*self_attn.*`
+              [default: all-linear]
+
+          --lora-exclude-modules <NAME,…>
+              Of these, linear maps that have none, told in the same way
+
+          --lora-layers-to-transform <LAYER,…>
+              Layers that have an adapter, from 0; where the maps are told by names. Default: all
 
           --adapter <FOLDER>
               Folder of an adapter to go on from, one of PEFT's.
