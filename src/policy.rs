@@ -125,14 +125,12 @@ impl PolicySource {
     /// The base model as an adapter is to name it, so that it is found from anywhere: PEFT looks for a relative path
     /// where it is started, not beside the adapter.
     pub fn base_name(&self) -> BaseName {
-        match &self.repository {
-            Some(repository) => BaseName { name: repository.id.clone(), revision: repository.revision.clone() },
-            None => {
-                let path = self.base.path();
-                let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-                BaseName { name: path.display().to_string(), revision: None }
-            }
+        if let Some(Repository { id, revision }) = &self.repository {
+            return BaseName { name: id.clone(), revision: revision.clone() };
         }
+        let path = self.base.path();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        BaseName { name: path.display().to_string(), revision: None }
     }
 
     /// The folder of its adapter, if it has one.

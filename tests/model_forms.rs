@@ -20,7 +20,7 @@ const COMMANDS: [&str; 10] = [
     "eval --model MODEL --table TABLE",
     "generate --model MODEL --raw --prompt It --max-new-tokens 1",
     "verify TABLE --model MODEL",
-    "import scored.jsonl --model MODEL --out OUT",
+    "import scored.jsonl --model MODEL --out OUT --logps sum",
     "bench --model MODEL --data pairs.jsonl --limit 1 --repeat 1",
     "sql --model MODEL -c SELECT(n_tokens('It'))",
 ];

@@ -45,6 +45,7 @@ const STARTS: &[&str] = &["eva", "gaussian", "orthogonal"];
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the file")]
 pub struct AdapterConfig {
     /// The adapter.
     pub lora: Lora,

@@ -382,8 +382,12 @@ impl Hint for ModelError {
             ),
             Self::TwoWeights { .. } => Some("move the set that is not meant into another folder".into()),
             Self::TargetModule { .. } => Some("`all-linear` stands for all of them".into()),
-            // Not even PEFT merges it.
-            Self::AdapterKey { key, .. } if key == "lora_bias" => None,
+            // Not even PEFT makes a whole model of these.
+            Self::AdapterKey { key, .. }
+                if ["lora_bias", "layer_replication", "alora_invocation_tokens"].contains(&key.as_str()) =>
+            {
+                None
+            }
             Self::AdapterKey { path, .. } => Some(merge_hint(path.parent().unwrap_or(path))),
             Self::NoAdapterWeights { folder, has_pickle: true } => Some(format!(
                 "convert them without running code from the file: `python -c \"import torch; from safetensors.torch import \

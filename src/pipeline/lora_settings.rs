@@ -35,7 +35,7 @@ pub struct LoraSettings {
     pub use_rslora: Option<bool>,
 
     /// Linear maps of a layer that have an adapter, by their names in PEFT, e.g. `q_proj,v_proj`; `all-linear` for all. Or
-    /// a regular expression for whole names, e.g. `.*\.self_attn\..*`.
+    /// a regular expression for whole names, e.g. `.*self_attn.*`.
     #[arg(long = "lora-target-modules", value_name = "NAME,…")]
     pub target_modules: Option<ModuleNames>,
 
@@ -47,8 +47,8 @@ pub struct LoraSettings {
     #[arg(long = "lora-layers-to-transform", value_name = "LAYER,…", value_delimiter = ',')]
     pub layers_to_transform: Option<Vec<usize>>,
 
-    /// Folder of an adapter to go on from, one of PEFT's. The policy then starts elsewhere than the model, which needs
-    /// `--allow-other-reference`.
+    /// Folder of an adapter to go on from, one of PEFT's. The table is then one that was scored with it, or
+    /// `--allow-other-reference` is needed.
     #[arg(long, value_name = "FOLDER")]
     pub adapter: Option<PathBuf>,
 }

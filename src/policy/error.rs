@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Hint;
 use crate::model::ModelError;
-use crate::model_source::{ModelSourceError, Repository};
+use crate::model_source::ModelSourceError;
 use crate::tokenize::TokenizeError;
 
 /// Why there is no such model.
@@ -139,17 +139,11 @@ impl Hint for PolicyError {
                  `base_model_name_or_path`"
                     .into(),
             ),
-            Self::BaseNotFound { name, source, .. } => Some(match (source, Repository::parse(name)) {
-                (ModelSourceError::NotFound { .. }, Some(repository)) if repository.id.contains('/') => format!(
-                    "`{}` fetches it into the cache; if it is elsewhere, name it with `--model`, and the adapter with \
-                     `--adapter`",
-                    repository.download()
-                ),
-                (ModelSourceError::NotFound { .. }, _) => {
-                    "if it is elsewhere now, name it with `--model`, and the adapter with `--adapter`".into()
-                }
-                (source, _) => return source.hint(),
-            }),
+            // How it is fetched, its source says.
+            Self::BaseNotFound { source: ModelSourceError::NotFound { .. }, .. } => {
+                Some("if it is elsewhere now, name it with `--model`, and the adapter with `--adapter`".into())
+            }
+            Self::BaseNotFound { .. } => None,
             Self::TwoBases { .. } => {
                 Some("name the one that is meant with `--model`, and the adapter with `--adapter`".into())
             }

@@ -81,7 +81,9 @@ fn a_base_model_that_is_not_here_is_told_with_what_helps() {
     ] {
         adapter(folder.path(), base, revision);
         let error = PolicySource::resolve(text(folder.path()), None).unwrap_err();
-        assert!(error.hint().unwrap().contains(want), "{base}: {error}; {:?}", error.hint());
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<ModelSourceError>());
+        let hints = format!("{:?}; {:?}", error.hint(), source.and_then(Hint::hint));
+        assert!(hints.contains(want), "{base}: {error}; {hints}");
     }
     // Given, it goes over that one, and says so.
     adapter(folder.path(), "org/base-that-is-nowhere", None);

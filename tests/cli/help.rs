@@ -89,7 +89,8 @@ fn precompute() {
 
     Options:
           --model <MODEL>
-              Reference model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
+              Reference model: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision`
+              in the local cache, the folder of an adapter, or a run folder
 
           --data <FILE>...
               Preference data: `.jsonl`, `.json`, `.csv`, `.tsv` (`.gz`, `.zst`), Parquet or Arrow IPC;
@@ -135,6 +136,11 @@ fn precompute() {
 
           --template-date <YYYY-MM-DD>
               The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
+
+          --adapter <FOLDER>
+              Adapter over the model, which is the reference with it: a PEFT folder, or a run that
+              trained one. Not needed where the model is an adapter or a run, unless its base model is
+              elsewhere now
 
           --dtype <DTYPE>
               Number format the reference computes in [default: f32]
@@ -212,8 +218,9 @@ fn train() {
 
     Options:
           --model <MODEL>
-              Model the policy starts from, the reference: a Hugging Face folder, a `.gguf` file, or
-              `org/name` in the local cache
+              Model the policy starts from, the reference: a Hugging Face folder, a `.gguf` file,
+              `org/name` or `org/name@revision` in the local cache, the folder of an adapter, or a run
+              folder
 
           --table <TABLE>
               Folder of the log-prob table, as `piref precompute` left it, or its URL; repeat to train
@@ -457,11 +464,18 @@ fn train() {
 
           --lora-target-modules <NAME,…>
               Linear maps of a layer that have an adapter, by their names in PEFT, e.g. `q_proj,v_proj`;
-              `all-linear` for all [default: all-linear]
+              `all-linear` for all. Or a regular expression for whole names, e.g. `.*self_attn.*`
+              [default: all-linear]
+
+          --lora-exclude-modules <NAME,…>
+              Of these, linear maps that have none, told in the same way
+
+          --lora-layers-to-transform <LAYER,…>
+              Layers that have an adapter, from 0; where the maps are told by names. Default: all
 
           --adapter <FOLDER>
-              Folder of an adapter to go on from, one of PEFT's. The policy then starts elsewhere than
-              the model, which needs `--allow-other-reference`
+              Folder of an adapter to go on from, one of PEFT's. The table is then one that was scored
+              with it, or `--allow-other-reference` is needed
 
           --eval-table <TABLE>
               Folder of a log-prob table of held-out pairs: the policy is evaluated on them before the

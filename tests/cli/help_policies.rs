@@ -25,8 +25,8 @@ fn eval() {
 
     Options:
           --model <MODEL>
-              Policy: a Hugging Face folder, a `.gguf` file, `org/name` in the local cache, the folder
-              of an adapter, or a run folder. Of a pipeline: that of its run
+              Policy: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the
+              local cache, the folder of an adapter, or a run folder. Of a pipeline: that of its run
 
           --adapter <FOLDER>
               Adapter over the model: a PEFT folder, or a run that trained one. Not needed where
@@ -183,8 +183,8 @@ fn generate() {
 
     Options:
           --model <MODEL>
-              The policy: a Hugging Face folder, a `.gguf` file, `org/name` in the local cache, the
-              folder of an adapter, or a run folder
+              The policy: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in
+              the local cache, the folder of an adapter, or a run folder
 
           --adapter <FOLDER>
               Folder of an adapter over the model, or of the run that trained it

@@ -36,8 +36,8 @@ fn sql() {
 
           --model <M>
               Model that `ref_logps` scores with, and whose tokenizer `n_tokens`, `tokenize` and
-              `token_text` ask, and the tokens of `logps`: a folder, a `.gguf` file or `org/name`. Its
-              weights are read when a query first needs them
+              `token_text` ask, and the tokens of `logps`: a folder, a `.gguf` file, `org/name`, an
+              adapter or a run. Its weights are read when a query first needs them
 
           --dtype <DTYPE>
               Number format it computes in [default: f32]
@@ -135,7 +135,8 @@ fn audit() {
 
           --model <M>
               Model whose tokenizer spells out tokens on the page, shaded by their log-probs: a folder,
-              a `.gguf` file or `org/name`. Default: the model of the table, where it is at hand
+              a `.gguf` file, `org/name`, an adapter or a run. Default: the model of the table, where it
+              is at hand
 
           --sarif <FILE>
               SARIF 2.1.0 file for programs that show what linters find: a rule a check, a result a

@@ -25,7 +25,11 @@ fn verify() {
     Options:
           --model <MODEL>
               Model to compare with the table's and to score a sample with: a Hugging Face folder, a
-              `.gguf` file, or `org/name` in the local cache
+              `.gguf` file, `org/name` or `org/name@revision` in the local cache, the folder of an
+              adapter, or a run folder
+
+          --adapter <FOLDER>
+              Adapter over the model: a PEFT folder, or a run that trained one
 
           --sample <PAIRS>
               Pairs to score again; 0 compares the digests of the model only
@@ -268,8 +272,8 @@ fn import() {
               Split to read of a folder with several, e.g. `train`; `all` for every one
 
           --model <MODEL>
-              The model the log-probs are of: a Hugging Face folder, a `.gguf` file, or `org/name` in
-              the local cache
+              The model the log-probs are of: a Hugging Face folder, a `.gguf` file, `org/name` or
+              `org/name@revision` in the local cache, the folder of an adapter, or a run folder
 
           --out <TABLE>
               Folder of the log-prob table
@@ -365,7 +369,8 @@ fn bench() {
 
     Options:
           --model <MODEL>
-              Model: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
+              Model: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision` in the
+              local cache, the folder of an adapter, or a run folder
 
           --data <FILE>...
               Preference data: `.jsonl`, `.json`, `.csv`, `.tsv` (`.gz`, `.zst`), Parquet or Arrow IPC;

@@ -32,6 +32,7 @@ struct Adapter {
 }
 
 /// The formula of the script.
+#[expect(clippy::cast_possible_truncation, reason = "the script rounds to f32 too")]
 fn values(name: &str, shape: &[usize]) -> Tensor {
     let start = if name.ends_with("lora_magnitude_vector") { 1.0 } else { 0.0 };
     let value = |at: usize| (start + 0.3 * (0.7 * at as f64 + name.len() as f64).sin()) as f32;
