@@ -63,7 +63,7 @@ impl PromptTokenizer {
                     return Err(TokenizeError::NoTemplate { model: self.files.path.clone() });
                 };
                 let conversation = Conversation::new(template, &self.files.special_tokens, tools.as_ref(), variables);
-                let rendered = conversation.and_then(|it| it.render(turns, Ending::GenerationPrompt));
+                let rendered = conversation.and_then(|it| it.fitted(&[turns]).render(turns, Ending::GenerationPrompt));
                 rendered.and_then(|text| Ok(self.encode(&text, false)?.0))
             }
         };
