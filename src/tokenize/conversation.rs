@@ -101,10 +101,9 @@ impl<'a> Conversation<'a> {
 fn as_map(message: Message, form: ContentForm) -> Map<String, Json> {
     let Message { role, content, mut extra } = message;
     let content = match form {
-        ContentForm::AsGiven => content.to_json(),
         ContentForm::Joined if content.parts().is_some() => content.to_string().into(),
         ContentForm::Parts if content.parts().is_none() => json!([{"type": "text", "text": &*content}]),
-        ContentForm::Joined | ContentForm::Parts => content.to_json(),
+        ContentForm::AsGiven | ContentForm::Joined | ContentForm::Parts => content.to_json(),
     };
     let mut map = Map::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content)]);
     map.append(&mut extra);

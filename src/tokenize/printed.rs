@@ -15,8 +15,8 @@ const QUOTED: usize = 40;
 
 /// What of an assistant's turns is not in `text` beyond `after`, as words for an error.
 pub(super) fn missing(turns: &[Message], text: &str, after: usize) -> Option<String> {
-    let answers = turns.iter().filter(|turn| turn.role == "assistant");
-    answers.filter_map(|turn| missing_of(turn, text, after)).next()
+    let mut answers = turns.iter().filter(|turn| turn.role == "assistant");
+    answers.find_map(|turn| missing_of(turn, text, after))
 }
 
 fn missing_of(turn: &Message, text: &str, after: usize) -> Option<String> {

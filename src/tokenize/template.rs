@@ -37,7 +37,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 const TIME_OF_MILLION_STEPS: Duration = Duration::from_millis(500);
 
 /// Most time for one conversation.
-const MAX_TIME: Duration = Duration::from_secs(120);
+const MAX_TIME: Duration = Duration::from_mins(2);
 
 /// Bytes of a template's source; the longest published ones have fifty thousand.
 const MAX_SOURCE: usize = 1 << 20;

@@ -45,7 +45,7 @@ pub(super) fn call(vm: &Vm<'_>, callee: &Value, mut given: Given) -> Outcome<Val
 
 fn call_function(vm: &Vm<'_>, function: Function, given: Given) -> Outcome<Value> {
     match function {
-        Function::Range => range(given),
+        Function::Range => range(&given),
         Function::Dict => make_dict(vm, given).map(|dict| Value::Dict(Rc::new(dict))),
         Function::Namespace => {
             let values = make_dict(vm, given)?;
@@ -80,7 +80,7 @@ fn call_function(vm: &Vm<'_>, function: Function, given: Given) -> Outcome<Value
     }
 }
 
-fn range(given: Given) -> Outcome<Value> {
+fn range(given: &Given) -> Outcome<Value> {
     let mut bounds = Vec::new();
     if !given.named.is_empty() {
         return failed("`range` takes no keyword arguments");

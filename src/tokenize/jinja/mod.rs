@@ -8,14 +8,28 @@
 //! names that would print an address in memory, `\N{…}`, `lipsum`, and the filters `pprint`, `random`, `urlize`,
 //! `wordwrap`.
 //!
-//! In layer order: `lexer`, `ast`, `parser` and `scope` read a template; `value` with `number`, `text`, `access` is
+//! In layer order: `lexer`, `ast`, `parser` with `expression_parser`, and `scope` read a template; `value` with `repr`,
+//! `number`, `text`, `access` is
 //! what it computes with; `calls`, `filters…`, `tests_of_values`, `json`, `printf`, `str_format` are what it calls; `vm`
-//! renders.
+//! with `expressions` renders.
+
+#![expect(
+    clippy::format_push_string,
+    clippy::match_same_arms,
+    clippy::needless_for_each,
+    clippy::option_option,
+    clippy::struct_excessive_bools,
+    clippy::too_many_lines,
+    clippy::unnecessary_box_returns,
+    reason = "tables of another language's rules: one arm a rule, in the order of that language"
+)]
 
 mod access;
 mod arguments;
 mod ast;
 mod calls;
+mod expression_parser;
+mod expressions;
 mod failure;
 mod filters;
 mod filters_of_lists;
@@ -29,6 +43,7 @@ mod markup;
 mod number;
 mod parser;
 mod printf;
+mod repr;
 mod scope;
 mod str_format;
 mod tests_of_values;

@@ -274,27 +274,25 @@ fn power(a: f64, b: f64) -> Outcome<f64> {
 
 /// `round(value, digits)` of a number, which stays what it is.
 pub(super) fn round(value: &Value, digits: i64, fuel: &Fuel) -> Outcome<Value> {
-    match value {
-        Value::Float(float) => Ok(Value::Float(round_float(*float, digits))),
-        _ => {
-            let Some(whole) = value.as_big() else {
-                return failed(format!("type `{}` has no rounding", value.type_name()));
-            };
-            if digits >= 0 {
-                return Ok(Value::integer(whole));
-            }
-            if digits < -400 {
-                return Ok(Value::Int(0));
-            }
-            let unit = BigInt::from(10).pow(u32::try_from(-digits).unwrap_or(u32::MAX));
-            let quotient = big_operation(Operator::FloorDiv, &whole, &unit, fuel)?.as_big().unwrap_or_default();
-            let rest = &whole - &quotient * &unit;
-            let twice = &rest * 2;
-            let is_odd = quotient.bit(0);
-            let up = twice > unit || (twice == unit && is_odd);
-            Ok(Value::integer((quotient + i32::from(up)) * unit))
-        }
+    if let Value::Float(float) = value {
+        return Ok(Value::Float(round_float(*float, digits)));
     }
+    let Some(whole) = value.as_big() else {
+        return failed(format!("type `{}` has no rounding", value.type_name()));
+    };
+    if digits >= 0 {
+        return Ok(Value::integer(whole));
+    }
+    if digits < -400 {
+        return Ok(Value::Int(0));
+    }
+    let unit = BigInt::from(10).pow(u32::try_from(-digits).unwrap_or(u32::MAX));
+    let quotient = big_operation(Operator::FloorDiv, &whole, &unit, fuel)?.as_big().unwrap_or_default();
+    let rest = &whole - &quotient * &unit;
+    let twice = &rest * 2;
+    let is_odd = quotient.bit(0);
+    let up = twice > unit || (twice == unit && is_odd);
+    Ok(Value::integer((quotient + i32::from(up)) * unit))
 }
 
 fn round_float(value: f64, digits: i64) -> f64 {

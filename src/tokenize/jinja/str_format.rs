@@ -13,6 +13,8 @@ use super::{access, text};
 /// Widest field.
 const MAX_WIDTH: usize = 1 << 20;
 
+const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
+
 /// Which way fields are numbered.
 #[derive(Default)]
 struct Numbering {
@@ -178,7 +180,6 @@ fn parse_spec(spec: &str) -> Outcome<Spec> {
     }
     let alternate = take(&['#']).is_some();
     let zero = take(&['0']).is_some();
-    const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
     let number = |take: &mut dyn FnMut(&[char]) -> Option<char>| {
         let mut found = None;
         while let Some(digit) = take(&DIGITS).and_then(|c| c.to_digit(10)) {

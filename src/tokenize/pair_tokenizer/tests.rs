@@ -285,7 +285,9 @@ fn a_call_without_content_has_none_for_the_template() {
                     {{ c.function.name }}{% endfor %};{% endfor %}";
     let call = |content: Option<Json>| {
         let mut turn = json!({"role": "assistant", "tool_calls": [{"function": {"name": "rain"}}]});
-        content.into_iter().for_each(|content| turn["content"] = content);
+        if let Some(content) = content {
+            turn["content"] = content;
+        }
         turn
     };
     // An answer that is not printed would be refused: both are calls.
