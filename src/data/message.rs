@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Message;
+use super::{Content, Message};
 
 /// Turns of a column: a list of messages, or a single one.
 pub(super) fn parse_turns(column: &str, value: &Value) -> Result<Vec<Message>, String> {
@@ -64,7 +64,7 @@ fn parse_turn(turn: &Value) -> Result<Message, String> {
         (Some(Value::String(role)), _) => {
             let content = match extra.shift_remove("content") {
                 Some(content) => parse_content(content)?,
-                None if extra.contains_key("tool_calls") || extra.contains_key("function_call") => String::new(),
+                None if extra.contains_key("tool_calls") || extra.contains_key("function_call") => Content::nothing(),
                 None => return Err("`content` is missing".into()),
             };
             Ok(Message { role, content, extra })
@@ -75,11 +75,17 @@ fn parse_turn(turn: &Value) -> Result<Message, String> {
     }
 }
 
-/// The text of a message: a string, or parts that are all text, joined as they follow each other.
-fn parse_content(content: Value) -> Result<String, String> {
+/// What a message says: a string, or parts that are all text.
+pub(super) fn parse_content(content: Value) -> Result<Content, String> {
     match content {
-        Value::String(text) => Ok(text),
-        Value::Array(parts) => parts.iter().map(part_text).collect(),
+        Value::String(text) => Ok(text.into()),
+        Value::Array(parts) => {
+            let text = parts.iter().map(part_text).collect::<Result<String, _>>()?;
+            // Only parts as templates know them are handed to one; others are text.
+            let is_known =
+                |part: &Value| part.get("type").is_some_and(|kind| kind == "text") && part.get("text").is_some();
+            if parts.iter().all(is_known) { Ok(Content::of_parts(text, parts)) } else { Ok(text.into()) }
+        }
         other => Err(format!("expected `content` to be a string, found {}", kind(&other))),
     }
 }
@@ -103,8 +109,8 @@ fn parse_sharegpt_turn(mut extra: Map<String, Value>) -> Result<Message, String>
         Some(Value::String(role)) => role,
         other => return Err(format!("expected `from` to be a string, found {}", kind(&other.unwrap_or_default()))),
     };
-    let content = match extra.shift_remove("value") {
-        Some(Value::String(text)) => text,
+    let content: Content = match extra.shift_remove("value") {
+        Some(Value::String(text)) => text.into(),
         Some(other) => return Err(format!("expected `value` to be a string, found {}", kind(&other))),
         None => return Err("`value` is missing".into()),
     };
@@ -116,7 +122,7 @@ fn parse_sharegpt_turn(mut extra: Map<String, Value>) -> Result<Message, String>
         "function_call" => {
             if let Some(calls) = tool_calls(&content) {
                 extra.insert("tool_calls".into(), calls);
-                return Ok(Message { role: "assistant".into(), content: String::new(), extra });
+                return Ok(Message { role: "assistant".into(), content: "".into(), extra });
             }
             "assistant"
         }
@@ -154,7 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn typed_parts_are_joined() {
+    fn typed_parts_stay_parts_where_templates_know_them() {
+        let parts =
+            json!([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]);
+        check(&parts, &parts);
+        assert_eq!(&*parse_turns("c", &parts).unwrap()[0].content, "ab");
         check(
             &json!([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "value": " b"}, " c"]}]),
             &json!([{"role": "user", "content": "a b c"}]),
@@ -165,7 +175,12 @@ mod tests {
     fn a_tool_call_may_say_nothing() {
         check(
             &json!({"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]}),
-            &json!([{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]),
+            &json!([{"role": "assistant", "content": null, "tool_calls": [{"id": "1"}]}]),
+        );
+        assert!(
+            parse_turns("c", &json!([{"role": "assistant", "tool_calls": [{"id": "1"}]}])).unwrap()[0]
+                .content
+                .is_empty()
         );
     }
 

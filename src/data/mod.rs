@@ -9,6 +9,7 @@
 
 mod column_map;
 mod container;
+mod content;
 mod convert;
 mod detect;
 mod error;
@@ -41,6 +42,7 @@ use crate::digest::Id;
 pub(crate) use container::Messages as ArrowMessages;
 
 pub use column_map::{ColumnMap, ParseColumnMapError, Role};
+pub use content::Content;
 pub use error::DataError;
 pub use example::{Example, ExampleFormat, ExampleText};
 pub use example_reader::{ExampleReader, ExampleRow, open_examples};
@@ -72,8 +74,8 @@ impl fmt::Debug for PairId {
 pub struct Message {
     /// `system`, `user`, `assistant`, `tool`, …
     pub role: String,
-    /// The text of the message.
-    pub content: String,
+    /// What it says.
+    pub content: Content,
     /// Whatever else the source says of it (`name`, `tool_calls`, …), handed to the chat template as it is.
     #[serde(flatten)]
     pub extra: serde_json::Map<String, serde_json::Value>,

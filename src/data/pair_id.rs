@@ -44,7 +44,7 @@ fn push_turns(parts: &mut Vec<Vec<u8>>, turns: &[Message]) {
     parts.push(turns.len().to_string().into_bytes());
     for turn in turns {
         parts.push(turn.role.clone().into_bytes());
-        parts.push(turn.content.clone().into_bytes());
+        parts.push(turn.content.as_bytes().to_vec());
         let rest = without_nulls(&turn.extra);
         parts.push(if rest.is_empty() { Vec::new() } else { Value::Object(rest).to_string().into_bytes() });
     }

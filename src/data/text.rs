@@ -89,7 +89,7 @@ pub(super) fn turns_text(turns: &[Message], untagged: &str) -> String {
 fn turn_text(turn: &Message) -> String {
     match turn.extra.get("tool_calls") {
         Some(calls) if turn.content.is_empty() => calls.to_string(),
-        _ => turn.content.clone(),
+        _ => turn.content.to_string(),
     }
 }
 

@@ -79,6 +79,8 @@ pub(super) fn read(
         n_read: 0,
         n_left: 0,
         n_pairs: 0,
+        n_same: 0,
+        n_moved: 0,
     };
     let mut sources = Vec::new();
     let n_files = files.len();
@@ -115,6 +117,7 @@ pub(super) fn read(
         let path = name.display().to_string();
         sources.push(SourceProvenance { path, format, rows, bytes, digest });
     }
+    sink.remarks().into_iter().for_each(|line| observe(Event::Note(line)));
     sink.finish(plan, sources, folder, observe).map(Some)
 }
 
@@ -185,9 +188,32 @@ struct Sink<'a> {
     n_left: usize,
     /// Of the rest, with tokens to score.
     n_pairs: u64,
+    /// Of the pairs to score, those whose completions are the same tokens.
+    n_same: u64,
+    /// And those whose completions hold a good part of the prompt.
+    n_moved: u64,
 }
 
+/// Tokens of a prompt that are no mere effect of where words are cut: a template has moved a turn.
+const MOVED: u32 = 16;
+
 impl Sink<'_> {
+    /// What a user should know of the pairs as they are scored.
+    fn remarks(&self) -> Vec<String> {
+        let mut lines = self.tokenizer.remarks();
+        if self.n_same > 0 {
+            lines.push(format!("{} pairs: both completions are the same tokens, which teaches nothing", self.n_same));
+        }
+        if self.n_moved > 0 {
+            lines.push(format!(
+                "{} pairs: the chat template writes part of the prompt otherwise once an answer follows, so that {MOVED} \
+                 tokens of it or more are scored with the completions (column `boundary_moved`)",
+                self.n_moved
+            ));
+        }
+        lines
+    }
+
     /// Whether the limit is reached, pairs not yet tokenised included.
     fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.n_pairs + self.chunk.len() as u64 >= limit.get())
@@ -217,6 +243,8 @@ impl Sink<'_> {
             match tokens {
                 Ok(tokens) => {
                     self.n_pairs += 1;
+                    self.n_same += u64::from(tokens.chosen_ids == tokens.rejected_ids);
+                    self.n_moved += u64::from(tokens.boundary_moved >= MOVED);
                     if self.shard.owns(part_idx) {
                         self.store.push(pair, &tokens)?;
                         self.count(part_idx);

@@ -352,6 +352,19 @@ pub enum RejectReason {
     /// The template stopped at these messages.
     #[error("chat template, {0}")]
     Template(TemplateError),
+    /// An answer that the template leaves out of its text.
+    #[error(
+        "the chat template leaves out of its {side} answer what it says: {what}{}",
+        if *reads_parts { "; it reads content in parts, `[{\"type\": \"text\", \"text\": …}]`" } else { "" }
+    )]
+    NotPrinted {
+        /// The answer.
+        side: Side,
+        /// What was looked for.
+        what: String,
+        /// Whether the template prints it where content is a list of parts.
+        reads_parts: bool,
+    },
     /// A text the tokenizers library cannot encode.
     #[error("the tokenizer cannot encode it: {reason}")]
     Encode {

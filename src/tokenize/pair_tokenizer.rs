@@ -9,6 +9,7 @@ use super::boundary::{SplitPair, split};
 use super::conversation::Conversation;
 use super::error::{RejectReason, Side, TokenizeError};
 use super::named_templates::ChatTemplates;
+use super::remarks::Remarks;
 use super::template::{ChatTemplate, Ending};
 use super::template_date::TemplateDate;
 use super::tokenizer_files::TokenizerFiles;
@@ -133,6 +134,7 @@ pub struct PairTokenizer {
     files: TokenizerFiles,
     templates: Option<ChatTemplates>,
     rules: Rules,
+    remarks: Remarks,
 }
 
 /// The three texts of a pair that are tokenised.
@@ -159,7 +161,7 @@ impl PairTokenizer {
     /// Takes a tokenizer that is loaded already, and parses its chat template.
     pub fn new(files: TokenizerFiles, rules: Rules) -> Result<Self, TokenizeError> {
         let templates = files.chat_templates(rules.template_date)?;
-        Ok(Self { files, templates, rules })
+        Ok(Self { files, templates, rules, remarks: Remarks::default() })
     }
 
     /// Tokenizer, special tokens and template source.
@@ -170,6 +172,11 @@ impl PairTokenizer {
     /// The parsed chat template of conversations without tools, if the model has one.
     pub fn template(&self) -> Option<&ChatTemplate> {
         self.templates.as_ref()?.default_template()
+    }
+
+    /// What the chat template did to answers of the pairs so far that a user may not expect, in words.
+    pub fn remarks(&self) -> Vec<String> {
+        self.remarks.lines()
     }
 
     /// Tokenises one pair.
@@ -278,14 +285,19 @@ impl PairTokenizer {
         tools: Option<&Json>,
         variables: Option<&Map<String, Json>>,
     ) -> Result<JointTexts, RejectReason> {
-        let conversation = Conversation::new(template, &self.files.special_tokens, tools, variables)?;
-        let render = |messages: [&[Message]; 2], ending: Ending| conversation.render(&messages.concat(), ending);
-        Ok(JointTexts {
-            prompt: render([prompt, &[]], Ending::GenerationPrompt)?,
-            prompt_chosen: render([prompt, chosen], Ending::LastMessage)?,
-            prompt_rejected: render([prompt, rejected], Ending::LastMessage)?,
-            frame: SpecialTokens::FromTemplate,
-        })
+        let [joint_chosen, joint_rejected] = [chosen, rejected].map(|answer| [prompt.as_slice(), answer].concat());
+        let conversation = Conversation::new(template, &self.files.special_tokens, tools, variables)?
+            .fitted(&[&joint_chosen, &joint_rejected]);
+        let before = conversation.render(prompt, Ending::GenerationPrompt)?;
+        let joint = |side: Side, answer: &[Message], turns: &[Message]| {
+            let text = conversation.render(turns, Ending::LastMessage)?;
+            conversation.check_printed([prompt, answer], side, &before, &text)?;
+            Ok(text)
+        };
+        let prompt_chosen = joint(Side::Chosen, chosen, &joint_chosen)?;
+        let prompt_rejected = joint(Side::Rejected, rejected, &joint_rejected)?;
+        self.remarks.count([(chosen, &prompt_chosen), (rejected, &prompt_rejected)]);
+        Ok(JointTexts { prompt: before, prompt_chosen, prompt_rejected, frame: SpecialTokens::FromTemplate })
     }
 
     /// Ids of prompt, prompt + chosen, prompt + rejected of every pair whose special tokens come from `frame`.

@@ -72,7 +72,7 @@ impl PromptTokenizer {
                 let conversation = template.and_then(|template| {
                     Conversation::new(template, &self.files.special_tokens, tools.as_ref(), variables)
                 });
-                let rendered = conversation.and_then(|it| it.render(turns, Ending::GenerationPrompt));
+                let rendered = conversation.and_then(|it| it.fitted(&[turns]).render(turns, Ending::GenerationPrompt));
                 rendered.and_then(|text| Ok(self.encode(&text, false)?.0))
             }
         };

@@ -13,9 +13,10 @@ use tokenizers::Encoding;
 
 use super::boundary::shared_beginning;
 use super::conversation::Conversation;
-use super::error::{RejectReason, TokenizeError};
+use super::error::{RejectReason, Side, TokenizeError};
 use super::named_templates::ChatTemplates;
 use super::pair_tokenizer::Rules;
+use super::printed::missing;
 use super::template::Ending;
 use super::tokenizer_files::TokenizerFiles;
 use super::truncation::TruncationMode;
@@ -97,13 +98,15 @@ impl<'a> SequenceTokenizer<'a> {
                 let conversation = self.conversation(example, tools.as_ref())?;
                 Ok(conversation.and_then(|conversation| {
                     let turns = [prompt.as_slice(), completion].concat();
+                    let conversation = conversation.fitted(&[&turns]);
                     self.last_answer(&conversation, prompt, &turns).map(Tokenized::Sequence)
                 }))
             }
             ExampleText::Conversation { messages, is_learnt, tools } => {
                 let conversation = self.conversation(example, tools.as_ref())?;
-                Ok(conversation
-                    .and_then(|conversation| self.answers(&conversation, messages, is_learnt).map(Tokenized::Sequence)))
+                Ok(conversation.and_then(|conversation| {
+                    self.answers(&conversation.fitted(&[messages]), messages, is_learnt).map(Tokenized::Sequence)
+                }))
             }
         }
     }
@@ -138,6 +141,7 @@ impl<'a> SequenceTokenizer<'a> {
     ) -> Result<Sequence, RejectReason> {
         let head = conversation.render(prompt, Ending::GenerationPrompt)?;
         let joint = conversation.render(turns, Ending::LastMessage)?;
+        conversation.check_printed([prompt, &turns[prompt.len()..]], Side::Chosen, &head, &joint)?;
         self.answer(&head, &joint, Frame::Text)
     }
 
@@ -152,6 +156,7 @@ impl<'a> SequenceTokenizer<'a> {
         let is_learnt = |at: usize| is_learnt.get(at).copied().unwrap_or(true);
         let text = conversation.render(turns, Ending::LastMessage)?;
         if self.masking == Masking::Nothing && (0..turns.len()).all(is_learnt) {
+            conversation.check_printed([&turns[..last], &turns[last..=last]], Side::Chosen, "", &text)?;
             return self.answer("", &text, Frame::Text);
         }
         let Some(spans) = spans(conversation, turns, &text) else {
@@ -239,7 +244,8 @@ fn spans(conversation: &Conversation<'_>, turns: &[Message], text: &str) -> Opti
     for (index, turn) in turns.iter().enumerate().filter(|(_, turn)| turn.role == "assistant") {
         let head = conversation.render(&turns[..index], Ending::GenerationPrompt).ok()?;
         let whole = conversation.render(&turns[..=index], Ending::LastMessage).ok()?;
-        let grows = whole.starts_with(&head) && text.starts_with(&whole) && whole[head.len()..].contains(&turn.content);
+        let grows = whole.starts_with(&head) && text.starts_with(&whole);
+        let grows = grows && missing(std::slice::from_ref(turn), &whole, head.len()).is_none();
         if !grows {
             return None;
         }

@@ -1,43 +1,46 @@
 //! A model's chat template: messages in, the text the model was trained to read out.
 //!
-//! Templates are written for the Jinja2 of transformers. minijinja renders them with the repairs below; each is held
-//! to what transformers renders by `fixtures/golden/templates.json`.
-//!
-//! # Not supported
-//! `'%s' % value`: an error that names the line.
+//! Templates are written for the Jinja2 of transformers; `jinja` renders them as that does, held to it by
+//! `fixtures/golden/templates.json` and `fixtures/golden/jinja.json`.
 
-use std::borrow::Cow;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::error::TemplateError;
+use super::jinja::{Budget, Failure, Template};
 use super::template_date::TemplateDate;
-use super::{template_json, template_methods};
 use crate::guard;
 
-/// Instructions and bytes (64 for one) a template may spend on one rendering; a dialogue of a megabyte spends a
-/// tenth of it. It bounds the time, and with its bytes the memory: what runs out is a template that does not end.
-const FUEL: u64 = 2_000_000;
+/// Steps that a template may spend on one rendering whatever it is given; a dialogue of a megabyte spends a tenth.
+const STEPS: u64 = 2_000_000;
+
+/// Steps for every pair of turns: many templates look through all turns at each of them, and some twice.
+const STEPS_OF_TURNS: u64 = 400;
+
+/// Steps for every byte it is given: templates split, strip and compare what they print.
+const STEPS_OF_BYTES: u64 = 20;
+
+/// Bytes that a rendering may make on the way, whatever it is given, and for every byte it is given.
+const BYTES: u64 = 128 << 20;
+const BYTES_OF_BYTES: u64 = 256;
 
 /// Bytes of stack for one rendering, of which only what is used is taken: a template may put a list into a list as often
 /// as its fuel lasts, and whoever prints, compares or drops it goes down all the way.
 const STACK: usize = 1 << 30;
 
-/// Time for one conversation, which takes a thousandth of it: fuel does not see all that minijinja does, and a list
-/// that holds itself twice, many times over, is printed for as long as there is a machine.
+/// Time for one conversation, which takes a thousandth of it, and for a million of the steps it may take beside the
+/// first: what fuel does not see ends, too.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+const TIME_OF_MILLION_STEPS: Duration = Duration::from_millis(500);
+
+/// Most time for one conversation.
+const MAX_TIME: Duration = Duration::from_mins(2);
 
 /// Bytes of a template's source; the longest published ones have fifty thousand.
 const MAX_SOURCE: usize = 1 << 20;
-
-/// Macros in macros; enough for any schema a template walks, and below what a thread's stack holds.
-const MAX_RECURSION: usize = 100;
 
 /// Names a message's reasoning goes by; templates read the first.
 const REASONING_KEYS: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -45,8 +48,8 @@ const REASONING_KEYS: [&str; 3] = ["reasoning_content", "thinking", "reasoning"]
 /// A chat template, parsed once for its errors.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    source: Arc<str>,
-    environment: Environment<'static>,
+    template: Arc<Template>,
+    date: TemplateDate,
 }
 
 /// What a template sees beside the messages.
@@ -81,28 +84,29 @@ impl ChatTemplate {
             let reason = format!("expected at most {MAX_SOURCE} bytes, found {}", source.len());
             return Err(TemplateError { line: 1, reason });
         }
-        let source = generation_tags_as_scopes(source).into();
-        let environment = environment(date).map_err(|error| template_error(&error))?;
-        let template = Self { source, environment };
-        let copy = template.clone();
-        within_limits(move || copy.check_that_it_ends())?;
+        let source = source.to_owned();
+        let parse = move || Template::parse(&source).map_err(|failure| template_error(&failure));
+        let template = Self { template: Arc::new(within_limits(TIME_LIMIT, parse)?), date };
+        template.check_that_it_ends()?;
         Ok(template)
     }
 
     /// Renders one message; only an endless template is an error, since the message may be none for this one.
     fn check_that_it_ends(&self) -> Result<(), TemplateError> {
-        let compiled = self.compiled()?;
-        let message = Value::from_pairs([("role", "user"), ("content", "x")]);
-        let context = [
-            ("messages", Value::from(vec![message])),
-            ("tools", Value::from(())),
-            ("documents", Value::from(())),
-            ("add_generation_prompt", Value::from(true)),
-        ];
-        match compiled.render(Value::from_pairs(context)) {
-            Err(error) if innermost(&error).kind() == ErrorKind::OutOfFuel => Err(template_error(&error)),
-            _ => Ok(()),
-        }
+        let template = self.clone();
+        within_limits(TIME_LIMIT, move || {
+            let variables = [
+                ("messages", json!([{"role": "user", "content": "x"}])),
+                ("tools", Json::Null),
+                ("documents", Json::Null),
+                ("add_generation_prompt", json!(true)),
+            ];
+            let variables = variables.map(|(name, value)| (name.to_owned(), value));
+            match template.template.render(variables, template.date, Budget { steps: STEPS, bytes: BYTES }) {
+                Err(failure) if failure.is_endless() => Err(template_error(&failure)),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// The conversation as text.
@@ -110,33 +114,50 @@ impl ChatTemplate {
     /// Keys of a message that are null are not there for the template, and reasoning goes by all its names, as in
     /// transformers.
     pub fn render(&self, messages: &[Map<String, Json>], input: TemplateInput<'_>) -> Result<String, TemplateError> {
-        let messages: Vec<Map<String, Json>> = messages.iter().map(as_templates_expect).collect();
+        let n_turns = u64::try_from(messages.len()).unwrap_or(u64::MAX);
+        let messages = Json::Array(messages.iter().map(|message| Json::Object(as_templates_expect(message))).collect());
         let mut variables = input.special_tokens.clone();
         variables.extend(input.variables.cloned().unwrap_or_default());
-        let tools = input.tools.cloned();
-        let is_prompt = input.ending == Ending::GenerationPrompt;
+        variables.insert("messages".into(), messages);
+        variables.insert("tools".into(), input.tools.cloned().unwrap_or(Json::Null));
+        variables.entry("documents").or_insert(Json::Null);
+        variables.insert("add_generation_prompt".into(), Json::Bool(input.ending == Ending::GenerationPrompt));
+        let budget = budget(n_turns, variables.values().map(json_bytes).sum());
         let template = self.clone();
-        within_limits(move || {
-            let variables = variables.into_iter().map(|(name, value)| (name, Value::from(Serde(value))));
-            let context = variables.chain([
-                ("messages".to_owned(), Value::from(Serde(messages))),
-                ("tools".to_owned(), Value::from(Serde(tools))),
-                ("documents".to_owned(), Value::from(())),
-                ("add_generation_prompt".to_owned(), Value::from(is_prompt)),
-            ]);
-            let context = Value::from_pairs(context.collect::<Vec<_>>());
-            template.compiled()?.render(context).map_err(|error| template_error(&error))
+        within_limits(time_for(budget), move || {
+            let rendered = template.template.render(variables, template.date, budget);
+            rendered.map_err(|failure| template_error(&failure))
         })
     }
+}
 
-    fn compiled(&self) -> Result<minijinja::Template<'_, '_>, TemplateError> {
-        self.environment.template_from_named_str("chat_template", &self.source).map_err(|error| template_error(&error))
+/// What the rendering of a conversation may spend: a template that looks at all turns from each of them is no endless one,
+/// however long the conversation is, and one that makes very much of little is.
+fn budget(n_turns: u64, n_bytes: u64) -> Budget {
+    let of_turns = STEPS_OF_TURNS.saturating_mul(n_turns.saturating_mul(n_turns));
+    let steps = STEPS.saturating_add(of_turns).saturating_add(STEPS_OF_BYTES.saturating_mul(n_bytes));
+    Budget { steps, bytes: BYTES.saturating_add(BYTES_OF_BYTES.saturating_mul(n_bytes)) }
+}
+
+fn time_for(budget: Budget) -> Duration {
+    let millions = u32::try_from(budget.steps / 1_000_000).unwrap_or(u32::MAX);
+    TIME_OF_MILLION_STEPS.saturating_mul(millions).clamp(TIME_LIMIT, MAX_TIME)
+}
+
+fn json_bytes(value: &Json) -> u64 {
+    let length = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    match value {
+        Json::String(text) => length(text.len()),
+        Json::Array(items) => length(items.len()) + items.iter().map(json_bytes).sum::<u64>(),
+        Json::Object(members) => members.iter().map(|(name, value)| length(name.len()) + json_bytes(value)).sum(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 8,
     }
 }
 
 /// Runs the work of a template, and drops its values, on a thread with room for the deepest of them; a thread that
 /// takes too long is left behind.
 fn within_limits<T: Send + 'static>(
+    limit: Duration,
     work: impl FnOnce() -> Result<T, TemplateError> + Send + 'static,
 ) -> Result<T, TemplateError> {
     let failed = |reason: String| TemplateError { line: 1, reason };
@@ -144,69 +165,15 @@ fn within_limits<T: Send + 'static>(
     // Nobody waits for a result that comes too late.
     let worker = thread::Builder::new().stack_size(STACK).spawn(move || drop(sender.send(guard::catch(work))));
     worker.map_err(|error| failed(format!("no thread to render it: {error}")))?;
-    match receiver.recv_timeout(TIME_LIMIT) {
+    match receiver.recv_timeout(limit) {
         Ok(Ok(result)) => result,
         Ok(Err(panicked)) => Err(failed(panicked.to_string())),
-        Err(_) => Err(failed(format!("it does not end within {} s", TIME_LIMIT.as_secs()))),
+        Err(_) => Err(failed(format!("it does not end within {} s", limit.as_secs()))),
     }
 }
 
-fn environment(date: TemplateDate) -> Result<Environment<'static>, Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
-    environment.set_recursion_limit(MAX_RECURSION);
-    environment.set_unknown_method_callback(template_methods::call);
-    environment.add_filter("tojson", template_json::tojson);
-    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, "raised by the template").with_source(Raised(message)))
-    });
-    environment.add_function("strftime_now", move |format: &str| {
-        date.strftime(format)
-            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("unknown date format `{format}`")))
-    });
-    Ok(environment)
-}
-
-/// What a template says about messages it does not take.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Raised(String);
-
-/// The failure that made the others.
-fn innermost(error: &Error) -> &Error {
-    let mut innermost = error;
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        innermost = source.downcast_ref().unwrap_or(innermost);
-        next = source.source();
-    }
-    innermost
-}
-
-/// Line and reason of the innermost failure.
-fn template_error(error: &Error) -> TemplateError {
-    let mut line = error.line();
-    let mut reason = described(error);
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        if let Some(Raised(message)) = source.downcast_ref() {
-            reason.clone_from(message);
-        } else if let Some(inner) = source.downcast_ref::<Error>() {
-            line = inner.line().or(line);
-            reason = described(inner);
-        }
-        next = source.source();
-    }
-    TemplateError { line: line.unwrap_or(1), reason }
-}
-
-fn described(error: &Error) -> String {
-    match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
-    }
+fn template_error(failure: &Failure) -> TemplateError {
+    TemplateError { line: failure.line(), reason: failure.reason().to_owned() }
 }
 
 fn as_templates_expect(message: &Map<String, Json>) -> Map<String, Json> {
@@ -219,30 +186,6 @@ fn as_templates_expect(message: &Map<String, Json>) -> Map<String, Json> {
         message = renamed;
     }
     message
-}
-
-/// `{% generation %}` marks the assistant's words for training masks; minijinja has no such tag. To the text it is a
-/// scope and nothing more, which is what `{% with %}` is; white-space marks stay where they are.
-fn generation_tags_as_scopes(source: &str) -> Cow<'_, str> {
-    const TAGS: [(&str, &str); 2] = [("endgeneration", "endwith"), ("generation", "with")];
-    let mut out = String::new();
-    let mut copied = 0;
-    for (start, _) in source.match_indices("{%") {
-        let inner = source[start + 2..].trim_start_matches(['-', '+']).trim_start();
-        let Some((tag, scope)) = TAGS.into_iter().find(|(tag, _)| inner.starts_with(tag)) else { continue };
-        let after = inner[tag.len()..].trim_start();
-        if after.trim_start_matches(['-', '+']).starts_with("%}") {
-            let tag_start = source.len() - inner.len();
-            out.push_str(&source[copied..tag_start]);
-            out.push_str(scope);
-            copied = tag_start + tag.len();
-        }
-    }
-    if copied == 0 {
-        return Cow::Borrowed(source);
-    }
-    out.push_str(&source[copied..]);
-    Cow::Owned(out)
 }
 
 #[cfg(test)]

@@ -35,10 +35,31 @@ impl TemplateDate {
         if format.len() > LONGEST {
             return None;
         }
+        let format = as_python_reads(format)?;
         let mut text = String::new();
-        write!(text, "{}", self.0.and_time(NaiveTime::MIN).format(format)).ok()?;
+        write!(text, "{}", self.0.and_time(NaiveTime::MIN).format(&format)).ok()?;
         Some(text)
     }
+}
+
+/// The format without the codes that Python writes otherwise than chrono: a date without a zone names none, and fractions
+/// of a second have six digits. `None` for those that only chrono has.
+fn as_python_reads(format: &str) -> Option<String> {
+    let mut out = String::with_capacity(format.len());
+    let mut chars = format.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        match chars.next()? {
+            'z' | 'Z' => {}
+            'f' => out.push_str("000000"),
+            '+' | 'v' | 'q' | '.' | ':' | '#' | 's' | 'N' | 'L' | '0'..='9' => return None,
+            code => out.extend(['%', code]),
+        }
+    }
+    Some(out)
 }
 
 impl fmt::Display for TemplateDate {

@@ -1,5 +1,6 @@
 //! One row of JSON text.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -19,11 +20,67 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, String> {
     if let Some(offset) = text.bytes().position(|byte| byte == 0) {
         return Err(format!("a NUL byte at offset {offset}"));
     }
-    let StrictObject(object) = serde_json::from_str(text).map_err(|error| reason(text, &error))?;
+    let kept = with_large_integers(text)?;
+    let StrictObject(object) = serde_json::from_str(&kept).map_err(|error| reason(text, &error))?;
     if object.len() > MAX_COLUMNS {
         return Err(format!("expected at most {MAX_COLUMNS} columns, found {}", object.len()));
     }
     Ok(object)
+}
+
+/// The text with integers beyond 64 bits as strings where a column is one; read as floats they would lose digits.
+///
+/// # Errors
+/// If one stands inside of a value: there a string is something else.
+fn with_large_integers(text: &str) -> Result<Cow<'_, str>, String> {
+    let mut out = String::new();
+    let (mut copied, mut at, mut depth) = (0, 0, 0_usize);
+    let bytes = text.as_bytes();
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at += 1;
+                while bytes.get(at).is_some_and(|byte| *byte != b'"') {
+                    at += if bytes.get(at) == Some(&b'\\') { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'{' | b'[' => (depth, at) = (depth + 1, at + 1),
+            b'}' | b']' => (depth, at) = (depth.saturating_sub(1), at + 1),
+            b'-' | b'0'..=b'9' => {
+                let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                let end = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| is_of_number(byte)).count();
+                let number = text.get(at..end).unwrap_or_default();
+                if is_large(number) {
+                    if depth != 1 {
+                        let shown: String = number.chars().take(30).collect();
+                        return Err(format!(
+                            "an integer inside of a value is beyond 64 bits (`{shown}`): give it as a string"
+                        ));
+                    }
+                    out.push_str(text.get(copied..at).unwrap_or_default());
+                    out.extend(["\"", number, "\""]);
+                    copied = end;
+                }
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    if copied == 0 {
+        return Ok(Cow::Borrowed(text));
+    }
+    out.push_str(text.get(copied..).unwrap_or_default());
+    Ok(Cow::Owned(out))
+}
+
+fn is_large(number: &str) -> bool {
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    digits.len() >= 19
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0')
+        && number.parse::<i64>().is_err()
+        && number.parse::<u64>().is_err()
 }
 
 /// What serde_json says, with the place where that helps.
@@ -184,6 +241,21 @@ mod tests {
             assert_eq!(parse(bytes).unwrap_err(), want, "{}", String::from_utf8_lossy(bytes));
         }
     }
+
+    #[test]
+    fn an_integer_beyond_64_bits_keeps_its_digits_or_is_refused() {
+        let large = "123456789012345678901234567890";
+        let row =
+            parse(format!(r#"{{"id": {large}, "n": -{large}, "t": "{large}", "s": 1.5e30}}"#).as_bytes()).unwrap();
+        assert_eq!((row["id"].as_str(), row["n"].as_str()), (Some(large), Some(format!("-{large}").as_str())));
+        assert_eq!((row["t"].as_str(), row["s"].as_f64()), (Some(large), Some(1.5e30)));
+        for exact in [i64::MIN.to_string(), u64::MAX.to_string()] {
+            assert_eq!(parse(format!(r#"{{"id": {exact}}}"#).as_bytes()).unwrap()["id"].to_string(), exact);
+        }
+        let inside = parse(format!(r#"{{"a": [{{"b": {large}}}]}}"#).as_bytes()).unwrap_err();
+        assert!(inside.contains("beyond 64 bits"), "{inside}");
+    }
+
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),

@@ -221,3 +221,89 @@ fn equal_tokens_have_equal_ids_and_a_moved_token_another() {
     assert_ne!(id, TokensId::of(&[1], &[2, 3], &[4]));
     assert_ne!(id, TokensId::of(&[1, 2], &[4], &[3]));
 }
+
+fn with_template(source: &str) -> PairTokenizer {
+    tiny(|model| model.template = Some(source.into()))
+}
+
+/// The three texts of a row.
+#[track_caller]
+fn texts(tokenizer: &PairTokenizer, row: &Json) -> [String; 3] {
+    let texts = tokenizer.texts(&pair(row)).unwrap().unwrap();
+    [texts.prompt, texts.prompt_chosen, texts.prompt_rejected]
+}
+
+fn row(chosen: &Json, rejected: &Json) -> Json {
+    json!({"prompt": [{"role": "user", "content": "q"}], "chosen": [chosen], "rejected": [rejected]})
+}
+
+fn answer(content: &str) -> Json {
+    json!({"role": "assistant", "content": content})
+}
+
+/// trl#5871, vllm#54368: what a template does not know, it leaves out, and both completions are the same tokens.
+#[test]
+fn an_answer_the_template_leaves_out_is_refused_by_name() {
+    let lists = "{% for m in messages %}[{{ m.role }}]{% if m.content is not string %}{% for p in m.content %}{{ p.text }}\
+                 {% endfor %}{% endif %}{% endfor %}";
+    let reason = reject(&with_template(lists), &row(&answer("Lima is it"), &answer("No")));
+    assert_eq!(
+        reason,
+        "the chat template leaves out of its chosen answer what it says: `Lima is it`; it reads content in parts, \
+         `[{\"type\": \"text\", \"text\": …}]`"
+    );
+    let parts = |text: &str| json!({"role": "assistant", "content": [{"type": "text", "text": text}]});
+    let text = texts(&with_template(lists), &row(&parts("Lima"), &parts("Quito")));
+    assert_eq!(text, ["[user]", "[user][assistant]Lima", "[user][assistant]Quito"]);
+
+    let content = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}";
+    let call =
+        json!({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "rain", "arguments": {}}}]});
+    let reason = reject(&with_template(content), &row(&answer("Dry"), &call));
+    assert_eq!(reason, "the chat template leaves out of its rejected answer what it says: the call of `rain`");
+}
+
+#[test]
+fn parts_reach_a_template_that_reads_them_and_are_joined_for_one_that_does_not() {
+    let parts =
+        json!({"role": "assistant", "content": [{"type": "text", "text": " a "}, {"type": "text", "text": " b "}]});
+    let trimmed = "{% for m in messages %}[{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}\
+                   {{ p.text | trim }};{% endfor %}{% endif %}]{% endfor %}";
+    assert_eq!(texts(&with_template(trimmed), &row(&parts, &answer("n")))[1], "[q][a;b;]");
+    for strings in [
+        "{% for m in messages %}[{{ m.content }}]{% endfor %}",
+        "{% for m in messages %}[{{ '' + m.content }}]{% endfor %}",
+        "{% for m in messages %}[{% if m.content is string %}{{ m.content }}{% endif %}]{% endfor %}",
+    ] {
+        assert_eq!(texts(&with_template(strings), &row(&parts, &answer("n")))[1], "[q][ a  b ]", "{strings}");
+    }
+}
+
+#[test]
+fn a_call_without_content_has_none_for_the_template() {
+    let template = "{% for m in messages %}{{ m.content is defined }}{{ 'content' in m }}{% for c in m.tool_calls or [] %}\
+                    {{ c.function.name }}{% endfor %};{% endfor %}";
+    let call = |content: Option<Json>| {
+        let mut turn = json!({"role": "assistant", "tool_calls": [{"function": {"name": "rain"}}]});
+        if let Some(content) = content {
+            turn["content"] = content;
+        }
+        turn
+    };
+    // An answer that is not printed would be refused: both are calls.
+    let tokenizer = with_template(template);
+    for content in [Some(Json::Null), Some(json!(""))] {
+        let want = if content == Some(Json::Null) { "TrueTrue;FalseFalserain;" } else { "TrueTrue;TrueTruerain;" };
+        assert_eq!(texts(&tokenizer, &row(&call(content.clone()), &call(content)))[1], want);
+    }
+}
+
+#[test]
+fn thoughts_left_out_are_remarked() {
+    let template = "{% for m in messages %}[{{ m.content.split('</think>')[-1] | trim }}]{% endfor %}";
+    let tokenizer = with_template(template);
+    let thinking = answer("<think>\nHmm.\n</think>\n\nYes");
+    assert_eq!(texts(&tokenizer, &row(&thinking, &answer("No")))[1], "[q][Yes]");
+    assert_eq!(tokenizer.remarks().len(), 1);
+    assert!(tokenizer.remarks()[0].starts_with("1 pairs: the chat template leaves the thoughts"));
+}

@@ -160,3 +160,28 @@ fn what_the_model_cannot_say_stops_the_run() {
     let text = ExampleText::Plain { prompt: "a".into(), completion: "b".into() };
     assert!(matches!(tokenizer.tokenize(&example(text)), Err(TokenizeError::NoEnd { .. })));
 }
+
+#[test]
+fn a_template_that_trims_still_tells_where_answers_are() {
+    let mut files = files();
+    files.template = Some(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}\
+         {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+            .into(),
+    );
+    let tokenizer = SequenceTokenizer::new(&files, rules(1024, TruncationMode::KeepStart), Masking::Prompts).unwrap();
+    let turns = [("user", "One? "), ("assistant", "\n Two.\n"), ("user", "Three?"), ("assistant", " Four.\n\n")];
+    let found = learnt(&files, &tokenizer, &conversation(&turns));
+    assert_eq!(found, ["Two.<|im_end|>\n", "Four.<|im_end|>\n"]);
+}
+
+#[test]
+fn an_answer_the_template_leaves_out_is_not_learnt_as_its_end_token() {
+    let mut files = files();
+    files.template = Some("{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>\n{% endfor %}".into());
+    for masking in [Masking::Prompts, Masking::Nothing] {
+        let tokenizer = SequenceTokenizer::new(&files, rules(1024, TruncationMode::KeepStart), masking).unwrap();
+        let refused = tokenizer.tokenize(&conversation(&TURNS)).unwrap().unwrap_err().to_string();
+        assert!(refused.contains("leaves out of its"), "{refused}");
+    }
+}

@@ -93,14 +93,47 @@ fn expressions_render_as_in_jinja2() {
             &special_tokens,
             &golden.expression_arguments,
         );
-        // The one construct of the list that minijinja has no way to extend: it is refused, not rendered wrongly.
-        if expression.template.contains("'%s is %d' %") {
-            assert!(found.is_err_and(|error| error.reason.contains("% operator")));
-        } else if found.as_ref() != Ok(&expression.output) {
+        if found.as_ref() != Ok(&expression.output) {
             differences.push(format!("{}\n  want {:?}\n  found {found:?}", expression.template, expression.output));
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[derive(serde::Deserialize)]
+struct Constructs {
+    date: TemplateDate,
+    messages: Vec<Map<String, Json>>,
+    arguments: Map<String, Json>,
+    cases: Vec<Construct>,
+}
+
+#[derive(serde::Deserialize)]
+struct Construct {
+    template: String,
+    output: Option<String>,
+}
+
+/// What Jinja2 renders and this does not, by what the refusal says.
+const REFUSED: [&str; 5] =
+    ["an address in memory", "method `encode`", "`\\N{", "`random` is not supported", "`striptags` of a text with `&`"];
+
+#[test]
+fn constructs_render_as_in_jinja2_or_are_refused_by_name() {
+    let golden: Constructs = serde_json::from_str(&project_file("fixtures/golden/jinja.json")).unwrap();
+    let mut differences = Vec::new();
+    for Construct { template, output } in &golden.cases {
+        let found = render(template, golden.date, &golden.messages, &Map::new(), &golden.arguments);
+        let is_right = match (output, &found) {
+            (Some(want), Ok(text)) => text == want,
+            (Some(_), Err(error)) => REFUSED.iter().any(|refused| error.reason.contains(refused)),
+            (None, found) => found.is_err(),
+        };
+        if !is_right {
+            differences.push(format!("{template:?}\n  want  {output:?}\n  found {found:?}"));
+        }
+    }
+    assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
 }
 
 #[track_caller]
@@ -113,8 +146,8 @@ fn check_error(source: &str, line: usize, reason: &str) {
 #[test]
 fn an_error_names_the_line_it_happened_on() {
     check_error("a\n{{ b", 2, "syntax error");
-    check_error("a\n\n{{ messages | nothing }}", 3, "unknown filter");
-    check_error("{{ messages[0].content.nothing() }}", 1, "unknown method");
+    check_error("a\n\n{{ messages | nothing }}", 3, "unknown filter `nothing`");
+    check_error("{{ messages[0].content.nothing() }}", 1, "no attribute `nothing`");
     check_error("\n{{ raise_exception('roles must alternate') }}", 2, "roles must alternate");
     check_error("{% macro m() %}\n{{ raise_exception('inside') }}\n{% endmacro %}\n{{ m() }}", 2, "inside");
     check_error("{{ strftime_now('%Q') }}", 1, "unknown date format `%Q`");
@@ -136,10 +169,10 @@ fn a_template_that_does_not_end_is_stopped() {
 
 #[test]
 fn nothing_but_the_template_and_its_messages_is_reached() {
-    check_error("{% include '/etc/passwd' %}", 1, "template not found");
-    check_error("{% import 'x' as x %}", 1, "template not found");
+    check_error("{% include '/etc/passwd' %}", 1, "cannot load other templates");
+    check_error("{% import 'x' as x %}", 1, "cannot load other templates");
     check_error("{% extends 'chat_template' %}", 1, "");
-    check_error("{{ open('/etc/passwd') }}", 1, "unknown function");
+    check_error("{{ open('/etc/passwd') }}", 1, "`open` is undefined");
     check_error(&"x".repeat((1 << 20) + 1), 1, "expected at most 1048576 bytes");
     assert_eq!(render_alone("{{ ''.__class__ }}{{ messages.__init__ }}").unwrap_or_default(), "");
 }
@@ -170,7 +203,7 @@ fn generation_tags_are_scopes_with_their_white_space_marks() {
         "21"
     );
     assert_eq!(render_alone("{% set generation = 1 %}{% if generation %}{{ generation }}{% endif %}").unwrap(), "1");
-    check_error("{% generation %}", 1, "end of block");
+    check_error("{% generation %}", 1, "end of the template");
 }
 
 #[test]
@@ -193,4 +226,17 @@ fn a_row_variable_wins_over_a_special_token() {
     let date = "2024-07-26".parse().unwrap();
     assert_eq!(render("{{ bos_token }}", date, &[], &tokens, &Map::new()).unwrap(), "<s>");
     assert_eq!(render("{{ bos_token }}", date, &[], &tokens, &variables).unwrap(), "<t>");
+}
+
+/// A template that looks at all turns from each of them, as those do which number tool calls or find the last question.
+#[test]
+fn a_long_conversation_may_cost_the_square_of_its_turns() {
+    let source = "{% for m in messages %}{% set ns = namespace(n=0) %}{% for other in messages[:loop.index0] %}\
+                  {% if other.role == 'tool' %}{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}{{ ns.n }} {% endfor %}";
+    let messages: Vec<Map<String, Json>> = (0..800)
+        .map(|at| json!({"role": if at % 2 == 0 { "assistant" } else { "tool" }, "content": "x"}))
+        .map(|message| message.as_object().unwrap().clone())
+        .collect();
+    let text = render(source, "2024-07-26".parse().unwrap(), &messages, &Map::new(), &Map::new()).unwrap();
+    assert!(text.ends_with(" 399 399 "), "{}", &text[text.len() - 20..]);
 }
