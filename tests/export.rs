@@ -338,7 +338,7 @@ fn weights_that_could_not_be_written_are_not_trained() {
     plan.course.trained = Trained::NewAdapter(lora());
     // What is missing next is the tokenizer.
     let error = train::run(&plan, &Interrupt::default(), &mut |_| {}).unwrap_err();
-    assert!(matches!(error, TrainError::Tokenize(_)) && !out.exists(), "{error}");
+    assert!(error.to_string().contains("tokenizer.ggml.tokens") && !out.exists(), "{error}");
 }
 
 #[test]
@@ -386,5 +386,5 @@ fn flags_of_another_export_are_refused() {
     }
     let outcome = case.run(["export", "run", "--to", "gguf", "--out", "policy.gguf"]);
     assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert!(outcome.stderr.contains("no policy in `run`"), "{outcome}");
+    assert!(outcome.stderr.contains("model `run` not found: expected a model folder"), "{outcome}");
 }

@@ -167,7 +167,7 @@ fn an_adapter_without_a_base_and_a_folder_without_an_adapter_are_named() {
     let case = Case::new();
     adapter(case.path(), "");
     let outcome = case.run(["generate", "--model", "adapter", "--prompt", "x"]);
-    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert_eq!(outcome.code, Some(2), "{outcome}");
     assert!(outcome.stderr.contains("the adapter in `adapter` names no base model"), "{outcome}");
     assert!(outcome.stderr.contains("hint: name it with `--model`"), "{outcome}");
     let outcome = case.run(["generate", "--model", TINY, "--adapter", TINY, "--prompt", "x"]);

@@ -366,7 +366,7 @@ impl Hint for ModelError {
                  a copy without it"
             )),
             Self::UnknownKey { .. } => Some(
-                "if it has no effect on this model, remove it from the `config.json` of a copy of the folder".into(),
+                "if it has no effect on this model, leave it out of the `config.json` of a copy of the folder".into(),
             ),
             Self::NoWeights { path, instead: Instead::Pickle(_) } => Some(conversion(path)),
             Self::NoWeights { instead: Instead::Shards(_), .. } => {

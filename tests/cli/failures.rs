@@ -163,7 +163,7 @@ fn a_missing_model_is_answered_with_the_download_command() {
     stdout:
     stderr:
     error: cannot precompute `t`
-      caused by: model `nobody/no-model` not found: expected a folder with `config.json`, a `.gguf` file or a name in `[case]/cache`
+      caused by: model `nobody/no-model` not found: expected a model folder, a `.gguf` file, the folder of an adapter or of a run, or a name in `[case]/cache`
 
     hint: `hf download nobody/no-model` fetches it into the cache; piref itself downloads nothing
     ");
@@ -329,8 +329,6 @@ fn a_folder_without_an_adapter_cannot_be_merged() {
     stdout:
     stderr:
     error: cannot merge `run`
-      caused by: no adapter in `run`: expected `adapter_config.json` in it or in its `policy`
-
-    hint: a run with `--lora-r` ends with one; other policies are whole
+      caused by: `run` is no model: expected `config.json` or `adapter_config.json` in it, or in its `policy` where it is a run
     ");
 }

@@ -25,7 +25,8 @@ fn sft() {
 
     Options:
           --model <MODEL>
-              Model to train: a Hugging Face folder, a `.gguf` file, or `org/name` in the local cache
+              Model to train: a Hugging Face folder, a `.gguf` file, `org/name` or `org/name@revision`
+              in the local cache, the folder of an adapter, or a run folder
 
           --init <FOLDER>
               Start from weights drawn at random, in place of a model: a folder with `config.json` and a
@@ -64,6 +65,13 @@ fn sft() {
               Which end of a sequence that is too long is kept [default: keep_start]
 
               [possible values: keep_start, keep_end]
+
+          --overlong <WHAT>
+              What to do with a row whose prompt alone fills `--max-length`, which leaves nothing to
+              score. Such rows are counted and listed apart; `--max-reject-rate` does not count them
+              [default: drop]
+
+              [possible values: drop, refuse]
 
           --template-date <YYYY-MM-DD>
               The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
@@ -191,7 +199,14 @@ fn sft() {
 
           --lora-target-modules <NAME,…>
               Linear maps of a layer that have an adapter, by their names in PEFT, e.g. `q_proj,v_proj`;
-              `all-linear` for all [default: all-linear]
+              `all-linear` for all. Or a regular expression for whole names, e.g. `.*self_attn.*`
+              [default: all-linear]
+
+          --lora-exclude-modules <NAME,…>
+              Of these, linear maps that have none, told in the same way
+
+          --lora-layers-to-transform <LAYER,…>
+              Layers that have an adapter, from 0; where the maps are told by names. Default: all
 
           --adapter <FOLDER>
               Folder of an adapter to go on from, one of PEFT's.

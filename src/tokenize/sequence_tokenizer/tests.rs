@@ -132,8 +132,9 @@ fn what_is_too_long_is_cut_at_either_end_and_counted() {
     }
     // Cut within its prompt, or never answered.
     let short = SequenceTokenizer::new(&files, rules(4, TruncationMode::KeepStart), Masking::Prompts).unwrap();
-    for turns in [&TURNS[..], &TURNS[..2]] {
-        assert_eq!(short.tokenize(&conversation(turns)).unwrap(), Err(RejectReason::NothingToLearn));
+    let overlong = RejectReason::NoAnswerWithin { max_length: 4, n_tokens: n };
+    for (turns, reason) in [(&TURNS[..], overlong), (&TURNS[..2], RejectReason::NothingToLearn)] {
+        assert_eq!(short.tokenize(&conversation(turns)).unwrap(), Err(reason));
     }
 }
 
