@@ -118,6 +118,7 @@ fn strings() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn messages() {
     for case in [
         Case {

@@ -27,9 +27,9 @@ fn column(name: &str, array: &ArrayRef, extension: Option<&str>) -> Field {
 }
 
 /// The rows of an Arrow and of a Parquet file with this column `x`; both have to say the same.
-fn rows(field: Field, array: ArrayRef) -> Result<Vec<Value>, DataError> {
-    let arrow = read("a.arrow", &field, &array);
-    let parquet = read("a.parquet", &field, &array);
+fn rows(field: &Field, array: &ArrayRef) -> Result<Vec<Value>, DataError> {
+    let arrow = read("a.arrow", field, array);
+    let parquet = read("a.parquet", field, array);
     if let (Ok(arrow), Ok(parquet)) = (&arrow, &parquet) {
         assert_eq!(arrow, parquet, "{field:?}");
     }
@@ -56,38 +56,39 @@ fn read(name: &str, field: &Field, array: &ArrayRef) -> Result<Vec<Value>, DataE
 }
 
 #[track_caller]
-fn check(array: ArrayRef, want: &Value) {
+fn check(array: impl Array + 'static, want: &Value) {
+    let array: ArrayRef = Arc::new(array);
     let field = column("x", &array, None);
-    assert_eq!(Value::Array(rows(field, array).unwrap()), *want);
+    assert_eq!(Value::Array(rows(&field, &array).unwrap()), *want);
 }
 
 #[test]
 fn bytes_that_are_text_are_text() {
     let want = json!(["ä", null, ""]);
-    check(Arc::new(BinaryArray::from(vec![Some("ä".as_bytes()), None, Some(b"")])), &want);
-    check(Arc::new(LargeBinaryArray::from(vec![Some("ä".as_bytes()), None, Some(b"")])), &want);
-    check(Arc::new(BinaryViewArray::from_iter([Some("ä".as_bytes()), None, Some(b"")])), &want);
+    check(BinaryArray::from(vec![Some("ä".as_bytes()), None, Some(b"")]), &want);
+    check(LargeBinaryArray::from(vec![Some("ä".as_bytes()), None, Some(b"")]), &want);
+    check(BinaryViewArray::from_iter([Some("ä".as_bytes()), None, Some(b"")]), &want);
     let fixed = FixedSizeBinaryArray::try_from_sparse_iter_with_size([Some(b"ab"), None].into_iter(), 2).unwrap();
-    check(Arc::new(fixed), &json!(["ab", null]));
+    check(fixed, &json!(["ab", null]));
 }
 
 #[test]
 fn bytes_that_are_no_text_are_never_taken_for_one() {
     let want = json!([{"bytes": "ff00"}, null, {"bytes": "61"}]);
-    check(Arc::new(BinaryArray::from(vec![Some(&b"\xff\0"[..]), None, Some(b"a")])), &want);
-    check(Arc::new(BinaryViewArray::from_iter([Some(&b"\xff\0"[..]), None, Some(b"a")])), &want);
+    check(BinaryArray::from(vec![Some(&b"\xff\0"[..]), None, Some(b"a")]), &want);
+    check(BinaryViewArray::from_iter([Some(&b"\xff\0"[..]), None, Some(b"a")]), &want);
 }
 
 #[test]
 fn text_of_every_kind_is_text() {
     let texts = vec![Some("a"), None];
     let want = json!(["a", null]);
-    check(Arc::new(LargeStringArray::from(texts.clone())), &want);
-    check(Arc::new(StringViewArray::from(texts.clone())), &want);
-    check(Arc::new(texts.into_iter().collect::<DictionaryArray<Int32Type>>()), &want);
+    check(LargeStringArray::from(texts.clone()), &want);
+    check(StringViewArray::from(texts.clone()), &want);
+    check(texts.into_iter().collect::<DictionaryArray<Int32Type>>(), &want);
     let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&b"a"[..], b"b"]));
     let keys = Int32Array::from(vec![Some(1), None, Some(0)]);
-    check(Arc::new(DictionaryArray::new(keys, bytes)), &json!(["b", null, "a"]));
+    check(DictionaryArray::new(keys, bytes), &json!(["b", null, "a"]));
 }
 
 #[test]
@@ -100,14 +101,14 @@ fn runs_are_the_values_they_repeat() {
 
 #[test]
 fn numbers_lose_nothing() {
-    check(Arc::new(UInt64Array::from(vec![u64::MAX])), &json!([u64::MAX]));
-    check(Arc::new(Float32Array::from(vec![0.1])), &json!([f64::from(0.1_f32)]));
+    check(UInt64Array::from(vec![u64::MAX]), &json!([u64::MAX]));
+    check(Float32Array::from(vec![0.1]), &json!([f64::from(0.1_f32)]));
     let floats = vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e300];
-    check(Arc::new(Float64Array::from(floats)), &json!(["NaN", "Infinity", "-Infinity", -0.0, 1e300]));
+    check(Float64Array::from(floats), &json!(["NaN", "Infinity", "-Infinity", -0.0, 1e300]));
     let decimal = |digits, value| Decimal128Array::from(vec![value]).with_precision_and_scale(digits, 2).unwrap();
-    check(Arc::new(decimal(10, 150)), &json!([1.5]));
-    check(Arc::new(decimal(38, 12_345_678_901_234_567_890)), &json!(["123456789012345678.90"]));
-    check(Arc::new(TimestampMillisecondArray::from(vec![0])), &json!(["1970-01-01T00:00:00"]));
+    check(decimal(10, 150), &json!([1.5]));
+    check(decimal(38, 12_345_678_901_234_567_890), &json!(["123456789012345678.90"]));
+    check(TimestampMillisecondArray::from(vec![0]), &json!(["1970-01-01T00:00:00"]));
 }
 
 #[test]
@@ -115,9 +116,9 @@ fn marked_json_is_what_it_says_wherever_it_is() {
     let texts = ["{\"a\":\n [1, 2.50]}", "null", "\"t\"", "[]"];
     let want = json!([{"a": [1, 2.5]}, null, "t", []]);
     let array: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
-    assert_eq!(Value::Array(rows(column("x", &array, Some("arrow.json")), array).unwrap()), want);
+    assert_eq!(Value::Array(rows(&column("x", &array, Some("arrow.json")), &array).unwrap()), want);
     let array: ArrayRef = Arc::new(BinaryViewArray::from_iter_values(texts.map(str::as_bytes)));
-    assert_eq!(Value::Array(rows(column("x", &array, Some("arrow.json")), array).unwrap()), want);
+    assert_eq!(Value::Array(rows(&column("x", &array, Some("arrow.json")), &array).unwrap()), want);
 
     let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
     let item = Arc::new(column("item", &texts, Some("arrow.json")));
@@ -125,7 +126,7 @@ fn marked_json_is_what_it_says_wherever_it_is() {
     let item = Arc::new(Field::new("element", inner.data_type().clone(), true));
     let list: ArrayRef = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1, 3]), Arc::new(inner), None));
     let want = json!([[{"item": {"a": [1, 2.5]}}], [{"item": null}, {"item": "t"}, {"item": []}]]);
-    assert_eq!(Value::Array(rows(column("x", &list, None), list).unwrap()), want);
+    assert_eq!(Value::Array(rows(&column("x", &list, None), &list).unwrap()), want);
 }
 
 #[test]
@@ -161,10 +162,7 @@ fn maps_and_turns_by_list_are_objects_and_lists() {
         ),
     ]);
     let field = Arc::new(Field::new("entries", entries.data_type().clone(), false));
-    check(
-        Arc::new(MapArray::new(field, OffsetBuffer::from_lengths([2]), entries, None, false)),
-        &json!([{"a": "1", "b": "2"}]),
-    );
+    check(MapArray::new(field, OffsetBuffer::from_lengths([2]), entries, None, false), &json!([{"a": "1", "b": "2"}]));
 
     let list = |texts: Vec<&str>| -> ArrayRef {
         let item = Arc::new(Field::new("item", DataType::Utf8, true));
@@ -174,7 +172,7 @@ fn maps_and_turns_by_list_are_objects_and_lists() {
     let field = |name: &str, array: &ArrayRef| Arc::new(Field::new(name, array.data_type().clone(), true));
     let (roles, texts) = (list(vec!["user", "assistant"]), list(vec!["q", "a"]));
     let turns = StructArray::from(vec![(field("role", &roles), roles), (field("content", &texts), texts)]);
-    check(Arc::new(turns), &json!([[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]));
+    check(turns, &json!([[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]));
 }
 
 #[test]
@@ -182,14 +180,14 @@ fn a_uuid_has_its_usual_form() {
     let bytes: Vec<u8> = (0..16).collect();
     let array: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter(std::iter::once(bytes)).unwrap());
     let want = json!("00010203-0405-0607-0809-0a0b0c0d0e0f");
-    assert_eq!(rows(column("x", &array, Some("arrow.uuid")), array).unwrap(), [want]);
+    assert_eq!(rows(&column("x", &array, Some("arrow.uuid")), &array).unwrap(), [want]);
 }
 
 #[test]
 fn what_a_mark_says_and_nothing_here_reads_is_refused_by_name() {
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["{\"a\": 1}", "{a}"]));
     let refused = |extension, array: &ArrayRef| {
-        let error = rows(column("x", array, Some(extension)), Arc::clone(array)).unwrap_err();
+        let error = rows(&column("x", array, Some(extension)), array).unwrap_err();
         let text = error.to_string();
         (text[text.find("column").unwrap()..].to_owned(), error.hint().unwrap())
     };
