@@ -157,6 +157,7 @@ fn write_table(folder: &Path, n_rows: usize) {
             architecture: "llama".into(),
             weights_digest: Digest::of(b"nobody"),
             config_digest: Digest::of(b"nobody"),
+            identity: None,
         },
         tokenizer_digest: tokenizer.digest(),
         chat_template: None,

@@ -95,7 +95,7 @@ impl ClusterEngine {
             runtime: runtime()?,
             jobs: Arc::new(Jobs::new(self.plan.scheduler.url(), config, session_id)),
             function: ScalarUDF::new_from_impl(function),
-            digest: model_digest(conditions.model.weights_digest, conditions.model.config_digest, &conditions.kernel),
+            digest: model_digest(&conditions.model.meaning(), &conditions.kernel),
             n_jobs: 0,
         })
     }

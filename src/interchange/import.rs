@@ -51,6 +51,7 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
         architecture: architecture.to_string(),
         weights_digest: digests.weights,
         config_digest: digests.config,
+        identity: Some(digests.identity),
     };
     let provenance = provenance(plan, model, &tokenizer, &scored, meaning);
     let parts = parts(plan, &folder, &scored, meaning, &provenance)?;

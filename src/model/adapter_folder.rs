@@ -14,11 +14,11 @@ use serde_json::{Map, Value, json};
 use super::config::DecoderConfig;
 use super::decoder::Decoder;
 use super::error::{ModelError, shown};
-use super::export::write_safetensors;
 use super::lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
+use super::tensor_writer::write_safetensors;
 use super::weights::Digests;
 use super::weights_safetensors::Slots;
-use crate::digest::Digest;
+use crate::digest::{Digest, ModelIdentity};
 use crate::io;
 
 const CONFIG: &str = "adapter_config.json";
@@ -56,6 +56,9 @@ const STARTS: &[&str] = &["eva", "gaussian", "orthogonal"];
 struct Base {
     weights_digest: Digest,
     config_digest: Digest,
+    /// Not of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<ModelIdentity>,
 }
 
 /// Whether a folder holds an adapter in place of a model.
@@ -127,7 +130,8 @@ pub fn export_adapter(model: &Decoder, name: &str, base: &Digests, folder: &Path
         "modules_to_save": null,
     });
     write_json(&folder.join(CONFIG), &config)?;
-    write_json(&folder.join(BASE), &json!({ "weights_digest": base.weights, "config_digest": base.config }))?;
+    let digests = json!({ "weights_digest": base.weights, "config_digest": base.config, "identity": base.identity });
+    write_json(&folder.join(BASE), &digests)?;
     let tensors = model.params().trained().map(|(_, name, tensor)| (format!("{PREFIX}{name}"), tensor));
     write_safetensors(&folder.join(WEIGHTS), tensors, [("format", "pt")])
 }
@@ -158,9 +162,15 @@ fn check_base(path: &Path, base: &Digests) -> Result<(), ModelError> {
     let text = io::read_text_up_to(path, io::SETTINGS_BYTES)?;
     let theirs: Base =
         serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.to_owned(), source })?;
-    for (what, expected, found) in
-        [("weights", theirs.weights_digest, base.weights), ("configuration", theirs.config_digest, base.config)]
-    {
+    let pairs = match theirs.identity {
+        Some(theirs) => {
+            [("weights", theirs.weights, base.identity.weights), ("configuration", theirs.config, base.identity.config)]
+        }
+        None => {
+            [("weights", theirs.weights_digest, base.weights), ("configuration", theirs.config_digest, base.config)]
+        }
+    };
+    for (what, expected, found) in pairs {
         if expected != found {
             return Err(ModelError::OtherBase { path: path.to_owned(), what, expected, found });
         }

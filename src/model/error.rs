@@ -120,6 +120,16 @@ pub enum ModelError {
         /// In the file.
         found: String,
     },
+    /// A policy folder that would be another model than the one that is trained.
+    #[error("the policy would be read back as another model: `{key}`: expected `{expected}`, found `{found}`")]
+    ReadBack {
+        /// The setting.
+        key: &'static str,
+        /// Of the model that is trained.
+        expected: String,
+        /// As it would be read back.
+        found: String,
+    },
     /// A weight that the type it is to be written in has no number for.
     #[error("tensor `{name}` has a number that {dtype} cannot hold")]
     TooLarge {
@@ -212,7 +222,14 @@ impl Hint for ModelError {
                 Some("the weights belong to another architecture or configuration than `config.json` says".into())
             }
             Self::TargetModule { .. } => Some("`all-linear` stands for all of them".into()),
-            Self::TooLarge { .. } => Some("`--outtype f32` writes every number as it is".into()),
+            Self::TooLarge { .. } => Some(
+                "f32 holds every number as it is: `--save-dtype f32` of a policy, `--outtype f32` of a GGUF file; the same \
+                 command with it goes on from the last checkpoint"
+                    .into(),
+            ),
+            Self::ReadBack { .. } => {
+                Some("please report it with the `config.json` of the model; an adapter (`--lora-r`) can be trained".into())
+            }
             Self::OtherBase { .. } => Some("name the model the adapter was trained over with `--model`".into()),
             Self::Source(error) => error.hint(),
             Self::Io(error) => error.hint(),

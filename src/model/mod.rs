@@ -16,10 +16,12 @@ mod error;
 mod export;
 mod export_gguf;
 mod flops;
+mod identity;
 mod layer;
 mod lora;
 mod memory;
 mod params;
+mod tensor_writer;
 mod weights;
 mod weights_gguf;
 mod weights_safetensors;
@@ -28,14 +30,16 @@ pub use adapter_folder::{adapter_base, adapter_config, adapter_digest, export_ad
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
-pub(crate) use export::write_safetensors;
-pub use export::{DEFAULT_SHARD_BYTES, check_export, export};
+pub use export::{
+    DEFAULT_SHARD_BYTES, Export, NamedIds, SaveDtype, SavedWeights, check_config, check_export, export, export_config,
+};
 pub use export_gguf::{GgufWeights, OutType, export_gguf};
 pub use flops::Flops;
 pub use lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
 pub use memory::TrainingMemory;
 pub use params::{Gradients, ParamId, Params};
-pub use weights::{Digests, architecture, config_digest, vocab_size};
+pub(crate) use tensor_writer::write_safetensors;
+pub use weights::{Digests, architecture, vocab_size};
 
 use crate::ops::Precision;
 

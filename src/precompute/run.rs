@@ -157,6 +157,7 @@ fn conditions(
             architecture: architecture.to_string(),
             weights_digest: digests.weights,
             config_digest: digests.config,
+            identity: Some(digests.identity),
         },
         tokenizer_digest: tokenizer.files().digest(),
         chat_template: tokenizer

@@ -6,7 +6,7 @@ use super::start_check::{self, Weights};
 use crate::digest::Digest;
 use crate::logprob;
 use crate::model::Digests;
-use crate::table::{Difference, ReferenceTable};
+use crate::table::{Difference, ModelProvenance, ReferenceTable};
 use crate::tokenize::TokenizerFiles;
 
 /// Compares field by field; what it returns says how the sample scored before the first step has to compare.
@@ -17,6 +17,9 @@ use crate::tokenize::TokenizerFiles;
 /// `adapter`, since no table is scored with one. Another number format is refused unless the plan
 /// allows that: the policy is then some rounding away from its reference before it has learnt anything. Another kernel
 /// rounds differently and no more: it is said, and bounded by the sample.
+///
+/// What is allowed switches off no check that can still be made: the ids of a table are given, so that under another chat
+/// template the policy still has to score them as the reference did.
 ///
 /// # Errors
 /// [`TrainError::Tokenizer`], or [`TrainError::OtherReference`] with the first field that differs.
@@ -40,46 +43,45 @@ pub(super) fn check(
             theirs.kernel
         )));
     }
-    let mut fields = model_fields(table, digests, tokenizer);
-    fields.extend(adapter.map(|digest| ("adapter", "none".into(), digest.to_string())));
-    let other_model = first_difference(fields);
-    let other_dtype = first_difference(vec![("dtype", theirs.dtype.clone(), plan.course.dtype.to_string())]);
-    for (difference, rule) in [(&other_model, plan.other_reference), (&other_dtype, plan.other_dtype)] {
+    let ours = ModelProvenance {
+        path: plan.course.model.clone(),
+        architecture: theirs.model.architecture.clone(),
+        weights_digest: digests.weights,
+        config_digest: digests.config,
+        identity: Some(digests.identity),
+    };
+    let other_adapter = adapter.map(|digest| ("adapter", "none".to_owned(), digest.to_string()));
+    let other_model = theirs.model.differences(&ours).into_iter().next().or_else(|| other_adapter.and_then(difference));
+    // A table without a template was made of plain strings: the policy's own is not asked.
+    let other_template = theirs.chat_template.as_ref().and_then(|template| {
+        let ours = tokenizer.template_digest().map_or_else(|| "none".into(), |digest| digest.to_string());
+        difference(("chat_template.digest", template.digest.to_string(), ours))
+    });
+    let other_dtype = difference(("dtype", theirs.dtype.clone(), plan.course.dtype.to_string()));
+    for (difference, rule) in [
+        (&other_model, plan.other_reference),
+        (&other_template, plan.other_reference),
+        (&other_dtype, plan.other_dtype),
+    ] {
         if let Some(difference) = difference.clone().filter(|_| rule == Mismatch::Refuse) {
             return Err(TrainError::OtherReference { table: table.path().to_owned(), difference });
         }
     }
-    if let Some(difference) = other_model {
+    if let Some(difference) = other_model.as_ref().or(other_template.as_ref()) {
         observe(Event::Note(format!(
             "the table's reference is another model than the policy starts from: `{}` is `{}` there, `{}` here",
             difference.field, difference.expected, difference.found
         )));
-        return Ok(Weights::Other);
     }
-    Ok(match other_dtype {
-        Some(_) => Weights::SameIn { dtype: theirs.dtype.clone() },
-        None => Weights::Same { rounding: start_check::rounding(theirs, &kernel) },
+    let rounding = start_check::rounding(theirs, &kernel);
+    Ok(match (other_model, other_dtype) {
+        (Some(_), _) => Weights::Other { rounding },
+        (None, Some(_)) => Weights::SameIn { dtype: theirs.dtype.clone() },
+        (None, None) => Weights::Same { rounding },
     })
 }
 
 /// A field, what the table has in it, and what the policy has.
-type Field = (&'static str, String, String);
-
-fn model_fields(table: &ReferenceTable, digests: &Digests, tokenizer: &TokenizerFiles) -> Vec<Field> {
-    let theirs = table.provenance();
-    let mut fields = vec![
-        ("model.weights_digest", theirs.model.weights_digest.to_string(), digests.weights.to_string()),
-        ("model.config_digest", theirs.model.config_digest.to_string(), digests.config.to_string()),
-    ];
-    // A table without a template was made of plain strings: the policy's own is not asked.
-    if let Some(template) = &theirs.chat_template {
-        let ours = tokenizer.template_digest().map_or_else(|| "none".into(), |digest| digest.to_string());
-        fields.push(("chat_template.digest", template.digest.to_string(), ours));
-    }
-    fields
-}
-
-fn first_difference(fields: Vec<Field>) -> Option<Difference> {
-    let different = fields.into_iter().find(|(_, expected, found)| expected != found);
-    different.map(|(field, expected, found)| Difference { field, expected, found })
+fn difference((field, expected, found): (&'static str, String, String)) -> Option<Difference> {
+    (expected != found).then_some(Difference { field, expected, found })
 }

@@ -4,8 +4,9 @@ use super::course::Course;
 use super::error::TrainError;
 use super::order::rng;
 use super::plan::Trained;
+use super::policy_folder;
 use crate::digest::Digest;
-use crate::model::{Adapter, Decoder, Digests, ModelError, adapter_digest, check_export, config_digest};
+use crate::model::{Adapter, Decoder, Digests, ModelError, NamedIds, adapter_digest, check_export};
 use crate::model_source::ModelSource;
 use crate::tokenize::TokenizerFiles;
 
@@ -16,32 +17,37 @@ pub(crate) struct Base {
     /// Of the adapter the policy starts from, if it starts from one.
     pub(crate) adapter: Option<Digest>,
     pub(crate) tokenizer: TokenizerFiles,
+    /// What its configuration has to say of tokens.
+    pub(crate) ids: NamedIds,
 }
 
 impl Base {
     /// Finds what a course starts from.
     ///
     /// # Errors
-    /// If the model, its tokenizer or the adapter is not there, or the policy could not be written at the end.
+    /// If the model, its tokenizer or the adapter is not there, or the policy could not be written and read at the end.
     pub(crate) fn open(course: &Course) -> Result<Self, TrainError> {
         let source = ModelSource::resolve(&course.model)?;
         let in_model = in_model(course);
-        if matches!(course.trained, Trained::Weights | Trained::Drawn) {
-            check_export(&source).map_err(in_model)?;
+        let is_whole = matches!(course.trained, Trained::Weights | Trained::Drawn);
+        let config = check_export(&source, is_whole).map_err(in_model)?;
+        let tokenizer = TokenizerFiles::load(&source)?;
+        let ids = policy_folder::named_ids(&source, &tokenizer)?;
+        if is_whole {
+            policy_folder::prove_whole(&config, &source, &tokenizer, &ids, course.save_dtype)?;
         }
         let digests = match &course.trained {
-            Trained::Drawn => Digests {
-                weights: Digest::of_parts([("seed of the weights", course.seed.to_le_bytes().as_slice())]),
-                config: config_digest(&source).map_err(in_model)?,
-            },
+            Trained::Drawn => {
+                let seed = Digest::of_parts([("seed of the weights", course.seed.to_le_bytes().as_slice())]);
+                Digests::of_drawn(&source, seed).map_err(in_model)?
+            }
             _ => Digests::of(&source).map_err(in_model)?,
         };
         let adapter = match &course.trained {
             Trained::Adapter { path, .. } => Some(adapter_digest(path).map_err(in_model)?),
             Trained::Weights | Trained::NewAdapter(_) | Trained::Drawn => None,
         };
-        let tokenizer = TokenizerFiles::load(&source)?;
-        Ok(Self { source, digests, adapter, tokenizer })
+        Ok(Self { source, digests, adapter, tokenizer, ids })
     }
 
     /// The policy before its first step.

@@ -130,6 +130,7 @@ impl<'a> Found<'a> {
                 architecture: architecture.to_string(),
                 weights_digest: digests.weights,
                 config_digest: digests.config,
+                identity: Some(digests.identity),
             },
             tokenizer_digest: tokenizer.digest(),
             chat_template: tokenizer.template_digest().map(|digest| TemplateProvenance { digest, date }),

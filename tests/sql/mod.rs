@@ -107,6 +107,7 @@ fn provenance() -> Provenance {
             architecture: "llama".into(),
             weights_digest: Digest::of(b"weights"),
             config_digest: Digest::of(b"config"),
+            identity: None,
         },
         tokenizer_digest: Digest::of(b"tokenizer"),
         chat_template: None,
