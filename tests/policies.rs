@@ -192,7 +192,7 @@ fn write_gguf(path: &Path, bos: Option<u32>) {
     let id = |value: &Json| usize::try_from(value.as_u64().unwrap()).unwrap();
     vocabulary.for_each(|(token, at)| tokens[id(at)].clone_from(token));
     for token in added {
-        tokens[id(&token["id"])] = token["content"].as_str().unwrap().to_owned();
+        token["content"].as_str().unwrap().clone_into(&mut tokens[id(&token["id"])]);
         kinds[id(&token["id"])] = 3;
     }
     let merge = |merge: &Json| match merge {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use piref::digest::Digest;
 use piref::logprob;
 use piref::model::ScoringDtype;
@@ -63,14 +63,12 @@ const AFAR: &str = "nats a sequence from the table's reference, on 2 pairs";
 fn save_again(model: &Path) {
     let tensors = candle_core::safetensors::load(model.join("model.safetensors"), &Device::Cpu).unwrap();
     fs::remove_file(model.join("model.safetensors")).unwrap();
-    let (mut map, mut files) = (serde_json::Map::new(), [HashMap::new(), HashMap::new()]);
-    for (name, tensor) in tensors {
-        let at = usize::from(name.contains(".0."));
-        map.insert(name.clone(), format!("shard-{at}.safetensors").into());
-        files[at].insert(name, tensor);
-    }
-    for (at, tensors) in files.iter().enumerate() {
-        candle_core::safetensors::save(tensors, model.join(format!("shard-{at}.safetensors"))).unwrap();
+    let file = |name: &str| format!("shard-{}.safetensors", usize::from(name.contains(".0.")));
+    let map: serde_json::Map<_, _> = tensors.keys().map(|name| (name.clone(), file(name).into())).collect();
+    for name in ["shard-0.safetensors", "shard-1.safetensors"] {
+        let of_file = tensors.iter().filter(|(tensor, _)| file(tensor) == name);
+        let of_file: HashMap<&str, Tensor> = of_file.map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+        candle_core::safetensors::save(&of_file, model.join(name)).unwrap();
     }
     let index = serde_json::json!({ "weight_map": map }).to_string();
     fs::write(model.join("model.safetensors.index.json"), index).unwrap();

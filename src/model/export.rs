@@ -180,7 +180,9 @@ fn spell_rope(keys: &mut Map<String, Value>, theta: f64) {
     let old_name = table.shift_remove("type");
     let kind = table.shift_remove("rope_type").or(old_name).filter(|kind| !kind.is_null());
     let kind = kind.unwrap_or_else(|| "default".into());
-    let theta = table.shift_remove("rope_theta").filter(|theta| !theta.is_null()).unwrap_or_else(|| theta.into());
+    // As the decoder has read it, wherever it stands.
+    table.shift_remove("rope_theta");
+    let theta = Value::from(theta);
     let with_kind = |more: Option<(String, Value)>| {
         let head = [("rope_type".to_owned(), kind.clone())].into_iter().chain(more);
         Value::Object(head.chain(table.clone()).collect())
@@ -325,9 +327,9 @@ fn rope(rope: &Rope, path: &Path) -> Result<Value, ModelError> {
 mod tests {
     use super::*;
 
-    fn spelt(config: Value) -> Value {
+    fn spelt(config: Value, theta: f64) -> Value {
         let Value::Object(mut keys) = config else { panic!("no table") };
-        spell_rope(&mut keys, 10_000.0);
+        spell_rope(&mut keys, theta);
         Value::Object(keys)
     }
 
@@ -350,13 +352,13 @@ mod tests {
             ),
             (linear.clone(), &linear),
         ] {
-            assert_eq!(spelt(config.clone()), *want, "{config}");
+            assert_eq!(spelt(config.clone(), 5e5), *want, "{config}");
         }
         // In the old spelling the base stands beside the table, which is where the decoder has read it.
-        let old = spelt(json!({"rope_theta": 10000, "rope_scaling": {"type": "linear", "factor": 2}}));
+        let old = spelt(json!({"rope_theta": 10000, "rope_scaling": {"type": "linear", "factor": 2}}), 10_000.0);
         assert_eq!(old["rope_parameters"], json!({"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2}));
-        assert_eq!(spelt(json!({}))["rope_parameters"], json!({"rope_type": "default", "rope_theta": 10_000.0}));
+        assert_eq!(spelt(json!({}), 10_000.0)["rope_parameters"], json!({"rope_type": "default", "rope_theta": 10_000.0}));
         let nested = json!({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}});
-        assert_eq!(spelt(nested.clone()), nested);
+        assert_eq!(spelt(nested.clone(), 1e4), nested);
     }
 }

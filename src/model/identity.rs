@@ -34,7 +34,7 @@ enum SettingValue {
 }
 
 impl Setting {
-    fn text(key: &'static str, value: impl ToString) -> Self {
+    fn text(key: &'static str, value: &impl ToString) -> Self {
         Self { key, shown: value.to_string(), value: SettingValue::Text(value.to_string()) }
     }
 
@@ -105,7 +105,7 @@ pub(super) fn settings(config: &DecoderConfig) -> Vec<Setting> {
         Setting::text("bias of the attention's output", output_bias),
         Setting::text("mlp_bias", mlp_bias),
         Setting::text("norms of queries and keys", qk_norm),
-        Setting::text("sliding_window", format!("{windows:?}")),
+        Setting::text("sliding_window", &format!("{windows:?}")),
     ]
 }
 

@@ -167,7 +167,9 @@ impl<'a> Engine<'a> {
         let Self { folder, interrupt, .. } = *self;
         let course = folder.course();
         let (n_steps, n_resumed) = (trainer.n_steps, trainer.state.step);
-        watch::of_schedule(&course.schedule, n_steps).into_iter().for_each(|line| observe(Event::Note(line)));
+        if let Some(line) = watch::of_schedule(&course.schedule, n_steps) {
+            observe(Event::Note(line));
+        }
         let mut watch = Watch::default();
         let mut record = Record::open(course, W::SCHEMA, &trainer.state, &mut |line| observe(Event::Note(line)))?;
         loop {
