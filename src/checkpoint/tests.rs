@@ -222,7 +222,9 @@ fn the_same_run_is_told_by_what_decides_it() {
     let old: &[(&str, serde_json::Value)] = &[("model_identity", null.clone()), ("config_identity", null)];
     let text = |value: &str| serde_json::Value::from(value);
     let free = ["max_tokens", "n_steps"];
-    let cases: [(Trajectory, Trajectory, &[&str], Result<&[&str], &str>); 9] = [
+    /// Then, now, what may change, and which of it did, or why not.
+    type Case<'a> = (Trajectory, Trajectory, &'a [&'a str], Result<&'a [&'a str], &'a str>);
+    let cases: [Case<'_>; 9] = [
         (told(&[]), told(&[("model_digest", text("x")), ("config_digest", text("y"))]), &free, Ok(&[])),
         (told(old), told(&[]), &free, Ok(&[])),
         (told(&[]), told(old), &free, Ok(&[])),

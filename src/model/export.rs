@@ -357,7 +357,10 @@ mod tests {
         // In the old spelling the base stands beside the table, which is where the decoder has read it.
         let old = spelt(json!({"rope_theta": 10000, "rope_scaling": {"type": "linear", "factor": 2}}), 10_000.0);
         assert_eq!(old["rope_parameters"], json!({"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2}));
-        assert_eq!(spelt(json!({}), 10_000.0)["rope_parameters"], json!({"rope_type": "default", "rope_theta": 10_000.0}));
+        assert_eq!(
+            spelt(json!({}), 10_000.0)["rope_parameters"],
+            json!({"rope_type": "default", "rope_theta": 10_000.0})
+        );
         let nested = json!({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}});
         assert_eq!(spelt(nested.clone(), 1e4), nested);
     }

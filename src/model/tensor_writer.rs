@@ -99,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         // 1 + 2⁻⁸ lies between two numbers of bf16, 1 and 1 + 2⁻⁷; the even one is 1.
-        let (a, b) = (tensor(&[1.0, 1.003_906_25, -3.5]), tensor(&[0.5]));
+        let (a, b) = (tensor(&[1.0, 1.0 + 2.0_f32.powi(-8), -3.5]), tensor(&[0.5]));
         let moved = write(&path, vec![("b", &b, DType::F32), ("a", &a, DType::BF16)], [("format", "pt")]).unwrap();
         assert_eq!(moved, f64::from(2.0_f32.powi(-8)).powi(2));
         let found = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
