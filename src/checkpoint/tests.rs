@@ -200,6 +200,9 @@ fn a_damaged_checkpoint_is_refused_by_name() {
     load().unwrap();
 }
 
+/// What a run was told then and is told now, what of it may change, and which of that did, or why it is another run.
+type Told<'a> = (Trajectory, Trajectory, &'a [&'a str], Result<&'a [&'a str], &'a str>);
+
 /// What is another run is refused by its field; a model in other files, a micro-batch and, where it may be, a length are not.
 #[test]
 fn the_same_run_is_told_by_what_decides_it() {
@@ -222,9 +225,7 @@ fn the_same_run_is_told_by_what_decides_it() {
     let old: &[(&str, serde_json::Value)] = &[("model_identity", null.clone()), ("config_identity", null)];
     let text = |value: &str| serde_json::Value::from(value);
     let free = ["max_tokens", "n_steps"];
-    /// Then, now, what may change, and which of it did, or why not.
-    type Case<'a> = (Trajectory, Trajectory, &'a [&'a str], Result<&'a [&'a str], &'a str>);
-    let cases: [Case<'_>; 9] = [
+    let cases: [Told<'_>; 9] = [
         (told(&[]), told(&[("model_digest", text("x")), ("config_digest", text("y"))]), &free, Ok(&[])),
         (told(old), told(&[]), &free, Ok(&[])),
         (told(&[]), told(old), &free, Ok(&[])),
