@@ -151,7 +151,11 @@ pub fn export_config(
         }
         ModelSource::Gguf(path) => {
             let ends: Vec<u32> = ids.ends.iter().copied().collect();
-            let ends = if let [end] = ends.as_slice() { json!(end) } else { json!(ends) };
+            let ends = match ends.as_slice() {
+                [] => Value::Null,
+                [end] => json!(end),
+                ends => json!(ends),
+            };
             let generation = json!({"bos_token_id": ids.bos, "eos_token_id": ends, "pad_token_id": ids.pad});
             write_json(&folder.join(GENERATION_CONFIG), &generation)?;
             of_gguf(config, ids, path)?

@@ -119,7 +119,8 @@ pub(super) fn write_whole(
 
 /// What a user should know of weights whose number type is coarser than what was learnt.
 pub(super) fn lost(saved: &SavedWeights) -> Option<String> {
-    let trained = saved.trained.filter(|trained| *trained < saved.rounded)?;
+    // Rounding that undoes all of a training is as large as it.
+    let trained = saved.trained.filter(|trained| *trained < 2.0 * saved.rounded)?;
     Some(format!(
         "the policy is written in {}: that moves its weights by {:.1e} of their norm, training has moved them by {trained:.1e}; \
          `--save-dtype f32` keeps every number",
