@@ -246,6 +246,12 @@ impl Provenance {
         found
     }
 
+    /// Every footer entry in which `other` differs, those included that say the same of a model in other words: the files of
+    /// one table were written with one provenance.
+    pub fn contradictions(&self, other: &Self) -> Vec<Difference> {
+        self.differing(other).map(|entry| self.difference(other, entry)).collect()
+    }
+
     /// The footer entries that are not equal: key, ours, theirs.
     fn differing(&self, other: &Self) -> impl Iterator<Item = (&'static str, String, String)> + use<> {
         let pairs = self.to_footer().into_iter().zip(other.to_footer());
@@ -358,6 +364,7 @@ mod tests {
         resaved.model.weights_digest = Digest::of(b"in shards");
         resaved.model.config_digest = Digest::of(b"by another version");
         assert_eq!(ours.differences(&resaved), []);
+        assert_eq!(ours.contradictions(&resaved).len(), 2, "in one table, it is damage");
 
         let without = |mut provenance: Provenance| {
             provenance.model.identity = None;
