@@ -19,6 +19,11 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// Digest of many bytes, over all cores.
+    pub fn of_many(bytes: &[u8]) -> Self {
+        Self(*blake3::Hasher::new().update_rayon(bytes).finalize().as_bytes())
+    }
+
     /// Digest of named parts, in the order given; the lengths are hashed too, so no two lists collide by joining.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -75,6 +80,16 @@ impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")
     }
+}
+
+/// Which model something is of, by what it computes: equal for one that was moved, saved again by another version or cut
+/// into other files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelIdentity {
+    /// Of the tensors: name, number type, shape and numbers of each.
+    pub weights: Digest,
+    /// Of the settings that decide numbers.
+    pub config: Digest,
 }
 
 /// A digest in text that is not 64 hex digits.
@@ -169,6 +184,7 @@ mod tests {
             let mut hasher = Hasher::default();
             bytes.chunks(1000).for_each(|chunk| hasher.update(chunk));
             assert_eq!(hasher.finish(), Digest::of(&bytes));
+            assert_eq!(Digest::of_many(&bytes), Digest::of(&bytes));
         }
     }
 }

@@ -343,11 +343,12 @@ impl AtomicFile {
     pub fn create(path: &Path) -> Result<Self, IoError> {
         let folder = parent(path);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let file = tempfile::Builder::new()
-            .prefix(&format!(".{name}."))
-            .suffix(".partial")
-            .tempfile_in(folder)
-            .map_err(|source| IoError::new("create a file in", folder, source))?;
+        let prefix = format!(".{name}.");
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.prefix(&prefix).suffix(".partial");
+        #[cfg(unix)]
+        let builder = builder.permissions(common_mode());
+        let file = builder.tempfile_in(folder).map_err(|source| IoError::new("create a file in", folder, source))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
@@ -360,7 +361,6 @@ impl AtomicFile {
     pub fn commit(self) -> Result<(), IoError> {
         let path = self.path;
         self.file.as_file().sync_all().map_err(|source| IoError::new("sync", &path, source))?;
-        set_common_mode(self.file.as_file()).map_err(|source| IoError::new("set the mode of", &path, source))?;
         self.file.persist(&path).map_err(|error| IoError::new("rename to", &path, error.error))?;
         sync_parent(&path)
     }
@@ -376,16 +376,12 @@ impl Write for AtomicFile {
     }
 }
 
-/// Temporary files are made readable by their owner only; results are for everybody the umask of the user allows.
+/// Temporary files are otherwise made for their owner only; results are for everybody the umask of the user allows, which
+/// the system takes away from this when it makes the file.
 #[cfg(unix)]
-fn set_common_mode(file: &File) -> io::Result<()> {
+fn common_mode() -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_common_mode(_: &File) -> io::Result<()> {
-    Ok(())
+    fs::Permissions::from_mode(0o666)
 }
 
 /// The right of one process to work in a folder, for as long as the value lives.
@@ -499,6 +495,18 @@ mod tests {
         file.write_all(b"half").unwrap();
         drop(file);
         assert!(list(folder.path()).unwrap().is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_mode_of_any_new_file_of_the_user() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, theirs] = ["ours", "theirs"].map(|name| folder.path().join(name));
+        write(&ours, b"x").unwrap();
+        File::create(&theirs).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&ours), mode(&theirs));
     }
 
     #[test]

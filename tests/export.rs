@@ -14,7 +14,8 @@ use piref::error::Hint;
 use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::model::{
-    Adapter, BaseName, Decoder, Digests, Keep, Lora, ModelError, Modules, OutType, export, export_adapter, export_gguf,
+    Adapter, BaseName, Decoder, Digests, Export, Keep, Lora, ModelError, Modules, NamedIds, OutType, SaveDtype, export,
+    export_adapter, export_gguf,
 };
 use piref::model_source::{Gguf, ModelSource, ModelSourceError};
 use piref::ops::Backend;
@@ -36,6 +37,12 @@ fn source(path: &Path) -> ModelSource {
 
 fn load(path: &Path) -> Decoder {
     Decoder::load(&source(path), &Backend::cpu()).unwrap()
+}
+
+/// Writes a model of this base into a folder that is there.
+fn save(model: &Decoder, base: &Path, out: &Path, shard_bytes: u64) {
+    let how = Export { dtype: SaveDtype::Auto, shard_bytes };
+    export(model, &source(base), &NamedIds::default(), how, out).unwrap();
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -265,7 +272,7 @@ fn policies() -> (tempfile::TempDir, [PathBuf; 3]) {
     let model = load(&base);
     train_some(&model, |_| true);
     fs::create_dir_all(&whole).unwrap();
-    export(&model, &source(&base), &whole, u64::MAX).unwrap();
+    save(&model, &base, &whole, u64::MAX);
 
     let model = load(&base);
     let drawn = Adapter::new(&lora(), model.config(), model.device(), |_| ChaCha8Rng::seed_from_u64(3)).unwrap();
@@ -349,7 +356,7 @@ fn weights_above_the_limit_are_written_in_several_files() {
     let (whole, shards) = (folder.path().join("whole"), folder.path().join("shards"));
     for (out, limit) in [(&whole, u64::MAX), (&shards, limit)] {
         fs::create_dir_all(out).unwrap();
-        export(&model, &source(tiny), out, limit).unwrap();
+        save(&model, tiny, out, limit);
     }
     assert!(whole.join("model.safetensors").is_file() && !whole.join("model.safetensors.index.json").exists());
     assert!(!shards.join("model.safetensors").exists());

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use piref::batch::{Group, GroupBatch};
+use piref::digest::ModelIdentity;
 use piref::error::Hint;
 use piref::inspect::{Inspected, inspect};
 use piref::interrupt::Interrupt;
 use piref::logprob;
 use piref::model::{
     Adapter, BaseName, DEFAULT_SHARD_BYTES, Decoder, Digests, Gradients, Keep, LORA_MODULES, Lora, ModelError, Modules,
-    adapter_base, adapter_config, export_adapter, is_adapter,
+    SaveDtype, adapter_base, adapter_config, export_adapter, is_adapter,
 };
 use piref::model_source::ModelSource;
 use piref::ops::dropout::{Dropout, Stream};
@@ -263,7 +264,10 @@ fn a_folder_gives_back_the_adapter_and_refuses_other_weights() {
     };
     assert!(tensors(&again) == tensors(&model), "the adapter has changed");
 
-    let other = Digests { weights: digests.config, ..digests.clone() };
+    // The same model in other files, and another one.
+    assert!(read(&Digests { weights: digests.config, ..digests.clone() }).is_ok());
+    let identity = ModelIdentity { weights: digests.config, ..digests.identity };
+    let other = Digests { identity, ..digests.clone() };
     let error = read(&other).unwrap_err();
     assert!(matches!(&error, ModelError::OtherBase { what: "weights", .. }), "{error}");
     assert!(error.hint().unwrap().contains("--model"));
@@ -344,8 +348,13 @@ fn a_run_starts_at_the_reference_learns_and_leaves_an_adapter() {
     assert!(matches!(inspect(&policy).unwrap(), Inspected::Adapter(adapter) if adapter.lora.alpha == 8.0));
 
     let out = folder.path().join("merged");
-    let merging =
-        MergePlan { adapter: plan.course.out.clone(), model: None, out: out.clone(), shard_bytes: DEFAULT_SHARD_BYTES };
+    let merging = MergePlan {
+        adapter: plan.course.out.clone(),
+        model: None,
+        out: out.clone(),
+        shard_bytes: DEFAULT_SHARD_BYTES,
+        save_dtype: SaveDtype::Auto,
+    };
     let summary = train::merge(&merging).unwrap();
     assert_eq!((summary.model.as_str(), summary.lora.r.get()), (base_path.as_str(), 4));
     assert!(matches!(train::merge(&merging), Err(TrainError::Taken { .. })));

@@ -218,6 +218,8 @@ fn a_run_of_defaults_has_the_trajectory_it_always_had() {
         "objective",
         "model_digest",
         "config_digest",
+        "model_identity",
+        "config_identity",
         "optimizer",
         "learning_rate",
         "lr_scheduler_type",

@@ -71,7 +71,7 @@ fn a_run_starts_at_the_reference_it_names() {
     }
     let other = train("tiny", "tuned");
     assert!(
-        other.stderr.contains("table `table/references/tuned` was scored with: expected `model.weights_digest`"),
+        other.stderr.contains("table `table/references/tuned` was scored with: expected `model.weights_identity`"),
         "{other}"
     );
     // The policy is that reference: margin 0, loss ln 2.

@@ -158,6 +158,7 @@ fn write_table(folder: &Path, n_rows: usize) {
             weights_digest: Digest::of(b"nobody"),
             config_digest: Digest::of(b"nobody"),
             adapter_digest: None,
+            identity: None,
         },
         tokenizer_digest: tokenizer.digest(),
         chat_template: None,

@@ -7,7 +7,7 @@ use std::path::Path;
 use piref::batch::SequenceIds;
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
-use piref::model::{DEFAULT_SHARD_BYTES, Decoder, Lora, Modules, is_adapter};
+use piref::model::{DEFAULT_SHARD_BYTES, Decoder, Lora, Modules, SaveDtype, is_adapter};
 use piref::model_source::ModelSource;
 use piref::ops::Backend;
 use piref::sft::{self, Event, Outcome, Plan, SftError, SftMetrics};
@@ -70,6 +70,7 @@ fn a_run_that_was_interrupted_ends_like_one_that_was_not() {
                 adapter: halting,
                 model: None,
                 shard_bytes: DEFAULT_SHARD_BYTES,
+                save_dtype: SaveDtype::Auto,
                 out: out.clone(),
             })
             .unwrap();

@@ -313,7 +313,7 @@ fn another_model_is_named_by_what_differs_and_by_its_log_probs() {
     let (summary, found) = verified(&plan);
     let model: Vec<&Finding> = found.iter().filter(|finding| finding.check == "model").collect();
     assert_eq!(model.len(), 1, "{model:?}");
-    assert!(model[0].evidence.contains("expected `model.weights_digest`"), "{model:?}");
+    assert!(model[0].evidence.contains("expected `model.weights_identity`"), "{model:?}");
     assert!(summary.hints.iter().any(|hint| hint.contains("name the model")), "{:?}", summary.hints);
     let rescored = found.iter().find(|finding| finding.check == "rescore").unwrap();
     assert!(rescored.value.unwrap() > 1e-3 && rescored.pair_id.is_some(), "{rescored:?}");

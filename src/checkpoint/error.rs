@@ -23,6 +23,16 @@ pub enum CheckpointError {
         /// Its value then.
         found: String,
     },
+    /// The run is past the end it is told now.
+    #[error("checkpoint `{}` is of step {step}: expected one of at most {n_steps}, where the run is to end", path.display())]
+    PastTheEnd {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Steps it has made.
+        step: u64,
+        /// Steps the run is told to make.
+        n_steps: u64,
+    },
     /// A damaged tensor file.
     #[error("checkpoint file `{}` is damaged", path.display())]
     Damaged {
@@ -99,7 +109,13 @@ impl CheckpointError {
 impl Hint for CheckpointError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::OtherRun { .. } => Some(
+            Self::OtherRun { key, .. } if key == "n_steps" => Some(
+                "the learning rate falls towards the last step, or evaluations choose the policy, so that a run of another \
+                 length is another run from its first step on; with `--lr-scheduler-type constant` a run can be made longer. \
+                 Another `--out` keeps both; `--fresh` starts again in this folder, without the old checkpoints"
+                    .into(),
+            ),
+            Self::OtherRun { .. } | Self::PastTheEnd { .. } => Some(
                 "another `--out` keeps both runs; `--fresh` starts again in this folder, without the old checkpoints"
                     .into(),
             ),

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use error::CheckpointError;
 pub use retention::rotate;
@@ -41,6 +42,26 @@ const STATE: &str = "state.json";
 /// Under which a trajectory has the name of its optimiser, unless that is the default.
 pub const OPTIM: &str = "optim";
 
+/// Under which it has its schedule.
+const SCHEDULE: &str = "lr_scheduler_type";
+
+/// Under which it has the files of a model, and what they mean: not of earlier versions.
+const OF_MODEL: [(&str, &str); 2] = [("model_digest", "model_identity"), ("config_digest", "config_identity")];
+
+/// Everything that decides the course of a run, by name.
+pub type Trajectory = serde_json::Map<String, Value>;
+
+/// A setting that a run that goes on has been told anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Its name.
+    pub key: String,
+    /// Its value when the checkpoint was made.
+    pub then: String,
+    /// Its value now.
+    pub now: String,
+}
+
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -55,7 +76,7 @@ pub struct State {
     #[serde(default, skip_serializing_if = "EvalState::is_new")]
     pub eval: EvalState,
     /// Everything that decides the course of the run, by name.
-    pub trajectory: serde_json::Map<String, serde_json::Value>,
+    pub trajectory: Trajectory,
 }
 
 /// Why a checkpoint is written.
@@ -261,32 +282,47 @@ impl Checkpoint {
         &self.record.crate_version
     }
 
-    /// Refuses to go on with a run that was told something else.
+    /// Refuses to go on with a run that was told something else; what `may_change` is not compared, and neither are the
+    /// files of a model where both runs know what is in them. Returns which of the settings that may change did, then and
+    /// now.
     ///
     /// # Errors
     /// Names the first setting that one of the two does not have, or else the first that differs, then and now.
-    pub fn check(&self, trajectory: &serde_json::Map<String, serde_json::Value>) -> Result<(), CheckpointError> {
+    pub fn check(&self, trajectory: &Trajectory, may_change: &[&str]) -> Result<Vec<Changed>, CheckpointError> {
         let then = &self.record.state.trajectory;
-        let differing = || trajectory.keys().chain(then.keys()).filter(|key| trajectory.get(*key) != then.get(*key));
+        let is_other = |key: &str| trajectory.get(key) != then.get(key);
+        let has_both = |key: &str| trajectory.contains_key(key) && then.contains_key(key);
+        let is_compared = |key: &&String| {
+            let of_model = OF_MODEL.iter().find(|(digest, identity)| key == digest || key == identity);
+            let is_the_one = of_model.is_none_or(|(_, identity)| has_both(identity) == (key == identity));
+            is_the_one && !may_change.contains(&key.as_str())
+        };
+        let differing = || trajectory.keys().chain(then.keys()).filter(is_compared).filter(|key| is_other(key));
         // A setting that one of the two does not have explains the others: a predicate, say, the number of steps. So does
-        // another optimiser its constants.
+        // another optimiser its constants, and another schedule a length.
         let is_alone = |key: &&String| trajectory.contains_key(*key) != then.contains_key(*key);
         let key = differing().find(is_alone).or_else(|| differing().find(|key| *key == OPTIM));
-        let key = key.or_else(|| differing().next());
-        let text = |key: &str, value: Option<&serde_json::Value>| match value {
+        let key = key.or_else(|| differing().find(|key| *key == SCHEDULE)).or_else(|| differing().next());
+        let text = |key: &str, value: Option<&Value>| match value {
             Some(value) => format!("`{value}`"),
             None if key == OPTIM => format!("`\"{}\"`", OptimizerParams::default().name()),
             None => "not set".into(),
         };
-        match key {
-            None => Ok(()),
-            Some(key) => Err(CheckpointError::OtherRun {
-                path: self.path.clone(),
-                key: key.to_owned(),
-                expected: text(key, trajectory.get(key)),
-                found: text(key, then.get(key)),
-            }),
-        }
+        let Some(key) = key else {
+            let changed = may_change.iter().filter(|key| has_both(key) && is_other(key));
+            let changed = changed.map(|key| Changed {
+                key: (*key).to_owned(),
+                then: text(key, then.get(*key)),
+                now: text(key, trajectory.get(*key)),
+            });
+            return Ok(changed.collect());
+        };
+        Err(CheckpointError::OtherRun {
+            path: self.path.clone(),
+            key: key.to_owned(),
+            expected: text(key, trajectory.get(key)),
+            found: text(key, then.get(key)),
+        })
     }
 
     /// Puts the weights into the trained ones of `params` and returns the optimiser as it was.

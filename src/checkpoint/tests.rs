@@ -119,8 +119,8 @@ fn another_optimiser_is_named_before_its_constants() {
         let (params, occasion) = (&params(), Occasion::Planned);
         let snapshot = Snapshot { params, optimizer: &optimizer, ema: None, state: &state, occasion };
         let checkpoint = Checkpoint::open(&save(folder.path(), &snapshot).unwrap()).unwrap();
-        checkpoint.check(then).unwrap();
-        let error = checkpoint.check(now).unwrap_err().to_string();
+        assert_eq!(checkpoint.check(then, &[]).unwrap(), []);
+        let error = checkpoint.check(now, &[]).unwrap_err().to_string();
         assert!(error.ends_with(want), "{error}");
     }
 }
@@ -201,4 +201,65 @@ fn a_damaged_checkpoint_is_refused_by_name() {
         io::write(&path, &bytes).unwrap();
     }
     load().unwrap();
+}
+
+/// What a run was told then and is told now, what of it may change, and which of that did, or why it is another run.
+type Told<'a> = (Trajectory, Trajectory, &'a [&'a str], Result<&'a [&'a str], &'a str>);
+
+/// What is another run is refused by its field; a model in other files, a micro-batch and, where it may be, a length are not.
+#[test]
+fn the_same_run_is_told_by_what_decides_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |changes: &[(&str, serde_json::Value)]| -> Trajectory {
+        let whole = serde_json::json!({
+            "model_digest": "a", "config_digest": "b", "model_identity": "c", "config_identity": "d",
+            "lr_scheduler_type": "constant", "batch_size": 8, "n_steps": 5, "max_tokens": 2048,
+        });
+        let mut trajectory = whole.as_object().unwrap().clone();
+        for (key, value) in changes {
+            match value {
+                serde_json::Value::Null => drop(trajectory.remove(*key)),
+                value => drop(trajectory.insert((*key).to_owned(), value.clone())),
+            }
+        }
+        trajectory
+    };
+    let null = serde_json::Value::Null;
+    let old: &[(&str, serde_json::Value)] = &[("model_identity", null.clone()), ("config_identity", null)];
+    let text = |value: &str| serde_json::Value::from(value);
+    let free = ["max_tokens", "n_steps"];
+    let cases: [Told<'_>; 9] = [
+        (told(&[]), told(&[("model_digest", text("x")), ("config_digest", text("y"))]), &free, Ok(&[])),
+        (told(old), told(&[]), &free, Ok(&[])),
+        (told(&[]), told(old), &free, Ok(&[])),
+        (told(old), told(&[("model_digest", text("x"))]), &free, Err("`model_digest` was `\"a\"`, now it is `\"x\"`")),
+        (told(&[]), told(&[("model_identity", text("x"))]), &free, Err("`model_identity` was `\"c\"`")),
+        (told(&[]), told(&[("max_tokens", 512.into()), ("n_steps", 9.into())]), &free, Ok(&free)),
+        (told(&[]), told(&[("n_steps", 9.into())]), &free[..1], Err("`n_steps` was `5`, now it is `9`")),
+        (told(&[]), told(&[("batch_size", 4.into()), ("n_steps", 9.into())]), &free, Err("`batch_size` was `8`")),
+        (
+            told(&[]),
+            told(&[("lr_scheduler_type", text("linear")), ("n_steps", 9.into())]),
+            &free[..1],
+            Err("`lr_scheduler_type` was `\"constant\"`, now it is `\"linear\"`"),
+        ),
+    ];
+    for (at, (then, now, may_change, want)) in cases.into_iter().enumerate() {
+        let state = State { trajectory: then, ..state(1 + at as u64, ObjectiveState::default()) };
+        let optimizer = Optimizer::new(AdamWParams::default(), &params()).unwrap();
+        let (params, occasion) = (&params(), Occasion::Planned);
+        let snapshot = Snapshot { params, optimizer: &optimizer, ema: None, state: &state, occasion };
+        let checkpoint = Checkpoint::open(&save(folder.path(), &snapshot).unwrap()).unwrap();
+        let found = checkpoint.check(&now, may_change);
+        match want {
+            Ok(keys) => {
+                let found = found.unwrap();
+                assert_eq!(found.iter().map(|changed| changed.key.as_str()).collect::<Vec<_>>(), keys, "case {at}");
+            }
+            Err(part) => {
+                let error = found.unwrap_err().to_string();
+                assert!(error.contains(part), "case {at}: {error}");
+            }
+        }
+    }
 }

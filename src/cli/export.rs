@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{OutputFormat, Printer, UsageError, print_json};
 use crate::interchange::{self, ExportSummary};
-use crate::model::{DEFAULT_SHARD_BYTES, GgufWeights, OutType, find_adapter};
-use crate::pipeline::{PLAN_FILE, Pipeline, PipelineError, Settings};
+use crate::model::{DEFAULT_SHARD_BYTES, GgufWeights, OutType, SaveDtype, find_adapter};
+use crate::pipeline::{PLAN_FILE, Pipeline, PipelineError, Settings, words};
 use crate::train::{self, GgufPlan, GgufSummary, MergePlan, MergeSummary};
 
 /// Write the pairs of a log-prob table, or the policy of a run, as another program takes them.
@@ -49,6 +49,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE")]
     max_shard_size: Option<ByteSize>,
 
+    /// Number type of a merged model: `auto` is that of its base model, `f32` keeps every number; 16 bits round, so that
+    /// `eval` of the folder may differ from that of the adapter in the last digits. Default: auto.
+    #[arg(long, value_name = "DTYPE", value_parser = words::<SaveDtype>())]
+    save_dtype: Option<SaveDtype>,
+
     /// File to write, which is replaced if it is there; with `--merge` a new folder.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
@@ -80,6 +85,9 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     if !args.merge && args.max_shard_size.is_some() {
         return misplaced("--max-shard-size", "`--merge`");
     }
+    if !args.merge && args.save_dtype.is_some() {
+        return misplaced("--save-dtype", "`--merge` (`--to gguf` has `--outtype`)");
+    }
     match args.to {
         Some(Target::Trl) => table_for_trl(args, printer),
         Some(Target::Gguf) => gguf(args, printer),
@@ -102,9 +110,10 @@ fn merge(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
         model: args.model.clone(),
         out: args.out.clone(),
         shard_bytes: args.max_shard_size.map_or(DEFAULT_SHARD_BYTES, |size| size.as_u64()),
+        save_dtype: args.save_dtype.unwrap_or_default(),
     };
     let summary = train::merge(&plan).with_context(|| format!("cannot merge `{}`", args.path.display()))?;
-    for note in &summary.notes {
+    for note in summary.notes.iter().cloned().chain(summary.warning()) {
         printer.note(note);
     }
     finish(merge_line(&summary), &summary, args, printer)
@@ -149,8 +158,14 @@ fn line(summary: &ExportSummary) -> String {
 }
 
 fn merge_line(summary: &MergeSummary) -> String {
-    let MergeSummary { model, adapter, lora, out, .. } = summary;
-    format!("{model} with the adapter of rank {} in {}: {}", lora.r, adapter.display(), out.display())
+    let MergeSummary { model, adapter, lora, weights, out, .. } = summary;
+    format!(
+        "{model} with the adapter of rank {} in {}, in {}: {}",
+        lora.r,
+        adapter.display(),
+        weights.dtype,
+        out.display()
+    )
 }
 
 fn gguf_line(summary: &GgufSummary) -> String {

@@ -17,7 +17,9 @@ use crate::precompute::Start;
 /// Make a log-prob table of pairs that another program has scored.
 ///
 /// Reads `ref_chosen_logps` and `ref_rejected_logps` (TRL up to 0.28 and others write them) beside text pairs or token
-/// ids. No model runs: `piref train` scores a sample again before its first step.
+/// ids. Attention masks beside token ids cut padding off, labels (−100 where nothing is scored) say where a completion
+/// begins; one of which only a part is scored is refused. No model runs: `piref train` scores a sample again before its
+/// first step.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Scored pairs: Parquet, `.jsonl`, `.json` (`.gz`, `.zst`) or Arrow IPC.
@@ -115,6 +117,9 @@ fn show(event: &ImportEvent<'_>, printer: &mut Printer) {
     match event {
         ImportEvent::Detected { path, format, columns } => {
             printer.note(format_args!("read `{}` as {format}: columns {}", path.display(), columns.join(", ")));
+        }
+        ImportEvent::Unread { path, columns } => {
+            printer.note(format_args!("nothing is read of {} in `{}`", columns.join(", "), path.display()));
         }
         ImportEvent::Read { n_pairs, n_rejected } => {
             printer.note(format_args!("{n_pairs} pairs, {n_rejected} rejected"));

@@ -18,6 +18,7 @@ mod env;
 mod eval;
 mod export;
 mod failure;
+mod foreign_flags;
 mod generate;
 mod import;
 mod inspect;
@@ -113,7 +114,10 @@ impl Cli {
     /// # Errors
     /// If they are wrong, and also where they ask for help or the version: [`report_usage`] tells the two apart.
     pub fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::from_arg_matches(&command().try_get_matches_from(arguments)?)
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(&arguments);
+        Self::from_arg_matches(&matches.map_err(|error| foreign_flags::advised(error, &command, &arguments))?)
     }
 
     /// What the subcommand may say.

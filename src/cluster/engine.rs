@@ -102,7 +102,7 @@ impl ClusterEngine {
             runtime: runtime()?,
             jobs: Arc::new(Jobs::new(self.plan.scheduler.url(), config, session_id)),
             function: ScalarUDF::new_from_impl(function),
-            digest: model_digest(&digests, &conditions.kernel),
+            digest: model_digest(&conditions.model.meaning(), conditions.model.adapter_digest, &conditions.kernel),
             n_jobs: 0,
         })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::InspectError;
-use crate::digest::Digest;
+use crate::digest::{Digest, ModelIdentity};
 use crate::model::{self, Digests};
 use crate::model_source::ModelSource;
 use crate::tokenize::TokenizerFiles;
@@ -45,6 +45,9 @@ pub struct ModelInfo {
     pub weights_digest: Digest,
     /// Digest of the configuration, as a table records it.
     pub config_digest: Digest,
+    /// Digests of what weights and configuration mean: those of the same model saved again, or cut into other files, are
+    /// equal.
+    pub identity: ModelIdentity,
     /// Digest of the tokenizer, as a table records it.
     pub tokenizer_digest: Option<Digest>,
     /// Digest of the chat template, as a table records it; `None` if there is none.
@@ -93,6 +96,7 @@ pub(super) fn info(source: &ModelSource) -> Result<ModelInfo, InspectError> {
         max_position_embeddings: config.max_position_embeddings,
         weights_digest: digests.weights,
         config_digest: digests.config,
+        identity: digests.identity,
         tokenizer_digest: tokenizer.as_ref().map(TokenizerFiles::digest),
         template_digest: tokenizer.as_ref().and_then(TokenizerFiles::template_digest),
         eos_token: tokenizer.as_ref().and_then(|tokenizer| tokenizer.eos_token().map(str::to_owned)),

@@ -94,6 +94,55 @@ pub enum InterchangeError {
         /// The id.
         found: u32,
     },
+    /// Several names for one thing.
+    #[error("`{}` has {}: expected one of them", path.display(), quoted(columns))]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// The columns.
+        columns: Vec<String>,
+    },
+    /// A completion of which some tokens in the middle are not scored.
+    #[error("{place}, column `{column}`: the token at place {at} is not scored, and some before and after it are")]
+    PartlyScored {
+        /// File, row, and line if there are lines.
+        place: String,
+        /// The column that says what is scored.
+        column: String,
+        /// Which token, from 0.
+        at: usize,
+    },
+    /// Tokens in front of what is scored that are not the prompt.
+    #[error(
+        "{place}, column `{column}`: the first {n_lead} tokens are not scored and are not the prompt; a table scores every \
+         token of a completion"
+    )]
+    OtherLead {
+        /// File, row, and line if there are lines.
+        place: String,
+        /// The column that says what is scored.
+        column: String,
+        /// How many.
+        n_lead: usize,
+    },
+    /// Token ids that end or begin like padding, and nothing that says so.
+    #[error(
+        "{place}, column `{column}`: {n_ids} padding tokens `{token}` (id {id}) {at}, and no attention mask beside them"
+    )]
+    Padding {
+        /// File, row, and line if there are lines.
+        place: String,
+        /// The column.
+        column: String,
+        /// How many.
+        n_ids: usize,
+        /// The padding token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Where: `at the end`.
+        at: &'static str,
+    },
     /// Completions that are written with their prompt in front.
     #[error("`{}`: every completion in `{column}` begins with its whole prompt", path.display())]
     PromptRepeated {
@@ -168,6 +217,26 @@ impl Hint for InterchangeError {
             ),
             Self::Terms { .. } => Some("`--logps average` says that the column holds averages".into()),
             Self::Vocabulary { .. } => Some("the ids are another model's: name theirs with `--model`".into()),
+            Self::Ambiguous { columns, .. } => Some(format!(
+                "name the one that counts with `--map`, together with its pair: `--map ref_chosen_logps={0},\
+                 ref_rejected_logps=…` or `--map prompt_ids=…,chosen_ids=…,rejected_ids=…`; rename or drop the others",
+                columns.first().map_or("…", String::as_str)
+            )),
+            Self::PartlyScored { .. } => Some(
+                "a log-prob of part of a completion has no place in a table: leave such rows out, or score them with \
+                 `piref precompute`"
+                    .into(),
+            ),
+            Self::OtherLead { .. } => Some(
+                "if they belong to the prompt of both completions, write them into its ids; otherwise leave such rows out, \
+                 or score them with `piref precompute`"
+                    .into(),
+            ),
+            Self::Padding { .. } => Some(
+                "name the masks with `--map chosen_attention_mask=…,rejected_attention_mask=…,prompt_attention_mask=…`, or \
+                 cut the padding off"
+                    .into(),
+            ),
             Self::PromptRepeated { .. } => {
                 Some("cut the prompt off: TRL before 0.12 wrote prompt and completion together".into())
             }

@@ -60,6 +60,7 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
         weights_digest: base.weights,
         config_digest: base.config,
         adapter_digest: adapter,
+        identity: Some(base.identity),
     };
     let provenance = provenance(plan, model, &tokenizer, &scored, meaning);
     let parts = parts(plan, &folder, &scored, meaning, &provenance)?;

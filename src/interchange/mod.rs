@@ -11,6 +11,7 @@ mod columns;
 mod error;
 mod export;
 mod import;
+mod masks;
 mod meaning;
 mod plan;
 mod read;

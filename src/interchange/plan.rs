@@ -87,6 +87,13 @@ pub enum ImportEvent<'a> {
         /// Its columns.
         columns: &'a [String],
     },
+    /// Columns that mean nothing in a table and say nothing here are left out.
+    Unread {
+        /// The file.
+        path: &'a Path,
+        /// The columns.
+        columns: &'a [String],
+    },
     /// All rows are read.
     Read {
         /// Pairs.

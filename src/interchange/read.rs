@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::columns::{CompletionLogps, ImportMap, Layout, Scores};
+use super::columns::{CompletionLogps, ImportMap, Layout, LayoutError, Scores};
 use super::error::{InterchangeError, Place};
 use super::plan::{ImportEvent, ImportPlan, Logps};
 use crate::data::{
@@ -62,6 +62,9 @@ pub(super) fn read(
         for NamedFile { name, path } in data::named_files(name)? {
             let Some(file) = ForeignFile::open(&path, &name, &plan.map, plan.data.len())? else { continue };
             observe(ImportEvent::Detected { path: &name, format: &file.format, columns: &file.columns });
+            if !file.layout.unread().is_empty() {
+                observe(ImportEvent::Unread { path: &name, columns: file.layout.unread() });
+            }
             has_ids &= file.layout.has_ids();
             let format = file.format.clone();
             let rows = sink.file(&name, file)?;
@@ -99,10 +102,11 @@ impl ForeignFile {
             }
             Err(error) => return Err(error.into()),
         };
-        let layout = Layout::of(&columns, map).map_err(|missing| InterchangeError::NoColumns {
-            path: path.to_owned(),
-            missing,
-            columns: columns.clone(),
+        let layout = Layout::of(&columns, map).map_err(|error| match error {
+            LayoutError::Missing(missing) => {
+                InterchangeError::NoColumns { path: path.to_owned(), missing, columns: columns.clone() }
+            }
+            LayoutError::Ambiguous(columns) => InterchangeError::Ambiguous { path: path.to_owned(), columns },
         })?;
         let (format, rows) = match text {
             Ok(reader) if layout.has_ids() => {
@@ -206,6 +210,7 @@ impl Sink<'_> {
         if let Some(ids) = &scores.ids {
             let place = Place { path: pending.path, row_idx: pair.row_idx, line: pair.line };
             self.check_vocabulary(ids, &pending.layout, &place)?;
+            self.check_padding(ids, &pending.layout, &place)?;
             pending.n_apart[0] += u64::from(!ids[1].starts_with(&ids[0]));
             pending.n_apart[1] += u64::from(!ids[2].starts_with(&ids[0]));
         }
@@ -223,6 +228,29 @@ impl Sink<'_> {
             if let Some(&found) = ids.iter().find(|id| **id as usize >= self.vocab_size) {
                 let (place, column) = (place.to_string(), layout.ids_column(part).to_owned());
                 return Err(InterchangeError::Vocabulary { place, column, vocab_size: self.vocab_size, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// Padding that nothing says is padding would be scored.
+    ///
+    /// Where it is the end token too, a completion may end with one of the text and one that was added.
+    fn check_padding(&self, ids: &[Vec<u32>; 3], layout: &Layout, place: &Place<'_>) -> Result<(), InterchangeError> {
+        let files = self.tokenizer.files();
+        let token = files.special_tokens().get("pad_token").and_then(|token| token.as_str());
+        let Some((token, id)) = token.and_then(|token| Some((token, files.tokenizer().token_to_id(token)?))) else {
+            return Ok(());
+        };
+        let n_natural = if files.eos_id() == Some(id) { 2 } else { 1 };
+        for (part, ids) in ids.iter().enumerate().filter(|(part, _)| layout.is_unmasked(*part)) {
+            let at_end = ids.iter().rev().take_while(|&&found| found == id).count();
+            let at_start = ids.iter().take_while(|&&found| found == id).count();
+            for (n_ids, at) in [(at_end, "at the end"), (at_start, "at the beginning")] {
+                if n_ids > n_natural {
+                    let (place, column) = (place.to_string(), layout.ids_column(part).to_owned());
+                    return Err(InterchangeError::Padding { place, column, n_ids, token: token.to_owned(), id, at });
+                }
             }
         }
         Ok(())

@@ -13,10 +13,10 @@ use super::adapter_config::{AdapterConfig, CONFIG};
 use super::adapter_weights::{self, PREFIX, WEIGHTS};
 use super::decoder::Decoder;
 use super::error::ModelError;
-use super::export::write_safetensors;
 use super::lora::{Adapter, Lora, parameters};
+use super::tensor_writer::write_safetensors;
 use super::weights::Digests;
-use crate::digest::Digest;
+use crate::digest::{Digest, ModelIdentity};
 use crate::io;
 
 const BASE: &str = "piref.json";
@@ -26,6 +26,9 @@ const BASE: &str = "piref.json";
 struct Base {
     weights_digest: Digest,
     config_digest: Digest,
+    /// Not of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<ModelIdentity>,
 }
 
 /// The base model of an adapter, as PEFT will look for it.
@@ -82,9 +85,15 @@ pub fn check_adapter_base(folder: &Path, base: &Digests) -> Result<(), ModelErro
     }
     let text = io::read_text_up_to(&path, io::SETTINGS_BYTES)?;
     let theirs: Base = serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.clone(), source })?;
-    for (what, expected, found) in
-        [("weights", theirs.weights_digest, base.weights), ("configuration", theirs.config_digest, base.config)]
-    {
+    let pairs = match theirs.identity {
+        Some(theirs) => {
+            [("weights", theirs.weights, base.identity.weights), ("configuration", theirs.config, base.identity.config)]
+        }
+        None => {
+            [("weights", theirs.weights_digest, base.weights), ("configuration", theirs.config_digest, base.config)]
+        }
+    };
+    for (what, expected, found) in pairs {
         if expected != found {
             return Err(ModelError::OtherBase { path, what, expected, found });
         }
@@ -146,7 +155,8 @@ pub fn export_adapter(adapter: &Adapter, name: &BaseName, base: &Digests, folder
         "modules_to_save": null,
     });
     write_json(&folder.join(CONFIG), &config)?;
-    write_json(&folder.join(BASE), &json!({ "weights_digest": base.weights, "config_digest": base.config }))?;
+    let digests = json!({ "weights_digest": base.weights, "config_digest": base.config, "identity": base.identity });
+    write_json(&folder.join(BASE), &digests)?;
     let tensors = adapter.maps.iter().flat_map(|low| {
         let [a, b] = parameters(&low.module);
         [(format!("{PREFIX}{a}"), &low.a), (format!("{PREFIX}{b}"), &low.b)]

@@ -144,6 +144,16 @@ pub enum ModelError {
         /// In the file.
         found: String,
     },
+    /// A policy folder that would be another model than the one that is trained.
+    #[error("the policy would be read back as another model: `{key}`: expected `{expected}`, found `{found}`")]
+    ReadBack {
+        /// The setting.
+        key: &'static str,
+        /// Of the model that is trained.
+        expected: String,
+        /// As it would be read back.
+        found: String,
+    },
     /// A weight that the type it is to be written in has no number for.
     #[error("tensor `{name}` has a number that {dtype} cannot hold")]
     TooLarge {
@@ -399,7 +409,14 @@ impl Hint for ModelError {
             Self::FixedPart { .. } => Some(
                 "`piref export --merge` makes a whole model of it, which a new adapter (`--lora-r`) can be trained over".into(),
             ),
-            Self::TooLarge { .. } => Some("`--outtype f32` writes every number as it is".into()),
+            Self::TooLarge { .. } => Some(
+                "f32 holds every number as it is: `--save-dtype f32` of a policy, `--outtype f32` of a GGUF file; the same \
+                 command with it goes on from the last checkpoint"
+                    .into(),
+            ),
+            Self::ReadBack { .. } => {
+                Some("please report it with the `config.json` of the model; an adapter (`--lora-r`) can be trained".into())
+            }
             Self::OtherBase { .. } => Some("name the model the adapter was trained over with `--model`".into()),
             Self::Source(error) => error.hint(),
             Self::Io(error) => error.hint(),

@@ -18,7 +18,7 @@ use super::decoder::Decoder;
 use super::error::ModelError;
 use super::params::{ParamId, Params};
 use super::weights_gguf::{ROPE_FACTORS, dequantised, gguf_name, interleaved, interleaved_heads};
-use super::{config_gguf, error};
+use super::{config_gguf, error, identity};
 use crate::guard;
 use crate::io::{AtomicFile, IoError};
 use crate::model_source::{Gguf, gguf_code};
@@ -108,42 +108,15 @@ pub fn export_gguf(model: &Decoder, base: &Path, outtype: OutType, path: &Path) 
 
 /// The base says how the weights are to be used.
 fn check_config(path: &Path, base: &DecoderConfig, model: &DecoderConfig) -> Result<(), ModelError> {
-    // A GGUF file has its constants in f32.
-    let is_near = |one: f64, other: f64| (one - other).abs() <= 1e-6 * one.abs();
-    let (ours, theirs) = (model.frequencies(), base.frequencies());
-    let same_frequencies = ours.len() == theirs.len()
-        && ours.iter().zip(&theirs).all(|(one, other)| is_near(f64::from(*one), f64::from(*other)));
-    let heads = |config: &DecoderConfig| format!("{} {} {}", config.n_heads, config.n_kv_heads, config.head_dim);
-    let shown = |config: &DecoderConfig| {
-        [
-            config.architecture.to_string(),
-            heads(config),
-            config.rms_norm_eps.to_string(),
-            format!("{:?}", config.rope),
-            config.tie_word_embeddings.to_string(),
-            format!("{:?}", config.windows),
-        ]
-    };
-    let (expected, found) = (shown(model), shown(base));
-    for (at, key) in ["architecture", "heads", "rms_norm_eps", "rope", "tie_word_embeddings", "sliding_window"]
-        .into_iter()
-        .enumerate()
-    {
-        let is_same = match key {
-            "rms_norm_eps" => is_near(base.rms_norm_eps, model.rms_norm_eps),
-            "rope" => same_frequencies,
-            _ => expected[at] == found[at],
-        };
-        if !is_same {
-            return Err(ModelError::ConfigValue {
-                path: path.to_owned(),
-                key: key.to_owned(),
-                expected: format!("that of the policy, {}", error::shown(expected[at].clone())),
-                found: error::shown(found[at].clone()),
-            });
-        }
+    match identity::first_difference(model, base) {
+        None => Ok(()),
+        Some((key, expected, found)) => Err(ModelError::ConfigValue {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            expected: format!("that of the policy, {}", error::shown(expected)),
+            found: error::shown(found),
+        }),
     }
-    Ok(())
 }
 
 /// A tensor to write.

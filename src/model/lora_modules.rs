@@ -52,7 +52,10 @@ pub enum Modules {
 impl Modules {
     /// Modules of these names, or of names that end so.
     pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self::Names(names.into_iter().map(Into::into).collect())
+        let mut names: Vec<String> = names.into_iter().map(Into::into).collect();
+        names.sort();
+        names.dedup();
+        Self::Names(names)
     }
 }
 

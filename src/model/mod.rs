@@ -18,11 +18,13 @@ mod error;
 mod export;
 mod export_gguf;
 mod flops;
+mod identity;
 mod layer;
 mod lora;
 mod lora_modules;
 mod memory;
 mod params;
+mod tensor_writer;
 mod weights;
 mod weights_gguf;
 mod weights_safetensors;
@@ -35,15 +37,17 @@ pub use adapter_folder::{
 pub use config::{Architecture, DecoderConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
-pub(crate) use export::write_safetensors;
-pub use export::{DEFAULT_SHARD_BYTES, check_export, export};
+pub use export::{
+    DEFAULT_SHARD_BYTES, Export, NamedIds, SaveDtype, SavedWeights, check_config, check_export, export, export_config,
+};
 pub use export_gguf::{GgufWeights, OutType, export_gguf};
 pub use flops::Flops;
 pub use lora::{ALL_LINEAR, Adapter, LORA_MODULES, Lora};
 pub use lora_modules::{Modules, Patterns};
 pub use memory::TrainingMemory;
 pub use params::{Gradients, ParamId, Params};
-pub use weights::{Digests, architecture, config_digest, vocab_size};
+pub(crate) use tensor_writer::write_safetensors;
+pub use weights::{Digests, architecture, vocab_size};
 
 use crate::ops::Precision;
 

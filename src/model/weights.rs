@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor};
 
 use super::config::{Architecture, DecoderConfig};
 use super::error::ModelError;
-use super::{config_gguf, config_hf, weights_gguf, weights_safetensors};
-use crate::digest::Digest;
+use super::{config_gguf, config_hf, identity, weights_gguf, weights_safetensors};
+use crate::digest::{Digest, ModelIdentity};
 use crate::io;
 use crate::model_source::{Gguf, ModelSource};
 
@@ -23,25 +23,37 @@ pub struct Digests {
     pub weights: Digest,
     /// Of `config.json` (of the GGUF file as a whole).
     pub config: Digest,
+    /// Of what they mean: what two models are compared by, where both are known by it.
+    pub identity: ModelIdentity,
 }
 
 impl Digests {
     /// Digests the files of a model, without loading it.
     pub fn of(source: &ModelSource) -> Result<Self, ModelError> {
+        let identity = identity::of(source)?;
         match source {
             ModelSource::Gguf(path) => {
                 let digest = Gguf::digest(path)?;
-                Ok(Self { weights: digest, config: digest })
+                Ok(Self { weights: digest, config: digest, identity })
             }
             ModelSource::Folder(folder) => {
-                Ok(Self { weights: weights_safetensors::digest(folder)?, config: config_digest(source)? })
+                Ok(Self { weights: weights_safetensors::digest(folder)?, config: config_digest(source)?, identity })
             }
         }
+    }
+
+    /// Those of a model of which there is nothing but its configuration, and a digest of how its weights are drawn.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read.
+    pub fn of_drawn(source: &ModelSource, weights: Digest) -> Result<Self, ModelError> {
+        let identity = ModelIdentity { weights, config: identity::of_config(source)? };
+        Ok(Self { weights, config: config_digest(source)?, identity })
     }
 }
 
 /// Digest of `config.json` (of the GGUF file as a whole, with all its parts); there may be no weights.
-pub fn config_digest(source: &ModelSource) -> Result<Digest, ModelError> {
+fn config_digest(source: &ModelSource) -> Result<Digest, ModelError> {
     Ok(match source {
         ModelSource::Gguf(path) => Gguf::digest(path)?,
         ModelSource::Folder(folder) => Digest::of(&io::read_up_to(&folder.join("config.json"), io::SETTINGS_BYTES)?),

@@ -12,9 +12,11 @@ use serde::Deserialize;
 use super::config::DecoderConfig;
 use super::decoder::{EMBEDDING, HEAD};
 use super::error::{Instead, ModelError};
+use super::params::Params;
 use super::weights::Spec;
 use crate::digest::Digest;
 use crate::io;
+use crate::ops::{Kernels, reduce};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -34,7 +36,7 @@ struct Index {
 ///
 /// transformers takes `model.safetensors` where the shards of an index lie beside it, vLLM all of them: one of the two is
 /// left over from something else, and which one the folder does not say.
-fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, ModelError> {
+pub(super) fn files(folder: &Path) -> Result<BTreeSet<PathBuf>, ModelError> {
     let index_path = folder.join(INDEX);
     match (folder.join(SINGLE).is_file(), index_path.is_file()) {
         (true, true) => return Err(ModelError::TwoWeights { path: folder.to_owned() }),
@@ -211,6 +213,32 @@ impl<'a> Slots<'a> {
         let missing = |spec: &Spec| ModelError::MissingTensor { path: path.to_owned(), name: name(spec) };
         tensors.into_iter().zip(specs).map(|(tensor, spec)| tensor.ok_or_else(|| missing(spec))).collect()
     }
+}
+
+/// How far parameters are from those of a folder, `‖W − W₀‖/‖W₀‖`; `None` where the folder does not have them. One tensor
+/// at a time is in memory.
+pub(super) fn distance(folder: &Path, params: &Params) -> Result<Option<f64>, ModelError> {
+    let files = match files(folder) {
+        Err(ModelError::NoWeights { .. }) => return Ok(None),
+        files => files?,
+    };
+    let wrap = || ModelError::tensor("comparing weights");
+    let by_name: HashMap<&str, &Tensor> = params.iter().map(|(_, name, tensor)| (name, tensor)).collect();
+    let (mut moved, mut norm) = (0.0, 0.0);
+    for path in files {
+        let map = io::map(&path)?;
+        let file =
+            SafeTensors::deserialize(&map).map_err(|source| ModelError::Safetensors { path: path.clone(), source })?;
+        for (name, view) in file.iter() {
+            let Some(tensor) = by_name.get(name).filter(|tensor| tensor.dims() == view.shape()) else { continue };
+            let base = view.load(&Device::Cpu).and_then(|base| base.to_dtype(DType::F32)).map_err(wrap())?;
+            let change = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor - &base).map_err(wrap())?;
+            moved += reduce::sum_of_squares(&change, Kernels::Own).map_err(wrap())?;
+            norm += reduce::sum_of_squares(&base, Kernels::Own).map_err(wrap())?;
+            io::forget(&map);
+        }
+    }
+    Ok((norm > 0.0).then(|| (moved / norm).sqrt()))
 }
 
 /// Tensors some checkpoints carry although they follow from others: frequencies, which are those of the configuration, and

@@ -22,6 +22,16 @@ pub enum ScheduleKind {
     InverseSqrt,
 }
 
+impl ScheduleKind {
+    /// Whether a longer run has another rate at a step that both make; the length of the warm-up aside.
+    pub fn depends_on_length(self) -> bool {
+        match self {
+            Self::Constant | Self::InverseSqrt => false,
+            Self::Linear | Self::Cosine | Self::CosineWithMinLr { .. } => true,
+        }
+    }
+}
+
 /// How long the rate rises from 0, along a line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Warmup {
@@ -83,6 +93,22 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_that_does_not_depend_on_the_length_is_the_same_in_a_longer_run() {
+        let kinds = [
+            ScheduleKind::Constant,
+            ScheduleKind::Linear,
+            ScheduleKind::Cosine,
+            ScheduleKind::CosineWithMinLr { min_lr_rate: 0.1 },
+            ScheduleKind::InverseSqrt,
+        ];
+        for kind in kinds {
+            let schedule = Schedule { kind, warmup: Warmup::Steps(2) };
+            let is_same = (0..9).all(|step| schedule.factor(step, 10) == schedule.factor(step, 20));
+            assert_eq!(is_same, !kind.depends_on_length(), "{kind:?}");
+        }
+    }
 
     /// transformers: `math.ceil(num_training_steps * ratio)`, in f64.
     #[test]

@@ -151,6 +151,9 @@ pub enum PipelineError {
         #[source]
         source: IoError,
     },
+    /// A number type for an adapter.
+    #[error("`train.save_dtype` is of a whole policy: an adapter is written in f32")]
+    SaveDtype,
     /// A text written by this module that it cannot read, or the other way round.
     #[error("internal error: settings that were checked cannot be combined; please report it")]
     Internal {
@@ -272,6 +275,7 @@ impl Hint for PipelineError {
                 "repeat `--table` for each table, and name their weights in that order: `--table-weights 0.7,0.3`"
                     .into(),
             ),
+            Self::SaveDtype => Some("`piref export --merge --save-dtype` makes a whole model of it".into()),
             Self::Storage(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Device(error) => error.hint(),

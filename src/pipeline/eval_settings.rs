@@ -4,11 +4,14 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use clap::builder::{PossibleValue, TypedValueParser};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Pipeline;
 use super::error::PipelineError;
 use super::file;
+use super::known;
 use super::plans::need;
 use super::settings::words;
 use super::values::{NonNegative, number};
@@ -37,8 +40,9 @@ pub struct EvalSettings {
     #[arg(long, value_name = "DIFFERENCE", value_parser = number::<NonNegative>)]
     pub early_stopping_threshold: Option<NonNegative>,
 
-    /// By which metric evaluations are compared: of `eval_loss` less is better, of the others more.
-    #[arg(long, value_name = "METRIC", value_parser = words::<BestMetric>())]
+    /// By which metric evaluations are compared, with or without `eval_`: of `eval_loss` less is better, of the others more.
+    #[arg(long, value_name = "METRIC", value_parser = MetricParser)]
+    #[serde(default, deserialize_with = "metric")]
     pub metric_for_best_model: Option<BestMetric>,
 
     /// Write the policy of the best evaluation, not the last one; its checkpoint is kept.
@@ -108,6 +112,44 @@ impl EvalSettings {
     }
 }
 
+/// A metric with the prefix of the Hugging Face Trainer, which puts it before one that has none
+/// (`Trainer._determine_best_metric`).
+fn prefixed(name: &str) -> String {
+    if name.starts_with("eval_") { name.to_owned() } else { format!("eval_{name}") }
+}
+
+/// Reads a metric of a pipeline file.
+fn metric<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BestMetric>, D::Error> {
+    let name: Option<String> = Option::deserialize(deserializer)?;
+    name.map(|name| known::word(&prefixed(&name)).map_err(D::Error::custom)).transpose()
+}
+
+/// A flag with the words of [`BestMetric`], which may lack their prefix.
+#[derive(Clone)]
+struct MetricParser;
+
+impl TypedValueParser for MetricParser {
+    type Value = BestMetric;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<BestMetric, clap::Error> {
+        let prefixed =
+            value.to_str().map(prefixed).filter(|name| known::words::<BestMetric>().contains(&name.as_str()));
+        match prefixed {
+            Some(name) => words::<BestMetric>().parse_ref(command, argument, name.as_ref()),
+            None => words::<BestMetric>().parse_ref(command, argument, value),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(known::words::<BestMetric>().iter().map(PossibleValue::new)))
+    }
+}
+
 /// What an evaluation is told that no pipeline file says.
 #[derive(Debug, Clone, Default)]
 pub struct EvalFlags {
@@ -166,6 +208,26 @@ mod tests {
 
     fn on(table: &str) -> EvalSettings {
         EvalSettings { table: Some(table.into()), ..EvalSettings::default() }
+    }
+
+    #[test]
+    fn a_metric_is_named_as_in_trl_and_transformers() {
+        for (name, want) in [
+            ("loss", BestMetric::Loss),
+            ("eval_loss", BestMetric::Loss),
+            ("rewards/accuracies", BestMetric::RewardsAccuracies),
+            ("eval_rewards/accuracies", BestMetric::RewardsAccuracies),
+            ("rewards/margins", BestMetric::RewardsMargins),
+            ("logps/chosen", BestMetric::LogpsChosen),
+        ] {
+            let settings: EvalSettings = toml::from_str(&format!("metric_for_best_model = '{name}'")).unwrap();
+            assert_eq!(settings.metric_for_best_model, Some(want), "{name}");
+            let command = <EvalSettings as clap::Args>::augment_args(clap::Command::new("train"));
+            let matches = command.try_get_matches_from(["train", "--metric-for-best-model", name]).unwrap();
+            assert_eq!(matches.get_one::<BestMetric>("metric_for_best_model"), Some(&want), "{name}");
+        }
+        let error = toml::from_str::<EvalSettings>("metric_for_best_model = 'accuracy'").unwrap_err().to_string();
+        assert!(error.contains("eval_rewards/accuracies"), "{error}");
     }
 
     #[test]

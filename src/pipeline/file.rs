@@ -6,6 +6,7 @@ use toml::Table;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{FileError, PipelineError, SettingError, UnknownName, section_name};
+use super::foreign;
 use super::known::{Section, join};
 use super::settings::Settings;
 use crate::error::nearest;
@@ -128,6 +129,9 @@ fn advice(name: &str, section: &Section, path: &str, owners: &[String]) -> Strin
     if !owners.is_empty() {
         let owners: Vec<String> = owners.iter().map(|owner| section_name(owner)).collect();
         return format!("it is a key of {}", owners.join(" and of "));
+    }
+    if let Some(advice) = foreign::advice(name) {
+        return advice.to_owned();
     }
     match nearest(name, section.keys.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),

@@ -53,6 +53,18 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["kto", "kto_pair", "apo_zero_unpaired"],
         "it is of single answers or of mismatched pairs, and a table has pairs",
     ),
+    (
+        &["rpo"],
+        "TRL's `rpo_alpha=A` is two objectives, `--loss-type sigmoid --loss-type sft --loss-weights 1,A`; NeMo-Aligner's are \
+         `rpo_sq`, `rpo_bwd_kl` and `rpo_fwd_kl`",
+    ),
+    (&["aot_pair"], "TRL before 1.0 called `aot_pair` what is `aot` now, and `aot` what is `aot_unpaired`"),
+    (&["dpo"], "the loss of the DPO paper is `sigmoid`"),
+    (&["cdpo"], "it is `sigmoid` with `--label-smoothing`"),
+    (&["bco"], "it is `bco_pair`"),
+    (&["exo"], "it is `exo_pair`"),
+    (&["nca"], "it is `nca_pair`"),
+    (&["sppo"], "it is `sppo_hard`"),
 ];
 
 impl LossType {

@@ -11,6 +11,7 @@ mod audit_settings;
 mod error;
 mod eval_settings;
 mod file;
+mod foreign;
 mod import;
 mod known;
 mod lora_settings;
@@ -31,6 +32,9 @@ use std::path::{Path, PathBuf};
 pub use audit_settings::AuditSettings;
 pub use error::{FileError, PipelineError, SettingError};
 pub use eval_settings::{EvalFlags, EvalSettings};
+pub(crate) use foreign::advice as foreign_advice;
+#[cfg(test)]
+pub(crate) use foreign::names as foreign_names;
 pub use import::ImportFlags;
 pub use lora_settings::{LoraSettings, ModuleNames};
 pub use loss_settings::{DivergenceName, LossSettings, LossSettingsError};

@@ -9,6 +9,7 @@ use super::settings::{Settings, TrainSettings};
 use super::values::Name;
 use crate::data::{self, DataError, Overlong};
 use crate::error::{Hint, nearest};
+use crate::model::SaveDtype;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::precompute::{self, Pairs, Scope, Signals, Start};
 use crate::storage::{self, Location};
@@ -215,6 +216,7 @@ impl Pipeline {
             report_to: need(settings.report_to, "train.report_to", "--report-to")?,
             save_steps: NonZeroU64::new(need(settings.save_steps, "train.save_steps", "--save-steps")?),
             save_total_limit: settings.save_total_limit,
+            save_dtype: save_dtype(settings)?,
             dtype: need(settings.dtype, "train.dtype", "--dtype")?,
             backend: Backend::best(need(settings.device, "train.device", "--device")?.open()?),
             start,
@@ -229,6 +231,16 @@ impl Pipeline {
         let of_run = self.run_folder().map(|run| if of_run.is_empty() { run.to_owned() } else { run.join(of_run) });
         need(given.map(Path::to_owned).or(of_run), "name", flag)
     }
+}
+
+/// Of an adapter there is nothing to choose.
+fn save_dtype(settings: &TrainSettings) -> Result<SaveDtype, PipelineError> {
+    let dtype = need(settings.save_dtype, "train.save_dtype", "--save-dtype")?;
+    let is_adapter = matches!(settings.lora.trained()?, Trained::NewAdapter(_) | Trained::Adapter { .. });
+    if is_adapter && !matches!(dtype, SaveDtype::Auto | SaveDtype::F32) {
+        return Err(PipelineError::SaveDtype);
+    }
+    Ok(dtype)
 }
 
 /// What a policy means for a measurement, which has no budget.

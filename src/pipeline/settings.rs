@@ -21,7 +21,7 @@ use super::pairs_settings::PairsSettings;
 use super::sft::SftSettings;
 use super::values::{Decay, Name, NonNegative, Positive, Share, as_text, number};
 use crate::data::{ColumnMap, Overlong};
-use crate::model::ScoringDtype;
+use crate::model::{SaveDtype, ScoringDtype};
 use crate::ops::DeviceName;
 use crate::tokenize::{TemplateDate, TruncationMode};
 use crate::train::{RecomputePolicy, ReportTo};
@@ -161,6 +161,12 @@ pub struct TrainSettings {
     #[arg(skip)]
     pub allow_dtype_drift: Option<bool>,
 
+    /// Number type of the policy in its folder: `auto` is that of the model it comes from (of a `.gguf` file and of mixed
+    /// types f32), `f32` keeps every number. 16 bits round: `eval` of the policy may differ in the last digits from the
+    /// run's own, and where rounding moves the weights farther than training did, that is said. Checkpoints are f32.
+    #[arg(long, value_name = "DTYPE", value_parser = words::<SaveDtype>())]
+    pub save_dtype: Option<SaveDtype>,
+
     /// Number format the policy computes in.
     #[arg(long, value_parser = words::<ScoringDtype>())]
     pub dtype: Option<ScoringDtype>,
@@ -257,7 +263,8 @@ pub struct TrainSettings {
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX.unsigned_abs()))]
     pub seed: Option<u64>,
 
-    /// Tokens in one forward and backward pass: a matter of speed and memory, never of the result.
+    /// Tokens in one forward and backward pass: a matter of speed and memory; of the result it changes the last bits. A run
+    /// may go on with another number.
     #[arg(long, value_name = "TOKENS")]
     pub max_tokens: Option<NonZeroUsize>,
 

@@ -165,6 +165,7 @@ fn conditions(
             weights_digest: base.weights,
             config_digest: base.config,
             adapter_digest: adapter,
+            identity: Some(base.identity),
         },
         tokenizer_digest: tokenizer.files().digest(),
         chat_template: tokenizer

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::ScoringError;
 use super::scorer::Scorer;
-use crate::digest::Digest;
+use crate::digest::{Digest, ModelIdentity};
 use crate::interrupt::Interrupt;
 use crate::logprob;
 use crate::model::{Decoder, ScoringDtype};
@@ -36,13 +36,12 @@ pub trait Models: Send + Sync {
 }
 
 /// Digest of everything in a model, and in the machine that runs it, that decides the numbers of a pass: weights and
-/// configuration as the provenance of a table has them, and the [name of the code path](logprob::kernel), which says the
+/// configuration by what they mean, as the provenance of a table has them, and the [name of the code path](logprob::kernel), which says the
 /// number format too. Models of one digest give the same bits.
-pub fn model_digest(digests: &PolicyDigests, kernel: &str) -> Digest {
-    let PolicyDigests { base, adapter } = digests;
+pub fn model_digest(model: &ModelIdentity, adapter: Option<Digest>, kernel: &str) -> Digest {
     let parts = [
-        ("weights", base.weights.as_bytes().as_slice()),
-        ("config", base.config.as_bytes().as_slice()),
+        ("weights", model.weights.as_bytes().as_slice()),
+        ("config", model.config.as_bytes().as_slice()),
         ("kernel", kernel.as_bytes()),
     ];
     let adapter = adapter.as_ref().map(|digest| ("adapter", digest.as_bytes().as_slice()));
@@ -113,10 +112,10 @@ impl ModelFiles {
     fn digest_files(&self) -> Result<BTreeMap<Digest, (usize, ScoringDtype)>, ScoringError> {
         let mut digests = BTreeMap::new();
         for (index, file) in self.files.iter().enumerate() {
-            let of_file = file.source.digests()?;
+            let PolicyDigests { base, adapter } = file.source.digests()?;
             for &dtype in &file.dtypes {
                 let kernel = logprob::kernel(&file.backend, dtype);
-                digests.insert(model_digest(&of_file, &kernel), (index, dtype));
+                digests.insert(model_digest(&base.identity, adapter, &kernel), (index, dtype));
             }
         }
         Ok(digests)

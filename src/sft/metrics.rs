@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::train::{Progress, Signs};
+
 /// Metrics of one optimiser step; the loss is that before the update.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SftMetrics {
@@ -25,4 +27,11 @@ pub struct SftMetrics {
     pub tokens_per_second: f64,
     /// Wall time of the step, in seconds.
     pub step_seconds: f64,
+}
+
+impl Progress for SftMetrics {
+    fn signs(&self) -> Signs {
+        let Self { step, loss, grad_norm, learning_rate, .. } = *self;
+        Signs { step, loss, grad_norm, learning_rate }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, ModelIdentity};
 use crate::table::TableError;
 
 /// Text of an optional footer entry that has no value.
@@ -59,6 +59,37 @@ pub struct ModelProvenance {
     /// Digest of the adapter over it, where there is one; tables of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter_digest: Option<Digest>,
+    /// Digests of what they mean, by which models are compared where both have them; `None` in a table of a version that
+    /// knew files alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ModelIdentity>,
+}
+
+impl ModelProvenance {
+    /// By what they mean, or by the files where nothing else is known.
+    pub fn meaning(&self) -> ModelIdentity {
+        self.identity.unwrap_or(ModelIdentity { weights: self.weights_digest, config: self.config_digest })
+    }
+
+    /// In what the weights, the configuration and the adapter of another model differ: by what they mean where both say so, or else by
+    /// the digests of their files.
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let fields = match (self.identity, other.identity) {
+            (Some(ours), Some(theirs)) => [
+                ("model.weights_identity", ours.weights, theirs.weights),
+                ("model.config_identity", ours.config, theirs.config),
+            ],
+            _ => [
+                ("model.weights_digest", self.weights_digest, other.weights_digest),
+                ("model.config_digest", self.config_digest, other.config_digest),
+            ],
+        };
+        let text = |digest: Option<Digest>| digest.map_or_else(|| NONE.into(), |digest| digest.to_string());
+        let adapter = ("model.adapter_digest", text(self.adapter_digest), text(other.adapter_digest));
+        let fields = fields.map(|(field, expected, found)| (field, expected.to_string(), found.to_string()));
+        let different = fields.into_iter().chain([adapter]).filter(|(_, expected, found)| expected != found);
+        different.map(|(field, expected, found)| Difference { field, expected, found }).collect()
+    }
 }
 
 /// A chat template and the one thing it may depend on besides the messages.
@@ -96,13 +127,24 @@ pub struct Difference {
     pub found: String,
 }
 
+/// Footer entries of a model that two tables are compared by together: see [`ModelProvenance::differences`].
+const OF_MODEL: &[&str] = &[
+    "piref.model.weights_digest",
+    "piref.model.config_digest",
+    "piref.model.weights_identity",
+    "piref.model.config_identity",
+];
+
 /// Footer entries that say where a table comes from and not what its numbers are.
 const NOT_SCORING: &[&str] = &["piref.crate_version", "piref.model.path", "piref.sources"];
 
 impl Provenance {
-    /// The footer entries, in the order of the contract; every key is there in every part.
+    /// The footer entries, in the order of the contract; every key is there in every part, but for those of the identity
+    /// of the model in parts of earlier versions.
     pub fn to_footer(&self) -> Vec<(&'static str, String)> {
         let template = |text: fn(&TemplateProvenance) -> String| self.chat_template.as_ref().map_or(NONE.into(), text);
+        let identity =
+            |digest: fn(ModelIdentity) -> Digest| self.model.identity.map_or(NONE.into(), |of| digest(of).to_string());
         vec![
             ("piref.schema", self.schema.clone()),
             ("piref.crate_version", self.crate_version.clone()),
@@ -111,6 +153,8 @@ impl Provenance {
             ("piref.model.weights_digest", self.model.weights_digest.to_string()),
             ("piref.model.config_digest", self.model.config_digest.to_string()),
             (ADAPTER, self.model.adapter_digest.map_or(NONE.into(), |digest| digest.to_string())),
+            ("piref.model.weights_identity", identity(|identity| identity.weights)),
+            ("piref.model.config_identity", identity(|identity| identity.config)),
             ("piref.tokenizer_digest", self.tokenizer_digest.to_string()),
             ("piref.chat_template.digest", template(|template| template.digest.to_string())),
             ("piref.chat_template.date", template(|template| template.date.clone())),
@@ -138,6 +182,13 @@ impl Provenance {
             let found = text(key)?;
             found.parse::<Digest>().map_err(|_| wrong(key, found))
         };
+        let is_set = |key: &str| value(key).is_some_and(|found| found != NONE);
+        let identity = if is_set("piref.model.weights_identity") || is_set("piref.model.config_identity") {
+            let weights = digest("piref.model.weights_identity")?;
+            Some(ModelIdentity { weights, config: digest("piref.model.config_identity")? })
+        } else {
+            None
+        };
 
         Ok(Self {
             schema: owned("piref.schema")?,
@@ -151,6 +202,7 @@ impl Provenance {
                     None | Some(NONE) => None,
                     Some(found) => Some(found.parse().map_err(|_| wrong(ADAPTER, found))?),
                 },
+                identity,
             },
             tokenizer_digest: digest("piref.tokenizer_digest")?,
             chat_template: match text("piref.chat_template.digest")? {
@@ -181,11 +233,30 @@ impl Provenance {
     /// Left out are the version of piref, the place of the model and the data files: the first two do not change a
     /// number, and a table may grow by a data file (compare [`sources`](Self::sources) for that).
     pub fn first_difference(&self, other: &Self) -> Option<Difference> {
-        self.differing(other).find(|(key, _, _)| !NOT_SCORING.contains(key)).map(|entry| self.difference(other, entry))
+        let is_of_scoring = |difference: &Difference| {
+            NOT_SCORING.iter().all(|key| key.trim_start_matches("piref.") != difference.field)
+        };
+        self.differences(other).into_iter().find(is_of_scoring)
     }
 
-    /// Every field in which `other` differs, those included that change no number.
+    /// Every field in which `other` differs, those included that change no number. The same model in other files, or saved
+    /// again, is no difference.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let mut of_model = Some(self.model.differences(&other.model));
+        let mut found = Vec::new();
+        for entry in self.differing(other) {
+            if OF_MODEL.contains(&entry.0) {
+                found.extend(of_model.take().unwrap_or_default());
+            } else {
+                found.push(self.difference(other, entry));
+            }
+        }
+        found
+    }
+
+    /// Every footer entry in which `other` differs, those included that say the same of a model in other words: the files of
+    /// one table were written with one provenance.
+    pub fn contradictions(&self, other: &Self) -> Vec<Difference> {
         self.differing(other).map(|entry| self.difference(other, entry)).collect()
     }
 
@@ -257,7 +328,7 @@ mod tests {
     #[test]
     fn each_missing_footer_entry_is_named() {
         let full = footer(&provenance());
-        for missing in full.keys().filter(|key| **key != ADAPTER) {
+        for missing in full.keys().filter(|key| **key != ADAPTER && !key.ends_with("_identity")) {
             let mut footer = full.clone();
             footer.remove(missing);
             let error = parse(&footer).unwrap_err().to_string();
@@ -279,8 +350,8 @@ mod tests {
         let changes: [(&str, Change); 14] = [
             ("schema", |p, _| p.schema = "reference.v2".into()),
             ("model.architecture", |p, _| p.model.architecture = "gemma3".into()),
-            ("model.weights_digest", |p, other| p.model.weights_digest = other),
-            ("model.config_digest", |p, other| p.model.config_digest = other),
+            ("model.weights_identity", |p, other| p.model.identity.as_mut().unwrap().weights = other),
+            ("model.config_identity", |p, other| p.model.identity.as_mut().unwrap().config = other),
             ("model.adapter_digest", |p, other| p.model.adapter_digest = Some(other)),
             ("tokenizer_digest", |p, other| p.tokenizer_digest = other),
             ("chat_template.digest", |p, _| p.chat_template = None),
@@ -297,7 +368,37 @@ mod tests {
             change(&mut changed, other);
             assert_eq!(ours.first_difference(&changed).map(|difference| difference.field), Some(field));
         }
-        assert_eq!(changes.len() + NOT_SCORING.len(), ours.to_footer().len(), "a new field is compared or listed");
+        // Those of the files of the model are compared where nothing says what they mean.
+        let n_fields = changes.len() + NOT_SCORING.len() + 2;
+        assert_eq!(n_fields, ours.to_footer().len(), "a new field is compared or listed");
+    }
+
+    #[test]
+    fn the_same_model_in_other_files_is_no_difference_and_an_old_table_is_compared_by_its_files() {
+        let ours = provenance();
+        let mut resaved = provenance();
+        resaved.model.weights_digest = Digest::of(b"in shards");
+        resaved.model.config_digest = Digest::of(b"by another version");
+        assert_eq!(ours.differences(&resaved), []);
+        assert_eq!(ours.contradictions(&resaved).len(), 2, "in one table, it is damage");
+
+        let without = |mut provenance: Provenance| {
+            provenance.model.identity = None;
+            provenance
+        };
+        let old = without(provenance());
+        assert_eq!(parse(&footer(&old)).unwrap(), old);
+        let mut text = footer(&old);
+        text.retain(|key, _| !key.ends_with("_identity"));
+        assert_eq!(parse(&text).unwrap(), old, "as it was written then");
+        assert!(!serde_json::to_string(&old).unwrap().contains("identity"));
+        assert_eq!((ours.differences(&old), old.differences(&ours)), (vec![], vec![]));
+        let fields = |of: &Provenance, other: &Provenance| -> Vec<&str> {
+            of.differences(other).iter().map(|difference| difference.field).collect()
+        };
+        for (one, other) in [(&old, &resaved), (&resaved, &old), (&old, &without(resaved.clone()))] {
+            assert_eq!(fields(one, other), ["model.weights_digest", "model.config_digest"]);
+        }
     }
 
     #[test]

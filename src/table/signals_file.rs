@@ -70,7 +70,7 @@ pub(crate) fn signals_problems(
         let (expected, found) = (expected.to_string(), found.to_string());
         return Err(TableError::NotAsListed { path: path.to_owned(), what: "rows", expected, found });
     }
-    for difference in provenance_of_signals(&part.provenance).differences(&signals.provenance) {
+    for difference in provenance_of_signals(&part.provenance).contradictions(&signals.provenance) {
         if tell(TableError::OtherProvenance { path: path.to_owned(), difference }).is_break() {
             return Ok(0);
         }

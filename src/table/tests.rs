@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::schema::reference;
 use super::*;
 use crate::data::{Reject, RejectKind, Source};
-use crate::digest::Digest;
+use crate::digest::{Digest, ModelIdentity};
 use crate::error::Hint;
 use crate::io;
 
@@ -27,6 +27,7 @@ pub(crate) fn provenance() -> Provenance {
             weights_digest: Digest::of(b"weights"),
             config_digest: Digest::of(b"config"),
             adapter_digest: None,
+            identity: Some(ModelIdentity { weights: Digest::of(b"tensors"), config: Digest::of(b"settings") }),
         },
         tokenizer_digest: Digest::of(b"tokenizer"),
         chat_template: Some(TemplateProvenance { digest: Digest::of(b"template"), date: "2026-01-31".into() }),

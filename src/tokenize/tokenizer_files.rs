@@ -13,17 +13,25 @@ use crate::digest::Digest;
 use crate::io;
 use crate::model_source::ModelSource;
 
-/// Files of a folder that make its tokenizer, the first of them always; the others say how to use it.
-const FILES: [&str; 8] = [
+/// Files of a folder that make its tokenizer, the first of them always; the others say how to use it. These are what
+/// transformers (`vocab_files_names` of its tokenizers, `chat_template_utils`) and vLLM look for in the folder of a model.
+const FILES: [&str; 12] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
     "tokenizer.model",
+    "tokenizer.model.v3",
+    "tekken.json",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
 ];
+
+/// Further chat templates by name, one a file: `CHAT_TEMPLATE_DIR` of transformers.
+const TEMPLATES: &str = "additional_chat_templates";
 
 /// The tokenizer of a model, with what its files say about special tokens and conversations.
 #[derive(Debug)]
@@ -180,6 +188,14 @@ impl TokenizerFiles {
                 for name in FILES {
                     if from.join(name).is_file() {
                         io::copy(&from.join(name), &folder.join(name))?;
+                    }
+                }
+                if from.join(TEMPLATES).is_dir() {
+                    io::create_dir(&folder.join(TEMPLATES))?;
+                    for template in io::list(&from.join(TEMPLATES))? {
+                        if let Some(name) = template.file_name().filter(|_| template.is_file()) {
+                            io::copy(&template, &folder.join(TEMPLATES).join(name))?;
+                        }
                     }
                 }
             }

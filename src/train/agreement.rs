@@ -3,10 +3,9 @@
 use super::error::TrainError;
 use super::plan::{Event, Mismatch, Plan, Trained};
 use super::start_check::{self, Weights};
-use crate::digest::Digest;
 use crate::logprob;
 use crate::policy::PolicyDigests;
-use crate::table::{Difference, ReferenceTable};
+use crate::table::{Difference, ModelProvenance, ReferenceTable};
 use crate::tokenize::TokenizerFiles;
 
 /// The code path of a policy whose adapter is beside its weights: none that a table is made by.
@@ -20,6 +19,9 @@ const BESIDE: &str = "an adapter beside the weights";
 /// and the other has not. Another number format is refused unless the plan
 /// allows that: the policy is then some rounding away from its reference before it has learnt anything. Another kernel
 /// rounds differently and no more: it is said, and bounded by the sample.
+///
+/// What is allowed switches off no check that can still be made: the ids of a table are given, so that under another chat
+/// template the policy still has to score them as the reference did.
 ///
 /// # Errors
 /// [`TrainError::Tokenizer`], or [`TrainError::OtherReference`] with the first field that differs.
@@ -42,53 +44,47 @@ pub(super) fn check(
             theirs.kernel
         )));
     }
-    let other_model = first_difference(model_fields(table, digests, tokenizer));
-    let other_dtype = first_difference(vec![("dtype", theirs.dtype.clone(), plan.course.dtype.to_string())]);
-    for (difference, rule) in [(&other_model, plan.other_reference), (&other_dtype, plan.other_dtype)] {
+    let ours = ModelProvenance {
+        path: plan.course.model.clone(),
+        architecture: theirs.model.architecture.clone(),
+        weights_digest: digests.base.weights,
+        config_digest: digests.base.config,
+        adapter_digest: digests.adapter,
+        identity: Some(digests.base.identity),
+    };
+    let other_model = theirs.model.differences(&ours).into_iter().next();
+    // A table without a template was made of plain strings: the policy's own is not asked.
+    let other_template = theirs.chat_template.as_ref().and_then(|template| {
+        let ours = tokenizer.template_digest().map_or_else(|| "none".into(), |digest| digest.to_string());
+        difference(("chat_template.digest", template.digest.to_string(), ours))
+    });
+    let other_dtype = difference(("dtype", theirs.dtype.clone(), plan.course.dtype.to_string()));
+    for (difference, rule) in [
+        (&other_model, plan.other_reference),
+        (&other_template, plan.other_reference),
+        (&other_dtype, plan.other_dtype),
+    ] {
         if let Some(difference) = difference.clone().filter(|_| rule == Mismatch::Refuse) {
             return Err(TrainError::OtherReference { table: table.path().to_owned(), difference });
         }
     }
-    if let Some(difference) = other_model {
+    if let Some(difference) = other_model.as_ref().or(other_template.as_ref()) {
         observe(Event::Note(format!(
             "the table's reference is another model than the policy starts from: `{}` is `{}` there, `{}` here",
             difference.field, difference.expected, difference.found
         )));
-        return Ok(Weights::Other);
     }
-    Ok(match other_dtype {
-        Some(_) => Weights::SameIn { dtype: theirs.dtype.clone() },
-        // Beside the weights an adapter rounds otherwise than in them, where the table has it.
-        None if matches!(plan.course.trained, Trained::Adapter { .. }) => {
-            Weights::Same { rounding: start_check::rounding(theirs, BESIDE) }
-        }
-        None => Weights::Same { rounding: start_check::rounding(theirs, &kernel) },
+    // Beside the weights an adapter rounds otherwise than in them, where the table has it.
+    let is_beside = matches!(plan.course.trained, Trained::Adapter { .. });
+    let rounding = start_check::rounding(theirs, if is_beside { BESIDE } else { &kernel });
+    Ok(match (other_model, other_dtype) {
+        (Some(_), _) => Weights::Other { rounding },
+        (None, Some(_)) => Weights::SameIn { dtype: theirs.dtype.clone() },
+        (None, None) => Weights::Same { rounding },
     })
 }
 
 /// A field, what the table has in it, and what the policy has.
-type Field = (&'static str, String, String);
-
-fn model_fields(table: &ReferenceTable, digests: &PolicyDigests, tokenizer: &TokenizerFiles) -> Vec<Field> {
-    let theirs = table.provenance();
-    let mut fields = vec![
-        ("model.weights_digest", theirs.model.weights_digest.to_string(), digests.base.weights.to_string()),
-        ("model.config_digest", theirs.model.config_digest.to_string(), digests.base.config.to_string()),
-        ("model.adapter_digest", digest_or_none(theirs.model.adapter_digest), digest_or_none(digests.adapter)),
-    ];
-    // A table without a template was made of plain strings: the policy's own is not asked.
-    if let Some(template) = &theirs.chat_template {
-        let ours = tokenizer.template_digest().map_or_else(|| "none".into(), |digest| digest.to_string());
-        fields.push(("chat_template.digest", template.digest.to_string(), ours));
-    }
-    fields
-}
-
-fn digest_or_none(digest: Option<Digest>) -> String {
-    digest.map_or_else(|| "none".into(), |digest| digest.to_string())
-}
-
-fn first_difference(fields: Vec<Field>) -> Option<Difference> {
-    let different = fields.into_iter().find(|(_, expected, found)| expected != found);
-    different.map(|(field, expected, found)| Difference { field, expected, found })
+fn difference((field, expected, found): (&'static str, String, String)) -> Option<Difference> {
+    (expected != found).then_some(Difference { field, expected, found })
 }

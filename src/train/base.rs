@@ -6,8 +6,9 @@ use super::course::Course;
 use super::error::TrainError;
 use super::order::rng;
 use super::plan::Trained;
+use super::policy_folder;
 use crate::digest::Digest;
-use crate::model::{Adapter, Decoder, Digests, ModelError, check_export, config_digest};
+use crate::model::{Adapter, Decoder, Digests, ModelError, NamedIds, check_export};
 use crate::policy::{PolicyDigests, PolicyError, PolicySource, PolicyTokenizer};
 
 /// A model on disk, its weights not loaded.
@@ -16,6 +17,8 @@ pub(crate) struct Base {
     /// Of the model the policy starts from, with its adapter, whether that is trained or in the weights.
     pub(crate) digests: PolicyDigests,
     pub(crate) tokenizer: PolicyTokenizer,
+    /// What its configuration has to say of tokens.
+    pub(crate) ids: NamedIds,
     /// The adapter of the model that is in its weights, once they are loaded.
     beneath: OnceLock<Adapter>,
 }
@@ -24,25 +27,25 @@ impl Base {
     /// Finds what a course starts from.
     ///
     /// # Errors
-    /// If the model, its tokenizer or the adapter is not there, or the policy could not be written at the end.
+    /// If the model, its tokenizer or the adapter is not there, or the policy could not be written and read at the end.
     pub(crate) fn open(course: &Course) -> Result<Self, TrainError> {
         let source = course.source()?;
         let in_model = in_model(course);
-        if matches!(course.trained, Trained::Weights | Trained::Drawn) {
-            check_export(source.base()).map_err(in_model)?;
+        let is_whole = matches!(course.trained, Trained::Weights | Trained::Drawn);
+        let config = check_export(source.base(), is_whole).map_err(in_model)?;
+        let tokenizer = source.tokenizer()?;
+        let ids = policy_folder::named_ids(source.base(), &tokenizer.files)?;
+        if is_whole {
+            policy_folder::prove_whole(&config, source.base(), &tokenizer, &ids, course.save_dtype)?;
         }
         let digests = match &course.trained {
-            Trained::Drawn => PolicyDigests {
-                base: Digests {
-                    weights: Digest::of_parts([("seed of the weights", course.seed.to_le_bytes().as_slice())]),
-                    config: config_digest(source.base()).map_err(in_model)?,
-                },
-                adapter: None,
-            },
+            Trained::Drawn => {
+                let seed = Digest::of_parts([("seed of the weights", course.seed.to_le_bytes().as_slice())]);
+                PolicyDigests { base: Digests::of_drawn(source.base(), seed).map_err(in_model)?, adapter: None }
+            }
             _ => source.digests()?,
         };
-        let tokenizer = source.tokenizer()?;
-        Ok(Self { source, digests, tokenizer, beneath: OnceLock::new() })
+        Ok(Self { source, digests, tokenizer, ids, beneath: OnceLock::new() })
     }
 
     /// What a user should know of the model and its tokenizer.

@@ -9,7 +9,7 @@ use super::passes::RecomputePolicy;
 use super::plan::{Length, Order, ReportTo, Start, Trained};
 use crate::checkpoint;
 use crate::logprob;
-use crate::model::ScoringDtype;
+use crate::model::{SaveDtype, ScoringDtype};
 use crate::ops::Backend;
 use crate::optim::{OptimizerParams, Schedule};
 use crate::policy::{PolicyDigests, PolicyError, PolicySource};
@@ -56,6 +56,8 @@ pub struct Course {
     pub save_steps: Option<NonZeroU64>,
     /// Most checkpoints that are kept, beside the best; `None`: all.
     pub save_total_limit: Option<NonZeroUsize>,
+    /// Number type of the weights in the policy that is written; an adapter is always in `f32`.
+    pub save_dtype: SaveDtype,
     /// Precision of the forward and backward pass.
     pub dtype: ScoringDtype,
     /// Where the passes run.
@@ -91,6 +93,20 @@ impl Course {
         self.out.join("policy")
     }
 
+    /// What of the [trajectory](Self::trajectory) a run that goes on may be told anew: the size of a micro-batch changes the
+    /// last bits and no more, unless dropout is drawn in the order of micro-batches, and a learning rate that does not fall
+    /// towards the last step is the same up to any number of steps.
+    pub(crate) fn may_change(&self) -> Vec<&'static str> {
+        let dropout = match &self.trained {
+            Trained::Weights | Trained::Drawn => 0.0,
+            Trained::NewAdapter(lora) => lora.dropout,
+            Trained::Adapter { dropout, .. } => *dropout,
+        };
+        let micro_batch = (dropout == 0.0).then_some("max_tokens");
+        let length = (!self.schedule.kind.depends_on_length()).then_some("n_steps");
+        micro_batch.into_iter().chain(length).collect()
+    }
+
     /// What of the course decides the trajectory of a run; what it learns from is added to that.
     pub(crate) fn trajectory(&self, model: &PolicyDigests, n_steps: u64) -> Map<String, Value> {
         let PolicyDigests { base: model, adapter } = model;
@@ -101,6 +117,8 @@ impl Course {
         let entries = [
             ("model_digest", json!(model.weights)),
             ("config_digest", json!(model.config)),
+            ("model_identity", json!(model.identity.weights)),
+            ("config_identity", json!(model.identity.config)),
             ("optimizer", json!(self.optimizer)),
             ("learning_rate", json!(self.learning_rate)),
             ("lr_scheduler_type", json!(self.schedule.kind)),

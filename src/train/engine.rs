@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::base::Base;
 use super::course::Course;
@@ -14,11 +14,13 @@ use super::metrics::METRICS;
 use super::order::Batches;
 use super::passes::Passes;
 use super::plan::{BestSummary, EvalSummary, Event, Interruption};
+use super::policy_folder;
 use super::record::Record;
 use super::run_folder::RunFolder;
 use super::samples::SAMPLES;
 use super::trainer::Trainer;
-use crate::checkpoint::{self, Checkpoint, Occasion, State};
+use super::watch::{self, Progress, Watch};
+use crate::checkpoint::{self, Checkpoint, Occasion, State, Trajectory};
 use crate::eval::EvalState;
 use crate::interrupt::Interrupt;
 use crate::logprob;
@@ -31,7 +33,7 @@ use crate::selection::Stream;
 /// What a run learns from.
 pub(crate) trait Work {
     /// What is recorded of a step: a line of the metrics file.
-    type Metrics: Serialize + Clone;
+    type Metrics: Serialize + Clone + Progress;
     /// Why a step may fail.
     type Error: From<TrainError>;
     /// Version of the contract of a line.
@@ -46,6 +48,11 @@ pub(crate) trait Work {
     /// Looks at the model before its first step.
     fn inspect(&self, _: &Decoder, _: &mut dyn FnMut(Event<'_, Self::Metrics>)) -> Result<(), Self::Error> {
         Ok(())
+    }
+
+    /// What of these things leaves a step on them without a gradient, if anything does.
+    fn why_flat(&self, _rows: &[u32]) -> Option<String> {
+        None
     }
 
     /// Makes a step on some of them; `epoch` is where it ends. Interrupted between two passes, the step is given up
@@ -98,17 +105,27 @@ impl<'a> Engine<'a> {
         let batches = Batches::new(course.order, work.streams(), course.batch_size.get());
         let n_steps = batches.n_steps(course.length);
         // What a run learns from decides how many steps it has, and is told first where both are others.
-        let mut trajectory: Map<String, Value> = told.into_iter().collect();
+        let mut trajectory: Trajectory = told.into_iter().collect();
         trajectory.extend(course.trajectory(&base.digests, n_steps));
         if let Some(evaluations) = &self.evaluations {
             trajectory.insert("eval".into(), evaluations.trajectory());
         }
-        let resumed = folder.newest_checkpoint(&trajectory, &mut |line| observe(Event::Note(line)))?;
+        let may_change = |then: &State| {
+            let mut keys = course.may_change();
+            // An evaluation at the end of the shorter run, which the longer one does not make, would have a say in it.
+            if self.evaluations.as_ref().is_some_and(|evaluations| evaluations.chose_by_an_end(then)) {
+                keys.retain(|key| *key != "n_steps");
+            }
+            keys
+        };
+        let mut note = |line| observe(Event::Note(line));
+        let resumed = folder.newest_checkpoint(&trajectory, n_steps, &may_change, &mut note)?;
         // Of the memory of a GPU nothing is known here.
         let available = if course.backend.device().is_cpu() { memory::available_bytes() } else { None };
         let (model, optimizer, ema, state) = if let Some(checkpoint) = resumed {
             observe(Event::Resumed { step: checkpoint.state().step });
-            self.resume(course, &checkpoint)?
+            let (model, optimizer, ema, state) = self.resume(course, &checkpoint)?;
+            (model, optimizer, ema, State { trajectory, ..state })
         } else {
             let model = base.load(course)?;
             work.inspect(&model, observe)?;
@@ -116,6 +133,7 @@ impl<'a> Engine<'a> {
             let (objective, eval) = (ObjectiveState::default(), EvalState::default());
             (model, optimizer, ema, State { step: 0, n_tokens: 0, objective, eval, trajectory })
         };
+        policy_folder::prove_adapter(&model, base, &course.model)?;
         if model.lora().is_some() {
             let (n_trained, n) = (model.params().n_trained(), model.params().n_parameters());
             observe(Event::Note(format!("{n_trained} of {n} numbers are trained, those of the adapter")));
@@ -149,6 +167,10 @@ impl<'a> Engine<'a> {
         let Self { folder, interrupt, .. } = *self;
         let course = folder.course();
         let (n_steps, n_resumed) = (trainer.n_steps, trainer.state.step);
+        if let Some(line) = watch::of_schedule(&course.schedule, n_steps) {
+            observe(Event::Note(line));
+        }
+        let mut watch = Watch::default();
         let mut record = Record::open(course, W::SCHEMA, &trainer.state, &mut |line| observe(Event::Note(line)))?;
         loop {
             let step = trainer.state.step;
@@ -176,6 +198,9 @@ impl<'a> Engine<'a> {
                 return Ok(End::Interrupted(record.interrupted(&trainer)?));
             };
             record.add_step(&metrics)?;
+            for line in watch.look(metrics.signs(), || work.why_flat(batches.rows(step))) {
+                observe(Event::Note(line));
+            }
             let step = trainer.state.step;
             let is_logged = [1, n_steps].contains(&step) || step.is_multiple_of(course.logging_steps.get());
             observe(Event::Step { metrics: &metrics, n_steps, is_logged });
@@ -184,7 +209,8 @@ impl<'a> Engine<'a> {
             Some(evaluations) => Some(choose_policy(&mut trainer, evaluations, &mut record)?),
             None => None,
         };
-        let policy = trainer.with_policy(|model| folder.save_policy(model, self.base))?;
+        let mut note = |line| observe(Event::Note(line));
+        let policy = trainer.with_policy(|model| folder.save_policy(model, self.base, &mut note))?;
         observe(Event::Saved { path: &policy });
         Ok(End::Finished(Box::new(Finished {
             n_steps: trainer.state.step,
@@ -218,7 +244,7 @@ fn choose_policy<M>(
         && let Some(best) = state.best.filter(|best| best.step != step)
     {
         let checkpoint = Checkpoint::open(&checkpoint::path_of(&course.checkpoints(), best.step))?;
-        checkpoint.check(&trainer.state.trajectory)?;
+        checkpoint.check(&trainer.state.trajectory, &["max_tokens", "n_steps"])?;
         checkpoint.load(trainer.model.params_mut(), course.optimizer)?;
         if let Some(decay) = course.ema_decay {
             trainer.ema = Some(checkpoint.load_ema(trainer.model.params(), decay)?);

@@ -75,6 +75,22 @@ pub enum TrainError {
         /// Largest difference allowed.
         tolerance: f64,
     },
+    /// The log-probs of a table are on the wrong side.
+    #[error(
+        "the log-probs of `{}` look swapped: the policy is {mean_delta:.3} nats a sequence from them as they stand, and \
+         {mean_crossed:.3} with `ref_chosen_logps` and `ref_rejected_logps` exchanged, on {n_pairs} pairs",
+        table.display()
+    )]
+    Swapped {
+        /// The table.
+        table: PathBuf,
+        /// Pairs scored.
+        n_pairs: usize,
+        /// Mean difference as the columns stand, in nats a sequence.
+        mean_delta: f64,
+        /// Mean difference with the columns exchanged.
+        mean_crossed: f64,
+    },
     /// The model brings another tokenizer than the one the table was made with.
     #[error("table `{}` was made with another tokenizer: expected `{expected}`, found `{found}`", table.display())]
     Tokenizer {
@@ -95,6 +111,16 @@ pub enum TrainError {
         table: PathBuf,
         /// The first field that differs: expected in the table, found in the model.
         difference: Difference,
+    },
+    /// What would be written at the end is not what is trained.
+    #[error("the policy of this model would be read back as another one: {what}: expected {expected}, found {found}")]
+    ReadBack {
+        /// What differs.
+        what: &'static str,
+        /// Of the model.
+        expected: String,
+        /// As it would be read back.
+        found: String,
     },
     /// A whole policy, which does not say which model it comes from.
     #[error("the policy in `{}` does not name its base model", path.display())]
@@ -253,10 +279,22 @@ impl Hint for TrainError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::EmptyTable { .. } => Some("`piref precompute` says how many rows it rejected, and why".into()),
-            Self::StartsElsewhere { .. } => {
-                Some("the table is stale or was made by another version: score its pairs again, with another `--out`".into())
-            }
+            Self::StartsElsewhere { .. } => Some(
+                "the table is stale, was made by another version, or was imported as something that it is not (`piref import \
+                 --logps`): `piref precompute` into a new folder scores the pairs again"
+                    .into(),
+            ),
+            Self::Swapped { .. } => Some(
+                "exchange the two where they were written and import them again: `piref import --map \
+                 ref_chosen_logps=ref_rejected_logps,ref_rejected_logps=ref_chosen_logps`"
+                    .into(),
+            ),
             Self::NotOurs { .. } => Some("name a new or empty folder with `--out`".into()),
+            Self::ReadBack { .. } => Some(
+                "the model says one thing in two places that differ, or this is a fault of piref: compare the special tokens in \
+                 its files, and report it if they agree"
+                    .into(),
+            ),
             Self::NoBase { .. } => Some("name it with `--model`".into()),
             Self::NoGguf { .. } => Some(
                 "`--model` may name a GGUF file of the same model (an adapter is merged first, `--merge`); without one, `convert_hf_to_gguf.py` of llama.cpp makes \

@@ -17,6 +17,7 @@ use super::metrics::EvaluationMetrics;
 use super::plan::{EvalPlan, Event, Mismatch, Plan};
 use super::samples::{SAMPLES, Samples};
 use super::trainer::Trainer;
+use crate::checkpoint::State;
 use crate::digest::Digest;
 use crate::eval::{self, EvalError, EvalState, Evaluation, HeldOut};
 use crate::interrupt::Interrupt;
@@ -111,17 +112,14 @@ impl HeldOutPairs {
 /// In what the references of two tables differ.
 fn differences(trained_on: &ReferenceTable, held_out: &ReferenceTable) -> Vec<Difference> {
     let (ours, theirs) = (trained_on.provenance(), held_out.provenance());
-    let mut fields = vec![
-        ("model.weights_digest", ours.model.weights_digest.to_string(), theirs.model.weights_digest.to_string()),
-        ("model.config_digest", ours.model.config_digest.to_string(), theirs.model.config_digest.to_string()),
-        ("dtype", ours.dtype.clone(), theirs.dtype.clone()),
-    ];
+    let mut fields = vec![("dtype", ours.dtype.clone(), theirs.dtype.clone())];
     // A table without a template was made of plain strings, which any reads alike.
     if let (Some(ours), Some(theirs)) = (&ours.chat_template, &theirs.chat_template) {
         fields.push(("chat_template.digest", ours.digest.to_string(), theirs.digest.to_string()));
     }
     let different = fields.into_iter().filter(|(_, expected, found)| expected != found);
-    different.map(|(field, expected, found)| Difference { field, expected, found }).collect()
+    let different = different.map(|(field, expected, found)| Difference { field, expected, found });
+    ours.model.differences(&theirs.model).into_iter().chain(different).collect()
 }
 
 /// The evaluations of a run under way.
@@ -182,6 +180,14 @@ impl<'a> Evaluations<'a> {
             || step == trainer.n_steps
             || self.eval.steps.is_some_and(|every| step.is_multiple_of(every.get()));
         is_planned && trainer.state.eval.last_step != Some(step)
+    }
+
+    /// Whether a run that stood here has let an evaluation at its end, which is none on the way, say which policy is the
+    /// best, or when there is no better one to come.
+    pub(super) fn chose_by_an_end(&self, then: &State) -> bool {
+        let end = then.trajectory.get("n_steps").and_then(Value::as_u64);
+        let is_on_the_way = |step: u64| self.eval.steps.is_some_and(|every| step.is_multiple_of(every.get()));
+        self.eval.keeps_best() && end.is_some_and(|end| then.eval.last_step == Some(end) && !is_on_the_way(end))
     }
 
     /// Whether the run has ended early.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::error::TrainError;
+use super::policy_folder;
 use crate::io;
-use crate::model::{Decoder, Lora, export};
+use crate::model::{Decoder, Export, Lora, SaveDtype, SavedWeights};
 use crate::ops::Backend;
 use crate::policy::{PolicyError, PolicySource};
 
@@ -21,6 +22,8 @@ pub struct MergePlan {
     pub out: PathBuf,
     /// Largest weight file, in bytes.
     pub shard_bytes: u64,
+    /// Number type of the weights.
+    pub save_dtype: SaveDtype,
 }
 
 /// What was merged.
@@ -35,8 +38,18 @@ pub struct MergeSummary {
     /// What a user should know of the base model and the tokenizer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// The merged model: a Hugging Face folder, in `f32`.
+    /// What the number type of the file made of the weights.
+    #[serde(flatten)]
+    pub weights: SavedWeights,
+    /// The merged model: a Hugging Face folder.
     pub out: PathBuf,
+}
+
+impl MergeSummary {
+    /// What a user should know, where the number type of the file is coarser than what was learnt.
+    pub fn warning(&self) -> Option<String> {
+        policy_folder::lost(&self.weights)
+    }
 }
 
 /// Writes `W + s·B·A` as a Hugging Face folder, all of it under its name or none.
@@ -52,13 +65,17 @@ pub fn merge(plan: &MergePlan) -> Result<MergeSummary, TrainError> {
     let tokenizer = policy.tokenizer()?;
     let (merged, lora) = merged(&policy)?;
     let lora = lora.ok_or_else(|| PolicyError::NoAdapter { path: plan.adapter.clone() })?;
+    let ids = policy_folder::named_ids(source, &tokenizer.files)?;
+    let how = Export { dtype: plan.save_dtype, shard_bytes: plan.shard_bytes };
+    let mut saved = None;
     io::write_dir(&plan.out, |out| {
-        let written = export(&merged, source, out, plan.shard_bytes);
-        written.map_err(|source| TrainError::Model { model: model.to_owned(), source })?;
-        Ok::<_, TrainError>(tokenizer.files.save(&tokenizer.source, out)?)
+        saved = Some(policy_folder::write_whole(&merged, source, &tokenizer, &ids, how, out)?);
+        Ok::<_, TrainError>(())
     })?;
     let notes = policy.notes().iter().cloned().chain(tokenizer.notes).collect();
-    Ok(MergeSummary { notes, model: model.to_owned(), adapter: policy.path().to_owned(), lora, out: plan.out.clone() })
+    let (adapter, out) = (policy.path().to_owned(), plan.out.clone());
+    let weights = saved.unwrap_or(SavedWeights { dtype: "float32", trained: None, rounded: 0.0 });
+    Ok(MergeSummary { notes, model: model.to_owned(), adapter, lora, weights, out })
 }
 
 /// A policy as a model without an adapter, and what its adapter is like, if it has one.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::error::TrainError;
 use super::plan::ReportTo;
+use super::watch::{Progress, Signs};
 use crate::eval::EvalMetrics;
 use crate::io::{self, IoError};
 use crate::tensorboard::{EventFile, Kept};
@@ -58,6 +59,13 @@ pub struct StepMetrics {
     pub tokens_per_second: f64,
     /// Wall time of the step, in seconds.
     pub step_seconds: f64,
+}
+
+impl Progress for StepMetrics {
+    fn signs(&self) -> Signs {
+        let Self { step, loss, grad_norm, learning_rate, .. } = *self;
+        Signs { step, loss, grad_norm, learning_rate }
+    }
 }
 
 /// Metrics of an evaluation, after so many steps.

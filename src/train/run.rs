@@ -149,6 +149,12 @@ impl Work for PairWork<'_> {
         Ok(())
     }
 
+    fn why_flat(&self, rows: &[u32]) -> Option<String> {
+        let mut pairs = rows.iter().filter_map(|&row| self.pairs.get(row as usize));
+        let are_equal = pairs.all(|pair| pair.chosen_ids == pair.rejected_ids);
+        are_equal.then(|| "chosen and rejected completion of every pair of the step are the same tokens".to_owned())
+    }
+
     fn step(
         &self,
         trainer: &mut Trainer<'_>,

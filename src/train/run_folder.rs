@@ -5,16 +5,15 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
-
 use super::base::Base;
 use super::course::Course;
 use super::error::TrainError;
 use super::metrics::METRICS;
 use super::plan::Start;
-use crate::checkpoint::{self, Checkpoint};
+use super::policy_folder;
+use crate::checkpoint::{self, Changed, Checkpoint, CheckpointError, State, Trajectory};
 use crate::io::{self, Lock};
-use crate::model::{DEFAULT_SHARD_BYTES, Decoder, ModelError, export, export_adapter};
+use crate::model::{DEFAULT_SHARD_BYTES, Decoder, Export, ModelError, export_adapter};
 use crate::policy::PolicyTokenizer;
 
 /// The held-out pairs of a run, in its folder.
@@ -46,13 +45,16 @@ impl<'a> RunFolder<'a> {
         self.course
     }
 
-    /// Finds the checkpoint to go on from, or deletes the earlier run where the course starts again.
+    /// Finds the checkpoint to go on from, or deletes the earlier run where the course starts again. `may_change` says what
+    /// of the trajectory a run that stands there may be told anew.
     ///
     /// # Errors
     /// If the newest checkpoint is damaged, or belongs to a run that was told something else.
     pub(super) fn newest_checkpoint(
         &self,
-        trajectory: &Map<String, Value>,
+        trajectory: &Trajectory,
+        n_steps: u64,
+        may_change: &dyn Fn(&State) -> Vec<&'static str>,
         note: &mut dyn FnMut(String),
     ) -> Result<Option<Checkpoint>, TrainError> {
         let (checkpoints, policy) = (self.course.checkpoints(), self.course.policy());
@@ -67,7 +69,14 @@ impl<'a> RunFolder<'a> {
         }
         io::create_dir(&checkpoints)?;
         let Some(newest) = checkpoint::newest(&checkpoints)? else { return Ok(None) };
-        newest.check(trajectory)?;
+        for Changed { key, then, now } in newest.check(trajectory, &may_change(newest.state()))? {
+            let bits = if key == "max_tokens" { ": the rest may differ in the last bits" } else { "" };
+            note(format!("`{key}` was {then} when the checkpoint was written, now it is {now}{bits}"));
+        }
+        let (path, step) = (newest.path().to_owned(), newest.state().step);
+        if step > n_steps {
+            return Err(CheckpointError::PastTheEnd { path, step, n_steps }.into());
+        }
         checkpoint::tidy(&checkpoints)?;
         if newest.crate_version() != env!("CARGO_PKG_VERSION") {
             note(format!(
@@ -98,18 +107,28 @@ impl<'a> RunFolder<'a> {
 
     /// Writes the trained policy as a Hugging Face folder, or its adapter as one of PEFT: all of it under its name, or
     /// none.
-    pub(super) fn save_policy(&self, model: &Decoder, base: &Base) -> Result<PathBuf, TrainError> {
+    pub(super) fn save_policy(
+        &self,
+        model: &Decoder,
+        base: &Base,
+        note: &mut dyn FnMut(String),
+    ) -> Result<PathBuf, TrainError> {
         let policy = self.course.policy();
+        let how = Export { dtype: self.course.save_dtype, shard_bytes: DEFAULT_SHARD_BYTES };
+        let mut lost = None;
         io::write_dir(&policy, |folder| {
             let in_model = |source: ModelError| TrainError::Model { model: self.course.model.clone(), source };
-            let written = match base.adapter_of(model).map_err(in_model)? {
-                None => export(model, base.source.base(), folder, DEFAULT_SHARD_BYTES),
-                Some(adapter) => export_adapter(&adapter, &base.source.base_name(), &base.digests.base, folder),
+            let Some(adapter) = base.adapter_of(model).map_err(in_model)? else {
+                let source = base.source.base();
+                let saved = policy_folder::write_whole(model, source, &base.tokenizer, &base.ids, how, folder)?;
+                lost = policy_folder::lost(&saved);
+                return Ok(());
             };
-            written.map_err(in_model)?;
+            export_adapter(&adapter, &base.source.base_name(), &base.digests.base, folder).map_err(in_model)?;
             let PolicyTokenizer { files, source, .. } = &base.tokenizer;
             Ok::<_, TrainError>(files.save(source, folder)?)
         })?;
+        lost.into_iter().for_each(note);
         Ok(policy)
     }
 }

@@ -27,9 +27,18 @@ pub(super) enum Weights {
     Same { rounding: f64 },
     /// Yes, scored in another number format, and that is allowed.
     SameIn { dtype: String },
-    /// No, and that is allowed.
-    Other,
+    /// No, or nobody knows: that is allowed.
+    Other { rounding: f64 },
 }
+
+/// How far log-probs in 16 bits may be from those in 32, in nats a token: see [`rounding`].
+const DRIFT: f64 = 5e-2;
+
+/// Fewest pairs by which two columns are told to be swapped.
+const MIN_SWAPPED: usize = 4;
+
+/// How many times nearer the policy is to the other column where they are.
+const SWAPPED: f64 = 4.0;
 
 /// By how much the log-probs of a table may differ from those of `kernel` in rounding alone, in nats a token, beyond the
 /// tolerance of a sequence.
@@ -44,7 +53,7 @@ pub(super) fn rounding(provenance: &Provenance, kernel: &str) -> f64 {
     match provenance.kernel.as_str() {
         theirs if theirs == kernel && !logprob::is_stock(kernel) => 0.0,
         _ if is_f32 => 5e-5,
-        IMPORTED => 5e-2,
+        IMPORTED => DRIFT,
         _ => 5e-3,
     }
 }
@@ -63,7 +72,8 @@ pub(super) struct Checked<'a> {
 /// Scores a sample of a table and compares.
 ///
 /// # Errors
-/// If the weights are the table's own and a sequence differs by more than the tolerance of the plan and rounding.
+/// If the weights are the table's own and a sequence differs by more than the tolerance of the plan and rounding; whatever
+/// the weights are, if the policy scores the chosen completions as the table has the rejected ones.
 pub(super) fn run(
     plan: &Plan,
     model: &Decoder,
@@ -81,25 +91,36 @@ pub(super) fn run(
         .map_err(|source| TrainError::Model { model: plan.course.model.clone(), source })?;
 
     let mut deltas = Vec::with_capacity(2 * sample.len());
+    let mut crossed = 0.0;
     for (logps, pair) in scored.iter().zip(&sample) {
         let (chosen, rejected) = (logprob::sum(&logps.chosen), logprob::sum(&logps.rejected));
         let reference = step::reference(pair);
         deltas.push((pair, "ref_chosen_logps", reference.chosen, chosen, pair.chosen_ids.len()));
         deltas.push((pair, "ref_rejected_logps", reference.rejected, rejected, pair.rejected_ids.len()));
+        crossed += (reference.chosen - rejected).abs() + (reference.rejected - chosen).abs();
     }
     let delta = |entry: &(_, _, f64, f64, _)| (entry.2 - entry.3).abs();
-    let allowed = |entry: &(_, _, _, _, usize)| match weights {
-        Weights::Same { rounding } => plan.check_tolerance + rounding * entry.4 as f64,
-        Weights::SameIn { .. } | Weights::Other => 0.0,
+    let allowed = |entry: &(_, _, _, _, usize)| {
+        let rounding = match weights {
+            Weights::Same { rounding } | Weights::Other { rounding } => *rounding,
+            Weights::SameIn { .. } => DRIFT,
+        };
+        plan.check_tolerance + rounding * entry.4 as f64
     };
     let excess = |entry: &_| delta(entry) - allowed(entry);
     // A difference that is no number is larger than any.
     let Some(worst) = deltas.iter().max_by(|a, b| excess(a).total_cmp(&excess(b))) else { return Ok(()) };
     let max_delta = deltas.iter().map(delta).fold(0.0, f64::max);
-    let mean_delta = deltas.iter().map(delta).sum::<f64>() / deltas.len() as f64;
+    let sum = deltas.iter().map(delta).sum::<f64>();
+    let mean_delta = sum / deltas.len() as f64;
+    let agrees = excess(worst) <= 0.0;
 
+    if !agrees && n_sampled >= MIN_SWAPPED && SWAPPED * crossed < sum {
+        let mean_crossed = crossed / deltas.len() as f64;
+        return Err(TrainError::Swapped { table: path.to_path_buf(), n_pairs: n_sampled, mean_delta, mean_crossed });
+    }
     match weights {
-        Weights::SameIn { dtype } => {
+        Weights::SameIn { dtype } if agrees => {
             observe(Event::Note(format!(
                 "the table was scored in {dtype}, the policy computes in {}: at most {max_delta:.3}, on average \
                  {mean_delta:.3} nats a sequence apart before the first step, on {n_sampled} pairs",
@@ -107,18 +128,19 @@ pub(super) fn run(
             )));
             Ok(())
         }
-        Weights::Other => {
+        Weights::Other { .. } => {
+            let verdict = if agrees { ": no more than rounding" } else { "" };
             observe(Event::Note(format!(
                 "the policy is at most {max_delta:.3}, on average {mean_delta:.3} nats a sequence from the table's \
-                 reference, on {n_sampled} pairs"
+                 reference, on {n_sampled} pairs{verdict}"
             )));
             Ok(())
         }
-        Weights::Same { .. } if excess(worst) <= 0.0 => {
+        Weights::Same { .. } if agrees => {
             observe(Event::Checked { n_pairs: n_sampled, max_delta, mean_delta });
             Ok(())
         }
-        Weights::Same { .. } => Err(TrainError::StartsElsewhere {
+        Weights::Same { .. } | Weights::SameIn { .. } => Err(TrainError::StartsElsewhere {
             table: path.to_path_buf(),
             pair_id: worst.0.pair_id.to_owned(),
             column: worst.1,

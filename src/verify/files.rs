@@ -100,7 +100,7 @@ impl PartsCheck {
         match &self.provenance {
             None => self.provenance = Some(reader.provenance.clone()),
             Some(expected) => {
-                for difference in expected.differences(&reader.provenance) {
+                for difference in expected.contradictions(&reader.provenance) {
                     let path = reader.path.clone();
                     report.table_error(&TableError::OtherProvenance { path, difference });
                 }

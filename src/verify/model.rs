@@ -133,6 +133,7 @@ impl<'a> Found<'a> {
                 weights_digest: base.weights,
                 config_digest: base.config,
                 adapter_digest: adapter,
+                identity: Some(base.identity),
             },
             tokenizer_digest: tokenizer.digest(),
             chat_template: tokenizer.template_digest().map(|digest| TemplateProvenance { digest, date }),

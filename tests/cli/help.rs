@@ -233,6 +233,14 @@ fn train() {
               Further reference of the table to train against, by the name `piref precompute --as` gave
               it. Default: the table's own
 
+          --save-dtype <DTYPE>
+              Number type of the policy in its folder: `auto` is that of the model it comes from (of a
+              `.gguf` file and of mixed types f32), `f32` keeps every number. 16 bits round: `eval` of
+              the policy may differ in the last digits from the run's own, and where rounding moves the
+              weights farther than training did, that is said. Checkpoints are f32 [default: auto]
+
+              [possible values: auto, f32, bf16, f16]
+
           --dtype <DTYPE>
               Number format the policy computes in [default: f32]
 
@@ -312,8 +320,8 @@ fn train() {
               Seed of everything that is drawn [default: 42]
 
           --max-tokens <TOKENS>
-              Tokens in one forward and backward pass: a matter of speed and memory, never of the result
-              [default: 2048]
+              Tokens in one forward and backward pass: a matter of speed and memory; of the result it
+              changes the last bits. A run may go on with another number [default: 2048]
 
           --recompute <LAYERS>
               Layers whose intermediate results are made again in the backward: a matter of speed and
@@ -494,8 +502,8 @@ fn train() {
               [default: 0.0]
 
           --metric-for-best-model <METRIC>
-              By which metric evaluations are compared: of `eval_loss` less is better, of the others
-              more [default: eval_loss]
+              By which metric evaluations are compared, with or without `eval_`: of `eval_loss` less is
+              better, of the others more [default: eval_loss]
 
               [possible values: eval_loss, eval_rewards/accuracies, eval_rewards/margins,
               eval_rewards/chosen, eval_logps/chosen]

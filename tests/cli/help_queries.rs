@@ -222,3 +222,38 @@ fn audit() {
     stderr:
     ");
 }
+
+#[test]
+fn report() {
+    assert_snapshot!(Case::new().run(["report", "--help"]), @"
+    exit: 0
+    stdout:
+    Write a page about a run: settings, curves of its metrics, histograms of its table, timings.
+
+    The page is one HTML file that needs nothing else, no network and no script. `piref train` writes it
+    when it has finished; this writes it of a run that is under way, or again.
+
+    Usage: piref report [OPTIONS] <RUN>
+
+    Arguments:
+      <RUN>
+              Run folder, or the pipeline file it came from
+
+    Options:
+          --table <TABLE>
+              The log-prob table, where it is not in the run folder
+
+      -o, --out <FILE>
+              File for the page. Default: `report.html` in the run folder
+
+      -q, --quiet
+              Say nothing but errors and results
+
+          --threads <N>
+              Threads for tensors and files. Default: as many as the machine has
+
+      -h, --help
+              Print help (see a summary with '-h')
+    stderr:
+    ");
+}

@@ -227,6 +227,13 @@ fn export() {
               Largest weight file of a merged model, e.g. `2GB`: a larger model is written in several.
               Default: 5GB
 
+          --save-dtype <DTYPE>
+              Number type of a merged model: `auto` is that of its base model, `f32` keeps every number;
+              16 bits round, so that `eval` of the folder may differ from that of the adapter in the
+              last digits. Default: auto
+
+              [possible values: auto, f32, bf16, f16]
+
           --out <PATH>
               File to write, which is replaced if it is there; with `--merge` a new folder
 
@@ -259,7 +266,9 @@ fn import() {
     Make a log-prob table of pairs that another program has scored.
 
     Reads `ref_chosen_logps` and `ref_rejected_logps` (TRL up to 0.28 and others write them) beside text
-    pairs or token ids. No model runs: `piref train` scores a sample again before its first step.
+    pairs or token ids. Attention masks beside token ids cut padding off, labels (−100 where nothing is
+    scored) say where a completion begins; one of which only a part is scored is refused. No model runs:
+    `piref train` scores a sample again before its first step.
 
     Usage: piref import [OPTIONS] --model <MODEL> --out <TABLE> <FILE>...
 

@@ -280,13 +280,15 @@ fn provenance_seeds() -> Vec<Vec<u8>> {
 }
 
 fn read_provenance(folder: &Path, bytes: &[u8]) {
-    const KEYS: [&str; 16] = [
+    const KEYS: [&str; 18] = [
         "piref.schema",
         "piref.crate_version",
         "piref.model.path",
         "piref.model.architecture",
         "piref.model.weights_digest",
         "piref.model.config_digest",
+        "piref.model.weights_identity",
+        "piref.model.config_identity",
         "piref.tokenizer_digest",
         "piref.chat_template.digest",
         "piref.chat_template.date",

@@ -111,6 +111,7 @@ fn provenance() -> Provenance {
             weights_digest: Digest::of(b"weights"),
             config_digest: Digest::of(b"config"),
             adapter_digest: None,
+            identity: None,
         },
         tokenizer_digest: Digest::of(b"tokenizer"),
         chat_template: None,

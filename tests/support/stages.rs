@@ -86,6 +86,7 @@ fn course(out: &Path) -> train::Course {
     train::Course {
         model: "fixtures/tiny".into(),
         trained: train::Trained::Weights,
+        save_dtype: piref::model::SaveDtype::Auto,
         out: out.to_owned(),
         optimizer: OptimizerParams::default(),
         ema_decay: None,

@@ -11,7 +11,9 @@ fn columns(row: &Value) -> Vec<String> {
 /// Takes the scores out of a row; returns them and the columns that are left.
 fn take(mut row: Value, map: &str) -> Result<(Scores, Vec<String>), String> {
     let map = if map.is_empty() { ImportMap::default() } else { map.parse().unwrap() };
-    let layout = Layout::of(&columns(&row), &map).map_err(|missing| missing.join(", "))?;
+    let layout = Layout::of(&columns(&row), &map).map_err(|error| match error {
+        LayoutError::Missing(names) | LayoutError::Ambiguous(names) => names.join(", "),
+    })?;
     let place = Place { path: Path::new("pairs.parquet"), row_idx: 7, line: None };
     let scores = layout.take(row.as_object_mut().unwrap(), &place).map_err(|error| error.to_string())?;
     Ok((scores, columns(&row)))
@@ -40,6 +42,98 @@ fn names_of_every_trl_are_known_and_none_is_left_in_the_row() {
         assert_eq!(scores.ids, Some([vec![1], vec![2, 3], vec![4]]));
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// The ids of a row that has log-probs, and what its own terms become.
+fn ids_of(row: Value, map: &str) -> Result<[Vec<u32>; 3], String> {
+    let mut row = row;
+    row["ref_chosen_logps"] = json!(-1);
+    row["ref_rejected_logps"] = json!(-2);
+    let (scores, left) = take(row, map)?;
+    assert!(left.is_empty(), "{left:?}");
+    Ok(scores.ids.unwrap())
+}
+
+#[test]
+fn padding_and_prompts_in_front_are_not_scored() {
+    let want = [vec![7, 8], vec![3, 4, 5], vec![6]];
+    // Padded by a collator, the prompt on the left.
+    let padded = json!({
+        "prompt_input_ids": [0, 7, 8], "prompt_attention_mask": [0, 1, 1],
+        "chosen_input_ids": [3, 4, 5], "chosen_attention_mask": [1, 1, 1],
+        "rejected_input_ids": [6, 0, 0], "rejected_attention_mask": [1, 0, 0],
+    });
+    assert_eq!(ids_of(padded, "").unwrap(), want);
+    // Prompt and completion together, as TRL before 0.12 wrote them: with the prompt beside them, and without.
+    let labelled = json!({
+        "prompt_input_ids": [7, 8],
+        "chosen_input_ids": [7, 8, 3, 4, 5], "chosen_labels": [-100, -100, 3, 4, 5],
+        "rejected_input_ids": [7, 8, 6, 0, 0], "rejected_labels": [-100, -100, 6, -100, -100],
+        "rejected_attention_mask": [1, 1, 1, 0, 0],
+    });
+    assert_eq!(ids_of(labelled.clone(), "").unwrap(), want);
+    let mut alone = labelled;
+    alone.as_object_mut().unwrap().remove("prompt_input_ids");
+    assert_eq!(ids_of(alone, "").unwrap(), want);
+    // Other names, beside other names.
+    let named = json!({
+        "q_ids": [7, 8], "w_ids": [3, 4, 5, 0], "w_attention_mask": [1, 1, 1, 0], "l_ids": [6, 0], "keep": [1, 0],
+    });
+    let map = "prompt_ids=q_ids,chosen_ids=w_ids,rejected_ids=l_ids,rejected_attention_mask=keep";
+    assert_eq!(ids_of(named, map).unwrap(), want);
+    let masked = json!({
+        "prompt_ids": [7, 8], "chosen_ids": [7, 8, 3, 4, 5], "chosen_completion_mask": [0, 0, 1, 1, 1],
+        "rejected_ids": [7, 8, 6], "rejected_completion_mask": [0, 0, 1],
+    });
+    assert_eq!(ids_of(masked, "").unwrap(), want);
+}
+
+#[test]
+fn a_completion_scored_in_part_is_refused_by_the_column_that_says_so() {
+    let row = |chosen_labels: Value| {
+        json!({
+            "prompt_ids": [7, 8], "chosen_ids": [3, 4, 5], "chosen_labels": chosen_labels,
+            "rejected_ids": [6], "rejected_labels": [6],
+        })
+    };
+    let error = ids_of(row(json!([-100, 4, 5])), "").unwrap_err();
+    let want =
+        "`pairs.parquet`, row 7, column `chosen_labels`: the first 1 tokens are not scored and are not the prompt";
+    assert!(error.starts_with(want), "{error}");
+    let error = ids_of(row(json!([3, -100, 5])), "").unwrap_err();
+    assert!(error.contains("the token at place 1 is not scored"), "{error}");
+    assert_eq!(ids_of(row(json!([3, 4, -100])), "").unwrap()[1], [3, 4]);
+    // Without a prompt, both have to have the same one.
+    let other = json!({
+        "chosen_ids": [7, 3], "chosen_labels": [-100, 3], "rejected_ids": [8, 6], "rejected_labels": [-100, 6],
+    });
+    assert!(ids_of(other, "").unwrap_err().contains("column `rejected_labels`: the first 1 tokens"));
+}
+
+#[test]
+fn terms_are_cut_as_the_ids_beside_them() {
+    let row = json!({
+        "prompt_ids": [7], "chosen_ids": [7, 3, 4, 0], "chosen_labels": [-100, 3, 4, -100],
+        "rejected_ids": [7, 6], "rejected_labels": [-100, 6],
+        "ref_chosen_token_logps": [0, -1, -2, 0], "ref_rejected_token_logps": [-3],
+    });
+    let (scores, _) = take(row, "").unwrap();
+    assert_eq!(scores.chosen.tokens, Some(vec![-1.0, -2.0]));
+    assert_eq!(scores.rejected.tokens, Some(vec![-3.0]));
+}
+
+#[test]
+fn two_names_for_one_thing_are_refused_and_what_nothing_reads_is_known() {
+    let logps = json!({
+        "ref_chosen_logps": -1, "ref_rejected_logps": -2,
+        "reference_chosen_logps": -1, "reference_rejected_logps": -2,
+    });
+    assert_eq!(take(logps.clone(), "").unwrap_err(), "ref_chosen_logps, reference_chosen_logps");
+    let map: ImportMap = "ref_chosen_logps=ref_chosen_logps,ref_rejected_logps=ref_rejected_logps".parse().unwrap();
+    let layout = Layout::of(&columns(&logps), &map).unwrap();
+    assert_eq!(layout.unread(), ["reference_chosen_logps", "reference_rejected_logps"]);
+    let text = json!({"chosen": "a", "ref_chosen_logps": -1, "ref_rejected_logps": -2, "chosen_attention_mask": [1]});
+    assert_eq!(Layout::of(&columns(&text), &ImportMap::default()).unwrap().unread(), ["chosen_attention_mask"]);
 }
 
 #[test]
@@ -94,7 +188,8 @@ fn a_map_has_roles_of_both_kinds() {
         (
             "ref_chosen_logp=a",
             "unknown role `ref_chosen_logp`: expected one of prompt, chosen, rejected, system, ignore, \
-            ref_chosen_logps, ref_rejected_logps, prompt_ids, chosen_ids, rejected_ids",
+            ref_chosen_logps, ref_rejected_logps, prompt_ids, chosen_ids, rejected_ids, prompt_attention_mask, \
+            chosen_attention_mask, rejected_attention_mask, chosen_labels, rejected_labels",
         ),
         (
             "ref_chosen_logps=a",

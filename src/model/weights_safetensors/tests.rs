@@ -4,7 +4,7 @@ use super::*;
 use crate::batch::{Group, GroupBatch};
 use crate::error::Hint;
 use crate::logprob;
-use crate::model::{DEFAULT_SHARD_BYTES, Decoder, Keep, export};
+use crate::model::{DEFAULT_SHARD_BYTES, Decoder, Export, Keep, NamedIds, SaveDtype, export};
 use crate::model_source::ModelSource;
 use crate::ops::Backend;
 
@@ -45,7 +45,8 @@ fn a_head_that_is_not_the_embedding_is_kept_and_the_policy_says_so() {
 
     // The policy, whose configuration no longer contradicts its weights.
     let out = tempfile::tempdir().unwrap();
-    export(&model, &source, out.path(), DEFAULT_SHARD_BYTES).unwrap();
+    let how = Export { dtype: SaveDtype::F32, shard_bytes: DEFAULT_SHARD_BYTES };
+    export(&model, &source, &NamedIds::default(), how, out.path()).unwrap();
     let policy = ModelSource::Folder(out.path().to_owned());
     assert_eq!(logps(&policy).unwrap(), found);
     let config = io::read_text(&out.path().join("config.json")).unwrap();
