@@ -266,7 +266,7 @@ fn a_policy_of_a_gguf_file_names_the_tokens_that_the_file_names() {
         let generation = read(&policy.join("generation_config.json"));
         assert_eq!(generation, json!({"bos_token_id": bos, "eos_token_id": [5, 7], "pad_token_id": 0}));
         let named = read(&policy.join("tokenizer_config.json"));
-        assert_eq!(named.get("bos_token").is_some(), bos.is_some());
+        assert_eq!(named["bos_token"].is_string(), bos.is_some());
         assert!(named["eos_token"].is_string());
         // It goes on as the reference of its own table, and as the metadata of the file it comes from.
         run(&case, "precompute --model run/policy --data pairs.jsonl --out again");

@@ -145,11 +145,7 @@ impl Keys<'_> {
         match self.get(key) {
             Some(Value::String(pattern)) if pattern.is_empty() => Ok(None),
             Some(Value::String(pattern)) => Ok(Some(Modules::Pattern(pattern.clone()))),
-            _ => Ok(self.list(key, "a list of names, or a regular expression", as_text)?.map(|mut names| {
-                names.sort();
-                names.dedup();
-                Modules::Names(names)
-            })),
+            _ => Ok(self.list(key, "a list of names, or a regular expression", as_text)?.map(Modules::named)),
         }
     }
 

@@ -232,8 +232,8 @@ impl Adapter {
         let ranks: Vec<NonZeroUsize> =
             maps.iter().filter_map(|low| NonZeroUsize::new(low.a.dims().first().copied()?)).collect();
         let r = ranks.iter().copied().max().unwrap_or(other.lora.r);
-        let names = maps.iter().map(|low| low.module.clone()).collect();
-        let mut lora = Lora::new(r, r.get() as f64, Modules::Names(names)).with_dropout(other.lora.dropout);
+        let names = maps.iter().map(|low| low.module.clone());
+        let mut lora = Lora::new(r, r.get() as f64, Modules::named(names)).with_dropout(other.lora.dropout);
         for (low, rank) in maps.iter().zip(ranks).filter(|(_, rank)| *rank != r) {
             let pattern = regex::escape(&low.module);
             lora.rank_pattern.0.push((pattern.clone(), rank));

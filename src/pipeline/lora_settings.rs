@@ -91,7 +91,7 @@ impl TryFrom<Given> for ModuleNames {
             return Ok(Self(Modules::named(LORA_MODULES)));
         }
         match names.iter().find(|name| !is_map(name)) {
-            None if !names.is_empty() => Ok(Self(Modules::Names(names))),
+            None if !names.is_empty() => Ok(Self(Modules::named(names))),
             found => Err(ValueError::new(
                 format_args!("`{ALL_LINEAR}` or one of `{}`", LORA_MODULES.join("`, `")),
                 found.map_or("none", String::as_str),
@@ -102,8 +102,10 @@ impl TryFrom<Given> for ModuleNames {
 
 impl From<ModuleNames> for Given {
     fn from(names: ModuleNames) -> Self {
+        if names.0 == Modules::named(LORA_MODULES) {
+            return Self::Names(vec![ALL_LINEAR.to_owned()]);
+        }
         match names.0 {
-            Modules::Names(names) if names == LORA_MODULES => Self::Names(vec![ALL_LINEAR.to_owned()]),
             Modules::Names(names) => Self::Names(names),
             Modules::Pattern(pattern) => Self::Text(pattern),
         }

@@ -76,6 +76,14 @@ fn sft() {
           --template-date <YYYY-MM-DD>
               The date a chat template prints, if it prints one (Llama 3's does) [default: 2024-07-26]
 
+          --save-dtype <DTYPE>
+              Number type of the policy in its folder: `auto` is that of the model it comes from (of a
+              `.gguf` file and of mixed types f32), `f32` keeps every number. 16 bits round: `eval` of
+              the policy may differ in the last digits from the run's own, and where rounding moves the
+              weights farther than training did, that is said. Checkpoints are f32 [default: auto]
+
+              [possible values: auto, f32, bf16, f16]
+
           --dtype <DTYPE>
               Number format the policy computes in [default: f32]
 
@@ -156,8 +164,8 @@ fn sft() {
               Seed of everything that is drawn [default: 42]
 
           --max-tokens <TOKENS>
-              Tokens in one forward and backward pass: a matter of speed and memory, never of the result
-              [default: 2048]
+              Tokens in one forward and backward pass: a matter of speed and memory; of the result it
+              changes the last bits. A run may go on with another number [default: 2048]
 
           --recompute <LAYERS>
               Layers whose intermediate results are made again in the backward: a matter of speed and
