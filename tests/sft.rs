@@ -184,7 +184,7 @@ fn other_data_or_another_start_is_another_run() {
     assert!(refused(&other).contains("data_digest"), "{}", refused(&other));
     let mut other = plan.clone();
     other.course.seed += 1;
-    assert!(refused(&other).contains("model_digest"), "{}", refused(&other));
+    assert!(refused(&other).contains("model_identity"), "{}", refused(&other));
     other.course.start = Start::Fresh;
     assert_eq!(stages::sft(&other).n_resumed, 0);
     assert_ne!(metrics(&out)[0].loss, 0.0);

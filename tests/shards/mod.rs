@@ -381,7 +381,11 @@ fn a_damaged_part_is_found_in_the_end_and_made_again_by_its_shard() {
     bytes[middle] ^= 1;
     fs::write(&part, bytes).unwrap();
     let error = run(&Plan { scope: Scope::Finish, ..plan.clone() }).unwrap_err();
-    assert!(error.to_string().contains("part-00003.parquet") && error.hint().unwrap().contains("delete"), "{error}");
+    assert!(
+        error.to_string().contains("part-00003.parquet")
+            && error.hint().unwrap().contains("part-00003.parquet.damaged"),
+        "{error}"
+    );
     fs::remove_file(&part).unwrap();
     assert_eq!(missing(&plan).shards, [shard("1/2")]);
     assert_eq!(counts(&make(&plan, "1/2")), (8, 8, 0));
