@@ -120,6 +120,15 @@ pub fn read_text_up_to(path: &Path, limit: u64) -> Result<String, IoError> {
     text(path, read_up_to(path, limit)?)
 }
 
+/// The text of a file of settings in JSON or TOML, without the byte order mark that some editors begin one with.
+pub fn read_settings(path: &Path) -> Result<String, IoError> {
+    let mut text = read_text_up_to(path, SETTINGS_BYTES)?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    Ok(text)
+}
+
 fn text(path: &Path, bytes: Vec<u8>) -> Result<String, IoError> {
     String::from_utf8(bytes)
         .map_err(|error| IoError::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })

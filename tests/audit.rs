@@ -58,6 +58,22 @@ fn known_faults_are_found_and_can_be_queried() {
 }
 
 #[test]
+fn answers_that_are_cut_to_the_same_tokens_are_found() {
+    let long = "It is a long way to the river. ".repeat(20);
+    let pairs = format!(
+        "{{\"prompt\": \"Go on.\", \"chosen\": \"{long}Yes.\", \"rejected\": \"{long}No.\"}}\n\
+         {{\"prompt\": \"Name a colour.\", \"chosen\": \"Blue.\", \"rejected\": \"Red.\"}}\n"
+    );
+    let case = Case::new().file("pairs.jsonl", &pairs);
+    let precompute = ["precompute", "--model", TINY, "--data", "pairs.jsonl", "--out", "run/reference"];
+    let outcome = case.run(precompute.into_iter().chain(["--max-length", "32"])).success();
+    assert!(outcome.stderr.contains("both completions are the same tokens"), "{outcome}");
+    let outcome = audit(&case, ["--check", "B1"]).success();
+    assert_eq!(rows(&case, "B1"), "0", "{outcome}");
+    assert!(outcome.stdout.contains("scored as the same"), "{outcome}");
+}
+
+#[test]
 fn what_cannot_be_asked_is_skipped_with_its_reason() {
     let case = case();
     let outcome = audit(&case, ["--check", "G1,G2"]).success();

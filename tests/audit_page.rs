@@ -236,7 +236,7 @@ fn findings_are_shown_with_their_pairs_and_their_tokens() {
     assert_eq!(html.matches("<article").count(), 2);
     assert!(html.contains("<dd dir=\"auto\">pairs.jsonl, row 1</dd>"), "{html}");
     assert!(html.contains("<dd dir=\"auto\">both answers are the same 6 characters</dd>"));
-    assert!(html.contains("trim(chosen) = trim(rejected)"));
+    assert!(html.contains("trim(chosen) = trim(rejected), or chosen_ids = rejected_ids"));
     // Of the tokens of both answers there are log-probs, and a line that names the least likely of them.
     assert!(html.contains("; least likely: `") && html.contains("abc</i> at least 50 %"));
     let tokens =

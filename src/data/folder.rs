@@ -272,7 +272,7 @@ struct Dictionary {
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, DataError> {
-    let text = io::read_text_up_to(path, io::SETTINGS_BYTES)?;
+    let text = io::read_settings(path)?;
     serde_json::from_str(&text).map_err(|source| DataError::SaveToDisk { path: path.to_owned(), source })
 }
 

@@ -186,43 +186,72 @@ impl PairReader {
     }
 }
 
-/// Counts of rows that are read as they are, which their author may not expect.
+/// Numbers of rows that are read as they are, which their author may not expect.
 #[derive(Debug, Default)]
 struct Notes {
     /// Calls with arguments that are null: a schema that all rows share gives each the arguments of the others.
-    n_null_arguments: u64,
+    null_arguments: u64,
+    /// Pairs with a text that is the text of turns: a column of lists that a program wrote as JSON, or Python as `str`.
+    turns_as_text: u64,
     /// Pairs whose column `status` calls them a tie, as in `distilabel-intel-orca-dpo-pairs`.
-    n_ties: u64,
+    ties: u64,
 }
 
 impl Notes {
     fn observe(&mut self, text: &PairText, extra: &Map<String, Value>) {
-        self.n_ties += u64::from(extra.get("status").is_some_and(|status| status == "tie"));
-        if let PairText::Messages { prompt, chosen, rejected, .. } = text {
-            let mut turns = prompt.iter().chain(chosen).chain(rejected);
-            self.n_null_arguments +=
-                u64::from(turns.any(|turn| turn.extra.get("tool_calls").is_some_and(has_null_argument)));
-        }
+        self.ties += u64::from(extra.get("status").is_some_and(|status| status == "tie"));
+        let is_turns_as_text = match text {
+            PairText::Plain { prompt, chosen, rejected } => {
+                [prompt, chosen, rejected].into_iter().any(|text| is_text_of_turns(text))
+            }
+            PairText::Messages { prompt, chosen, rejected, .. } => {
+                let turns = || prompt.iter().chain(chosen).chain(rejected);
+                let has_null = turns().any(|turn| turn.extra.get("tool_calls").is_some_and(has_null_argument));
+                self.null_arguments += u64::from(has_null);
+                turns().any(|turn| is_text_of_turns(&turn.content))
+            }
+        };
+        self.turns_as_text += u64::from(is_turns_as_text);
     }
 
     fn lines(&self, path: &Path) -> Vec<String> {
         let path = path.display();
         let mut lines = Vec::new();
-        if self.n_null_arguments > 0 {
+        if self.null_arguments > 0 {
             lines.push(format!(
                 "`{path}`: calls of {} pairs have arguments that are null, and are scored with them, as in TRL: columns that \
                  rows share give each call the arguments of all others; the type `Json` of `datasets` keeps them apart",
-                self.n_null_arguments
+                self.null_arguments
             ));
         }
-        if self.n_ties > 0 {
+        if self.turns_as_text > 0 {
+            lines.push(format!(
+                "`{path}`: a text of {} pairs is itself a list of turns, written as text; it is scored as it stands, as in \
+                 TRL, with its brackets and names: a column of lists is what makes a conversation of it",
+                self.turns_as_text
+            ));
+        }
+        if self.ties > 0 {
             lines.push(format!(
                 "`{path}`: the column `status` calls {} pairs a tie; they are scored like others",
-                self.n_ties
+                self.ties
             ));
         }
         lines
     }
+}
+
+/// Whether a text begins as a list of turns does, in JSON or as Python prints one.
+fn is_text_of_turns(text: &str) -> bool {
+    let list = text.trim_start().strip_prefix('[').map(str::trim_start);
+    let Some(turn) = list.and_then(|list| list.strip_prefix('{')).map(str::trim_start) else { return false };
+    ["role", "content", "from", "value"].into_iter().any(|name| {
+        ['"', '\''].into_iter().any(|quote| {
+            turn.strip_prefix(quote)
+                .and_then(|turn| turn.strip_prefix(name))
+                .is_some_and(|rest| rest.starts_with(quote))
+        })
+    })
 }
 
 fn has_null_argument(calls: &Value) -> bool {

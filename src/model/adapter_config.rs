@@ -88,7 +88,7 @@ fn text(keys: &Map<String, Value>, key: &str) -> Option<String> {
 
 fn keys(folder: &Path) -> Result<(PathBuf, Map<String, Value>), ModelError> {
     let path = folder.join(CONFIG);
-    let text = io::read_text_up_to(&path, io::SETTINGS_BYTES)?;
+    let text = io::read_settings(&path)?;
     match serde_json::from_str(&text) {
         Ok(keys) => Ok((path, keys)),
         Err(source) => Err(ModelError::Json { path, source }),

@@ -83,7 +83,7 @@ pub fn check_adapter_base(folder: &Path, base: &Digests) -> Result<(), ModelErro
     if !path.is_file() {
         return Ok(());
     }
-    let text = io::read_text_up_to(&path, io::SETTINGS_BYTES)?;
+    let text = io::read_settings(&path)?;
     let theirs: Base = serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.clone(), source })?;
     let pairs = match theirs.identity {
         Some(theirs) => {

@@ -26,14 +26,13 @@ pub(super) fn read(path: &Path) -> Result<DecoderConfig, ModelError> {
     parse(path, &object(path)?)
 }
 
-/// The keys of a `config.json`. A byte order mark, which some editors write, is passed over.
+/// The keys of a `config.json`.
 ///
 /// # Errors
 /// If the file is no JSON object.
 pub(super) fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
-    let text = io::read_text_up_to(path, io::SETTINGS_BYTES)?;
-    let json = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    match serde_json::from_str(json).map_err(|source| ModelError::Json { path: path.to_owned(), source })? {
+    let text = io::read_settings(path)?;
+    match serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.to_owned(), source })? {
         Value::Object(object) => Ok(object),
         _ => Err(ModelError::NoObject { path: path.to_owned() }),
     }

@@ -33,6 +33,7 @@ mod encode;
 mod error;
 mod file_stream;
 mod files;
+mod float_statistics;
 mod format;
 mod functions;
 mod hints;

@@ -22,6 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::guard;
 use crate::interrupt::Interrupt;
+use crate::query::float_statistics::FloatStatistics;
 use crate::query::path_tables::{self, PathTables};
 use crate::query::permitted::{self, Freedom, Refusal};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
@@ -112,7 +113,8 @@ impl Session {
         let read = ReadPaths::default();
         let inner = Arc::clone(ctx.state_ref().read().catalog_list());
         let catalogs = Arc::new(DynamicFileCatalog::new(inner, Arc::new(PathTables::new(&read))));
-        let state = ctx.into_state_builder().with_catalog_list(catalogs).build();
+        let state = ctx.into_state_builder().with_catalog_list(catalogs);
+        let state = state.with_physical_optimizer_rule(Arc::new(FloatStatistics)).build();
         let ctx: SessionContext = match &elsewhere {
             None => state.into(),
             Some(elsewhere) => elsewhere.upgrade(state).map_err(wrap)?.into(),

@@ -6,7 +6,7 @@ use toml::{Table as Toml, Value};
 
 use super::ReportError;
 use super::page::{Block, Table};
-use crate::io::{self, SETTINGS_BYTES};
+use crate::io;
 
 /// What a run was told; nothing where there is no record of it.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ impl RunSettings {
         if !path.is_file() {
             return Ok(Self::default());
         }
-        let text = io::read_text_up_to(path, SETTINGS_BYTES)?;
+        let text = io::read_settings(path)?;
         let wrap = |source| ReportError::Plan { path: path.to_owned(), source: Box::new(source) };
         Ok(Self(toml::from_str(&text).map_err(wrap)?))
     }

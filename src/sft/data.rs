@@ -144,7 +144,7 @@ impl Sink<'_> {
         if let Some(block) = self.blocks.take().and_then(Blocks::finish) {
             push_block(&mut self.sequences, &block)?;
         }
-        let Self { sequences, n_rows, n_cut, n_last_answer_only, .. } = self;
+        let Self { tokenizer, sequences, n_rows, n_cut, n_last_answer_only, .. } = self;
         let (record, tally) = self.rejects.finish()?;
         let limits = RejectLimits { max_rate: plan.max_reject_rate, overlong: plan.overlong };
         if let Some(refusal) = tally.refusal(limits, n_rows, || Ok(rejects.clone()))? {
@@ -162,6 +162,7 @@ impl Sink<'_> {
         if let Some(line) = tally.note(n_rows) {
             note(line);
         }
+        tokenizer.remarks().into_iter().for_each(&mut note);
         if n_cut > 0 {
             note(format!("{n_cut} sequences were cut to {} tokens", plan.rules.max_length));
         }

@@ -176,7 +176,7 @@ impl PairTokenizer {
 
     /// What the chat template did to answers of the pairs so far that a user may not expect, in words.
     pub fn remarks(&self) -> Vec<String> {
-        self.remarks.lines()
+        self.remarks.lines("pairs")
     }
 
     /// Tokenises one pair.
@@ -296,7 +296,7 @@ impl PairTokenizer {
         };
         let prompt_chosen = joint(Side::Chosen, chosen, &joint_chosen)?;
         let prompt_rejected = joint(Side::Rejected, rejected, &joint_rejected)?;
-        self.remarks.count([(chosen, &prompt_chosen), (rejected, &prompt_rejected)]);
+        self.remarks.count(&[(chosen, &prompt_chosen), (rejected, &prompt_rejected)]);
         Ok(JointTexts { prompt: before, prompt_chosen, prompt_rejected, frame: SpecialTokens::FromTemplate })
     }
 

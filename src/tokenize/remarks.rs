@@ -1,4 +1,4 @@
-//! What a chat template does to answers that a user may not expect, counted over the pairs that are tokenised.
+//! What a chat template does to answers that a user may not expect, counted over the rows that are tokenised.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::printed::{is_printed, thoughts};
 use crate::data::Message;
 
-/// Counts of pairs.
+/// Counts of rows.
 #[derive(Debug, Default)]
 pub(super) struct Remarks {
     thoughts_dropped: AtomicU64,
@@ -18,8 +18,8 @@ pub(super) struct Remarks {
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 impl Remarks {
-    /// Counts a pair by its answers and their texts.
-    pub(super) fn count(&self, answers: [(&[Message], &str); 2]) {
+    /// Counts a row by its answers and their texts.
+    pub(super) fn count(&self, answers: &[(&[Message], &str)]) {
         let any = |holds: fn(&Message, &str) -> bool| {
             answers.iter().any(|(turns, text)| turns.iter().any(|turn| holds(turn, text)))
         };
@@ -31,12 +31,12 @@ impl Remarks {
         }
     }
 
-    /// What was counted, in words.
-    pub(super) fn lines(&self) -> Vec<String> {
+    /// What was counted, in words; `rows` is what they are called.
+    pub(super) fn lines(&self, rows: &str) -> Vec<String> {
         let mut lines = Vec::new();
         let mut say = |count: &AtomicU64, what: &str| match count.load(Ordering::Relaxed) {
             0 => {}
-            n_pairs => lines.push(format!("{n_pairs} pairs: {what}")),
+            n_rows => lines.push(format!("{n_rows} {rows}: {what}")),
         };
         say(&self.thoughts_dropped, "the chat template leaves the thoughts of an answer out; they are not scored");
         say(
@@ -73,8 +73,8 @@ mod tests {
     fn check(turn: Json, text: &str, want: &[&str]) {
         let turn: Message = serde_json::from_value(turn).unwrap();
         let remarks = Remarks::default();
-        remarks.count([(std::slice::from_ref(&turn), text), (&[], "")]);
-        let lines = remarks.lines();
+        remarks.count(&[(std::slice::from_ref(&turn), text), (&[], "")]);
+        let lines = remarks.lines("pairs");
         assert_eq!(lines.len(), want.len(), "{lines:?}");
         assert!(lines.iter().zip(want).all(|(line, want)| line.contains(want)), "{lines:?}");
     }

@@ -17,6 +17,7 @@ use super::error::{RejectReason, Side, TokenizeError};
 use super::named_templates::ChatTemplates;
 use super::pair_tokenizer::Rules;
 use super::printed::missing;
+use super::remarks::Remarks;
 use super::template::Ending;
 use super::tokenizer_files::TokenizerFiles;
 use super::truncation::TruncationMode;
@@ -61,13 +62,19 @@ pub struct SequenceTokenizer<'a> {
     templates: Option<ChatTemplates>,
     rules: Rules,
     masking: Masking,
+    remarks: Remarks,
 }
 
 impl<'a> SequenceTokenizer<'a> {
     /// Parses the chat template of a model.
     pub fn new(files: &'a TokenizerFiles, rules: Rules, masking: Masking) -> Result<Self, TokenizeError> {
         let templates = files.chat_templates(rules.template_date)?;
-        Ok(Self { files, templates, rules, masking })
+        Ok(Self { files, templates, rules, masking, remarks: Remarks::default() })
+    }
+
+    /// What the chat template did to answers of the examples so far that a user may not expect, in words.
+    pub fn remarks(&self) -> Vec<String> {
+        self.remarks.lines("examples")
     }
 
     /// Tokenises examples over all cores; results are in the order of the examples.
@@ -141,7 +148,9 @@ impl<'a> SequenceTokenizer<'a> {
     ) -> Result<Sequence, RejectReason> {
         let head = conversation.render(prompt, Ending::GenerationPrompt)?;
         let joint = conversation.render(turns, Ending::LastMessage)?;
-        conversation.check_printed([prompt, &turns[prompt.len()..]], Side::Chosen, &head, &joint)?;
+        let answer = &turns[prompt.len()..];
+        conversation.check_printed([prompt, answer], Side::Chosen, &head, &joint)?;
+        self.remarks.count(&[(answer, &joint)]);
         self.answer(&head, &joint, Frame::Text)
     }
 
@@ -157,6 +166,7 @@ impl<'a> SequenceTokenizer<'a> {
         let text = conversation.render(turns, Ending::LastMessage)?;
         if self.masking == Masking::Nothing && (0..turns.len()).all(is_learnt) {
             conversation.check_printed([&turns[..last], &turns[last..=last]], Side::Chosen, "", &text)?;
+            self.remarks.count(&[(turns, &text)]);
             return self.answer("", &text, Frame::Text);
         }
         let Some(spans) = spans(conversation, turns, &text) else {
@@ -167,6 +177,7 @@ impl<'a> SequenceTokenizer<'a> {
             let is_last_answer_only = turns[..last].iter().any(|turn| turn.role == "assistant");
             return Ok(Sequence { is_last_answer_only, ..sequence });
         };
+        self.remarks.count(&[(turns, &text)]);
         let encoding = encoded(|| self.files.tokenizer.encode(text.as_str(), false))?;
         // Offsets are in bytes. A token that lies across the start of an answer is the answer's, as in a pair.
         let place = |at: usize| encoding.get_offsets().partition_point(|&(_, end)| end <= at);

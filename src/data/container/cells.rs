@@ -9,6 +9,8 @@ use arrow::json::Encoder;
 use arrow::json::writer::{EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use super::object::NO_NUMBERS;
+
 /// Digits of a decimal that a double keeps, whichever they are.
 const DOUBLE_DIGITS: u8 = 15;
 
@@ -63,11 +65,12 @@ where
 {
     fn encode(&mut self, idx: usize, out: &mut Vec<u8>) {
         let value = f64::from(self.0.value(idx));
+        let [nan, infinite, negative] = NO_NUMBERS;
         let text = match serde_json::Number::from_f64(value) {
             Some(number) => number.to_string(),
-            None if value.is_nan() => r#""NaN""#.to_owned(),
-            None if value > 0.0 => r#""Infinity""#.to_owned(),
-            None => r#""-Infinity""#.to_owned(),
+            None if value.is_nan() => format!("\"{nan}\""),
+            None if value > 0.0 => format!("\"{infinite}\""),
+            None => format!("\"{negative}\""),
         };
         out.extend(text.into_bytes());
     }

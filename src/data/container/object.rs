@@ -20,7 +20,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, String> {
     if let Some(offset) = text.bytes().position(|byte| byte == 0) {
         return Err(format!("a NUL byte at offset {offset}"));
     }
-    let kept = with_large_integers(text)?;
+    let kept = with_all_numbers(text)?;
     let StrictObject(object) = serde_json::from_str(&kept).map_err(|error| reason(text, &error))?;
     if object.len() > MAX_COLUMNS {
         return Err(format!("expected at most {MAX_COLUMNS} columns, found {}", object.len()));
@@ -28,11 +28,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, String> {
     Ok(object)
 }
 
-/// The text with integers beyond 64 bits as strings where a column is one; read as floats they would lose digits.
+/// The text with numbers that serde_json has not as strings, where a column is one: integers beyond 64 bits, which would
+/// lose digits as floats, and the words that Python's `json` writes for what is no number.
 ///
 /// # Errors
 /// If one stands inside of a value: there a string is something else.
-fn with_large_integers(text: &str) -> Result<Cow<'_, str>, String> {
+fn with_all_numbers(text: &str) -> Result<Cow<'_, str>, String> {
     let mut out = String::new();
     let (mut copied, mut at, mut depth) = (0, 0, 0_usize);
     let bytes = text.as_bytes();
@@ -47,16 +48,22 @@ fn with_large_integers(text: &str) -> Result<Cow<'_, str>, String> {
             }
             b'{' | b'[' => (depth, at) = (depth + 1, at + 1),
             b'}' | b']' => (depth, at) = (depth.saturating_sub(1), at + 1),
-            b'-' | b'0'..=b'9' => {
+            b'-' | b'0'..=b'9' | b'N' | b'I' => {
+                let rest = text.get(at..).unwrap_or_default();
+                let word = NO_NUMBERS.into_iter().find(|word| rest.starts_with(word));
                 let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-                let end = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| is_of_number(byte)).count();
+                let n_digits = || rest.bytes().take_while(is_of_number).count().max(1);
+                let end = at + word.map_or_else(n_digits, str::len);
                 let number = text.get(at..end).unwrap_or_default();
-                if is_large(number) {
+                if word.is_some() || is_large(number) {
                     if depth != 1 {
                         let shown: String = number.chars().take(30).collect();
-                        return Err(format!(
-                            "an integer inside of a value is beyond 64 bits (`{shown}`): give it as a string"
-                        ));
+                        return Err(match word {
+                            Some(_) => format!("a number inside of a value is `{shown}`: give it as a string, or null"),
+                            None => format!(
+                                "an integer inside of a value is beyond 64 bits (`{shown}`): give it as a string"
+                            ),
+                        });
                     }
                     out.push_str(text.get(copied..at).unwrap_or_default());
                     out.extend(["\"", number, "\""]);
@@ -73,6 +80,9 @@ fn with_large_integers(text: &str) -> Result<Cow<'_, str>, String> {
     out.push_str(text.get(copied..).unwrap_or_default());
     Ok(Cow::Owned(out))
 }
+
+/// What Python's `json` writes for floats that are no numbers, and what columns of Parquet have in their place here.
+pub(super) const NO_NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
 fn is_large(number: &str) -> bool {
     let digits = number.strip_prefix('-').unwrap_or(number);
@@ -227,7 +237,8 @@ mod tests {
             (b"{\"a\": \"\\udc00\"}", "not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte 13"),
             (b"{\"a\": 1e999}", "not JSON: number out of range at byte 11"),
             (b"{\"a\": [{\"b\": 1, \"b\": 1}]}", "key `b` occurs twice"),
-            (b"{\"a\": NaN}", "not JSON: expected value at byte 7"),
+            (b"{\"a\": Na}", "not JSON: expected value at byte 7"),
+            (b"{\"a\": {\"b\": NaN}}", "a number inside of a value is `NaN`: give it as a string, or null"),
             (b"{\"a\": 1,\n  \"b\": }", "not JSON: expected value at line 2 of the row, byte 8"),
             (b"[1]", "expected a JSON object, found a list"),
             (b" \"text\"", "expected a JSON object, found a string"),
@@ -254,6 +265,15 @@ mod tests {
         }
         let inside = parse(format!(r#"{{"a": [{{"b": {large}}}]}}"#).as_bytes()).unwrap_err();
         assert!(inside.contains("beyond 64 bits"), "{inside}");
+    }
+
+    #[test]
+    fn what_python_writes_for_no_number_is_kept_by_its_name() {
+        let row = parse(br#"{"a": NaN, "b":-Infinity,"c": Infinity, "t": "NaN, Infinity", "I": -1}"#).unwrap();
+        assert_eq!(
+            Value::Object(row),
+            serde_json::json!({"a": "NaN", "b": "-Infinity", "c": "Infinity", "t": "NaN, Infinity", "I": -1})
+        );
     }
 
     fn json() -> impl Strategy<Value = Value> {

@@ -267,6 +267,21 @@ fn rows_that_are_read_as_they_are_and_may_not_be_meant_so_are_counted() {
 }
 
 #[test]
+fn turns_that_are_written_as_text_are_counted() {
+    let turns = json!([user("q"), assistant("y")]).to_string();
+    for (chosen, rejected, is_counted) in [
+        (turns.as_str(), "n", true),
+        ("[{'role': 'assistant', 'content': 'y'}]", "n", true),
+        ("y", " [ { \"from\": \"gpt\", \"value\": \"n\" } ]", true),
+        ("[{\"rule\": 1}]", "[role]", false),
+    ] {
+        let mut reader = open_rows(&[json!({"prompt": "q", "chosen": chosen, "rejected": rejected})], "").unwrap();
+        assert_eq!(reader.by_ref().count(), 1);
+        assert_eq!(reader.notes().iter().any(|note| note.contains("written as text")), is_counted, "{chosen}");
+    }
+}
+
+#[test]
 fn a_reason_is_short_whatever_the_row_holds() {
     let long = "x".repeat(1 << 16);
     let good = json!({"prompt": "q", "chosen": "y", "rejected": "n"});

@@ -21,7 +21,7 @@ const MAX_SHOWN: usize = 80;
 impl Settings {
     pub(in crate::tokenize) fn read(path: &Path) -> Result<Self, TokenizeError> {
         let values = if path.is_file() {
-            serde_json::from_slice(&io::read_up_to(path, io::SETTINGS_BYTES)?)
+            serde_json::from_str(&io::read_settings(path)?)
                 .map_err(|source| TokenizeError::Config { path: path.to_owned(), source })?
         } else {
             Map::new()
