@@ -72,6 +72,14 @@ pub enum DataError {
         /// Those there are.
         splits: Vec<String>,
     },
+    /// A card that does not say what files there are as `datasets` reads it.
+    #[error("`{}`: {problem}", path.display())]
+    Card {
+        /// The card.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A repository with several data sets.
     #[error("`{}` holds several data sets: {}", path.display(), configs.join(", "))]
     Configs {

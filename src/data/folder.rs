@@ -1,17 +1,18 @@
 //! The data files of a folder and the splits they are of, by the rules of `datasets`; and what a name says of a split.
 //!
-//! A folder of `save_to_disk` lists its files and its splits. Of any other the files are those of
-//! `datasets.data_files.get_data_patterns` (5.2), in its order: `data/SPLIT-00000-of-00001…`, then the names of folders,
+//! A folder of `save_to_disk` lists its files and its splits. Of any other the files are those that
+//! its card names, or else those of `datasets.data_files.get_data_patterns` (5.2), in its order: `data/SPLIT-00000-of-00001…`, then the names of folders,
 //! then of files that say `train`, `validation` or `test`, then all. Hidden files, folders that begin with `__`, the files
 //! of `FILES_TO_IGNORE` and `cache-….arrow`, which `Dataset.map` leaves behind, are no data. Departure: where files are of
 //! several kinds `datasets` takes the kind that most are of, and so leaves out the others without a word; here the folder
-//! is refused. The `configs` of a `README.md` are read for one thing only: several of them are several data sets.
+//! is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::card::Card;
 use super::{DataError, container};
 use crate::io;
 
@@ -40,7 +41,7 @@ const ALL: &str = "all";
 const DEPTH: usize = 16;
 
 /// Files of a folder by split, in the order of its list or of `datasets`.
-type Splits = Vec<(String, Vec<PathBuf>)>;
+pub(super) type Splits = Vec<(String, Vec<PathBuf>)>;
 
 /// The data files of a folder: those of its only split, or of the split that is asked for.
 pub(super) fn files(folder: &Path, split: Option<&str>) -> Result<Vec<PathBuf>, DataError> {
@@ -60,8 +61,17 @@ pub(super) fn files(folder: &Path, split: Option<&str>) -> Result<Vec<PathBuf>, 
         }
         splits
     } else {
-        check_configs(folder)?;
-        by_name(folder, found(folder)?)?
+        let splits = match Card::read(folder)? {
+            Some(card) => card.splits(folder)?,
+            None => by_name(folder, found(folder)?),
+        };
+        for (_, files) in &splits {
+            let kinds: BTreeSet<&str> = files.iter().filter_map(|file| container::kind_of(file)).collect();
+            if kinds.len() > 1 {
+                return Err(DataError::MixedFolder { path: folder.to_owned(), kinds: kinds.into_iter().collect() });
+            }
+        }
+        splits
     };
     chosen(folder, splits, split)
 }
@@ -101,35 +111,8 @@ fn inside(list: &Path, folder: &Path, name: &str) -> Result<PathBuf, DataError> 
     }
 }
 
-/// Several data sets in one repository: which of them is meant, only a user knows.
-fn check_configs(folder: &Path) -> Result<(), DataError> {
-    let card = folder.join("README.md");
-    if !card.is_file() {
-        return Ok(());
-    }
-    let names = configs(&io::read_text_up_to(&card, io::SETTINGS_BYTES)?);
-    match names.len() {
-        0 | 1 => Ok(()),
-        _ => Err(DataError::Configs { path: folder.to_owned(), configs: names.into_iter().collect() }),
-    }
-}
-
-/// The names under `configs:` in the front matter of a data set card.
-fn configs(card: &str) -> BTreeSet<String> {
-    let Some(front) = card.strip_prefix("---").and_then(|rest| rest.split("\n---").next()) else {
-        return BTreeSet::new();
-    };
-    let block = front.lines().skip_while(|line| line.trim_end() != "configs:").skip(1);
-    let block = block.take_while(|line| line.starts_with([' ', '-']) || line.trim().is_empty());
-    let name = |line: &str| {
-        let line = line.trim().trim_start_matches("- ").trim_start();
-        line.strip_prefix("config_name:").map(|name| name.trim().trim_matches(['"', '\'']).to_owned())
-    };
-    block.filter_map(name).collect()
-}
-
 /// Every data file under a folder, by its path within.
-fn found(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn found(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((inner, depth)) = folders.pop() {
@@ -159,7 +142,7 @@ pub(super) fn is_data(path: &Path) -> bool {
 }
 
 /// Files by the split their names tell; all of them one split where no name tells any.
-fn by_name(folder: &Path, files: Vec<PathBuf>) -> Result<Splits, DataError> {
+pub(super) fn by_name(folder: &Path, files: Vec<PathBuf>) -> Splits {
     let within = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_owned();
     let rules: [fn(&Path) -> Vec<String>; 3] = [sharded, of_folders, of_file];
     let mut splits: Splits = Vec::new();
@@ -179,13 +162,7 @@ fn by_name(folder: &Path, files: Vec<PathBuf>) -> Result<Splits, DataError> {
     if splits.is_empty() {
         splits = vec![("train".into(), files)];
     }
-    for (_, files) in &splits {
-        let kinds: BTreeSet<&str> = files.iter().filter_map(|file| container::kind_of(file)).collect();
-        if kinds.len() > 1 {
-            return Err(DataError::MixedFolder { path: folder.to_owned(), kinds: kinds.into_iter().collect() });
-        }
-    }
-    Ok(splits)
+    splits
 }
 
 /// `data/SPLIT-00000-of-00001…`.
@@ -416,7 +393,7 @@ mod tests {
         let text = std::fs::read_to_string("fixtures/golden/data_folders.json").unwrap();
         for Drawn { files: names, splits } in serde_json::from_str::<Golden>(&text).unwrap().folders {
             let folder = folder(&names.iter().map(String::as_str).collect::<Vec<_>>());
-            let found = by_name(folder.path(), found(folder.path()).unwrap()).unwrap();
+            let found = by_name(folder.path(), found(folder.path()).unwrap());
             let within = |path: PathBuf| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
             let sorted =
                 |files: Vec<PathBuf>| files.into_iter().map(within).collect::<BTreeSet<_>>().into_iter().collect();
@@ -426,13 +403,51 @@ mod tests {
         }
     }
 
+    /// As above, on cards written by hand.
+    #[test]
+    fn files_that_a_card_names_are_those_of_datasets() {
+        #[derive(Deserialize)]
+        struct Golden {
+            card_files: Vec<String>,
+            cards: Vec<Drawn>,
+        }
+        #[derive(Deserialize)]
+        struct Drawn {
+            card: String,
+            splits: Option<BTreeMap<String, Vec<String>>>,
+        }
+        let text = std::fs::read_to_string("fixtures/golden/data_folders.json").unwrap();
+        let Golden { card_files, cards } = serde_json::from_str(&text).unwrap();
+        let folder = folder(&card_files.iter().map(String::as_str).collect::<Vec<_>>());
+        for Drawn { card, splits } in cards {
+            io::write(&folder.path().join("README.md"), format!("---\n{card}\n---\n# Pairs\n").as_bytes()).unwrap();
+            let Some(splits) = splits else {
+                assert!(within(&folder, None).is_err(), "{card}");
+                continue;
+            };
+            for (split, mut files) in splits {
+                files.dedup();
+                let mut found = within(&folder, Some(&split)).unwrap_or_else(|error| panic!("{card}: {error}"));
+                found.sort();
+                assert_eq!(found, files, "{card}: {split}");
+            }
+        }
+        // A pattern of a stranger leads nowhere else.
+        for outside in
+            ["/etc/passwd", "../x.json", "data/../../x.json", "https://host/x.json", "hf://datasets/a/b/x.json"]
+        {
+            let card = format!("---\nconfigs:\n- config_name: a\n  data_files: '{outside}'\n---\n");
+            io::write(&folder.path().join("README.md"), card.as_bytes()).unwrap();
+            assert!(within(&folder, None).unwrap_err().contains(outside), "{outside}");
+        }
+    }
+
     #[test]
     fn several_data_sets_in_one_folder_are_refused() {
         let folder = folder(&["en/train.jsonl", "de/train.jsonl"]);
         let card = "---\nlicense: mit\ndataset_info:\n- config_name: other\nconfigs:\n- config_name: en\n  data_files:\n  - \
                     split: train\n    path: en/*\n- config_name: \"de\"\n  data_files: de/*\ntags:\n- config_name: x\n---\n# Card\n";
         io::write(&folder.path().join("README.md"), card.as_bytes()).unwrap();
-        assert_eq!(within(&folder, None).unwrap_err(), "`DIR` holds several data sets: de, en");
-        assert!(configs("# no front matter\nconfigs:\n- config_name: a\n").is_empty());
+        assert_eq!(within(&folder, None).unwrap_err(), "`DIR` holds several data sets: en, de");
     }
 }

@@ -7,6 +7,7 @@
 //! `convert` makes a [`PairText`] of each with the help of `message` and `implicit`. Memory does not grow with the
 //! file; [`open_prompts`] asks for no answers. Absent on purpose: tokens, chat templates, judgements on quality (empty and identical answers are kept).
 
+mod card;
 mod column_map;
 mod container;
 mod content;
@@ -27,6 +28,7 @@ mod recipes;
 mod reject_kind;
 mod text;
 mod unread;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
