@@ -19,6 +19,8 @@ pub trait Hint {
 pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
+        // What is there by this very name and yet not found is a link that leads nowhere.
+        .filter(|word| *word != found)
         .map(|word| (strsim::normalized_damerau_levenshtein(found, word), word))
         .filter(|(likeness, _)| *likeness >= 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))

@@ -98,6 +98,8 @@
 
 pub mod error;
 
+mod named_floats;
+
 pub mod digest;
 
 pub mod guard;

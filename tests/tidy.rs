@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Reading order: a module may use only modules above it.
 const LAYERS: &[&str] = &[
     "error",
+    "named_floats",
     "digest",
     "guard",
     "io",
@@ -56,7 +57,22 @@ const NARROW: &[(&str, &[&str])] = &[
     // What was scored, not what scored it.
     ("table", &["error", "digest", "guard", "io", "spool", "storage", "parquet_check", "data"]),
     // Neither model nor training; of a model its tokenizer, to count and to spell out tokens.
-    ("query", &["error", "digest", "guard", "io", "interrupt", "parquet_check", "data", "tokenize", "table", "loss"]),
+    (
+        "query",
+        &[
+            "error",
+            "named_floats",
+            "digest",
+            "guard",
+            "io",
+            "interrupt",
+            "parquet_check",
+            "data",
+            "tokenize",
+            "table",
+            "loss",
+        ],
+    ),
     ("audit", &["error", "digest", "io", "data", "table", "loss", "query"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),

@@ -127,8 +127,8 @@ fn patterns(files: &Node) -> Result<Option<Vec<Patterns>>, String> {
     };
     let wrong = || "expected `data_files` to be a pattern, patterns, or a list of `split` and `path`".to_owned();
     let items = match files {
-        // Nothing after the colon is null.
-        Node::Text(text) if text == "~" || text == "null" => return Ok(None),
+        // Null, in the ways YAML has for it.
+        Node::Text(text) if ["", "~", "null"].contains(&text.as_str()) => return Ok(None),
         Node::List(items) if items.iter().any(|item| matches!(item, Node::Map(_))) => items,
         files => return Ok(Some(vec![("train".into(), texts(files).ok_or_else(wrong)?)])),
     };

@@ -1,6 +1,9 @@
-//! Messages in the ways data sets write them: `role`/`content`, ShareGPT's `from`/`value`, content in typed parts.
+//! Messages in the ways data sets write them: `role`/`content`, ShareGPT's `from`/`value`, content in typed parts, each an
+//! object or the JSON text of one.
 //!
 //! Errors are reasons for a [`Reject`](super::Reject); they name column and turn.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
@@ -31,12 +34,23 @@ pub(super) fn is_turns(value: &Value) -> bool {
 /// Whether turns are written with `from` and `value`.
 pub(super) fn is_sharegpt(value: &Value) -> bool {
     let first = if let Value::Array(turns) = value { turns.first() } else { Some(value) };
-    first.is_some_and(|turn| turn.get("role").is_none_or(Value::is_null) && turn.get("from").is_some())
+    let members = first.and_then(members);
+    members.is_some_and(|turn| turn.get("role").is_none_or(Value::is_null) && turn.contains_key("from"))
 }
 
 fn is_turn(value: &Value) -> bool {
-    let has = |name| value.get(name).is_some_and(|member: &Value| !member.is_null());
+    let Some(members) = members(value) else { return false };
+    let has = |name| members.get(name).is_some_and(|member: &Value| !member.is_null());
     has("role") || (has("from") && has("value"))
+}
+
+/// The members of a turn: columns of lists hold turns as JSON text where their objects differ.
+fn members(turn: &Value) -> Option<Cow<'_, Map<String, Value>>> {
+    match turn {
+        Value::Object(members) => Some(Cow::Borrowed(members)),
+        Value::String(text) if text.trim_start().starts_with('{') => serde_json::from_str(text).ok().map(Cow::Owned),
+        _ => None,
+    }
 }
 
 /// What a JSON value is, for `expected X, found Y`.
@@ -52,9 +66,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
 }
 
 fn parse_turn(turn: &Value) -> Result<Message, String> {
-    let Value::Object(members) = turn else {
-        return Err(format!("expected a message, found {}", kind(turn)));
-    };
+    let members = members(turn).ok_or_else(|| format!("expected a message, found {}", kind(turn)))?;
     let mut extra: Map<String, Value> = members
         .iter()
         .filter(|(_, value)| !value.is_null())

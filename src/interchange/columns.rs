@@ -8,6 +8,7 @@ use super::error::{InterchangeError, Place};
 use super::masks::{Kept, Masks};
 use crate::data::{ColumnMap, ParseColumnMapError};
 use crate::error::{Hint, nearest};
+use crate::named_floats;
 use crate::table::is_logp;
 
 /// Log-probs of completions: TRL since 0.12, and TRL before.
@@ -455,7 +456,7 @@ pub(super) fn shown(value: Option<&Value>) -> String {
         None | Some(Value::Null) => "none (null, NaN or infinite)".into(),
         Some(Value::Number(number)) => number.to_string(),
         Some(Value::Bool(_)) => "a boolean".into(),
-        Some(Value::String(name)) if matches!(name.as_str(), "NaN" | "Infinity" | "-Infinity") => name.clone(),
+        Some(Value::String(name)) if named_floats::value(name).is_some() => name.clone(),
         Some(Value::String(_)) => "a string".into(),
         Some(Value::Array(_)) => "a list".into(),
         Some(Value::Object(_)) => "an object".into(),

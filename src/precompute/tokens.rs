@@ -82,12 +82,16 @@ pub(super) fn read(
         n_same: 0,
         n_moved: 0,
     };
-    let mut sources = Vec::new();
+    let mut sources: Vec<SourceProvenance> = Vec::new();
     let n_files = files.len();
     for file in files {
         let NamedFile { name, path } = &file.file;
         let (digest, bytes) = io::digest(path)?;
         file.check("digest", |listed| listed.digest.to_string(), &digest.to_string())?;
+        if let Some(SourceProvenance { path: first, .. }) = sources.iter().find(|source| source.digest == digest) {
+            let what = format!("`{}` holds the same bytes as `{first}`: its pairs are read again", name.display());
+            observe(Event::Note(what));
+        }
         let Some(reader) = data::unless_empty(data::open(path, &plan.column_map), n_files)? else {
             observe(Event::Note(format!("`{}` has no rows", name.display())));
             continue;

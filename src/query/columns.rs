@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
+use crate::named_floats;
 use crate::query::json_cursor::Cursor;
 use crate::query::numbers::Numbers;
 
@@ -121,7 +122,10 @@ impl Shape {
             }
             _ => {
                 let mut numbers = Numbers::default();
-                numbers.add(cursor.scalar());
+                match cursor.scalar() {
+                    word if named_floats::value(word).is_some() => numbers.add_float(),
+                    number => numbers.add(number),
+                }
                 Self::Number(numbers)
             }
         };
@@ -242,6 +246,8 @@ mod tests {
             (vec!["9007199254740992", "1.5"], "a: Float64"),
             (vec!["1e3", "2"], "a: Float64"),
             (vec!["1e999"], "a: Utf8"),
+            (vec!["1", "NaN", "-Infinity"], "a: Float64"),
+            (vec!["\"x\"", "NaN"], "a: Utf8"),
             (vec!["1", "true"], "a: Utf8"),
         ] {
             let rows: Vec<String> = rows.iter().map(|value| format!("{{\"a\": {value}}}")).collect();

@@ -278,7 +278,7 @@ impl Hint for QueryError {
                 Some("the text ends within an object: was the file cut, or is it still being written?".into())
             }
             Self::Json { source, .. } if source.is_syntax() => {
-                Some("JSON has no `NaN`, no `Infinity`, no comments and no commas at the end".into())
+                Some("JSON has no comments and no commas at the end, and its texts and keys are in double quotes".into())
             }
             Self::JsonColumn { expected: "there once", .. } => {
                 Some("one of the two would be lost: rename or drop it".into())

@@ -2,14 +2,42 @@
 //!
 //! A parser that makes values of them rounds integers beyond 64 bits and forgets a key that stands there twice.
 
-/// A place in valid JSON: what follows is known from one byte.
+use std::borrow::Cow;
+
+use crate::named_floats;
+
+/// The text as JSON: with the words that Python's `json` writes for floats that are no numbers in quotes.
+pub(super) fn quoted_words(text: &str) -> Cow<'_, str> {
+    if !text.contains("NaN") && !text.contains("Infinity") {
+        return Cow::Borrowed(text);
+    }
+    let (mut quoted, mut rest, mut is_text) = (String::with_capacity(text.len() + 2), text, false);
+    while let Some(first) = rest.chars().next() {
+        let word = named_floats::NAMES.into_iter().find(|word| !is_text && rest.starts_with(word));
+        let taken = match (word, first) {
+            (Some(word), _) => word.len(),
+            (None, '\\') if is_text => rest.char_indices().nth(2).map_or(rest.len(), |(at, _)| at),
+            (None, _) => first.len_utf8(),
+        };
+        is_text ^= first == '"';
+        let (token, after) = rest.split_at(taken);
+        match word {
+            Some(word) => quoted.extend(["\"", word, "\""]),
+            None => quoted.push_str(token),
+        }
+        rest = after;
+    }
+    Cow::Owned(quoted)
+}
+
+/// A place in valid JSON, or in JSON with words for what is no number: what follows is known from one byte.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// The beginning of a text, which has to be valid JSON.
+    /// The beginning of a text, which has to be valid but for these words.
     pub(super) fn new(text: &'a str) -> Self {
         Self { bytes: text.as_bytes(), at: 0 }
     }

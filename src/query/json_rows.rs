@@ -3,10 +3,12 @@
 //! Where an object ends is told by its brackets alone, so that a file is never in memory as a whole, and what is wrong in one
 //! is said with the line where it begins: a line that was cut would otherwise be noticed in the line behind it.
 
+use std::borrow::Cow;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use crate::io::IoError;
+use crate::query::json_cursor::quoted_words;
 use crate::query::{QueryError, RowPlace};
 
 /// Longest object in bytes, which is in memory as a whole.
@@ -41,7 +43,10 @@ enum Layout {
 /// An object as it is written.
 pub(super) struct JsonRow<'a> {
     pub(super) place: RowPlace,
+    /// Perhaps with `NaN` and `Infinity`, which Python's `json` writes.
     pub(super) text: &'a str,
+    /// The same with these in quotes: JSON.
+    pub(super) json: Cow<'a, str>,
 }
 
 impl<R: BufRead> JsonRows<R> {
@@ -80,8 +85,9 @@ impl<R: BufRead> JsonRows<R> {
                 serde_json::from_str(text.trim_end_matches([',', ']', ' '])).map_err(wrap)?;
             return Err(QueryError::JsonRow { path: self.path.clone(), place, found: kind(&value) });
         }
-        let _: serde::de::IgnoredAny = serde_json::from_str(text).map_err(wrap)?;
-        Ok(Some(JsonRow { place, text }))
+        let json = quoted_words(text);
+        let _: serde::de::IgnoredAny = serde_json::from_str(&json).map_err(wrap)?;
+        Ok(Some(JsonRow { place, text, json }))
     }
 
     /// Goes to the first byte of the next value.
@@ -260,7 +266,7 @@ mod tests {
         for (text, n_rows, want) in [
             ("{\"a\":1}\n{\"a\":2\n{\"a\":3}\n", 1, "the object that begins in line 2"),
             ("{\"a\":1}\n{\"a\":2\n", 1, "the object that begins in line 2"),
-            ("{\"a\":1}\n{\"a\": NaN}\n", 1, "the object that begins in line 2"),
+            ("{\"a\":1}\n{\"a\": Nan}\n", 1, "the object that begins in line 2"),
             ("{\"a\":1}\n7\n", 1, "`d.json`, line 2: expected a JSON object, found a number"),
             ("[{\"a\":1},", 1, "found an end of the file"),
             ("[{\"a\":1} {\"a\":1}]", 1, "found an item without a comma before it"),

@@ -344,7 +344,7 @@ fn damaged_files_are_named_with_the_place() {
         b"{\"a\": 1}\n{\"a\": 1, \"a\": 2}\n",
         "line 2: expected `a` to be there once, found it twice",
     );
-    check("nan.jsonl", b"{\"a\": NaN}\n", "line 1");
+    check("word.jsonl", b"{\"a\": None}\n", "line 1");
     check("utf16.csv", b"\xff\xfea\x00\n\x00", "it is UTF-16");
     check("latin.csv", b"a\nM\xfcller\n", "a wrong byte in the row of line 2");
 }
@@ -395,4 +395,22 @@ fn a_reference_whose_columns_would_be_the_tables_own_is_refused() {
     write_rows(&folder.path().join("references/REF"), &[0]);
     let error = Session::new().unwrap().register(folder.path()).unwrap_err();
     assert!(error.to_string().contains("references/REF"), "{error}");
+}
+
+/// Python's `json` writes floats that are no numbers as words.
+#[test]
+fn words_for_what_is_no_number_are_floats() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scores.jsonl");
+    io::write(
+        &path,
+        b"{\"a\": NaN, \"t\": \"NaN\", \"l\": [1, -Infinity]}\n{\"a\": 2, \"t\": \"\\\" Infinity\", \"l\": []}\n",
+    )
+    .unwrap();
+    let mut session = Session::new().unwrap();
+    session.register(&path).unwrap();
+    assert_eq!(
+        answer(&session, "SELECT a, t, l[2] AS l, arrow_typeof(a) AS y FROM scores ORDER BY a", Format::Csv),
+        "a,t,l,y\n2.0,\"\"\" Infinity\",,Float64\nNaN,NaN,-inf,Float64\n"
+    );
 }

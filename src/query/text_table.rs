@@ -41,7 +41,7 @@ pub(super) fn open_json(files: &[PathBuf]) -> Result<Arc<dyn TableProvider>, Que
                 found: conflict.found,
             })?;
             if columns.has("schema")
-                && let Ok(value) = serde_json::from_str(row.text)
+                && let Ok(value) = serde_json::from_str(&row.json)
             {
                 refuse_other_versions(path, row_idx, &value)?;
             }
@@ -136,7 +136,7 @@ fn batches(path: &Path, schema: &SchemaRef) -> Result<Batches, QueryError> {
         let outer = |error: QueryError| ArrowError::ExternalError(Box::new(error));
         for _ in 0..BATCH_ROWS {
             let Some(row) = rows.next().map_err(outer)? else { break };
-            decoder.decode(row.text.as_bytes())?;
+            decoder.decode(row.json.as_bytes())?;
         }
         decoder.flush()
     };

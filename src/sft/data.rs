@@ -1,5 +1,6 @@
 //! Data files to sequences and rejects, in one streaming pass.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::blocks::Blocks;
@@ -60,8 +61,13 @@ pub(super) fn read(
     };
     let limit = plan.limit.map_or(u64::MAX, Into::into);
     let n_files = plan.data.len();
+    let mut read = BTreeSet::new();
     for name in &plan.data {
         for NamedFile { path, .. } in data::named_files(name)? {
+            if !read.insert(path.clone()) {
+                let what = format!("`{}` is named again: its examples are learnt again", path.display());
+                observe(Event::Train(train::Event::Note(what)));
+            }
             let reader = data::unless_empty(data::open_examples(&path, &plan.column_map), n_files)?;
             let Some(mut reader) = reader else {
                 observe(Event::Train(train::Event::Note(format!("`{}` has no rows", path.display()))));

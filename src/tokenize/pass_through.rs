@@ -7,6 +7,8 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray
 use arrow::datatypes::{DataType, Field, FieldRef};
 use serde_json::{Map, Value as Json};
 
+use crate::named_floats;
+
 /// A source column and the column of a table it becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassThrough {
@@ -80,7 +82,7 @@ struct Seen {
 
 impl Seen {
     fn observe(&mut self, value: &Json) {
-        if value.as_str().and_then(named_float).is_some() {
+        if value.as_str().and_then(named_floats::value).is_some() {
             self.has_named_floats = true;
             return;
         }
@@ -99,16 +101,6 @@ impl Seen {
             Some(kind) if !self.has_named_floats => kind,
             _ => PassThroughKind::Utf8,
         }
-    }
-}
-
-/// The floats that JSON has no number for, by the names Arrow's JSON reader and Python know them by.
-fn named_float(name: &str) -> Option<f64> {
-    match name {
-        "NaN" => Some(f64::NAN),
-        "Infinity" => Some(f64::INFINITY),
-        "-Infinity" => Some(f64::NEG_INFINITY),
-        _ => None,
     }
 }
 
@@ -160,7 +152,7 @@ pub(super) fn columns(pass_through: &[PassThrough], rows: &StringArray) -> Optio
 }
 
 fn number(value: &Json) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str().and_then(named_float))
+    value.as_f64().or_else(|| value.as_str().and_then(named_floats::value))
 }
 
 fn text(value: &Json) -> String {

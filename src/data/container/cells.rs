@@ -9,7 +9,7 @@ use arrow::json::Encoder;
 use arrow::json::writer::{EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::object::NO_NUMBERS;
+use crate::named_floats;
 
 /// Digits of a decimal that a double keeps, whichever they are.
 const DOUBLE_DIGITS: u8 = 15;
@@ -65,12 +65,9 @@ where
 {
     fn encode(&mut self, idx: usize, out: &mut Vec<u8>) {
         let value = f64::from(self.0.value(idx));
-        let [nan, infinite, negative] = NO_NUMBERS;
-        let text = match serde_json::Number::from_f64(value) {
-            Some(number) => number.to_string(),
-            None if value.is_nan() => format!("\"{nan}\""),
-            None if value > 0.0 => format!("\"{infinite}\""),
-            None => format!("\"{negative}\""),
+        let text = match named_floats::name(value) {
+            Some(name) => format!("\"{name}\""),
+            None => serde_json::Value::from(value).to_string(),
         };
         out.extend(text.into_bytes());
     }

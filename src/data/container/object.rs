@@ -7,6 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::error::Category;
 use serde_json::{Map, Number, Value};
 
+use crate::named_floats;
+
 /// Columns of one row at most: thousands are a table laid on its side, or somebody's joke.
 const MAX_COLUMNS: usize = 4096;
 
@@ -50,7 +52,7 @@ fn with_all_numbers(text: &str) -> Result<Cow<'_, str>, String> {
             b'}' | b']' => (depth, at) = (depth.saturating_sub(1), at + 1),
             b'-' | b'0'..=b'9' | b'N' | b'I' => {
                 let rest = text.get(at..).unwrap_or_default();
-                let word = NO_NUMBERS.into_iter().find(|word| rest.starts_with(word));
+                let word = named_floats::NAMES.into_iter().find(|word| rest.starts_with(word));
                 let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
                 let n_digits = || rest.bytes().take_while(is_of_number).count().max(1);
                 let end = at + word.map_or_else(n_digits, str::len);
@@ -80,9 +82,6 @@ fn with_all_numbers(text: &str) -> Result<Cow<'_, str>, String> {
     out.push_str(text.get(copied..).unwrap_or_default());
     Ok(Cow::Owned(out))
 }
-
-/// What Python's `json` writes for floats that are no numbers, and what columns of Parquet have in their place here.
-pub(super) const NO_NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
 fn is_large(number: &str) -> bool {
     let digits = number.strip_prefix('-').unwrap_or(number);
