@@ -4,9 +4,10 @@
 //! target, sync it and rename it.
 
 mod contents;
+mod reading;
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -15,6 +16,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::digest::Digest;
 use crate::error::Hint;
 pub use contents::{open_decoded, special};
+pub use reading::{SETTINGS_BYTES, read, read_settings, read_text, read_text_up_to, read_up_to};
 
 /// What can go wrong with a file.
 #[derive(Debug, thiserror::Error)]
@@ -87,51 +89,6 @@ impl Hint for IoError {
             _ => None,
         }
     }
-}
-
-/// All bytes of a file.
-pub fn read(path: &Path) -> Result<Vec<u8>, IoError> {
-    fs::read(path).map_err(|source| IoError::new("read", path, source))
-}
-
-/// All text of a UTF-8 file.
-pub fn read_text(path: &Path) -> Result<String, IoError> {
-    text(path, read(path)?)
-}
-
-/// Most bytes of a file of settings (JSON, TOML, a chat template): no real one comes near it.
-pub const SETTINGS_BYTES: u64 = 16 << 20;
-
-/// All bytes of a file that has at most `limit` of them.
-///
-/// # Errors
-/// [`IoError::TooLarge`] before more than that is in memory, also of what has no length (`/dev/zero`).
-pub fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
-    let mut bytes = Vec::new();
-    let n_read = open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-    match n_read.map_err(|source| IoError::new("read", path, source))? as u64 {
-        n_read if n_read > limit => Err(IoError::TooLarge { path: path.to_owned(), limit }),
-        _ => Ok(bytes),
-    }
-}
-
-/// All text of a UTF-8 file that has at most `limit` bytes.
-pub fn read_text_up_to(path: &Path, limit: u64) -> Result<String, IoError> {
-    text(path, read_up_to(path, limit)?)
-}
-
-/// The text of a file of settings in JSON or TOML, without the byte order mark that some editors begin one with.
-pub fn read_settings(path: &Path) -> Result<String, IoError> {
-    let mut text = read_text_up_to(path, SETTINGS_BYTES)?;
-    if text.starts_with('\u{feff}') {
-        text.remove(0);
-    }
-    Ok(text)
-}
-
-fn text(path: &Path, bytes: Vec<u8>) -> Result<String, IoError> {
-    String::from_utf8(bytes)
-        .map_err(|error| IoError::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
 }
 
 /// A path as a POSIX shell reads it, for commands in hints.
