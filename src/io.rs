@@ -210,11 +210,32 @@ pub fn remove_halves(path: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
+/// Deletes a folder under the name of a half.
+pub fn remove_half(path: &Path) -> Result<(), IoError> {
+    remove_tree(path)
+}
+
 fn remove_tree(path: &Path) -> Result<(), IoError> {
     match fs::remove_dir_all(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IoError::new("delete", path, source)),
         _ => Ok(()),
     }
+}
+
+/// Whether a path, perhaps by another name, is a folder or something in it.
+pub fn is_within(path: &Path, folder: &Path) -> bool {
+    match (path.canonicalize(), folder.canonicalize()) {
+        (Ok(path), Ok(folder)) => path.starts_with(folder),
+        _ => false,
+    }
+}
+
+/// Whether a name is that of a half of what `is_named` knows, as a process that was killed leaves it.
+pub fn is_half(name: &str, is_named: &dyn Fn(&str) -> bool) -> bool {
+    let Some(hidden) = name.strip_prefix('.') else { return false };
+    let whole = hidden.strip_suffix(".partial").or_else(|| hidden.strip_suffix(".removed"));
+    // A file has a part drawn at random before that.
+    whole.is_some_and(|whole| is_named(whole) || whole.rsplit_once('.').is_some_and(|(whole, _)| is_named(whole)))
 }
 
 /// The name beside `path` of what is on its way to it (`partial`) or away from it (`removed`).

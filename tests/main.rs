@@ -42,4 +42,5 @@ mod sql;
 mod support;
 mod sweep;
 mod tidy;
+mod user_files;
 mod verify;

@@ -171,7 +171,7 @@ fn write_table(folder: &Path, n_rows: usize) {
         sources: (0..N_SOURCES).map(|index| source_provenance(index, n_rows)).collect(),
     };
     let table = TableFolder::claim(folder).unwrap();
-    table.clear().unwrap();
+    table.set_aside().unwrap();
     let mut parts = Vec::new();
     for start in (0..n_rows).step_by(PART_ROWS) {
         let rows: Vec<Row> = (start..n_rows.min(start + PART_ROWS)).map(Row::new).collect();

@@ -207,10 +207,13 @@ pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
     if !folder.is_dir() {
         return Ok(());
     }
-    for entry in io::list(folder)? {
-        if entry.is_dir() && entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-            io::remove_dir(&entry)?;
-        }
+    let is_half = |entry: &&PathBuf| {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        io::is_half(&name, &|name| step(Path::new(name)).is_some())
+    };
+    for half in io::list(folder)?.iter().filter(is_half) {
+        // What it is the half of may be there, whole.
+        io::remove_half(half)?;
     }
     let mut older = steps(folder)?;
     let newest = older.pop().and_then(|(_, path)| read_record(&path).ok());
@@ -227,6 +230,11 @@ pub fn tidy(folder: &Path) -> Result<(), CheckpointError> {
         }
     }
     Ok(())
+}
+
+/// Whether a checkpoint has a file of that name.
+pub fn is_file_of_one(name: &str) -> bool {
+    [STATE, WEIGHTS, MOMENTS, EMA].contains(&name)
 }
 
 /// The checkpoints in `folder`, by step.

@@ -63,6 +63,7 @@ pub fn import(plan: &ImportPlan, observe: &mut dyn FnMut(ImportEvent<'_>)) -> Re
         identity: Some(base.identity),
     };
     let provenance = provenance(plan, model, &tokenizer, &scored, meaning);
+    folder.set_aside()?;
     let parts = parts(plan, &folder, &scored, meaning, &provenance)?;
     let rejects = scored.rejects.is_some().then(|| folder.rejects_path());
     finish(folder, provenance, parts, scored.rejects)?;
@@ -83,7 +84,6 @@ fn claim(plan: &ImportPlan) -> Result<TableFolder, InterchangeError> {
     if plan.start == Start::Resume && folder.is_finished_elsewhere() {
         return Err(InterchangeError::TableExists { path: plan.out.clone() });
     }
-    folder.clear()?;
     Ok(folder)
 }
 

@@ -21,6 +21,9 @@ use crate::io;
 
 const BASE: &str = "piref.json";
 
+/// What an adapter is written as.
+pub(super) const FILES: [&str; 3] = [CONFIG, WEIGHTS, BASE];
+
 /// `piref.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Base {

@@ -17,7 +17,7 @@ use super::config::{DecoderConfig, Rope, RopeScaling};
 use super::config_hf;
 use super::decoder::Decoder;
 use super::error::ModelError;
-use super::{identity, tensor_writer, weights, weights_safetensors};
+use super::{adapter_folder, identity, tensor_writer, weights, weights_safetensors};
 use crate::io;
 use crate::model_source::ModelSource;
 use crate::ops::{Kernels, reduce};
@@ -27,6 +27,18 @@ pub const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
 
 const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
+
+/// Whether a model or an adapter that is written has a file of that name; those of its tokenizer are others.
+pub fn exports(name: &str) -> bool {
+    let is_shard = || {
+        let middle = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        let numbers = middle.and_then(|middle| middle.split_once("-of-"));
+        numbers.is_some_and(|(at, of)| [at, of].iter().all(|number| number.bytes().all(|byte| byte.is_ascii_digit())))
+    };
+    [CONFIG, GENERATION_CONFIG, weights_safetensors::SINGLE, weights_safetensors::INDEX].contains(&name)
+        || adapter_folder::FILES.contains(&name)
+        || is_shard()
+}
 
 /// Number type of the weights of a policy in its folder. Training keeps them in `f32`, in its checkpoints too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -39,6 +39,7 @@ pub use decoder::{Decoder, Keep, Pass, Shape, Tape, shapes};
 pub use error::ModelError;
 pub use export::{
     DEFAULT_SHARD_BYTES, Export, NamedIds, SaveDtype, SavedWeights, check_config, check_export, export, export_config,
+    exports,
 };
 pub use export_gguf::{GgufWeights, OutType, export_gguf};
 pub use flops::Flops;

@@ -18,8 +18,8 @@ use crate::digest::Digest;
 use crate::io;
 use crate::ops::{Kernels, reduce};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// The embedding, in a whole model and in a bare decoder.
 const EMBEDDING_NAMES: [&str; 2] = [EMBEDDING, "embed_tokens.weight"];

@@ -65,6 +65,14 @@ pub enum PrecomputeError {
         /// The shard.
         shard: Shard,
     },
+    /// A table that is made anew would replace what it is made of.
+    #[error("`{}` is part of `{}`, which is to be replaced", input.display(), table.display())]
+    InputReplaced {
+        /// What is read.
+        input: PathBuf,
+        /// The table.
+        table: PathBuf,
+    },
     /// The model yields something that is no log-prob.
     #[error(
         "pair `{pair_id}` (`{source_file}`, row {row_idx}): expected a log-prob, finite and at most 0, for token {token} of the {side} completion, found {found}"
@@ -165,6 +173,7 @@ impl Hint for PrecomputeError {
                     .into(),
             ),
             Self::FreshShard { .. } => Some("name another `--out`, the same for all shards".into()),
+            Self::InputReplaced { .. } => Some("name another `--out`".into()),
             Self::NotALogp { .. } => Some(
                 "the weights of the model hold something that is no number, or overflow; what was scored is kept".into(),
             ),

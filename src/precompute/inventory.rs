@@ -54,8 +54,8 @@ struct Stray {
     signals: Option<FileRecord>,
 }
 
-/// Refuses a folder, or a table to reuse, whose log-probs hold under other conditions than these; reads footers only.
-pub(super) fn check_conditions(
+/// Refuses a folder whose log-probs hold under other conditions than these; reads footers only.
+pub(super) fn check_folder(
     plan: &Plan,
     folder: &TableFolder,
     journals: &Journals,
@@ -85,6 +85,11 @@ pub(super) fn check_conditions(
             Err(error) => return Err(error.into()),
         }
     }
+    Ok(())
+}
+
+/// Refuses a table to reuse in the same way.
+pub(super) fn check_reuse(plan: &Plan, conditions: &Provenance) -> Result<(), PrecomputeError> {
     for path in &plan.reuse {
         let table = ReferenceTable::open(path)?;
         if let Some(difference) = conditions.first_difference(table.provenance()) {

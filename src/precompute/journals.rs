@@ -8,6 +8,7 @@ use super::plan::{Event, Scope};
 use crate::table::{Difference, Journal, Recovered, Shard, TableError, TableFolder, Task};
 
 /// The journals in the folder of a table.
+#[derive(Default)]
 pub(super) struct Journals {
     /// Of an earlier run that made the same: the whole table, or this shard of it.
     pub(super) own: Option<Recovered>,

@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::engine::{Engine, LocalEngine};
 use super::error::PrecomputeError;
 use super::fill::{Done, Filler};
-use super::inventory::{Job, check_conditions};
+use super::inventory::{Job, check_folder, check_reuse};
 use super::journals::Journals;
 use super::known::Known;
-use super::plan::{Event, Outcome, Plan, Scope, Signals, Start, Summary};
+use super::plan::{Event, Outcome, Pairs, Plan, Scope, Signals, Start, Summary};
 use super::tokens;
 use super::work::Work;
 use crate::interrupt::Interrupt;
@@ -50,9 +50,14 @@ pub fn run_on(
     }
     let tokenizer = PairTokenizer::new(files, plan.rules)?;
     let folder = claim(plan)?;
-    let journals = Journals::read(&folder)?;
+    // What stands there has no say in a table that is made anew.
+    let is_anew = plan.scope == Scope::Whole && plan.start == Start::Fresh;
+    let journals = if is_anew { Journals::default() } else { Journals::read(&folder)? };
     let conditions = conditions(plan, &source, architecture, &tokenizer, engine.kernel(plan))?;
-    check_conditions(plan, &folder, &journals, &conditions)?;
+    if !is_anew {
+        check_folder(plan, &folder, &journals, &conditions)?;
+    }
+    check_reuse(plan, &conditions)?;
 
     let Some(tokens) = tokens::read(plan, &tokenizer, &folder, interrupt, observe)? else {
         return Ok(Outcome::Interrupted { n_done: 0, n_pairs: 0 });
@@ -60,6 +65,9 @@ pub fn run_on(
     let RejectCounts { malformed: n_rejected, overlong: n_overlong } = tokens.n_rejected;
     let n_pairs = tokens.store.len() as u64;
     let layout = Layout { rows_per_part: plan.rows_per_part.get() as u64, signals: plan.signals == Signals::Make };
+    if is_anew {
+        folder.set_aside()?;
+    }
     let task = Task { provenance: Provenance { sources: tokens.sources, ..conditions }, layout };
     let job = Job { plan, folder: &folder, store: &tokens.store, parts: &tokens.parts, task: &task };
     let n_tokens = (0..tokens.store.len()).map(|row| job.n_tokens(row)).sum();
@@ -136,9 +144,15 @@ fn claim(plan: &Plan) -> Result<TableFolder, PrecomputeError> {
             Ok(folder)
         }
         (Scope::Whole, Start::Fresh) => {
-            let folder = TableFolder::claim(&plan.out)?;
-            folder.clear()?;
-            Ok(folder)
+            let data = match &plan.pairs {
+                Pairs::Files { paths, .. } => paths.as_slice(),
+                Pairs::OfTable(_) => &[],
+            };
+            let mut inputs = data.iter().chain(&plan.reuse);
+            if let Some(input) = inputs.find(|input| table::is_replaced(input, &plan.out)) {
+                return Err(PrecomputeError::InputReplaced { input: input.clone(), table: plan.out.clone() });
+            }
+            Ok(TableFolder::claim(&plan.out)?)
         }
     }
 }

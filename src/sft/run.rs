@@ -1,5 +1,6 @@
 //! Supervised training from data files to a policy.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::json;
@@ -28,7 +29,8 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     for note in base.notes() {
         observe(Event::Train(train::Event::Note(note.clone())));
     }
-    let folder = RunFolder::claim(&plan.course)?;
+    let data = plan.data.iter().map(PathBuf::as_path);
+    let folder = RunFolder::claim(&plan.course, &base.paths().into_iter().chain(data).collect::<Vec<_>>())?;
     let Some(data) = data::read(plan, &base.tokenizer.files, interrupt, observe)? else {
         return Ok(Outcome::Interrupted(None));
     };

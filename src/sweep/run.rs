@@ -84,7 +84,7 @@ pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>
     }
     // All of them now: interrupted and run again without `--fresh`, a sweep must not find the earlier ones finished.
     for run in plan.runs.iter().filter(|run| run.plan.course.start == Start::Fresh) {
-        train::clear(&run.plan.course).map_err(|source| SweepError::Clear { run: run.name.clone(), source })?;
+        train::set_aside(&run.plan.course).map_err(|source| SweepError::Clear { run: run.name.clone(), source })?;
     }
     let mut sweep = Sweep { plan, rows: Vec::new(), failures: Vec::new() };
     sweep.take_stock();

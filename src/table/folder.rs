@@ -11,6 +11,7 @@
 //! .piref-shard-0-of-4.lock, .piref-journal-0-of-4
 //!                        the same of a shard: several of them may be at work at once
 //! .previous/             parts of an earlier state, kept for their log-probs until the new one is finished
+//! .replaced/             a table that is made anew, kept whole until the new one is finished
 //! ```
 //!
 //! A table that is to be under a URL is made in a folder like any other, and sent on from there ([`hosted`](super::hosted)).
@@ -39,6 +40,9 @@ const LOCK: &str = ".piref.lock";
 
 /// Folder of parts that are about to be replaced.
 const PREVIOUS: &str = ".previous";
+
+/// Folder of a table that another one is about to replace.
+const REPLACED: &str = ".replaced";
 
 /// What names of files of signals begin with.
 const SIGNALS: &str = "signals-";
@@ -227,18 +231,42 @@ impl TableFolder {
         Ok(path)
     }
 
-    /// Deletes the table, and nothing else: manifest first, so that no moment has a manifest without its parts.
-    /// Further references are tables of their own and stay.
-    pub fn clear(&self) -> Result<(), TableError> {
-        self.reopen()?;
-        for entry in io::list(&self.path)? {
-            let is_left = is_temporary(&entry) || is_of_shard(&entry);
-            if is_left || (is_table_file(&entry) && owner(&entry) != Owner::Somebody) {
-                io::remove(&entry)?;
-            }
+    /// Moves the table, and nothing else, out of the way of one that is made anew: manifest first, so that no moment has a
+    /// manifest without its parts. It is deleted when that one is finished. What stands in the way of a second try to
+    /// replace it, half of the first, is deleted now. Rejects that have just come in stay, and so do further references,
+    /// which are tables of their own.
+    pub fn set_aside(&self) -> Result<(), TableError> {
+        let replaced = self.path.join(REPLACED);
+        let has_ended = Manifest::is_ours(&self.path);
+        if has_ended {
+            // The table that took its place was finished.
+            io::remove_dir(&replaced)?;
         }
-        io::remove(&self.journal_path())?;
-        Ok(io::remove_dir(&self.path.join(PREVIOUS))?)
+        let is_kept = replaced.is_dir();
+        let is_ours = |entry: &PathBuf| {
+            let is_left = is_temporary(entry) || is_of_shard(entry) || *entry == self.journal_path();
+            *entry != self.incoming_rejects_path()
+                && (is_left || (is_table_file(entry) && owner(entry) != Owner::Somebody))
+        };
+        let manifest = has_ended.then(|| self.path.join(MANIFEST));
+        let files: Vec<PathBuf> =
+            manifest.into_iter().chain(io::list(&self.path)?.into_iter().filter(is_ours)).collect();
+        let previous = self.path.join(PREVIOUS);
+        if is_kept {
+            files.iter().try_for_each(|file| io::remove(file))?;
+            return Ok(io::remove_dir(&previous)?);
+        }
+        if files.is_empty() && !previous.is_dir() {
+            return Ok(());
+        }
+        io::create_dir(&replaced)?;
+        for file in &files {
+            io::rename(file, &replaced.join(name(file)))?;
+        }
+        if previous.is_dir() {
+            io::rename(&previous, &replaced.join(PREVIOUS))?;
+        }
+        Ok(())
     }
 
     /// The parts in the folder by their number.
@@ -303,6 +331,7 @@ impl TableFolder {
         manifest.write(&self.path)?;
         io::remove(&self.journal_path())?;
         io::remove_dir(&self.path.join(PREVIOUS))?;
+        io::remove_dir(&self.path.join(REPLACED))?;
         for entry in io::list(&self.path)? {
             // Signals that no part has any more, of a part that a user has deleted and a run has made without them.
             let is_left = is_signals_name(&entry) && manifest.files().all(|file| file.name != name(&entry));
@@ -342,7 +371,21 @@ pub(crate) fn is_signals_name(path: &Path) -> bool {
 
 /// A sign that stage one has been at work in the folder.
 pub(super) fn is_marker(path: &Path) -> bool {
-    [JOURNAL, LOCK, PREVIOUS].contains(&name(path)) || is_of_shard(path)
+    [JOURNAL, LOCK, PREVIOUS, REPLACED].contains(&name(path)) || is_of_shard(path) || is_of_references(path)
+}
+
+/// Whether a table that is made anew in `folder` moves that input out of the way.
+pub(crate) fn is_replaced(input: &Path, folder: &Path) -> bool {
+    io::is_within(input, folder)
+        && !io::is_within(input, &folder.join(REFERENCES))
+        && (is_table_file(input) || (input.is_dir() && is_table_folder(input)))
+}
+
+/// A folder of tables of further references.
+fn is_of_references(path: &Path) -> bool {
+    name(path) == REFERENCES
+        && path.is_dir()
+        && io::list(path).is_ok_and(|tables| tables.iter().any(|table| table.is_dir() && is_table_folder(table)))
 }
 
 /// Whether a folder holds a log-prob table, finished or not: its manifest, a part or a sign of work.

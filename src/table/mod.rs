@@ -47,7 +47,7 @@ pub(crate) use evals::check_evals;
 pub use evals::{EvalsWriter, EvaluatedPair};
 pub use findings::{Finding, FindingsWriter, Level};
 pub use folder::{TableFolder, reference_folder};
-pub(crate) use folder::{is_part_name, is_signals_name, is_table_folder};
+pub(crate) use folder::{is_part_name, is_replaced, is_signals_name, is_table_folder};
 pub use foreign::Foreign;
 pub(crate) use foreign::refuse_foreign;
 pub use journal::{Journal, Layout, Recovered, ScoredPair, Task};

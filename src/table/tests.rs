@@ -1,6 +1,7 @@
 //! Tables on disk: the contract, what a damaged or foreign folder leads to, and what comes back out.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -478,7 +479,7 @@ fn a_damaged_part_goes_with_a_fresh_start() {
     let folder = tempfile::tempdir().unwrap();
     let table = TableFolder::claim(folder.path()).unwrap();
     io::write(&table.part_path(0), b"PAR1 torn").unwrap();
-    table.clear().unwrap();
+    table.set_aside().unwrap();
     assert!(table.parts().unwrap().is_empty());
 }
 
@@ -507,15 +508,32 @@ fn foreign_folders_are_neither_claimed_nor_cleared() {
 }
 
 #[test]
-fn a_fresh_start_deletes_the_table_and_nothing_else() {
+fn a_fresh_start_replaces_the_table_and_nothing_else_once_the_new_one_is_finished() {
     let (folder, _) = table();
     let notes = folder.path().join("notes.txt");
     io::write(&notes, b"mine").unwrap();
+    let names = |path: &Path| {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        io::list(path).unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    let before = names(folder.path());
+    let replaced = folder.path().join(".replaced");
+    // Twice: the first try does not end, and leaves a part.
+    for _ in 0..2 {
+        let table = TableFolder::claim(folder.path()).unwrap();
+        table.set_aside().unwrap();
+        assert_eq!(names(folder.path()), [".piref.lock", ".replaced", "notes.txt"]);
+        let kept: Vec<String> = before.iter().filter(|name| **name != "notes.txt").cloned().collect();
+        assert_eq!(names(&replaced), kept);
+        let rows = batch(0..3);
+        let part = write_part(&table.part_path(0), &rows, &provenance()).unwrap();
+        drop(part);
+    }
     let table = TableFolder::claim(folder.path()).unwrap();
-    table.clear().unwrap();
-    let left = io::list(folder.path()).unwrap();
-    assert_eq!(left.len(), 2, "the lock and the notes: {left:?}");
-    assert!(left.contains(&notes));
+    table.set_aside().unwrap();
+    let part = write_part(&table.part_path(0), &batch(0..3), &provenance()).unwrap();
+    table.finish(&Manifest::new(provenance(), vec![part], None)).unwrap();
+    assert_eq!(names(folder.path()), ["manifest.json", "notes.txt", "part-00000.parquet"]);
 }
 
 #[test]

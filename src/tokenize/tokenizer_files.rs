@@ -179,6 +179,11 @@ impl TokenizerFiles {
         self.templates().digest()
     }
 
+    /// Whether [`save`](Self::save) may write something of that name.
+    pub fn saves(name: &str) -> bool {
+        FILES.contains(&name) || name == TEMPLATES
+    }
+
     /// Writes the files of the tokenizer into a model folder, for whoever loads the model from there: copies, where
     /// `source` is a folder; what `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` have to say, where
     /// it is a GGUF file.

@@ -1,5 +1,6 @@
 //! The model a run starts from: found, digested, and loaded as the run trains it.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use super::course::Course;
@@ -46,6 +47,11 @@ impl Base {
             _ => source.digests()?,
         };
         Ok(Self { source, digests, tokenizer, ids, beneath: OnceLock::new() })
+    }
+
+    /// What it is read from: the model, and where that is an adapter, its base.
+    pub(crate) fn paths(&self) -> [&Path; 2] {
+        [self.source.path(), self.source.base().path()]
     }
 
     /// What a user should know of the model and its tokenizer.

@@ -130,6 +130,7 @@ impl<'a> Engine<'a> {
             let model = base.load(course)?;
             work.inspect(&model, observe)?;
             let (optimizer, ema) = begin(course, &model)?;
+            folder.begin(&mut |line| observe(Event::Note(line)))?;
             let (objective, eval) = (ObjectiveState::default(), EvalState::default());
             (model, optimizer, ema, State { step: 0, n_tokens: 0, objective, eval, trajectory })
         };

@@ -52,6 +52,14 @@ pub enum TrainError {
         /// What is in it.
         found: String,
     },
+    /// A run would replace what it reads.
+    #[error("`{}` is in `{}`, which the run replaces", input.display(), folder.display())]
+    InputReplaced {
+        /// What it reads.
+        input: PathBuf,
+        /// What it replaces.
+        folder: PathBuf,
+    },
     /// The policy has the reference's weights and scores the table differently.
     #[error(
         "the policy has the weights of the table's reference and scores `{}` differently: \
@@ -289,7 +297,10 @@ impl Hint for TrainError {
                  ref_chosen_logps=ref_rejected_logps,ref_rejected_logps=ref_chosen_logps`"
                     .into(),
             ),
-            Self::NotOurs { .. } => Some("name a new or empty folder with `--out`".into()),
+            Self::NotOurs { .. } => {
+                Some("name a new or empty folder with `--out`, or move what is not the run's to another place".into())
+            }
+            Self::InputReplaced { .. } => Some("name another `--out`".into()),
             Self::ReadBack { .. } => Some(
                 "the model says one thing in two places that differ, or this is a fault of piref: compare the special tokens in \
                  its files, and report it if they agree"

@@ -28,6 +28,7 @@ mod policy_folder;
 mod policy_gguf;
 mod record;
 mod run;
+mod run_contents;
 mod run_folder;
 mod samples;
 mod start_check;
@@ -50,7 +51,7 @@ pub use plan::{
 pub use policy_gguf::{GgufPlan, GgufSummary, policy_to_gguf};
 pub use run::run;
 pub(crate) use run_folder::RunFolder;
-pub use run_folder::{HELD_OUT, clear};
+pub use run_folder::{HELD_OUT, set_aside};
 pub use samples::SAMPLES;
 pub use step::{StepGradient, gradient};
 pub(crate) use trainer::Trainer;

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::eval::{BestMetric, EarlyStopping};
 use crate::loss::BatchObjective;
 use crate::model::Lora;
-use crate::selection::Selection;
+use crate::selection::{PassOrder, Selection};
 use crate::table::ScoreColumns;
 
 /// In which order pairs are seen.
@@ -41,7 +41,7 @@ pub enum Length {
 pub enum Start {
     /// From the newest checkpoint, if there is one.
     Resume,
-    /// From the model's weights; checkpoints and policy of an earlier run are deleted.
+    /// From the model's weights; checkpoints and policy of an earlier run are deleted once this one has its policy.
     Fresh,
 }
 
@@ -147,6 +147,16 @@ impl Plan {
     /// Every table, the first one first.
     pub fn tables(&self) -> Vec<&Path> {
         [vec![self.table.as_path()], self.selection.further_tables()].concat()
+    }
+
+    /// What is read beside the model.
+    pub(super) fn files(&self) -> Vec<&Path> {
+        let curriculum = match &self.selection.pass_order {
+            PassOrder::Curriculum(path) => Some(path.as_path()),
+            PassOrder::Table | PassOrder::By(_) => None,
+        };
+        let held_out = self.eval.as_ref().and_then(|eval| eval.table.as_deref());
+        self.tables().into_iter().chain(curriculum).chain(held_out).collect()
     }
 
     /// What of the plan decides the trajectory of a run beside its course: two runs with equal trajectories are equal to

@@ -31,7 +31,8 @@ use crate::table::{Loading, ReferenceTable, TokenLogps, TrainingPair, TrainingPa
 pub fn run(plan: &Plan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
     let started = Instant::now();
     let inputs = Inputs::open(plan, Base::open(&plan.course)?, observe)?;
-    let folder = RunFolder::claim(&plan.course)?;
+    let read = [inputs.base.paths().as_slice(), &plan.files()].concat();
+    let folder = RunFolder::claim(&plan.course, &read)?;
     let pairs = load_pairs(plan, &inputs)?;
     if pairs.is_empty() {
         return Err(TrainError::EmptyTable { path: plan.table.clone() });

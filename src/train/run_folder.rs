@@ -1,16 +1,17 @@
 //! The folder of a run: whose it is, who works in it, what stands in it.
 //!
 //! Invariant: one process at a time writes to a run, and what it does not replace it does not touch. Killed at any
-//! instant, the run goes on from its newest checkpoint, or finds itself finished and writes its policy again.
+//! instant, the run goes on from its newest checkpoint, or finds itself finished and writes its policy again. A run that
+//! starts again deletes nothing before it has a policy: what stood there lies in `.previous` until then.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::base::Base;
 use super::course::Course;
 use super::error::TrainError;
 use super::metrics::METRICS;
 use super::plan::Start;
-use super::policy_folder;
+use super::{policy_folder, run_contents};
 use crate::checkpoint::{self, Changed, Checkpoint, CheckpointError, State, Trajectory};
 use crate::io::{self, Lock};
 use crate::model::{DEFAULT_SHARD_BYTES, Decoder, Export, ModelError, export_adapter};
@@ -19,8 +20,11 @@ use crate::policy::PolicyTokenizer;
 /// The held-out pairs of a run, in its folder.
 pub const HELD_OUT: &str = "train/held_out.csv";
 
-/// Files that a run, its report and an audit of its table leave in its folder.
-const FILES: [&str; 4] = ["plan.toml", "report.html", "findings.parquet", "audit.html"];
+/// The file that the process at work holds, in the folder `train`.
+pub(super) const LOCK: &str = ".piref.lock";
+
+/// Where an earlier run is set aside until the one that takes its place has a policy.
+pub(super) const PREVIOUS: &str = ".previous";
 
 /// A run folder that is ours, and nobody else's as long as this value lives.
 #[derive(Debug)]
@@ -30,14 +34,24 @@ pub(crate) struct RunFolder<'a> {
 }
 
 impl<'a> RunFolder<'a> {
-    /// Takes the folder of the course.
+    /// Takes the folder of the course, which reads these `inputs`.
     ///
     /// # Errors
-    /// If it holds something a run does not make, or if another process is at work in it.
-    pub(crate) fn claim(course: &'a Course) -> Result<Self, TrainError> {
-        refuse_folders_of_others(course)?;
+    /// If it holds something a run does not make, if an input lies in what a run replaces, or if another process is at work
+    /// in it.
+    pub(crate) fn claim(course: &'a Course, inputs: &[&Path]) -> Result<Self, TrainError> {
+        for folder in [course.policy(), course.checkpoints()] {
+            if let Some(input) = inputs.iter().find(|input| io::is_within(input, &folder)) {
+                return Err(TrainError::InputReplaced { input: input.to_path_buf(), folder });
+            }
+        }
+        Self::take(course)
+    }
+
+    fn take(course: &'a Course) -> Result<Self, TrainError> {
+        run_contents::check(course)?;
         io::create_dir(&course.train_folder())?;
-        Ok(Self { course, _lock: Lock::acquire(&course.train_folder().join(".piref.lock"))? })
+        Ok(Self { course, _lock: Lock::acquire(&course.train_folder().join(LOCK))? })
     }
 
     /// What the run in it is told.
@@ -45,8 +59,8 @@ impl<'a> RunFolder<'a> {
         self.course
     }
 
-    /// Finds the checkpoint to go on from, or deletes the earlier run where the course starts again. `may_change` says what
-    /// of the trajectory a run that stands there may be told anew.
+    /// Finds the checkpoint to go on from; none where the course starts again. `may_change` says what of the trajectory a
+    /// run that stands there may be told anew.
     ///
     /// # Errors
     /// If the newest checkpoint is damaged, or belongs to a run that was told something else.
@@ -58,16 +72,15 @@ impl<'a> RunFolder<'a> {
         note: &mut dyn FnMut(String),
     ) -> Result<Option<Checkpoint>, TrainError> {
         let (checkpoints, policy) = (self.course.checkpoints(), self.course.policy());
-        if self.course.start == Start::Fresh {
-            self.clear()?;
-        }
         for path in [&policy, &checkpoints, &self.course.out.join(METRICS)] {
             io::remove_halves(path)?;
         }
         for path in ["plan.toml", "report.html"].map(|name| self.course.out.join(name)) {
             io::remove_halves(&path)?;
         }
-        io::create_dir(&checkpoints)?;
+        if self.course.start == Start::Fresh {
+            return Ok(None);
+        }
         let Some(newest) = checkpoint::newest(&checkpoints)? else { return Ok(None) };
         for Changed { key, then, now } in newest.check(trajectory, &may_change(newest.state()))? {
             let bits = if key == "max_tokens" { ": the rest may differ in the last bits" } else { "" };
@@ -100,9 +113,41 @@ impl<'a> RunFolder<'a> {
         Ok(io::write(&path, format!("pair_id\n{lines}").as_bytes())?)
     }
 
-    fn clear(&self) -> Result<(), TrainError> {
-        io::remove_dir(&self.course.policy())?;
-        Ok(io::remove_dir(&self.course.checkpoints())?)
+    /// Makes room for the first step: an earlier run is set aside where the course starts again.
+    pub(super) fn begin(&self, note: &mut dyn FnMut(String)) -> Result<(), TrainError> {
+        if self.course.start == Start::Fresh && self.set_aside()? {
+            let previous = self.course.out.join(PREVIOUS);
+            note(format!("the earlier run is kept in `{}` until this one has its policy", previous.display()));
+        }
+        Ok(io::create_dir(&self.course.checkpoints())?)
+    }
+
+    /// Moves policy, checkpoints and metrics into `.previous`, or deletes them where they are of a run that was to take the
+    /// place of what lies there; whether anything lies there then.
+    fn set_aside(&self) -> Result<bool, TrainError> {
+        let previous = self.course.out.join(PREVIOUS);
+        if self.course.policy().is_dir() {
+            // The run that took its place has ended.
+            io::remove_dir(&previous)?;
+        }
+        let parts = [
+            (self.course.policy(), "policy"),
+            (self.course.checkpoints(), "checkpoints"),
+            (self.course.out.join(METRICS), "metrics.jsonl"),
+        ];
+        let is_kept = previous.is_dir();
+        for (path, name) in parts {
+            match (path.is_dir(), path.is_file(), is_kept) {
+                (false, false, _) => {}
+                (true, _, true) => io::remove_dir(&path)?,
+                (_, true, true) => io::remove(&path)?,
+                (_, _, false) => {
+                    io::create_dir(&previous)?;
+                    io::rename(&path, &previous.join(name))?;
+                }
+            }
+        }
+        Ok(previous.is_dir())
     }
 
     /// Writes the trained policy as a Hugging Face folder, or its adapter as one of PEFT: all of it under its name, or
@@ -129,37 +174,15 @@ impl<'a> RunFolder<'a> {
             Ok::<_, TrainError>(files.save(source, folder)?)
         })?;
         lost.into_iter().for_each(note);
+        io::remove_dir(&self.course.out.join(PREVIOUS))?;
         Ok(policy)
     }
 }
 
-/// Deletes what an earlier run of the course could go on from, and its policy.
+/// Sets aside what an earlier run of the course could go on from, and its policy, until the course has one.
 ///
 /// # Errors
 /// If the folder holds something a run does not make, or if another process is at work in it.
-pub fn clear(course: &Course) -> Result<(), TrainError> {
-    if course.train_folder().is_dir() { RunFolder::claim(course)?.clear() } else { Ok(()) }
-}
-
-/// A run replaces `policy/` and its own checkpoints, so it must be sure that they are its own.
-fn refuse_folders_of_others(course: &Course) -> Result<(), TrainError> {
-    if !course.out.is_dir() {
-        return Ok(());
-    }
-    for entry in io::list(&course.out)? {
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let is_ours = match name.as_str() {
-            "policy" => course.train_folder().is_dir(),
-            "reference" | "train" | ".policy.partial" | ".policy.removed" => true,
-            // Whole, or before its rename.
-            name => FILES.iter().any(|file| {
-                let partial = name.strip_prefix('.').and_then(|name| name.strip_prefix(file));
-                name == *file || partial.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".partial"))
-            }),
-        };
-        if !is_ours {
-            return Err(TrainError::NotOurs { path: course.out.clone(), found: name });
-        }
-    }
-    Ok(())
+pub fn set_aside(course: &Course) -> Result<(), TrainError> {
+    if course.train_folder().is_dir() { RunFolder::take(course)?.set_aside().map(|_| ()) } else { Ok(()) }
 }
