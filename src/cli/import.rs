@@ -67,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PAIRS")]
     rows_per_part: Option<NonZeroUsize>,
 
-    /// Delete the table that is in the folder.
+    /// Replace the table that is in the folder, once the new one is finished.
     #[arg(long)]
     fresh: bool,
 

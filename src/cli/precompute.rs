@@ -60,7 +60,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     cluster: ScoringCluster,
 
-    /// Delete what an earlier run left in the folder, and start again.
+    /// Start again; what an earlier run left in the folder is deleted once the new table is finished.
     #[arg(long)]
     fresh: bool,
 

@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_shuffle: bool,
 
-    /// Delete the checkpoints, the metrics and the policy of an earlier run, and start again.
+    /// Start again; checkpoints, metrics and policy of an earlier run are deleted once this one has its policy.
     #[arg(long)]
     fresh: bool,
 

@@ -61,7 +61,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
 
-    /// Delete what earlier runs of these names have left, and start again; the table is kept.
+    /// Start again; what earlier runs of these names have left is deleted once each has its policy. The table is kept.
     #[arg(long)]
     fresh: bool,
 

@@ -166,7 +166,8 @@ fn precompute() {
               Leave out the signals: entropies, first choices, CHES. The log-probs are the same
 
           --fresh
-              Delete what an earlier run left in the folder, and start again
+              Start again; what an earlier run left in the folder is deleted once the new table is
+              finished
 
           --shard <I/N|auto|auto/N>
               Make only shard I of N, from `0/N`: the parts of the table whose number leaves I when
@@ -533,7 +534,8 @@ fn train() {
               Take the pairs in the order of the table, or of `--order-by`, in every epoch
 
           --fresh
-              Delete the checkpoints, the metrics and the policy of an earlier run, and start again
+              Start again; checkpoints, metrics and policy of an earlier run are deleted once this one
+              has its policy
 
           --output-format <FORMAT>
               Form of the summary on standard output

@@ -325,7 +325,8 @@ fn sweep() {
               Say which runs there are and how far they are, and make none
 
           --fresh
-              Delete what earlier runs of these names have left, and start again; the table is kept
+              Start again; what earlier runs of these names have left is deleted once each has its
+              policy. The table is kept
 
           --format <FORMAT>
               Form of the comparison on standard output

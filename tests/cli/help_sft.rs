@@ -223,7 +223,8 @@ fn sft() {
               Take the sequences in the order of the data
 
           --fresh
-              Delete the checkpoints, the metrics and the policy of an earlier run, and start again
+              Start again; checkpoints, metrics and policy of an earlier run are deleted once this one
+              has its policy
 
           --output-format <FORMAT>
               Form of the summary on standard output

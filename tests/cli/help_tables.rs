@@ -340,7 +340,7 @@ fn import() {
               Pairs in one part of the table [default: 4096]
 
           --fresh
-              Delete the table that is in the folder
+              Replace the table that is in the folder, once the new one is finished
 
           --output-format <FORMAT>
               Form of the summary on standard output
