@@ -3,6 +3,7 @@
 //! Invariant: a file that exists under its final name is complete. Writers work on a temporary file beside the
 //! target, sync it and rename it.
 
+mod atomic_file;
 mod contents;
 mod reading;
 
@@ -11,10 +12,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 
 use crate::digest::Digest;
 use crate::error::Hint;
+pub use atomic_file::{AtomicFile, resolved};
 pub use contents::{open_decoded, special};
 pub use reading::{SETTINGS_BYTES, read, read_settings, read_text, read_text_up_to, read_up_to};
 
@@ -317,60 +319,6 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     file.commit()
 }
 
-/// A file under a temporary name in the folder of its target; [`commit`](Self::commit) gives it its name.
-/// Dropped without a commit, it is deleted.
-#[derive(Debug)]
-pub struct AtomicFile {
-    path: PathBuf,
-    file: NamedTempFile,
-}
-
-impl AtomicFile {
-    /// Starts a file that will be called `path`.
-    pub fn create(path: &Path) -> Result<Self, IoError> {
-        let folder = parent(path);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = format!(".{name}.");
-        let mut builder = tempfile::Builder::new();
-        let builder = builder.prefix(&prefix).suffix(".partial");
-        #[cfg(unix)]
-        let builder = builder.permissions(common_mode());
-        let file = builder.tempfile_in(folder).map_err(|source| IoError::new("create a file in", folder, source))?;
-        Ok(Self { path: path.to_owned(), file })
-    }
-
-    /// Where the file will be.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Syncs the bytes, renames the file to its name and syncs the folder.
-    pub fn commit(self) -> Result<(), IoError> {
-        let path = self.path;
-        self.file.as_file().sync_all().map_err(|source| IoError::new("sync", &path, source))?;
-        self.file.persist(&path).map_err(|error| IoError::new("rename to", &path, error.error))?;
-        sync_parent(&path)
-    }
-}
-
-impl Write for AtomicFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// Temporary files are otherwise made for their owner only; results are for everybody the umask of the user allows, which
-/// the system takes away from this when it makes the file.
-#[cfg(unix)]
-fn common_mode() -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    fs::Permissions::from_mode(0o666)
-}
-
 /// The right of one process to work in a folder, for as long as the value lives.
 ///
 /// The lock is the system's, on a file that names the holder: it ends with the process, however that ends, so a lock
@@ -389,6 +337,10 @@ impl Lock {
     pub fn acquire(path: &Path) -> Result<Self, IoError> {
         let wrap = |source| IoError::new("lock", path, source);
         loop {
+            // What it led to would be given our contents.
+            if path.is_symlink() {
+                return Err(wrap(io::Error::other("it is a link")));
+            }
             let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(wrap)?;
             match file.try_lock() {
                 Ok(()) => {}

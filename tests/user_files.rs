@@ -170,3 +170,76 @@ fn a_table_with_further_references_alone_is_one_still() {
     precompute(&case, &[]).success();
     case.run(["verify", "t/references/again"]).success();
 }
+
+/// Commands with a file to write, `OUT` in its place.
+const WRITERS: [&[&str]; 6] = [
+    &["audit", "t", "-q", "--findings", "OUT"],
+    &["audit", "t", "-q", "--report", "OUT"],
+    &["audit", "t", "-q", "--sarif", "OUT"],
+    &["audit", "t", "-q", "--exclude", "B1", "--write-selection", "OUT"],
+    &["export", "t", "--to", "trl", "--out", "OUT"],
+    &["generate", "--model", TINY, "--prompt", "a", "--max-new-tokens", "1", "-q", "--output", "OUT"],
+];
+
+fn write_to(case: &Case, command: &[&str], out: &str) -> Outcome {
+    case.run(command.iter().map(|argument| if *argument == "OUT" { out } else { argument }))
+}
+
+#[test]
+fn no_command_writes_into_a_table_a_run_or_a_model() {
+    let case = case();
+    train(&case, &[]).success();
+    fs::create_dir(case.path().join("model")).unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(Path::new(TINY).join(name), case.path().join("model").join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("t/manifest.json", case.path().join("link")).unwrap();
+    let before = files(case.path());
+    let places = [
+        "t/part-00000.parquet",
+        "t/manifest.json",
+        "t/new",
+        "run/plan.toml",
+        "run/policy/new",
+        "model/tokenizer.json",
+        "link",
+    ];
+    for command in WRITERS {
+        for out in places {
+            let outcome = write_to(&case, command, out);
+            refused(&outcome, "it would be inside a");
+            assert_eq!(files(case.path()), before, "{out}: {outcome}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_an_outputs_place_is_written_through_or_replaced_with_its_mode() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+    let case = case();
+    let path = |name: &str| case.path().join(name);
+    for command in WRITERS {
+        fs::write(path("old"), "old").unwrap();
+        fs::set_permissions(path("old"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("old", path("link")).unwrap();
+        write_to(&case, command, "link").success();
+        assert!(path("link").is_symlink() && fs::read(path("old")).unwrap() != b"old", "{command:?}");
+        assert_eq!(fs::metadata(path("old")).unwrap().permissions().mode() & 0o777, 0o600, "{command:?}");
+        fs::remove_file(path("link")).unwrap();
+
+        write_to(&case, command, "/dev/null").success();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device(), "{command:?}");
+    }
+    case.run(["sql", "-c", "SELECT 1 AS a", "--format", "csv", "-o", "/dev/null"]).success();
+}
+
+#[test]
+fn a_lock_that_is_a_link_is_not_followed() {
+    let case = case().file("key", "secret");
+    std::os::unix::fs::symlink("../key", case.path().join("t/.piref.lock")).unwrap();
+    refused(&precompute(&case, &["--limit", "1"]), "it is a link");
+    fs::create_dir_all(case.path().join("run/train")).unwrap();
+    std::os::unix::fs::symlink("../../key", case.path().join("run/train/.piref.lock")).unwrap();
+    refused(&train(&case, &[]), "it is a link");
+    assert_eq!(fs::read_to_string(case.path().join("key")).unwrap(), "secret");
+}

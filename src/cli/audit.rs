@@ -10,7 +10,7 @@ use anyhow::Context;
 use super::audit_outputs::{OutputArgs, Outputs};
 use super::audit_text::{explain, lines, list};
 use super::query_memory::QueryMemory;
-use super::{OutputFormat, Printer, UsageError, objects, print_json};
+use super::{OutputFormat, Printer, UsageError, objects, output, print_json};
 use crate::audit::{self, Event, Exclusion};
 use crate::pipeline::{AuditSettings, Pipeline, Settings};
 
@@ -105,7 +105,8 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     let Some(path) = &args.table else { return Ok(ExitCode::SUCCESS) };
     let path = objects::local(path, printer).context("cannot audit")?;
     let outputs = Outputs::of(&path, &args.outputs)?;
-    let exclusion = args.write_selection.clone().map(|path| Exclusion { checks: args.exclude.clone(), path });
+    let selection = args.write_selection.as_deref().map(output).transpose()?;
+    let exclusion = selection.map(|path| Exclusion { checks: args.exclude.clone(), path });
     let plan = audit::Plan { memory_limit: args.memory.bytes(), ..pipeline.audit_plan(&outputs.table, exclusion)? };
 
     let failed = || format!("cannot audit `{}`", outputs.table.display());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::{Printer, run_of_pipeline};
+use super::{Printer, output, run_of_pipeline};
 use crate::audit::{AuditError, Checks, Plan, Summary};
 use crate::policy::PolicySource;
 use crate::query::Resources;
@@ -58,7 +58,9 @@ impl<'a> Outputs<'a> {
     pub(super) fn of(path: &Path, args: &'a OutputArgs) -> anyhow::Result<Self> {
         let path = run_of_pipeline(path)?;
         let [table, findings, report] = IN_RUN.map(|name| path.join(name));
-        let (named_findings, named_report) = (args.findings.clone(), args.report.clone());
+        let named = |path: &Option<PathBuf>| path.as_deref().map(output).transpose();
+        let (named_findings, named_report) = (named(&args.findings)?, named(&args.report)?);
+        named(&args.sarif)?;
         Ok(if table.is_dir() {
             Self { args, table, findings: named_findings.or(Some(findings)), report: named_report.or(Some(report)) }
         } else {
@@ -70,7 +72,7 @@ impl<'a> Outputs<'a> {
     pub(super) fn begin(&self) -> anyhow::Result<Sinks> {
         let sarif = self.args.sarif.as_deref();
         let sarif = sarif
-            .map(|path| Sarif::create(path, &self.table).with_context(|| cannot_write("SARIF", path)))
+            .map(|path| Sarif::create(&output(path)?, &self.table).with_context(|| cannot_write("SARIF", path)))
             .transpose()?;
         let findings = self.findings.as_deref().map(FindingsWriter::create).transpose();
         Ok(Sinks {

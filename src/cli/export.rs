@@ -7,7 +7,7 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::{OutputFormat, Printer, UsageError, print_json};
+use super::{OutputFormat, Printer, UsageError, output, print_json};
 use crate::interchange::{self, ExportSummary};
 use crate::model::{DEFAULT_SHARD_BYTES, GgufWeights, OutType, SaveDtype, find_adapter};
 use crate::pipeline::{PLAN_FILE, Pipeline, PipelineError, Settings, words};
@@ -100,7 +100,8 @@ fn table_for_trl(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     if !args.path.exists() {
         return Err(PipelineError::NoTable { path: args.path.clone() }).with_context(failed);
     }
-    let summary = interchange::export_trl(&args.path, &args.out).with_context(failed)?;
+    let out = output(&args.out).with_context(failed)?;
+    let summary = interchange::export_trl(&args.path, &out).with_context(failed)?;
     finish(line(&summary), &summary, args, printer)
 }
 
@@ -127,8 +128,8 @@ fn gguf(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
         None if find_adapter(&args.path).is_some() => None,
         None => trained_from(args).with_context(failed)?,
     };
-    let plan =
-        GgufPlan { policy: args.path.clone(), base, outtype: args.outtype.unwrap_or_default(), out: args.out.clone() };
+    let out = output(&args.out).with_context(failed)?;
+    let plan = GgufPlan { policy: args.path.clone(), base, outtype: args.outtype.unwrap_or_default(), out };
     let summary = train::policy_to_gguf(&plan).with_context(failed)?;
     if let Some(warning) = lost(&summary.weights) {
         printer.note(warning);

@@ -29,7 +29,7 @@ use crate::serve::ServeError;
 use crate::sft::SftError;
 use crate::storage::StorageError;
 use crate::sweep::{RunError, SweepError};
-use crate::table::{ShardError, TableError};
+use crate::table::{NotOutside, ShardError, TableError};
 use crate::tokenize::TokenizeError;
 use crate::train::TrainError;
 use crate::verify::VerifyError;
@@ -169,6 +169,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         .or_else(|| hint_of::<ScoringError>(cause))
         .or_else(|| hint_of::<CheckpointError>(cause))
         .or_else(|| hint_of::<TableError>(cause))
+        .or_else(|| hint_of::<NotOutside>(cause))
         .or_else(|| hint_of::<ModelError>(cause))
         .or_else(|| hint_of::<TokenizeError>(cause))
         .or_else(|| hint_of::<DataError>(cause))

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::Printer;
 use super::progress::{Position, Progress, clock};
+use super::{Printer, output};
 use crate::data::{self, ColumnMap};
 use crate::generate::{self, Event, Outcome, PlainText, Plan, Prompts, Row, Sampling, Settings, Streaming, Summary};
 use crate::interrupt::{self, Interrupt};
@@ -259,8 +259,8 @@ struct Answers {
 }
 
 impl Answers {
-    fn new(form: Form, streaming: Streaming, file: Option<PathBuf>) -> Result<Self, IoError> {
-        let file = file.map(|path| AtomicFile::create(&path)).transpose()?;
+    fn new(form: Form, streaming: Streaming, file: Option<PathBuf>) -> anyhow::Result<Self> {
+        let file = file.map(|path| Ok::<_, anyhow::Error>(AtomicFile::create(&output(&path)?)?)).transpose()?;
         Ok(Self { form, streaming, file, n_written: 0 })
     }
 

@@ -52,7 +52,9 @@ use serde::Serialize;
 pub use failure::{UsageError, report, report_usage};
 pub use printer::{Printer, Verbosity};
 
+use crate::io;
 use crate::pipeline::{Defaults, Pipeline, PipelineError, Settings};
+use crate::table::{NotOutside, check_outside};
 
 /// Offline Direct Preference Optimization: the reference model runs once, and its log-probabilities are a table.
 ///
@@ -243,6 +245,13 @@ fn run_of_pipeline(path: &Path) -> Result<PathBuf, PipelineError> {
 /// A difference of log-probs in few characters.
 fn nats(delta: f64) -> String {
     if delta == 0.0 { "0".into() } else { format!("{delta:.1e}") }
+}
+
+/// Where a file that the user names for a command to write is: outside of tables, runs and models. A link is not replaced,
+/// but what it leads to.
+fn output(path: &Path) -> Result<PathBuf, NotOutside> {
+    check_outside(path)?;
+    Ok(io::resolved(path))
 }
 
 /// Writes `value` to standard output as one JSON object.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{Printer, objects, run_of_pipeline};
+use super::{Printer, objects, output, run_of_pipeline};
 use crate::report::{self, RunInputs};
 
 /// Write a page about a run: settings, curves of its metrics, histograms of its table, timings.
@@ -29,8 +29,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode> {
     let run = run_of_pipeline(&args.run)?;
-    let out = args.out.clone().unwrap_or_else(|| run.join(report::REPORT));
     let failed = || format!("cannot report on `{}`", run.display());
+    let out = args.out.as_deref().map(output).transpose().with_context(failed)?;
+    let out = out.unwrap_or_else(|| run.join(report::REPORT));
     let table = args.table.as_ref().map(|table| objects::local(table, printer)).transpose().with_context(failed)?;
     report::write_run(&RunInputs { run: &run, table: table.as_deref() }, &out).with_context(failed)?;
     printer.note(format_args!("report: {}", out.display()));

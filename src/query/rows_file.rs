@@ -6,12 +6,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::io::{self, AtomicFile, IoError};
+use crate::io::{AtomicFile, IoError};
 use crate::query::{Format, QueryError, Session};
-use crate::table::{self, hosted};
-
-/// Folders above a file that are looked at: a run has its files two folders deep, a table its references.
-const ANCESTORS: usize = 4;
+use crate::table::{self, NotOutside, hosted};
 
 /// Whether a file that is there already is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,21 +90,7 @@ fn local(path: &Path) -> Result<PathBuf, QueryError> {
 
 fn check(session: &Session, path: &Path, replace: Replace) -> Result<(), QueryError> {
     let refuse = |why: &'static str| Err(QueryError::NotWritten { path: path.to_owned(), why });
-    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
-        return refuse("it is a folder");
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // One that is not there yet belongs to whatever the folder above it does.
-    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-    if let Ok(folder) = existing.canonicalize() {
-        let mut ancestors = folder.ancestors().take(ANCESTORS);
-        if let Some(why) = ancestors.find_map(owner) {
-            return refuse(why);
-        }
-        if is_model(&folder) {
-            return refuse("it would be inside a model folder");
-        }
-    }
+    table::check_outside(path).map_err(|NotOutside { path, why }| QueryError::NotWritten { path, why })?;
     let Ok(metadata) = path.metadata() else { return Ok(()) };
     if session.has_read(path) {
         return refuse("it is read here");
@@ -116,8 +99,8 @@ fn check(session: &Session, path: &Path, replace: Replace) -> Result<(), QueryEr
         return refuse("it exists already");
     }
     if !metadata.is_file() {
-        // A rename would put a file in the place of `/dev/null` or of a pipe.
-        return refuse("it is no regular file");
+        // A pipe or a device is written to.
+        return Ok(());
     }
     if table::is_contract_file(path) {
         return refuse("it is a file of piref's own");
@@ -126,24 +109,4 @@ fn check(session: &Session, path: &Path, replace: Replace) -> Result<(), QueryEr
         return refuse("it exists already, and its extension is none of rows");
     }
     Ok(())
-}
-
-/// What a folder belongs to, if it is not the user's alone.
-fn owner(folder: &Path) -> Option<&'static str> {
-    let is_run = folder.join("plan.toml").is_file()
-        && ["reference", "train", "policy"].iter().any(|part| folder.join(part).is_dir());
-    match () {
-        () if table::is_table_folder(folder) => Some("it would be inside a log-prob table"),
-        () if is_run => Some("it would be inside a run folder"),
-        () => None,
-    }
-}
-
-/// Whether a folder has a configuration beside what it configures.
-fn is_model(folder: &Path) -> bool {
-    let has = |name: &str| folder.join(name).is_file();
-    let is_weights =
-        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors" || extension == "gguf");
-    let has_weights = || io::list(folder).is_ok_and(|entries| entries.iter().any(is_weights));
-    (has("config.json") || has("adapter_config.json")) && (has("tokenizer.json") || has_weights())
 }

@@ -197,10 +197,10 @@ fn completions_with_their_prompt_in_front_are_refused() {
 fn an_export_into_its_own_table_is_refused() {
     let case = scored(TEXT_AND_SUMS);
     let outcome = case.run(["export", "table", "--to", "trl", "--out", "table/part-00001.parquet"]);
-    refused(&outcome, &["`table/part-00001.parquet` lies in the table `table`", "hint: name a file beside"]);
+    refused(&outcome, &["`table/part-00001.parquet`: it would be inside a log-prob table", "hint: name a new file"]);
     let part = "table/part-00000.parquet";
     let outcome = case.run(["export", part, "--to", "trl", "--out", part]);
-    refused(&outcome, &["lies in the table"]);
+    refused(&outcome, &["inside a log-prob table"]);
     let outcome = case.run(["export", "tabel", "--to", "trl", "--out", "x.parquet"]);
     assert_eq!(outcome.code, Some(2), "{outcome}");
     refused_by(&outcome, "log-prob table `tabel` does not exist");

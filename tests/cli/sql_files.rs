@@ -102,7 +102,7 @@ fn no_statement_writes_into_a_table_a_run_a_model_or_a_file_that_is_there() {
         (&["sql", "mine.csv", "-c", "SELECT 1", "-o", "./mine.csv"], "it is read here"),
         (&["sql", "-c", "SELECT * FROM './'", "-o", "mine.csv"], "`./`"),
         (&["sql", "-c", "SELECT 1", "-o", "notes.yaml", "--format", "csv"], "its extension is none of rows"),
-        (&["sql", "-c", "SELECT 1", "-o", "/dev/null"], "no regular file"),
+        (&["sql", "-c", "COPY (SELECT 1) TO '/dev/null' STORED AS CSV"], "it exists already"),
     ] {
         refused(&case, arguments, &[part]);
     }
