@@ -202,14 +202,7 @@ pub fn remove_halves(path: &Path) -> Result<(), IoError> {
     if !folder.is_dir() {
         return Ok(());
     }
-    let start = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
-    for entry in list(folder)? {
-        let name = entry.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(&start) && name.ends_with(".partial") && entry.is_file() {
-            remove(&entry)?;
-        }
-    }
-    Ok(())
+    list(folder)?.iter().filter(|entry| atomic_file::is_left(entry, path)).try_for_each(|left| remove(left))
 }
 
 /// Deletes a folder under the name of a half.
@@ -260,7 +253,11 @@ pub fn write_dir<E: From<IoError>>(path: &Path, write: impl FnOnce(&Path) -> Res
     let partial = hidden(path, "partial");
     remove_tree(&partial)?;
     create_dir(&partial)?;
-    write(&partial)?;
+    if let Err(error) = write(&partial) {
+        // A full disk is not to stay full of this.
+        let _ = remove_tree(&partial);
+        return Err(error);
+    }
     Ok(replace_dir(&partial, path)?)
 }
 
@@ -462,7 +459,7 @@ mod tests {
         assert!(refused.is_err() && read(&path.join("weights")).unwrap() == b"one");
         // As a kill in the middle of an earlier replacement leaves it.
         create_dir(&hidden(&path, "removed")).unwrap();
-        fs::write(path.with_file_name(".policy.Xy12.partial"), "half").unwrap();
+        fs::write(path.with_file_name(".policy.Xy12Zw.partial"), "half").unwrap();
         fs::write(path.with_file_name(".policy.kept"), "another's").unwrap();
         remove_halves(&path).unwrap();
         assert_eq!(list(path.parent().unwrap()).unwrap(), [path.with_file_name(".policy.kept"), path.clone()]);

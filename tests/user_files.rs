@@ -243,3 +243,39 @@ fn a_lock_that_is_a_link_is_not_followed() {
     refused(&train(&case, &[]), "it is a link");
     assert_eq!(fs::read_to_string(case.path().join("key")).unwrap(), "secret");
 }
+
+#[test]
+fn what_a_killed_command_left_goes_with_the_next_and_nothing_else() {
+    let case = case();
+    for command in WRITERS {
+        for name in [".out.Ab12Cd.partial", ".out.mine.partial", ".other.Ab12Cd.partial"] {
+            fs::write(case.path().join(name), "half").unwrap();
+        }
+        write_to(&case, command, "out").success();
+        let left = |name: &str| case.path().join(name).exists();
+        assert_eq!(
+            [left(".out.Ab12Cd.partial"), left(".out.mine.partial"), left(".other.Ab12Cd.partial")],
+            [false, true, true],
+            "{command:?}"
+        );
+    }
+}
+
+#[test]
+fn an_import_goes_on_where_one_was_killed() {
+    let case = case().file(
+        "scored.jsonl",
+        "{\"prompt\": \"Q?\", \"chosen\": \" Yes.\", \"rejected\": \" No.\", \"ref_chosen_logps\": -9.5, \"ref_rejected_logps\": -8}\n",
+    );
+    let import = ["import", "scored.jsonl", "--model", TINY, "--logps", "sum", "--out", "i", "-q"];
+    case.run(import).success();
+    let finished = files(&case.path().join("i"));
+    refused(&case.run(import), "--fresh");
+    // Before its manifest.
+    fs::remove_file(case.path().join("i/manifest.json")).unwrap();
+    case.run(import).success();
+    assert_eq!(files(&case.path().join("i")), finished);
+    // The parts of stage one are a table still.
+    fs::remove_file(case.path().join("t/manifest.json")).unwrap();
+    refused(&case.run(["import", "scored.jsonl", "--model", TINY, "--logps", "sum", "--out", "t", "-q"]), "--fresh");
+}

@@ -54,7 +54,7 @@ pub use printer::{Printer, Verbosity};
 
 use crate::io;
 use crate::pipeline::{Defaults, Pipeline, PipelineError, Settings};
-use crate::table::{NotOutside, check_outside};
+use crate::table::check_outside;
 
 /// Offline Direct Preference Optimization: the reference model runs once, and its log-probabilities are a table.
 ///
@@ -248,10 +248,12 @@ fn nats(delta: f64) -> String {
 }
 
 /// Where a file that the user names for a command to write is: outside of tables, runs and models. A link is not replaced,
-/// but what it leads to.
-fn output(path: &Path) -> Result<PathBuf, NotOutside> {
+/// but what it leads to; what a killed command left of it is deleted.
+fn output(path: &Path) -> anyhow::Result<PathBuf> {
     check_outside(path)?;
-    Ok(io::resolved(path))
+    let path = io::resolved(path);
+    io::remove_halves(&path)?;
+    Ok(path)
 }
 
 /// Writes `value` to standard output as one JSON object.

@@ -1,6 +1,6 @@
 //! A scored data set of another program, as a table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::InterchangeError;
 use super::meaning::{Evidence, Meaning};
@@ -13,7 +13,7 @@ use crate::model;
 use crate::policy::{PolicyDigests, PolicySource, PolicyTokenizer};
 use crate::precompute::Start;
 use crate::table::{
-    self, FileRecord, MANIFEST, Manifest, ModelProvenance, Part, Provenance, RejectCounts, TableFolder,
+    self, FileRecord, MANIFEST, Manifest, ModelProvenance, Part, Provenance, ReferenceTable, RejectCounts, TableFolder,
     TemplateProvenance, write_part,
 };
 use crate::tokenize::{BOUNDARY_RULE, EOS_RULE, PairTokenizer, TokenStore};
@@ -77,7 +77,13 @@ fn claim(plan: &ImportPlan) -> Result<TableFolder, InterchangeError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name == MANIFEST || (name.starts_with("part-") && name.ends_with(".parquet"))
     };
-    if plan.start == Start::Resume && plan.out.is_dir() && io::list(&plan.out)?.iter().any(|path| is_of_table(path)) {
+    // Parts of an import that was killed are nobody's table.
+    let is_left = |path: &Path| {
+        !plan.out.join(MANIFEST).is_file()
+            && ReferenceTable::open(path).is_ok_and(|part| part.provenance().kernel == IMPORTED)
+    };
+    let stands = |path: &PathBuf| is_of_table(path) && !is_left(path);
+    if plan.start == Start::Resume && plan.out.is_dir() && io::list(&plan.out)?.iter().any(stands) {
         return Err(InterchangeError::TableExists { path: plan.out.clone() });
     }
     let folder = TableFolder::claim(&plan.out)?;

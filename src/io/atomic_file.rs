@@ -35,10 +35,12 @@ impl AtomicFile {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let prefix = format!(".{name}.");
         let mut builder = tempfile::Builder::new();
-        let builder = builder.prefix(&prefix).suffix(".partial");
+        let builder = builder.prefix(&prefix).suffix(".partial").rand_bytes(N_DRAWN);
         #[cfg(unix)]
         let builder = builder.permissions(common_mode());
         let file = builder.tempfile_in(folder).map_err(|source| IoError::new("create a file in", folder, source))?;
+        // Tells it from what a killed process left; a file system without locks tells nothing.
+        let _ = file.as_file().try_lock();
         Ok(Self { path: path.to_owned(), file: Destination::Temporary(file) })
     }
 
@@ -78,6 +80,19 @@ impl Write for AtomicFile {
     }
 }
 
+/// Characters that are drawn for the name of a temporary file.
+const N_DRAWN: usize = 6;
+
+/// Whether a file is what a process that was killed left of the file `of`: one that is being written is locked.
+pub(super) fn is_left(path: &Path, of: &Path) -> bool {
+    let [name, of] = [path, of].map(|path| path.file_name().unwrap_or_default().to_string_lossy());
+    let drawn = name.strip_prefix('.').and_then(|name| name.strip_prefix(&*of)?.strip_prefix('.'));
+    let drawn = drawn.and_then(|name| name.strip_suffix(".partial"));
+    let is_ours =
+        drawn.is_some_and(|drawn| drawn.len() == N_DRAWN && drawn.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    is_ours && path.is_file() && File::open(path).is_ok_and(|file| file.try_lock().is_ok())
+}
+
 /// What a link leads to, whether that is there yet or not; any other path as it is.
 pub fn resolved(path: &Path) -> PathBuf {
     // As many as Linux follows.
@@ -115,6 +130,21 @@ mod tests {
             write(&path, b"two").unwrap();
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_told_from_what_is_being_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.csv");
+        let open = AtomicFile::create(&path).unwrap();
+        let [left, other, long] = [".out.csv.Ab12Cd.partial", ".out.csv.mine.partial", ".out.csv.part.Ab12Cd.partial"]
+            .map(|name| folder.path().join(name));
+        for file in [&left, &other, &long] {
+            fs::write(file, "half").unwrap();
+        }
+        super::super::remove_halves(&path).unwrap();
+        assert!(!left.exists() && other.exists() && long.exists());
+        open.commit().unwrap();
     }
 
     #[test]

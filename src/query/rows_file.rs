@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::io::{AtomicFile, IoError};
+use crate::io::{self, AtomicFile, IoError};
 use crate::query::{Format, QueryError, Session};
 use crate::table::{self, NotOutside, hosted};
 
@@ -39,6 +39,9 @@ impl RowsFile {
         let path = local(path)?;
         check(session, &path, replace)?;
         let format = Format::of_file(&path, asked)?;
+        // A link is not replaced, but what it leads to.
+        let path = io::resolved(&path);
+        io::remove_halves(&path)?;
         let file = AtomicFile::create(&path)?;
         Ok(Self { file, path, format, replace, n_answers: 0 })
     }
