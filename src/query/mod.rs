@@ -27,6 +27,7 @@
 
 mod arrow_table;
 mod columns;
+mod delimited_bounds;
 mod delimited_table;
 mod elsewhere;
 mod encode;
