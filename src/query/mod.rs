@@ -40,6 +40,7 @@ mod functions;
 mod hints;
 mod json_cursor;
 mod json_rows;
+mod nesting;
 mod numbers;
 mod output;
 mod pair_rows;
