@@ -122,7 +122,8 @@ fn check_schema(file: &mut File, n_bytes: i64) -> Result<()> {
                 *left -= 1;
             }
             // Each child takes more than a byte of the footer.
-            at_most("children of a column in the schema", n_footer.min(COLUMNS), n_children).map_err(io::Error::other)?;
+            at_most("children of a column in the schema", n_footer.min(COLUMNS), n_children)
+                .map_err(io::Error::other)?;
             if n_children > 0 {
                 open.push(n_children);
             }

@@ -163,9 +163,7 @@ impl Given<'_> {
             DataType::LargeUtf8 => {
                 array.as_string::<i64>().iter().map(|text| of_text(text.map_or(0, str::len))).collect()
             }
-            DataType::Utf8View => {
-                array.as_string_view().iter().map(|text| of_text(text.map_or(0, str::len))).collect()
-            }
+            DataType::Utf8View => array.as_string_view().iter().map(|text| of_text(text.map_or(0, str::len))).collect(),
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
                 of_elements(list.offsets().lengths(), list.values())
