@@ -41,6 +41,14 @@ pub enum IoError {
         #[source]
         source: io::Error,
     },
+    /// Something that is no file but has a name as one: it has no end, or its bytes come once, or when somebody else likes.
+    #[error("`{path}` is {found}: expected a file")]
+    Special {
+        /// Its name.
+        path: PathBuf,
+        /// `a pipe`, `a device`, `a socket`.
+        found: &'static str,
+    },
     /// Another process is at work in a folder.
     #[error("`{path}` is in use by {holder}")]
     Locked {
@@ -88,6 +96,7 @@ impl Hint for IoError {
                 Some("check the owner and the mode of the file and of its folder".into())
             }
             Self::Locked { .. } => Some("wait for it to end, or use another folder".into()),
+            Self::Special { .. } => Some("write what it gives into a file, and name that".into()),
             _ => None,
         }
     }
@@ -100,8 +109,14 @@ pub fn shell_word(path: &Path) -> String {
     if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// A read-only file handle.
+/// A read-only handle of a file, or of a folder.
+///
+/// # Errors
+/// [`IoError::Special`] for a pipe or a device, which it does not wait for.
 pub fn open(path: &Path) -> Result<File, IoError> {
+    if let Some(found) = special(path)? {
+        return Err(IoError::Special { path: path.to_owned(), found });
+    }
     File::open(path).map_err(|source| IoError::new("open", path, source))
 }
 
@@ -333,6 +348,9 @@ impl Lock {
     /// [`IoError::Locked`] if another process (or another lock of this one) holds it.
     pub fn acquire(path: &Path) -> Result<Self, IoError> {
         let wrap = |source| IoError::new("lock", path, source);
+        if let Ok(Some(found)) = special(path) {
+            return Err(IoError::Special { path: path.to_owned(), found });
+        }
         loop {
             // What it led to would be given our contents.
             if path.is_symlink() {
@@ -363,9 +381,9 @@ impl Lock {
     /// # Errors
     /// If the file is there and cannot be opened.
     pub fn holder(path: &Path) -> Result<Option<String>, IoError> {
-        let file = match File::open(path) {
-            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(|source| IoError::new("open", path, source))?,
+        let file = match open(path) {
+            Err(IoError::Missing { .. }) => return Ok(None),
+            file => file?,
         };
         // Shared, so that many may ask at once.
         Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| named_holder(path)))

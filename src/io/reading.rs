@@ -1,6 +1,5 @@
 //! Files read whole.
 
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,7 +7,9 @@ use super::{IoError, open};
 
 /// All bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, IoError> {
-    fs::read(path).map_err(|source| IoError::new("read", path, source))
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(|source| IoError::new("read", path, source))?;
+    Ok(bytes)
 }
 
 /// All text of a UTF-8 file.
@@ -22,7 +23,7 @@ pub const SETTINGS_BYTES: u64 = 16 << 20;
 /// All bytes of a file that has at most `limit` of them.
 ///
 /// # Errors
-/// [`IoError::TooLarge`] before more than that is in memory, also of what has no length (`/dev/zero`).
+/// [`IoError::TooLarge`] before more than that is in memory, also of a file that grows.
 pub fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
     let mut bytes = Vec::new();
     let n_read = open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
@@ -62,6 +63,32 @@ mod tests {
         for (bytes, want) in [("\u{feff}{}", "{}"), ("{}\u{feff}", "{}\u{feff}"), ("", "")] {
             super::super::write(&path, bytes.as_bytes()).unwrap();
             assert_eq!(read_settings(&path).unwrap(), want);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_and_a_device_are_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, found) in [(pipe.as_path(), "a pipe"), (Path::new("/dev/zero"), "a device")] {
+            let want = format!("`{}` is {found}: expected a file", path.display());
+            let said = [
+                open(path).map(drop),
+                read(path).map(drop),
+                read_text(path).map(drop),
+                read_up_to(path, 1 << 10).map(drop),
+                super::super::map(path).map(drop),
+                super::super::digest(path).map(drop),
+                super::super::open_decoded(path).map(drop),
+                super::super::copy(path, &folder.path().join("copy")),
+                super::super::Lock::acquire(path).map(drop),
+                super::super::Lock::holder(path).map(drop),
+            ];
+            for said in said {
+                assert_eq!(said.unwrap_err().to_string(), want);
+            }
         }
     }
 }

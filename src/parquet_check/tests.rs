@@ -95,6 +95,8 @@ fn few_rows_at_once_where_a_dictionary_is_large() {
 #[test]
 fn a_schema_too_deep_or_too_wide_is_refused_before_the_decoder_sees_it() {
     refused(&schema(&vec![1; 100_000]), "nesting of the schema: expected at most 64, found 65");
+    let wide: Vec<i64> = [200_000].into_iter().chain(std::iter::repeat_n(0, 200_000)).collect();
+    refused(&schema(&wide), "children of a column in the schema: expected at most 4096, found 200000");
     refused(&schema(&[i64::from(i32::MAX)]), "children of a column in the schema: expected at most");
 }
 

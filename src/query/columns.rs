@@ -13,7 +13,7 @@ use crate::query::json_cursor::Cursor;
 use crate::query::numbers::Numbers;
 
 /// Columns of a file, and of each object in it, at most: rows that all have others would be a column each.
-const MAX_COLUMNS: usize = 4096;
+pub(super) const MAX_COLUMNS: usize = 4096;
 
 /// What is known of a column so far.
 #[derive(Debug, Clone)]

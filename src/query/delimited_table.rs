@@ -3,6 +3,7 @@
 //! A column has the narrowest type in which each of its values keeps what is written: `01234` is no number, for it would lose
 //! its zero, and times of several offsets from UTC are no timestamps, for they would lose their days.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,9 +14,10 @@ use csv::ByteRecord;
 use datafusion::catalog::TableProvider;
 
 use crate::query::QueryError;
+use crate::query::delimited_bounds::Bounded;
 use crate::query::file_stream::{Batches, FileStream};
 use crate::query::numbers::Numbers;
-use crate::query::text_table::{BATCH_ROWS, open_text};
+use crate::query::text_table::{BATCH_BYTES, BATCH_ROWS, open_text};
 
 /// What files that are called `.csv` are separated by, the commonest first.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -29,23 +31,33 @@ const SNIFFED_ROWS: usize = 64;
 /// If a row has more or fewer fields than the header, a name occurs twice, or two files have other headers.
 pub(super) fn open(files: &[PathBuf], delimiter: u8) -> Result<Arc<dyn TableProvider>, QueryError> {
     let mut columns: Option<Vec<Column>> = None;
-    let mut delimiters = Vec::with_capacity(files.len());
+    let mut forms = Vec::with_capacity(files.len());
     for path in files {
         let delimiter = if delimiter == b',' { sniff(path)? } else { delimiter };
-        scan(path, delimiter, &mut columns)?;
-        delimiters.push(delimiter);
+        let longest = scan(path, delimiter, &mut columns)?;
+        let batch_rows = (BATCH_BYTES / longest.max(1)).clamp(1, BATCH_ROWS);
+        forms.push(CsvForm { delimiter, batch_rows });
     }
     let fields: Vec<Field> = columns.unwrap_or_default().into_iter().map(Column::into_field).collect();
     let schema = Arc::new(Schema::new(fields));
-    let add = |stream: FileStream, (path, delimiter): (&PathBuf, u8)| {
+    let add = |stream: FileStream, (path, form): (&PathBuf, CsvForm)| {
         let (file, schema) = (path.clone(), Arc::clone(&schema));
-        stream.with_file(path.clone(), move || batches(&file, delimiter, &schema))
+        stream.with_file(path.clone(), move || batches(&file, form, &schema))
     };
-    files.iter().zip(delimiters).fold(FileStream::new(Arc::clone(&schema)), add).into_table()
+    files.iter().zip(forms).fold(FileStream::new(Arc::clone(&schema)), add).into_table()
+}
+
+/// How a file is read once its rows have been looked at.
+#[derive(Debug, Clone, Copy)]
+struct CsvForm {
+    delimiter: u8,
+    /// Rows decoded at once: fewer where some are long.
+    batch_rows: usize,
 }
 
 fn reader(path: &Path, delimiter: u8) -> Result<csv::Reader<impl std::io::Read>, QueryError> {
-    Ok(csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(open_text(path)?))
+    let text = Bounded::new(open_text(path)?, delimiter);
+    Ok(csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(text))
 }
 
 /// The delimiter that gives the first rows the same number of fields, more than one.
@@ -66,8 +78,8 @@ fn sniff(path: &Path) -> Result<u8, QueryError> {
     Ok(best.0)
 }
 
-/// Reads a whole file: what its columns are, and whether every row fits.
-fn scan(path: &Path, delimiter: u8, columns: &mut Option<Vec<Column>>) -> Result<(), QueryError> {
+/// Reads a whole file: what its columns are, and whether every row fits; returns the bytes of the longest row.
+fn scan(path: &Path, delimiter: u8, columns: &mut Option<Vec<Column>>) -> Result<usize, QueryError> {
     let wrong = |line: u64, expected: String, found: String| QueryError::Delimited {
         path: path.to_owned(),
         line,
@@ -103,8 +115,10 @@ fn scan(path: &Path, delimiter: u8, columns: &mut Option<Vec<Column>>) -> Result
             }
         }
     }
-    let Some(columns) = columns else { return Ok(()) };
+    let Some(columns) = columns else { return Ok(0) };
+    let mut longest = 0;
     while next(&mut row)? {
+        longest = longest.max(row.as_slice().len());
         let line = row.position().map_or(0, csv::Position::line);
         if row.len() != columns.len() {
             let expected = format!("{} fields as in the header", columns.len());
@@ -114,7 +128,7 @@ fn scan(path: &Path, delimiter: u8, columns: &mut Option<Vec<Column>>) -> Result
             column.add(text(path, line, value)?);
         }
     }
-    Ok(())
+    Ok(longest)
 }
 
 fn names(path: &Path, header: &ByteRecord) -> Result<Vec<String>, QueryError> {
@@ -138,10 +152,11 @@ fn text<'a>(path: &Path, line: u64, bytes: &'a [u8]) -> Result<&'a str, QueryErr
     })
 }
 
-fn batches(path: &Path, delimiter: u8, schema: &SchemaRef) -> Result<Batches, QueryError> {
-    let format = Format::default().with_header(true).with_delimiter(delimiter);
-    let builder = arrow::csv::ReaderBuilder::new(Arc::clone(schema)).with_format(format).with_batch_size(BATCH_ROWS);
-    let reader = builder.build_buffered(open_text(path)?);
+fn batches(path: &Path, form: CsvForm, schema: &SchemaRef) -> Result<Batches, QueryError> {
+    let format = Format::default().with_header(true).with_delimiter(form.delimiter);
+    let builder = arrow::csv::ReaderBuilder::new(Arc::clone(schema)).with_format(format);
+    let text = BufReader::new(Bounded::new(open_text(path)?, form.delimiter));
+    let reader = builder.with_batch_size(form.batch_rows).build_buffered(text);
     Ok(Box::new(reader.map_err(|source| QueryError::Rows { path: path.to_owned(), source })?))
 }
 

@@ -12,7 +12,7 @@ use crate::query::json_cursor::quoted_words;
 use crate::query::{QueryError, RowPlace};
 
 /// Longest object in bytes, which is in memory as a whole.
-const ROW_BYTES: usize = 64 << 20;
+pub(super) const ROW_BYTES: usize = 64 << 20;
 
 /// Objects in objects and lists at most: as deep as `serde_json` goes.
 const MAX_DEPTH: usize = 127;

@@ -27,6 +27,7 @@
 
 mod arrow_table;
 mod columns;
+mod delimited_bounds;
 mod delimited_table;
 mod elsewhere;
 mod encode;
@@ -39,6 +40,7 @@ mod functions;
 mod hints;
 mod json_cursor;
 mod json_rows;
+mod nesting;
 mod numbers;
 mod output;
 mod pair_rows;

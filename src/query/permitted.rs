@@ -70,6 +70,14 @@ pub enum Refusal {
         /// As SQL spells it.
         clause: &'static str,
     },
+    /// A statement as deep as it is long.
+    #[error("{found} operators, queries and brackets are in each other: expected at most {limit}")]
+    Nested {
+        /// As many as are taken.
+        limit: usize,
+        /// As many as there are.
+        found: usize,
+    },
     /// More than a query where only one is read.
     #[error("expected one query, found {found}")]
     NotOneQuery {
@@ -94,6 +102,10 @@ impl Hint for Refusal {
             Self::Ignored { clause: "TABLESAMPLE" } => {
                 Some("`ORDER BY random() LIMIT n` draws n rows, `WHERE random() < 0.1` about a tenth of them".into())
             }
+            Self::Nested { .. } => Some(
+                "`x IN (…)` takes any number of values, and `FROM 'FOLDER'` or `FROM 'data/*.parquet'` any number of files"
+                    .into(),
+            ),
             Self::Setting { .. } | Self::Unsupported { .. } | Self::Ignored { .. } | Self::NotOneQuery { .. } => None,
         }
     }

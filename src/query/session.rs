@@ -1,9 +1,11 @@
 //! A DataFusion context, the threads it runs on, and the tables it knows by name.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -28,13 +30,20 @@ use crate::query::permitted::{self, Freedom, Refusal};
 use crate::query::source::{RunFiles, Source, identifier, table_name};
 use crate::query::views::FurtherReference;
 use crate::query::{
-    Elsewhere, Extra, FUNCTIONS, Function, QueryError, Stop, functions, parquet_table, text_table, views,
+    Elsewhere, Extra, FUNCTIONS, Function, QueryError, Stop, functions, nesting, parquet_table, text_table, views,
 };
 use crate::table::{REJECTS, ReferenceTable, references};
 use crate::tokenize::TokenizerFiles;
 
 /// How often a query that computes looks whether it was stopped.
 const TICK: Duration = Duration::from_millis(50);
+
+/// Bytes of stack for whoever plans a statement, of which only what is used is taken: the engine goes down into whatever is
+/// in each other.
+const PLANNING_STACK: usize = 256 << 20;
+
+/// The same for each thread that computes, which goes down into expressions.
+const COMPUTING_STACK: usize = 16 << 20;
 
 /// Memory that each part of a query which runs beside others should have at least, in bytes: with less there are fewer
 /// such parts.
@@ -105,8 +114,8 @@ impl Session {
     /// A session without tables that may use so much.
     pub fn with(resources: Resources) -> Result<Self, QueryError> {
         let Resources { memory_limit, tokenizer, functions: extras, elsewhere, interrupt } = resources;
-        let runtime =
-            Builder::new_multi_thread().enable_all().build().map_err(|source| QueryError::Runtime { source })?;
+        let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(COMPUTING_STACK).build();
+        let runtime = runtime.map_err(|source| QueryError::Runtime { source })?;
         let wrap = |source| QueryError::engine(source);
         let (config, environment) = bounded(memory_limit).map_err(wrap)?;
         let ctx = SessionContext::new_with_config_rt(config.with_information_schema(true), environment);
@@ -225,6 +234,7 @@ impl Session {
 
     /// The statements in `sql`.
     pub(super) fn parse(&self, sql: &str) -> Result<VecDeque<Statement>, QueryError> {
+        nesting::check(sql)?;
         DFParser::parse_sql(sql).map_err(|source| self.error_in(source, Some(sql.to_owned())))
     }
 
@@ -237,6 +247,15 @@ impl Session {
     }
 
     fn start(&self, statement: Statement, freedom: Freedom) -> Result<Rows<'_>, QueryError> {
+        thread::scope(|scope| {
+            let planner = thread::Builder::new().stack_size(PLANNING_STACK);
+            let planner = planner.spawn_scoped(scope, move || self.plan(statement, freedom));
+            let planner = planner.map_err(|source| QueryError::Runtime { source })?;
+            planner.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+        })
+    }
+
+    fn plan(&self, statement: Statement, freedom: Freedom) -> Result<Rows<'_>, QueryError> {
         permitted::check_clauses(&statement)?;
         let text = statement.to_string();
         let stop = Stop::new(&self.interrupt);

@@ -14,6 +14,7 @@ use crate::io;
 use crate::table::tests::{batch, provenance, write_table};
 use crate::table::{Manifest, TableFolder, write_part};
 
+mod bounds;
 mod resources;
 
 fn session(paths: &[&Path]) -> Session {

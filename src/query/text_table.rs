@@ -23,6 +23,9 @@ const CONTRACTS: [&str; 3] = [metrics::VERSION, sft_metrics::VERSION, samples::V
 /// Rows decoded at once.
 pub(super) const BATCH_ROWS: usize = 4096;
 
+/// Bytes of them, as they are written; a single row may have more.
+pub(super) const BATCH_BYTES: usize = 64 << 20;
+
 /// The table in files of JSON objects: lines, objects one after another, or an array.
 ///
 /// # Errors
@@ -75,8 +78,9 @@ pub(super) fn check_metrics(path: &Path) -> Result<(), QueryError> {
 
 /// Refuses lines that follow another contract than this program knows, or none, where `expected` would do.
 fn check_lines(path: &Path, expected: &'static str) -> Result<(), QueryError> {
-    let rows = serde_json::Deserializer::from_reader(open_text(path)?).into_iter::<Value>();
-    for (row, value) in (0..).zip(rows.map_while(Result::ok)) {
+    let mut rows = JsonRows::new(path, open_text(path)?);
+    let mut next = || serde_json::from_str::<Value>(&rows.next().ok()??.json).ok();
+    for (row, value) in (0..).zip(std::iter::from_fn(&mut next)) {
         if value.get("schema").is_none() {
             return Err(QueryError::LineVersion { path: path.to_owned(), row, expected, found: "none".into() });
         }
@@ -134,9 +138,14 @@ fn batches(path: &Path, schema: &SchemaRef) -> Result<Batches, QueryError> {
         .map_err(|source| QueryError::Rows { path: path.to_owned(), source })?;
     let mut next = move || -> Result<Option<RecordBatch>, ArrowError> {
         let outer = |error: QueryError| ArrowError::ExternalError(Box::new(error));
+        let mut n_bytes = 0;
         for _ in 0..BATCH_ROWS {
             let Some(row) = rows.next().map_err(outer)? else { break };
             decoder.decode(row.json.as_bytes())?;
+            n_bytes += row.json.len();
+            if n_bytes > BATCH_BYTES {
+                break;
+            }
         }
         decoder.flush()
     };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::object::MAX_COLUMNS;
 use super::{RawRow, RawRows, Text, damaged, object, too_long};
 use crate::data::DataError;
 
@@ -36,8 +37,27 @@ struct Record {
     /// Line of its first byte.
     line: u64,
     n_bytes: usize,
-    /// What makes it no row.
+    /// What makes it no row; nothing behind it is kept.
     fault: Option<String>,
+}
+
+impl Record {
+    fn push(&mut self, field: Vec<u8>) {
+        if self.fields.len() == MAX_COLUMNS {
+            self.fail(|| format!("expected at most {MAX_COLUMNS} columns, found more"));
+        }
+        if self.fault.is_none() {
+            self.fields.push(field);
+        }
+    }
+
+    /// Notes the first fault, and drops what there is of a record that is no row.
+    fn fail(&mut self, fault: impl FnOnce() -> String) {
+        if self.fault.is_none() {
+            self.fault = Some(fault());
+            self.fields = Vec::new();
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -154,16 +174,16 @@ impl Delimited {
                     State::Quoted
                 }
                 (_, Some(byte)) if byte == self.separator => {
-                    record.fields.push(std::mem::take(&mut field));
+                    record.push(std::mem::take(&mut field));
                     State::FieldStart
                 }
                 (state, None | Some(b'\n' | b'\r')) => {
                     if byte == Some(b'\r') && self.peek()? == Some(b'\n') {
                         self.byte()?;
                     }
-                    let is_blank = record.fields.is_empty() && state == State::FieldStart;
+                    let is_blank = record.fields.is_empty() && record.fault.is_none() && state == State::FieldStart;
                     if !is_blank {
-                        record.fields.push(field);
+                        record.push(field);
                         return Ok(Some(record));
                     }
                     if byte.is_none() {
@@ -173,9 +193,8 @@ impl Delimited {
                     State::FieldStart
                 }
                 (State::Closed, Some(_)) => {
-                    record.fault.get_or_insert_with(|| {
-                        format!("field {}: text behind a closing quote", record.fields.len() + 1)
-                    });
+                    let number = record.fields.len() + 1;
+                    record.fail(|| format!("field {number}: text behind a closing quote"));
                     State::Bare
                 }
                 (_, Some(byte)) => {
@@ -184,8 +203,10 @@ impl Delimited {
                 }
             };
             if record.n_bytes > self.limit {
+                record.fail(|| too_long(self.limit));
+            }
+            if record.fault.is_some() {
                 field = Vec::new();
-                record.fault = Some(too_long(self.limit));
             }
         }
     }
@@ -284,6 +305,25 @@ mod tests {
         );
         assert_eq!(read("a,b\r1,2\r", None), [r#"1: {"a":"1","b":"2"}"#]);
         assert_eq!(read(",a\n0,x\n", None), [r#"2: {"Unnamed: 0":"0","a":"x"}"#]);
+    }
+
+    #[test]
+    fn columns_are_bounded_and_a_long_row_of_them_is_not_kept() {
+        let header = |n: usize| (0..n).map(|at| format!("c{at}")).collect::<Vec<_>>().join(",");
+        let open = |text: String, limit: usize| {
+            let text: &'static str = text.leak();
+            open(Path::new("x.csv"), Box::new(text.as_bytes()), &text.as_bytes()[..20], None, limit)
+        };
+        let error = open(header(200_000), usize::MAX).err().unwrap().to_string();
+        assert!(error.contains("expected at most 4096 columns, found more"), "{error}");
+        let row = |fields: String| {
+            let mut rows = open(format!("{}\n{fields}\na,b\n", header(2)), 1 << 20).unwrap();
+            let reason = rows.next().unwrap().unwrap().object.unwrap_err();
+            assert!(rows.next().unwrap().unwrap().object.is_ok());
+            reason
+        };
+        assert_eq!(row(",".repeat(1 << 19)), "expected at most 4096 columns, found more");
+        assert_eq!(row("x".repeat(1 << 21)), "the row is longer than 1048576 bytes");
     }
 
     #[test]

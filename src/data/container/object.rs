@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 use crate::named_floats;
 
 /// Columns of one row at most: thousands are a table laid on its side, or somebody's joke.
-const MAX_COLUMNS: usize = 4096;
+pub(super) const MAX_COLUMNS: usize = 4096;
 
 /// The columns of a row.
 pub(in crate::data) type Object = Map<String, Value>;

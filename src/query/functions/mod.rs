@@ -5,6 +5,7 @@ mod bt_prob;
 mod digests;
 mod dpo_loss;
 mod extremes;
+mod growth;
 mod jaccard;
 mod json;
 mod logsigmoid;
@@ -125,7 +126,7 @@ pub fn register_functions(ctx: &SessionContext, tokenizer: Option<&Arc<Tokenizer
     ] {
         ctx.register_udf(udf);
     }
-    for udf in json::udfs() {
+    for udf in json::udfs().into_iter().chain(growth::udfs(ctx)) {
         ctx.register_udf(udf);
     }
     let mut registry = ctx.clone();
