@@ -101,7 +101,8 @@ impl Hint for Refusal {
                 Some("`ORDER BY random() LIMIT n` draws n rows, `WHERE random() < 0.1` about a tenth of them".into())
             }
             Self::Volatile { .. } => Some(
-                "`md5(pair_id)`, or any other function of the columns, draws pairs that are the same in every run".into(),
+                "`md5(pair_id)`, or any other function of the columns, draws pairs that are the same in every run"
+                    .into(),
             ),
             Self::Setting { .. } | Self::Unsupported { .. } | Self::Ignored { .. } | Self::NotOneQuery { .. } => None,
         }
