@@ -11,6 +11,7 @@ use super::{
     AuditError, Check, CheckSummary, Checks, Context, Exclusion, Hit, Info, Outcome, Summary, Thresholds, kept,
     suspects,
 };
+use crate::query::moved_aside;
 use crate::table::{Finding, ReferenceTable};
 
 /// What to audit, and with which numbers.
@@ -41,6 +42,8 @@ pub struct Plan {
 /// What is said on the way.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Something a user should know.
+    Note(String),
     /// A check begins.
     Begun(&'a Info),
     /// Something was found.
@@ -66,6 +69,9 @@ pub fn run(
         None => BTreeSet::new(),
     };
     let table = ReferenceTable::open(&plan.table)?;
+    for moved in moved_aside(table.schema()) {
+        observe(Event::Note(moved.to_string()))?;
+    }
     let mut views = Views::open(plan, &table)?;
     let has_truth = plan.truth.is_some() || plan.trusted.is_some();
     let measured = if has_truth { suspects::measure(&views, plan)? } else { suspects::Measured::default() };

@@ -113,6 +113,10 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     let mut sinks = outputs.begin()?;
     let summary = audit::run(&plan, &checks, &mut |event| match event {
         Event::Finding(finding) => sinks.push(finding),
+        Event::Note(note) => {
+            printer.note(note);
+            Ok(())
+        }
         Event::Begun(_) | Event::Ended(_) => Ok(()),
     })
     .with_context(failed)?;

@@ -67,7 +67,7 @@ pub use rows_file::{Replace, RowsFile};
 pub use session::{Resources, Rows, Session};
 pub use shipped::Shipped;
 pub use stop::Stop;
-pub use views::quoted;
+pub use views::{MovedAside, moved_aside, quoted};
 
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::common::TableReference;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as PlanStatement};
+use datafusion::logical_expr::{DdlStatement, Expr, LogicalPlan, Statement as PlanStatement, Volatility};
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, TableFactor, Visit, Visitor};
 
@@ -78,6 +78,12 @@ pub enum Refusal {
         /// As many as there are.
         found: usize,
     },
+    /// A function whose answer is another one each time, in SQL that selects or judges pairs.
+    #[error("`{function}()` answers differently each time, so what it selects could not be selected again")]
+    Volatile {
+        /// Its name.
+        function: String,
+    },
     /// More than a query where only one is read.
     #[error("expected one query, found {found}")]
     NotOneQuery {
@@ -104,6 +110,10 @@ impl Hint for Refusal {
             }
             Self::Nested { .. } => Some(
                 "`x IN (…)` takes any number of values, and `FROM 'FOLDER'` or `FROM 'data/*.parquet'` any number of files"
+                    .into(),
+            ),
+            Self::Volatile { .. } => Some(
+                "`md5(pair_id)`, or any other function of the columns, draws pairs that are the same in every run"
                     .into(),
             ),
             Self::Setting { .. } | Self::Unsupported { .. } | Self::Ignored { .. } | Self::NotOneQuery { .. } => None,
@@ -212,6 +222,11 @@ pub(super) fn check_plan(
     is_own: impl Fn(&str) -> bool,
 ) -> Result<(), Refusal> {
     let mut refusal = None;
+    if freedom == Freedom::Nothing
+        && let Some(function) = volatile(plan)
+    {
+        return Err(Refusal::Volatile { function });
+    }
     // `EXPLAIN ANALYZE` and `PREPARE` have what they run as an input.
     let visited = plan.apply_with_subqueries(|node| {
         match check_node(node, freedom, fixed, &is_own) {
@@ -225,6 +240,26 @@ pub(super) fn check_plan(
         // Nothing in the visit above fails.
         (None, _) => Ok(()),
     }
+}
+
+/// The first function of a plan that is none of its arguments alone: of chance, of the clock, of how files are read.
+fn volatile(plan: &LogicalPlan) -> Option<String> {
+    let mut found = None;
+    let visited = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|part| {
+                if let Expr::ScalarFunction(call) = part
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    found = Some(call.func.name().to_owned());
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    // Nothing in the visit above fails.
+    visited.ok().and(found)
 }
 
 fn check_node(

@@ -415,3 +415,35 @@ fn words_for_what_is_no_number_are_floats() {
         "a,t,l,y\n2.0,\"\"\" Infinity\",,Float64\nNaN,NaN,-inf,Float64\n"
     );
 }
+
+/// Whatever a data set calls `ref_margin`, `scored` has what the reference said, and the data's beside it.
+#[test]
+fn columns_of_the_data_stand_in_for_none_that_is_computed() {
+    let session = Session::new().unwrap();
+    session
+        .query(
+            "CREATE TABLE pairs AS SELECT -1.0 AS ref_chosen_logps, -3.0 AS ref_rejected_logps, 1 AS chosen_tokens, \
+             2 AS rejected_tokens, 'a' AS prompt, 'b' AS chosen, 'c' AS rejected, 99 AS ref_margin, \
+             98 AS ref_margin_in_data, 97 AS ref_ches",
+        )
+        .unwrap();
+    let schema = session.query("SELECT * FROM pairs").unwrap()[0].schema();
+    session.query(&views::scored("scored", "pairs", &schema, None)).unwrap();
+    check(
+        &session,
+        "SELECT ref_margin, ref_margin_in_data, ref_margin_in_data_in_data AS moved, ref_ches_in_data FROM scored",
+        "ref_margin,ref_margin_in_data,moved,ref_ches_in_data\n2.0,98,99,97\n",
+    );
+    // Without signals there is none, and the data's is not taken for it.
+    failure(&session, "SELECT ref_ches FROM scored");
+}
+
+#[test]
+fn what_is_another_thing_each_time_selects_nothing() {
+    let session = Session::new().unwrap();
+    for sql in ["SELECT random()", "SELECT 1 WHERE now() > '2020-01-01'", "SELECT 1 WHERE 'x' IN (SELECT uuid())"] {
+        let error = session.read(sql).err().unwrap();
+        assert!(error.to_string().contains("answers differently each time"), "{sql}: {error}");
+    }
+    assert!(session.read("SELECT abs(-1), lower('A')").is_ok());
+}

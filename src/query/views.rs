@@ -4,6 +4,10 @@ use arrow::datatypes::Schema;
 
 use crate::table::schema::signals;
 
+/// What stands behind the name of a column of the data where a view has a column of its own under that name: as in a table
+/// whose own columns have it.
+const IN_DATA: &str = "_in_data";
+
 /// Columns of `scored` beside those of `pairs`, with their SQL. Lengths are in characters, averages in nats a token.
 const SCORED: [(&str, &str); 7] = [
     ("ref_margin", "ref_chosen_logps - ref_rejected_logps"),
@@ -17,22 +21,27 @@ const SCORED: [(&str, &str); 7] = [
 
 /// Statement that makes the view `name` over the table `pairs`, and over that of its signals where it has any.
 ///
-/// A column of the source that has a name of ours stays, and ours is left out: the source wins, as in the table.
+/// A column of the data that has a name of ours is there under another one, [`moved_aside`]: whoever asks for `ref_margin`
+/// gets what the reference said, whatever a data set calls so.
 ///
 /// Signals are a function of the token ids, so a row finds its own by `tokens_id`, in whichever row of the table they
 /// stand; one of several equal ones speaks for all, and no row is joined twice. Lists stay in the table of the signals.
 pub(super) fn scored(name: &str, pairs: &str, schema: &Schema, signals: Option<&str>) -> String {
-    let is_free = |column: &str| schema.field_with_name(column).is_err();
-    let mut columns: Vec<String> =
-        SCORED.iter().filter(|(column, _)| is_free(column)).map(|(column, sql)| format!("{sql} AS {column}")).collect();
-    let Some(signals) = signals else {
-        return format!("CREATE VIEW {} AS SELECT *, {} FROM {}", quoted(name), columns.join(", "), quoted(pairs));
+    let moved = moved_aside(schema);
+    let own = |column: &str| match moved.iter().find(|moved| moved.column == column) {
+        Some(moved) => format!("p.{} AS {}", quoted(column), quoted(&moved.name)),
+        None => format!("p.{}", quoted(column)),
     };
-    let numbers: Vec<&str> = signals::numbers().map(|column| column.name).filter(|column| is_free(column)).collect();
+    let mut columns: Vec<String> = schema.fields().iter().map(|field| own(field.name())).collect();
+    columns.extend(SCORED.iter().map(|(column, sql)| format!("{sql} AS {column}")));
+    let Some(signals) = signals else {
+        return format!("CREATE VIEW {} AS SELECT {} FROM {} AS p", quoted(name), columns.join(", "), quoted(pairs));
+    };
+    let numbers: Vec<&str> = signals::numbers().map(|column| column.name).collect();
     columns.extend(numbers.iter().map(|column| format!("s.{column}")));
     let equal_ones: Vec<String> = numbers.iter().map(|column| format!("min({column}) AS {column}")).collect();
     format!(
-        "CREATE VIEW {} AS SELECT p.*, {} FROM {} AS p LEFT JOIN (SELECT tokens_id AS signals_of, {} FROM {} GROUP \
+        "CREATE VIEW {} AS SELECT {} FROM {} AS p LEFT JOIN (SELECT tokens_id AS signals_of, {} FROM {} GROUP \
          BY tokens_id) AS s ON p.tokens_id = s.signals_of",
         quoted(name),
         columns.join(", "),
@@ -40,6 +49,39 @@ pub(super) fn scored(name: &str, pairs: &str, schema: &Schema, signals: Option<&
         equal_ones.join(", "),
         quoted(signals)
     )
+}
+
+/// A column of the data under another name than in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedAside {
+    /// In the table, and in `pairs`.
+    pub column: String,
+    /// In `scored`, and in whatever is read through it.
+    pub name: String,
+}
+
+impl std::fmt::Display for MovedAside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { column, name } = self;
+        write!(f, "the data's column `{column}` is `{name}` in `scored`, where `{column}` is what piref computes")
+    }
+}
+
+/// The columns of a table that `scored` has under another name, for it has one of its own under theirs. The signals are
+/// columns of its own in a table without signals too: what a data set calls `ref_ches` is never the reference's.
+pub fn moved_aside(schema: &Schema) -> Vec<MovedAside> {
+    let is_ours = |column: &str| {
+        SCORED.iter().any(|(ours, _)| *ours == column) || signals::numbers().any(|ours| ours.name == column)
+    };
+    let mut moved: Vec<MovedAside> = Vec::new();
+    for field in schema.fields().iter().filter(|field| is_ours(field.name())) {
+        let mut name = field.name().clone();
+        while is_ours(&name) || schema.field_with_name(&name).is_ok() || moved.iter().any(|moved| moved.name == name) {
+            name.push_str(IN_DATA);
+        }
+        moved.push(MovedAside { column: field.name().clone(), name });
+    }
+    moved
 }
 
 /// Statement that makes the view `name`: one row a completion token of the table `pairs`, with its log-prob in nats, null

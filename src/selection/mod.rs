@@ -193,6 +193,12 @@ fn by_sql(
     if !query.is_any() {
         return Ok((0..rows.len).collect());
     }
+    let moved = rows.tables.iter().flat_map(|table| query::moved_aside(table.schema())).map(|moved| moved.to_string());
+    for note in moved {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
     let wrap = |source| SelectionError::Query { clauses: clauses(query), source };
     let found = query::pair_rows(rows.tables, query).map_err(wrap)?;
     let found: Vec<u32> = found.into_iter().filter_map(|row| u32::try_from(row).ok()).collect();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::course::Course;
 use super::error::TrainError;
 use super::metrics::METRICS;
-use super::run_folder::{LOCK, PREVIOUS};
+use super::run_folder::{LOCK, MARKER, PREVIOUS};
 use crate::checkpoint::{self, Checkpoint};
 use crate::io::{self, IoError};
 use crate::model;
@@ -77,8 +77,8 @@ fn stranger(folder: &Path, is_ours: IsName<'_>) -> Result<Option<PathBuf>, Train
     Ok(io::list(folder)?.into_iter().find(is_strange))
 }
 
-/// Whether something stands in the folder that only a run writes: a line of metrics, a checkpoint, or the lock of one that
-/// was killed before either.
+/// Whether something stands in the folder that only a run writes: its marker or, where an earlier version of piref made it,
+/// a line of metrics, a checkpoint, or the lock of one that was killed before either.
 fn has_record(course: &Course) -> Result<bool, TrainError> {
     let previous = course.out.join(PREVIOUS);
     for metrics in [course.out.join(METRICS), previous.join("metrics.jsonl")] {
@@ -90,7 +90,8 @@ fn has_record(course: &Course) -> Result<bool, TrainError> {
         folder.is_dir() && io::list(folder).is_ok_and(|steps| steps.iter().any(|step| Checkpoint::is_one(step)))
     };
     let folders = [course.checkpoints(), previous.join("checkpoints")];
-    Ok(course.train_folder().join(LOCK).is_file() || folders.iter().any(has_checkpoint))
+    let is_there = |name: &str| course.train_folder().join(name).is_file();
+    Ok([MARKER, LOCK].into_iter().any(is_there) || folders.iter().any(has_checkpoint))
 }
 
 fn has_line_of_ours(path: &Path) -> Result<bool, TrainError> {

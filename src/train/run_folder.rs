@@ -23,6 +23,9 @@ pub const HELD_OUT: &str = "train/held_out.csv";
 /// The file that the process at work holds, in the folder `train`.
 pub(super) const LOCK: &str = ".piref.lock";
 
+/// The file by which a run knows the folder again, in the folder `train`: there before anything else is.
+pub(super) const MARKER: &str = ".piref-run";
+
 /// Where an earlier run is set aside until the one that takes its place has a policy.
 pub(super) const PREVIOUS: &str = ".previous";
 
@@ -50,8 +53,13 @@ impl<'a> RunFolder<'a> {
 
     fn take(course: &'a Course) -> Result<Self, TrainError> {
         run_contents::check(course)?;
-        io::create_dir(&course.train_folder())?;
-        Ok(Self { course, _lock: Lock::acquire(&course.train_folder().join(LOCK))? })
+        let train = course.train_folder();
+        io::create_dir(&train)?;
+        let lock = Lock::acquire(&train.join(LOCK))?;
+        if !train.join(MARKER).is_file() {
+            io::write(&train.join(MARKER), b"made by `piref train` or `piref sft`\n")?;
+        }
+        Ok(Self { course, _lock: lock })
     }
 
     /// What the run in it is told.
