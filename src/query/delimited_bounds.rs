@@ -38,8 +38,7 @@ impl<R: BufRead> Bounded<R> {
             let is_end = matches!(byte, b'\n' | b'\r');
             self.state = match (self.state, byte) {
                 (State::Quoted, b'"') => State::Closed,
-                (State::Quoted, _) => State::Quoted,
-                (State::Start | State::Closed, b'"') => State::Quoted,
+                (State::Quoted, _) | (State::Start | State::Closed, b'"') => State::Quoted,
                 (_, byte) if byte == self.delimiter || is_end => State::Start,
                 _ => State::Bare,
             };

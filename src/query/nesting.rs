@@ -49,125 +49,136 @@ impl Level {
     }
 }
 
+/// Where a walk over the tokens of a text is.
+#[derive(Debug, Default)]
+struct Walk {
+    outer: Vec<Level>,
+    level: Level,
+    /// Whether a value or a name comes next, not an operator.
+    expects_operand: bool,
+    /// Whether the word before was `DISTINCT`.
+    follows_distinct: bool,
+}
+
 /// An upper bound: operators of one expression are taken to be in each other.
 fn deepest(tokens: &[Token]) -> usize {
-    let mut outer: Vec<Level> = Vec::new();
-    let mut level = Level::default();
-    let (mut deepest, mut expects_operand, mut follows_distinct) = (0, true, false);
-    for token in tokens {
-        let was_distinct = std::mem::take(&mut follows_distinct);
+    let mut walk = Walk { expects_operand: true, ..Walk::default() };
+    let mut deepest = 0;
+    for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
+        walk.token(token);
+        deepest = deepest.max(walk.level.depth());
+    }
+    deepest
+}
+
+impl Walk {
+    fn token(&mut self, token: &Token) {
+        let was_distinct = std::mem::take(&mut self.follows_distinct);
         match token {
-            Token::Whitespace(_) => {
-                follows_distinct = was_distinct;
-                continue;
-            }
             Token::LParen | Token::LBracket | Token::LBrace => {
                 // Subscripts follow each other, and each is of what stands before it.
-                level.operators += usize::from(!expects_operand && *token != Token::LParen);
-                let inside = level.inside(false);
-                outer.push(std::mem::replace(&mut level, inside));
-                expects_operand = true;
+                self.level.operators += usize::from(!self.expects_operand && *token != Token::LParen);
+                self.enter(false);
             }
             Token::RParen | Token::RBracket | Token::RBrace => {
                 // Whatever `CASE` was no `CASE` ends with the bracket it is in.
-                while let Some(before) = outer.pop() {
-                    if !std::mem::replace(&mut level, before).is_case {
+                while let Some(before) = self.outer.pop() {
+                    if !std::mem::replace(&mut self.level, before).is_case {
                         break;
                     }
                 }
-                expects_operand = false;
+                self.expects_operand = false;
             }
             Token::Comma => {
-                level.operators = 0;
-                level.joined += usize::from(level.in_from);
-                expects_operand = true;
+                self.level.operators = 0;
+                self.level.joined += usize::from(self.level.in_from);
+                self.expects_operand = true;
             }
-            Token::SemiColon => {
-                outer.clear();
-                level = Level::default();
-                expects_operand = true;
-            }
-            Token::Word(word) => match word.keyword {
-                Keyword::CASE => {
-                    let inside = level.inside(true);
-                    outer.push(std::mem::replace(&mut level, inside));
-                    expects_operand = true;
-                }
-                Keyword::END if level.is_case && !expects_operand => {
-                    if let Some(before) = outer.pop() {
-                        level = before;
-                    }
-                }
-                Keyword::AND
-                | Keyword::OR
-                | Keyword::XOR
-                | Keyword::NOT
-                | Keyword::IS
-                | Keyword::IN
-                | Keyword::LIKE
-                | Keyword::ILIKE
-                | Keyword::SIMILAR
-                | Keyword::BETWEEN
-                | Keyword::COLLATE
-                | Keyword::OVERLAPS
-                | Keyword::DIV => {
-                    level.operators += 1;
-                    expects_operand = true;
-                }
-                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS | Keyword::JOIN => {
-                    level.joined += 1;
-                    level.operators = 0;
-                    level.in_from = word.keyword == Keyword::JOIN;
-                    expects_operand = true;
-                }
-                // A word of the grammar in the place of an operand is a name, and begins nothing.
-                Keyword::FROM if was_distinct => expects_operand = true,
-                Keyword::FROM
-                | Keyword::SELECT
-                | Keyword::WHERE
-                | Keyword::HAVING
-                | Keyword::GROUP
-                | Keyword::ORDER
-                | Keyword::ON
-                | Keyword::WHEN
-                | Keyword::THEN
-                | Keyword::ELSE
-                    if !expects_operand || level.operators == 0 =>
-                {
-                    level.operators = 0;
-                    match word.keyword {
-                        Keyword::FROM => level.in_from = true,
-                        Keyword::SELECT | Keyword::WHERE | Keyword::HAVING | Keyword::GROUP | Keyword::ORDER => {
-                            level.in_from = false;
-                        }
-                        _ => {}
-                    }
-                    expects_operand = true;
-                }
-                keyword => {
-                    follows_distinct = keyword == Keyword::DISTINCT;
-                    expects_operand = false;
-                }
-            },
+            Token::SemiColon => *self = Self { expects_operand: true, ..Self::default() },
+            Token::Word(word) => self.word(word.keyword, was_distinct),
             Token::Number(..)
             | Token::SingleQuotedString(_)
             | Token::DoubleQuotedString(_)
             | Token::EscapedStringLiteral(_)
             | Token::DollarQuotedString(_)
             | Token::Placeholder(_)
-            | Token::EOF => expects_operand = false,
+            | Token::EOF => self.expects_operand = false,
             Token::Period => {}
             // All columns.
-            Token::Mul if expects_operand => expects_operand = false,
+            Token::Mul if self.expects_operand => self.expects_operand = false,
             // Operators, and whatever else there may be.
-            _ => {
-                level.operators += 1;
-                expects_operand = true;
+            _ => self.operator(),
+        }
+    }
+
+    fn enter(&mut self, is_case: bool) {
+        let inside = self.level.inside(is_case);
+        self.outer.push(std::mem::replace(&mut self.level, inside));
+        self.expects_operand = true;
+    }
+
+    fn operator(&mut self) {
+        self.level.operators += 1;
+        self.expects_operand = true;
+    }
+
+    fn word(&mut self, keyword: Keyword, was_distinct: bool) {
+        match keyword {
+            Keyword::CASE => self.enter(true),
+            Keyword::END if self.level.is_case && !self.expects_operand => {
+                if let Some(before) = self.outer.pop() {
+                    self.level = before;
+                }
+            }
+            Keyword::AND
+            | Keyword::OR
+            | Keyword::XOR
+            | Keyword::NOT
+            | Keyword::IS
+            | Keyword::IN
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::BETWEEN
+            | Keyword::COLLATE
+            | Keyword::OVERLAPS
+            | Keyword::DIV => self.operator(),
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS | Keyword::JOIN => {
+                self.level.joined += 1;
+                self.level.operators = 0;
+                self.level.in_from = keyword == Keyword::JOIN;
+                self.expects_operand = true;
+            }
+            // A word of the grammar in the place of an operand is a name, and begins nothing.
+            Keyword::FROM if was_distinct => self.expects_operand = true,
+            Keyword::FROM
+            | Keyword::SELECT
+            | Keyword::WHERE
+            | Keyword::HAVING
+            | Keyword::GROUP
+            | Keyword::ORDER
+            | Keyword::ON
+            | Keyword::WHEN
+            | Keyword::THEN
+            | Keyword::ELSE
+                if !self.expects_operand || self.level.operators == 0 =>
+            {
+                self.level.operators = 0;
+                match keyword {
+                    Keyword::FROM => self.level.in_from = true,
+                    Keyword::SELECT | Keyword::WHERE | Keyword::HAVING | Keyword::GROUP | Keyword::ORDER => {
+                        self.level.in_from = false;
+                    }
+                    _ => {}
+                }
+                self.expects_operand = true;
+            }
+            keyword => {
+                self.follows_distinct = keyword == Keyword::DISTINCT;
+                self.expects_operand = false;
             }
         }
-        deepest = deepest.max(level.depth());
     }
-    deepest
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::StreamDecoder;
-use arrow::ipc::{Message, RecordBatch as Batch, root_as_message};
+use arrow::ipc::{FieldNode, Message, RecordBatch as Batch, root_as_message};
 
 use super::object::MAX_COLUMNS;
 
@@ -127,7 +127,7 @@ impl Messages {
         }
         let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
         let Some(batch) = message.header_as_record_batch().or(dictionary) else { return Ok(()) };
-        let lengths = batch.nodes().into_iter().flatten().map(|node| node.length()).chain([batch.length()]);
+        let lengths = batch.nodes().into_iter().flatten().map(FieldNode::length).chain([batch.length()]);
         let n_values = lengths.map(|length| u64::try_from(length).unwrap_or(0)).fold(0, u64::saturating_add);
         self.n_values_left = self.n_values_left.checked_sub(n_values).ok_or_else(|| {
             let limit = "1000 for each byte of the file";
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn columns_are_bounded() {
         let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-        let names: Vec<String> = (0..MAX_COLUMNS + 1).map(|idx| format!("c{idx}")).collect();
+        let names: Vec<String> = (0..=MAX_COLUMNS).map(|idx| format!("c{idx}")).collect();
         let columns = |n: usize| names.iter().take(n).map(|name| (name.as_str(), Arc::clone(&one))).collect();
         assert_eq!(read(&stream(columns(MAX_COLUMNS), None)).unwrap(), 1);
         let error = read(&stream(columns(MAX_COLUMNS + 1), None)).unwrap_err().to_string();

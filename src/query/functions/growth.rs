@@ -199,33 +199,33 @@ fn at<T: Copy>(values: &[T], row: usize) -> Option<T> {
 }
 
 /// A number of times; none below zero.
-fn times(numbers: &Option<Int64Array>, row: usize) -> u64 {
-    numbers.as_ref().and_then(|numbers| at(numbers.values(), row)).map_or(0, |n| u64::try_from(n).unwrap_or(0))
+fn times(numbers: Option<&Int64Array>, row: usize) -> u64 {
+    numbers.and_then(|numbers| at(numbers.values(), row)).map_or(0, |n| u64::try_from(n).unwrap_or(0))
 }
 
 /// `repeat(text, n)`
 fn repeated(given: &Given<'_>) -> Result<u64, DataFusionError> {
     let (lengths, n) = (given.lengths(0)?, given.numbers(1)?);
-    Ok(given.sum(|row| at(&lengths, row).unwrap_or(0).saturating_mul(times(&n, row))))
+    Ok(given.sum(|row| at(&lengths, row).unwrap_or(0).saturating_mul(times(n.as_ref(), row))))
 }
 
 /// `lpad(text, n, fill)`: so many characters.
 fn padded(given: &Given<'_>) -> Result<u64, DataFusionError> {
     const CHARACTER_BYTES: u64 = 4;
     let n = given.numbers(1)?;
-    Ok(given.sum(|row| times(&n, row).saturating_mul(CHARACTER_BYTES)))
+    Ok(given.sum(|row| times(n.as_ref(), row).saturating_mul(CHARACTER_BYTES)))
 }
 
 /// `array_repeat(value, n)`
 fn repeated_values(given: &Given<'_>) -> Result<u64, DataFusionError> {
     let (lengths, n) = (given.lengths(0)?, given.numbers(1)?);
-    Ok(given.sum(|row| at(&lengths, row).unwrap_or(0).max(1).saturating_mul(times(&n, row))))
+    Ok(given.sum(|row| at(&lengths, row).unwrap_or(0).max(1).saturating_mul(times(n.as_ref(), row))))
 }
 
 /// `array_resize(array, n, value)`
 fn resized(given: &Given<'_>) -> Result<u64, DataFusionError> {
     let (n, value) = (given.numbers(1)?, given.lengths(2)?);
-    Ok(given.sum(|row| at(&value, row).unwrap_or(0).max(8).saturating_mul(times(&n, row))))
+    Ok(given.sum(|row| at(&value, row).unwrap_or(0).max(8).saturating_mul(times(n.as_ref(), row))))
 }
 
 /// `array_to_string(array, separator)`: of what an array takes, no more than a byte is needed for an element.
