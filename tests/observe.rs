@@ -173,7 +173,7 @@ fn training_ends_with_a_report_and_an_event_file_and_can_do_without_the_latter()
     let names = fs::read_dir(run.join("train")).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.collect();
     names.sort();
-    assert_eq!(names, ["checkpoints", "metrics.jsonl"]);
+    assert_eq!(names, [".piref-run", "checkpoints", "metrics.jsonl"]);
 }
 
 #[test]

@@ -79,6 +79,11 @@ impl ParquetFile {
         let Self { path, writer, rows } = self;
         let file = writer.into_inner().map_err(|source| TableError::Write { path: path.clone(), source })?;
         file.commit()?;
+        if io::special(&path)?.is_some() {
+            // What a device or a pipe was given cannot be read again.
+            let name = path.display().to_string();
+            return Ok(FileRecord { name, rows, bytes: 0, digest: Digest::of(b"") });
+        }
         FileRecord::of(&path, rows)
     }
 }
