@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::container::parse_value;
 use super::format::{Format, Layout};
 use super::implicit::{ASSISTANT_MARK, is_assistant, plain_prompt_length, prompt_turns, transcript_prompt_length};
 use super::message::{kind, parse_turns};
@@ -177,11 +178,11 @@ pub(super) fn variables(row: &mut Map<String, Value>) -> Result<Option<Map<Strin
     match row.shift_remove(VARIABLES) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(variables)) => Ok(Some(variables)),
-        Some(Value::String(text)) => match serde_json::from_str(&text) {
+        Some(Value::String(text)) => match parse_value(&text) {
             Ok(Value::Object(variables)) => Ok(Some(variables)),
             Ok(Value::Null) => Ok(None),
             Ok(other) => unexpected(kind(&other)),
-            Err(_) => unexpected("a string that is not JSON"),
+            Err(reason) => Err(format!("column `{VARIABLES}`: the text of an object: {reason}")),
         },
         Some(other) => unexpected(kind(&other)),
     }
@@ -289,15 +290,16 @@ fn check_answers(layout: &Layout, chosen: &[Message], rejected: &[Message]) -> R
 /// Tools as a list, or as the JSON text of one, or as a list of such texts.
 pub(super) fn parse_tools(column: &str, value: Option<&Value>) -> Result<Option<Value>, String> {
     let unexpected = |found: &str| format!("column `{column}`: expected a list of tools, found {found}");
+    let in_text = |reason: &str| format!("column `{column}`: the text of tools: {reason}");
     let tools = match value {
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-        Some(Value::String(text)) => serde_json::from_str(text).map_err(|_| unexpected("a string that is not JSON"))?,
+        Some(Value::String(text)) => parse_value(text).map_err(|reason| in_text(&reason))?,
         Some(value) => value.clone(),
         None => return Ok(None),
     };
     let tool = |tool: Value| match tool {
-        Value::String(text) => match serde_json::from_str(&text) {
-            Ok(tool @ Value::Object(_)) => Ok(tool),
+        Value::String(text) => match parse_value(&text).map_err(|reason| in_text(&reason))? {
+            tool @ Value::Object(_) => Ok(tool),
             _ => Err(unexpected("a list with a string that is no JSON object")),
         },
         tool => Ok(tool),

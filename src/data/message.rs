@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
+use super::container::parse_value;
 use super::{Content, Message};
 
 /// Turns of a column: a list of messages, or a single one.
@@ -48,7 +49,10 @@ fn is_turn(value: &Value) -> bool {
 fn members(turn: &Value) -> Option<Cow<'_, Map<String, Value>>> {
     match turn {
         Value::Object(members) => Some(Cow::Borrowed(members)),
-        Value::String(text) if text.trim_start().starts_with('{') => serde_json::from_str(text).ok().map(Cow::Owned),
+        Value::String(text) if text.trim_start().starts_with('{') => match parse_value(text) {
+            Ok(Value::Object(members)) => Some(Cow::Owned(members)),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -132,7 +136,7 @@ fn parse_sharegpt_turn(mut extra: Map<String, Value>) -> Result<Message, String>
         "system" => "system",
         "observation" | "tool" | "function_response" => "tool",
         "function_call" => {
-            if let Some(calls) = tool_calls(&content) {
+            if let Some(calls) = tool_calls(&content)? {
                 extra.insert("tool_calls".into(), calls);
                 return Ok(Message { role: "assistant".into(), content: "".into(), extra });
             }
@@ -143,15 +147,20 @@ fn parse_sharegpt_turn(mut extra: Map<String, Value>) -> Result<Message, String>
     Ok(Message { role: role.into(), content, extra })
 }
 
-/// The calls in the text of a `function_call` turn: one object with `name`, or a list of them.
-fn tool_calls(text: &str) -> Option<Value> {
-    let calls = match serde_json::from_str(text).ok()? {
-        Value::Array(calls) => calls,
-        call => vec![call],
+/// The calls in the text of a `function_call` turn: one object with `name`, or a list of them; none in any other text.
+///
+/// # Errors
+/// If the text is JSON with a number that would not be the one that is written.
+fn tool_calls(text: &str) -> Result<Option<Value>, String> {
+    let calls = match parse_value(text) {
+        Ok(Value::Array(calls)) => calls,
+        Ok(call) => vec![call],
+        Err(reason) if reason.starts_with("not JSON") => return Ok(None),
+        Err(reason) => return Err(format!("the call: {reason}")),
     };
     let is_call = |call: &Value| call.get("name").is_some_and(Value::is_string);
-    (!calls.is_empty() && calls.iter().all(is_call))
-        .then(|| calls.into_iter().map(|call| json!({"type": "function", "function": call})).collect())
+    let are_calls = !calls.is_empty() && calls.iter().all(is_call);
+    Ok(are_calls.then(|| calls.into_iter().map(|call| json!({"type": "function", "function": call})).collect()))
 }
 
 #[cfg(test)]

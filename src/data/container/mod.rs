@@ -20,6 +20,7 @@ use super::DataError;
 use crate::io::{IoError, open as open_file, open_decoded, special};
 use kind::{Content, Extension, JsonShape};
 use object::Object;
+pub(super) use object::parse_value;
 
 pub(crate) use ipc::Messages;
 

@@ -22,7 +22,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, String> {
     if let Some(offset) = text.bytes().position(|byte| byte == 0) {
         return Err(format!("a NUL byte at offset {offset}"));
     }
-    let kept = with_all_numbers(text)?;
+    let kept = with_all_numbers(text, Some(1))?;
     let StrictObject(object) = serde_json::from_str(&kept).map_err(|error| reason(text, &error))?;
     if object.len() > MAX_COLUMNS {
         return Err(format!("expected at most {MAX_COLUMNS} columns, found {}", object.len()));
@@ -30,12 +30,22 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Object, String> {
     Ok(object)
 }
 
-/// The text with numbers that serde_json has not as strings, where a column is one: integers beyond 64 bits, which would
+/// Parses the JSON text of a value within a row, as strictly as the row itself.
+///
+/// # Errors
+/// If it is no JSON, names something twice, or has a number that would not be the one that is written.
+pub(in crate::data) fn parse_value(text: &str) -> Result<Value, String> {
+    let kept = with_all_numbers(text, None)?;
+    let StrictValue(value) = serde_json::from_str(&kept).map_err(|error| reason(text, &error))?;
+    Ok(value)
+}
+
+/// The text with numbers that serde_json has not as strings, where a column is one, so many brackets deep: integers beyond 64 bits, which would
 /// lose digits as floats, and the words that Python's `json` writes for what is no number.
 ///
 /// # Errors
 /// If one stands inside of a value: there a string is something else.
-fn with_all_numbers(text: &str) -> Result<Cow<'_, str>, String> {
+fn with_all_numbers(text: &str, columns: Option<usize>) -> Result<Cow<'_, str>, String> {
     let mut out = String::new();
     let (mut copied, mut at, mut depth) = (0, 0, 0_usize);
     let bytes = text.as_bytes();
@@ -58,7 +68,7 @@ fn with_all_numbers(text: &str) -> Result<Cow<'_, str>, String> {
                 let end = at + word.map_or_else(n_digits, str::len);
                 let number = text.get(at..end).unwrap_or_default();
                 if word.is_some() || is_large(number) {
-                    if depth != 1 {
+                    if Some(depth) != columns {
                         let shown: String = number.chars().take(30).collect();
                         return Err(match word {
                             Some(_) => format!("a number inside of a value is `{shown}`: give it as a string, or null"),

@@ -96,7 +96,7 @@ fn conversations_that_are_none_are_rejected() {
             ),
             (
                 json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [assistant("n")], "tools": "{"}),
-                "column `tools`: expected a list of tools, found a string that is not JSON",
+                "column `tools`: the text of tools: not JSON: EOF while parsing an object at byte 1",
             ),
             (
                 json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [{"role": "assistant"}]}),
@@ -264,6 +264,27 @@ fn rows_that_are_read_as_they_are_and_may_not_be_meant_so_are_counted() {
     let notes = reader.notes();
     assert!(notes[0].contains("calls of 1 pairs have arguments that are null"), "{notes:?}");
     assert!(notes[1].contains("the column `status` calls 1 pairs a tie") && notes.len() == 2, "{notes:?}");
+}
+
+/// The JSON text of a value is read as strictly as the row that holds it: a float in the place of a large integer would be
+/// another text in the prompt.
+#[test]
+fn numbers_in_json_text_are_the_ones_that_are_written_or_refused() {
+    let large = "100000000000000000000000";
+    let pair = |name: &str, text: String| json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [assistant("n")], name: text});
+    let tool = |number: &str| format!("{{\"name\": \"f\", \"maximum\": {number}}}");
+    let call = format!("{{\"name\": \"f\", \"arguments\": {{\"n\": {large}}}}}");
+    let from = |from: &str, value: &str| json!({"from": from, "value": value});
+    for row in [
+        pair("tools", format!("[{}]", tool(large))),
+        pair("tools", format!("[{}]", tool("NaN"))),
+        json!({"prompt": [user("q")], "chosen": [assistant("y")], "rejected": [assistant("n")], "tools": [tool(large)]}),
+        pair("chat_template_kwargs", format!("{{\"budget\": {large}}}")),
+        json!({"conversations": [from("human", "q")], "chosen": from("function_call", &call), "rejected": from("gpt", "n")}),
+    ] {
+        let (_, rejects) = split(open_rows(std::slice::from_ref(&row), "").unwrap());
+        assert!(rejects[0].reason.contains("a value is"), "{row}: {rejects:?}");
+    }
 }
 
 #[test]
