@@ -7,21 +7,16 @@ use crate::error::Hint;
 use crate::io::IoError;
 use crate::model::ModelError;
 use crate::policy::PolicyError;
-use crate::table::{TableError, TooManyRejects};
+use crate::table::{NotOutside, TableError, TooManyRejects};
 use crate::tokenize::TokenizeError;
 
 /// What can go wrong between a table and another program's file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterchangeError {
-    /// An exported file in the folder of its table.
-    #[error("`{}` lies in the table `{}`", out.display(), table.display())]
-    InsideTable {
-        /// The file.
-        out: PathBuf,
-        /// The table.
-        table: PathBuf,
-    },
+    /// An exported file in a table, a run or a model.
+    #[error(transparent)]
+    Inside(#[from] NotOutside),
     /// A folder that holds a table already.
     #[error("`{}` holds a table already", path.display())]
     TableExists {
@@ -205,7 +200,7 @@ pub enum InterchangeError {
 impl Hint for InterchangeError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::InsideTable { .. } => Some("name a file beside the folder of the table".into()),
+            Self::Inside(error) => error.hint(),
             Self::TableExists { .. } => Some("another `--out` keeps it; `--fresh` replaces it".into()),
             Self::NoLogps { .. } | Self::NoColumns { .. } => {
                 Some("name the columns: `--map ref_chosen_logps=logp_w,ref_rejected_logps=logp_l`".into())

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::error::InterchangeError;
 use crate::table::schema::{Column, reference};
-use crate::table::{ParquetFile, Provenance, ReferenceTable, TableError};
+use crate::table::{ParquetFile, Provenance, ReferenceTable, TableError, check_outside};
 
 /// What `piref.schema` says in the footer of an exported file: it is no part of a table.
 const VERSION: &str = "trl.v1";
@@ -43,11 +43,11 @@ pub struct ExportSummary {
 /// Rows are streamed; the same table gives the same bytes. The footer has the provenance of the table.
 ///
 /// # Errors
-/// If the table cannot be read, a row breaks its contract, `out` lies in the table, or the disk refuses; there is no
-/// file then.
+/// If the table cannot be read, a row breaks its contract, `out` lies in a table, a run or a model, or the disk refuses; there
+/// is no file then.
 pub fn export_trl(table: &Path, out: &Path) -> Result<ExportSummary, InterchangeError> {
     let table = ReferenceTable::open(table)?;
-    refuse_inside(&table, out)?;
+    check_outside(out)?;
     let schema = schema();
     let provenance = Provenance { schema: VERSION.into(), ..table.provenance().clone() };
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
@@ -73,18 +73,4 @@ fn select(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, TableE
     };
     let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| internal(error.to_string()))
-}
-
-/// A Parquet file beside the parts would be read as one of them by whoever opens the folder; one in place of a part
-/// would be the end of the table.
-fn refuse_inside(table: &ReferenceTable, out: &Path) -> Result<(), InterchangeError> {
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let target = parent.canonicalize().map(|parent| parent.join(out.file_name().unwrap_or_default()));
-    match (target, table.path().canonicalize()) {
-        (Ok(target), Ok(inside)) if target.starts_with(&inside) => {
-            Err(InterchangeError::InsideTable { out: out.to_owned(), table: table.path().to_owned() })
-        }
-        // A folder that is not there is the writer's to report.
-        _ => Ok(()),
-    }
 }
