@@ -54,7 +54,6 @@ mod tests {
             ("piref train --per-device-train-batch-size 4", "tip: `--batch-size` is the pairs of an optimiser step"),
             ("piref train --greater-is-better true", "tip: it follows from `--metric-for-best-model`"),
             ("piref precompute --model-name-or-path m", "tip: it is `--model`"),
-            ("piref export run --merge --out m --dtype bf16", "tip: it is `--save-dtype` for a model"),
         ] {
             let said = said(arguments);
             assert!(said.contains(want) && !said.contains("a similar argument"), "{arguments}: {said}");

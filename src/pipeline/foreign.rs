@@ -55,7 +55,6 @@ const FOREIGN: &[(&[&str], &str)] = &[
     (&["lora_target", "target_modules", "lora_target_linear"], "it is `--lora-target-modules`"),
     (&["torch_dtype", "bf16", "fp16", "tf32", "precision", "compute_type"], "it is `--dtype f32` or `--dtype bf16`"),
     (&["save_safetensors", "save_precision"], "it is `--save-dtype`"),
-    (&["dtype"], "it is `--save-dtype` for a model, and `--outtype` with `--to gguf`"),
     (
         &["per_device_train_batch_size", "train_batch_size", "micro_batch_size", "gradient_accumulation_steps"],
         "`--batch-size` is the pairs of an optimiser step: devices × `per_device_train_batch_size` × \
