@@ -25,7 +25,7 @@ FLIGHT_SQL_VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/piref/flight-sql
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz check-cluster check-cuda check-s3 check-azure check-flight-sql clean
+.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz kills check-cluster check-cuda check-s3 check-azure check-flight-sql clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -113,6 +113,11 @@ golden: ## Write the golden files again; needs Python with TRL, by hand, see fix
 
 fuzz: ## Feed damaged files to every parser for ten minutes; by hand
 	PIREF_FUZZ_SECONDS=600 cargo test --locked --test it fuzz -- --test-threads 1 --nocapture
+
+KILLS ?= 2000
+
+kills: ## Kill every command that writes, KILLS times in all, and compare bytes; needs strace, by hand, takes an hour
+	PIREF_KILLS=$(KILLS) cargo test --locked --test it kills:: -- --test-threads 2 --nocapture
 
 # MODEL, DATA, LIMIT and CASES as tests/cluster/run.sh has them.
 check-cluster: ## Tests of the feature `cluster`; stage one and SQL on a scheduler and two executors, one of them killed; by hand

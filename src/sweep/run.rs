@@ -185,19 +185,20 @@ impl Sweep<'_> {
         let standing = run.standing()?;
         observe(Event::Run { run_idx, run, standing });
         if standing == Standing::Finished {
+            // The page is the last thing a run gets: one that was killed before has its policy and no page.
+            if !run.plan.course.out.join(REPORT).exists() {
+                complete(run, observe)?;
+            }
             return Row::read(run, Status::Finished, last_steps);
         }
-        let outcome = train::run(&run.plan, interrupt, &mut |event| observe(Event::Train(event)))?;
-        run.pipeline.record(Stage::Train, &run.plan.course.out)?;
-        match outcome {
-            train::Outcome::Interrupted(_) => Row::read(run, Status::Interrupted, last_steps),
+        match train::run(&run.plan, interrupt, &mut |event| observe(Event::Train(event)))? {
+            train::Outcome::Interrupted(_) => {
+                run.pipeline.record(Stage::Train, &run.plan.course.out)?;
+                Row::read(run, Status::Interrupted, last_steps)
+            }
             train::Outcome::Finished(summary) => {
                 observe(Event::Ended(&summary));
-                let inputs = RunInputs { run: &run.plan.course.out, table: Some(&run.plan.table) };
-                // The policy is there, and that is what was asked for.
-                if let Err(error) = report::write_run(&inputs, &run.plan.course.out.join(REPORT)) {
-                    observe(Event::Train(train::Event::Note(format!("no report: {}", chain(&error)))));
-                }
+                complete(run, observe)?;
                 Row::read(run, Status::Finished, last_steps)
             }
         }
@@ -211,4 +212,16 @@ impl Sweep<'_> {
         io::write(&self.plan.out.join(PAGE), page.as_bytes())?;
         Ok(comparison)
     }
+}
+
+/// What a run gets once its policy is there: the record of its settings and its page.
+fn complete(run: &Run, observe: &mut dyn FnMut(Event<'_>)) -> Result<(), RunError> {
+    let folder = &run.plan.course.out;
+    run.pipeline.record(Stage::Train, folder)?;
+    let inputs = RunInputs { run: folder, table: Some(&run.plan.table) };
+    // The policy is there, and that is what was asked for.
+    if let Err(error) = report::write_run(&inputs, &folder.join(REPORT)) {
+        observe(Event::Train(train::Event::Note(format!("no report: {}", chain(&error)))));
+    }
+    Ok(())
 }
