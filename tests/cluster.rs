@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use ballista_core::serde::BallistaCodec;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionConfig;
-use piref::cluster::{self, ClusterEngine, ClusterError, ClusterPlan, ClusterQueries, SchedulerAddress};
+use piref::cluster::{self, ClusterEngine, ClusterError, ClusterPlan, ClusterQueries, Scheduler, SchedulerAddress};
 use piref::digest::Digest;
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
@@ -25,6 +26,7 @@ use piref::query::{Elsewhere, QueryError, Resources, Session};
 use piref::scoring::{ModelFile, ModelFiles, Models, Scorer, ScoringError};
 use tokio::runtime::Runtime;
 
+use crate::support::Case;
 use crate::support::stages::{files, precompute_plan};
 
 /// A cluster of one executor, for as long as it is held.
@@ -102,6 +104,10 @@ impl Standalone {
         Self { address, models, _runtime: runtime }
     }
 
+    fn scheduler(&self) -> Scheduler {
+        Scheduler { address: self.address.clone(), tls: None }
+    }
+
     fn engine(&self) -> ClusterEngine {
         self.engine_with(4, &[])
     }
@@ -109,19 +115,19 @@ impl Standalone {
     /// One with so many jobs under way.
     fn engine_with(&self, jobs: usize, settings: &[&str]) -> ClusterEngine {
         let settings = settings.iter().map(|text| text.parse().unwrap()).collect();
-        ClusterEngine::new(ClusterPlan { scheduler: self.address.clone(), jobs, kernel: None, settings }).unwrap()
+        ClusterEngine::new(ClusterPlan { scheduler: self.scheduler(), jobs, kernel: None, settings }).unwrap()
     }
 
     /// Where a session's queries run.
-    fn queries(&self, settings: &[&str]) -> Option<Arc<dyn Elsewhere>> {
+    fn queries(&self, settings: &[&str]) -> Arc<dyn Elsewhere> {
         let settings: Vec<_> = settings.iter().map(|text| text.parse().unwrap()).collect();
-        Some(Arc::new(ClusterQueries::new(&self.address, &settings).unwrap()))
+        Arc::new(ClusterQueries::new(&self.scheduler(), &settings).unwrap())
     }
 
     /// What a session needs whose queries have the executors score.
     fn scoring(&self, settings: &[&str]) -> Resources {
         let functions = piref::scoring::functions(&(Arc::new(ModelFiles::new(Vec::new())) as Arc<dyn Models>));
-        Resources { elsewhere: self.queries(settings), functions, ..Resources::default() }
+        Resources { elsewhere: Some(self.queries(settings)), functions, ..Resources::default() }
     }
 
     fn n_calls(&self) -> u64 {
@@ -227,7 +233,7 @@ fn an_executor_that_computes_otherwise_is_refused() {
 #[test]
 fn no_scheduler_is_said_at_once() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let scheduler: SchedulerAddress = SchedulerAddress::of(free);
+    let scheduler = Scheduler { address: SchedulerAddress::of(free), tls: None };
     let plan = ClusterPlan { scheduler: scheduler.clone(), jobs: 1, kernel: None, settings: Vec::new() };
     let error = ClusterEngine::new(plan).unwrap_err();
     assert_eq!(error.to_string(), format!("no scheduler answers at `{scheduler}`"));
@@ -241,7 +247,8 @@ fn queries_over_tables_run_in_the_cluster() {
     let table = folder.path().join("t");
     let n_pairs = crate::support::stages::precompute(&precompute_plan(&table)).n_pairs;
     let ask = |session: &Session, sql: &str| session.query(sql).unwrap();
-    let mut remote = Session::with(Resources { elsewhere: cluster.queries(&[]), ..Resources::default() }).unwrap();
+    let mut remote =
+        Session::with(Resources { elsewhere: Some(cluster.queries(&[])), ..Resources::default() }).unwrap();
     let mut local = Session::new().unwrap();
     for session in [&mut remote, &mut local] {
         session.register(&table).unwrap();
@@ -311,9 +318,81 @@ fn a_query_that_nobody_waits_for_ends_in_the_cluster_too() {
 }
 
 fn wait_until(holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A server, until the end of a test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// Starts one, and waits until it has said this.
+    fn start(case: &Case, arguments: &[&str], said: &str) -> Self {
+        let log = case.path().join(format!("{}.log", arguments[1]));
+        let mut command = case.command(arguments.iter().copied());
+        let child = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let server = Self(child);
+        wait_until(|| std::fs::read_to_string(&log).unwrap().contains(said));
+        server
+    }
+}
+
+/// Programs of their own, which all show one certificate.
+#[test]
+fn a_cluster_with_a_certificate_answers_to_who_has_it() {
+    let project = env!("CARGO_MANIFEST_DIR");
+    let tls = |name: &str| {
+        let file = |end: &str| format!("{project}/fixtures/tls/{name}.{end}");
+        ["--tls-cert".to_owned(), file("pem"), "--tls-key".to_owned(), file("key")]
+    };
+    let (ours, strangers) = (tls("cluster"), tls("stranger"));
+    let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let tiny = format!("{project}/fixtures/tiny");
+    let case = Case::new();
+    let with = |arguments: &[&str], tls: &[String]| -> Vec<String> {
+        arguments.iter().map(|&word| word.to_owned()).chain(tls.iter().cloned()).collect()
+    };
+    let words = |arguments: &[String]| arguments.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+    let start = |arguments: Vec<String>, said: &str| {
+        let arguments = words(&arguments);
+        Server::start(&case, &arguments.split('\n').collect::<Vec<_>>(), said)
+    };
+    let _scheduler = start(with(&["cluster", "scheduler", "--bind", &at], &ours), "listens at");
+    let executor = ["cluster", "executor", "--scheduler", &at, "--model", &tiny];
+    let _executor = start(with(&executor, &ours), "joins");
+
+    let pairs = format!("{project}/fixtures/pairs/standard.jsonl");
+    let precompute = ["precompute", "--model", &tiny, "--data", &pairs, "--max-length", "256", "--limit", "12"];
+    let run = |out: &str, cluster: bool, tls: &[String]| {
+        let mut arguments = with(&precompute, tls);
+        arguments.extend(["--out", out].map(ToOwned::to_owned));
+        if cluster {
+            arguments.extend(["--cluster", &at].map(ToOwned::to_owned));
+        }
+        let arguments = words(&arguments);
+        case.run(arguments.split('\n'))
+    };
+    run("here", false, &[]).success();
+    run("there", true, &ours).success();
+    assert!(files(&case.path().join("there")) == files(&case.path().join("here")), "the tables differ");
+
+    let there = case.path().join("there").display().to_string();
+    let query = ["sql", &there, "-c", "SELECT count(*) AS n FROM pairs", "--format", "csv", "--cluster", &at];
+    let query = words(&with(&query, &ours));
+    assert_eq!(case.run(query.split('\n')).success().stdout, "n\n12\n");
+
+    for (who, tls) in [("nobody", &[][..]), ("a stranger", &strangers)] {
+        let refused = run("stolen", true, tls);
+        assert!(refused.code == Some(1) && refused.stderr.contains("no scheduler answers at"), "{who}: {refused}");
     }
 }

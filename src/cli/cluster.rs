@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytesize::ByteSize;
 
+use super::cluster_flags::ClusterTls;
 use super::printer::Printer;
 use crate::cluster::{self, Bind, Event, ExecutorPlan, SchedulerAddress, SchedulerPlan};
 use crate::interrupt::{self, Interrupt};
@@ -20,7 +21,7 @@ use crate::scoring::ModelFile;
 /// Run stage one and SQL on several machines: Apache Ballista's scheduler and executors, with the functions of piref.
 ///
 /// One scheduler, and on each machine (for each GPU) an executor; `piref precompute` and `piref sql` with `--cluster` are
-/// their clients. The ports have no authentication: whoever reaches them can run queries and read what the executors can.
+/// their clients. Beyond this machine they want the cluster's certificate, or `--insecure`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -40,6 +41,14 @@ struct Scheduler {
     /// Where it listens.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:50050")]
     bind: SocketAddr,
+
+    #[command(flatten)]
+    tls: ClusterTls,
+
+    /// Listen to other machines without TLS: whoever reaches the port can run queries and read what this program can. For
+    /// a network you trust.
+    #[arg(long)]
+    insecure: bool,
 
     /// Name or address by which executors reach it. Default: the address it listens at.
     #[arg(long, value_name = "HOST")]
@@ -83,6 +92,14 @@ struct Executor {
     #[arg(long, value_name = "IP[:PORT]", default_value_t)]
     bind: Bind,
 
+    #[command(flatten)]
+    tls: ClusterTls,
+
+    /// Listen to other machines without TLS: whoever reaches the port can run queries and read what this program can. For
+    /// a network you trust.
+    #[arg(long)]
+    insecure: bool,
+
     /// Name or address by which the others reach it. Default: the address it listens at, or the one its scheduler sees.
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
@@ -98,14 +115,17 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     let interrupt = Interrupt::on_signals().context("cannot handle signals")?;
     match args.server {
         Server::Scheduler(scheduler) => {
-            warn_if_open(scheduler.bind, printer);
             let executor_timeout = Duration::from_secs(scheduler.executor_timeout.get());
-            let plan = SchedulerPlan { bind: scheduler.bind, advertise: scheduler.advertise, executor_timeout };
+            let plan = SchedulerPlan {
+                bind: scheduler.bind,
+                tls: scheduler.tls.read()?,
+                is_insecure: scheduler.insecure,
+                advertise: scheduler.advertise,
+                executor_timeout,
+            };
             cluster::serve(&plan, &interrupt, &mut |event| show("scheduler", &event, printer))?;
         }
         Server::Executor(executor) => {
-            let bind = executor.bind;
-            warn_if_open(SocketAddr::new(bind.ip, bind.port.unwrap_or_default()), printer);
             let plan = executor.plan()?;
             cluster::execute(&plan, &interrupt, &mut |event| show("executor", &event, printer))?;
         }
@@ -121,8 +141,9 @@ impl Executor {
             models.push(self.model_file(model)?);
         }
         Ok(ExecutorPlan {
-            scheduler: self.scheduler,
+            scheduler: cluster::Scheduler { address: self.scheduler, tls: self.tls.read()? },
             bind: self.bind,
+            is_insecure: self.insecure,
             advertise: self.advertise,
             models,
             vcores: self.vcores.get(),
@@ -144,16 +165,6 @@ impl Executor {
         };
         let file = Pipeline::from_flags(&flags)?.model_file(source)?;
         Ok(if self.dtype.is_empty() { file } else { ModelFile { dtypes: self.dtype.clone(), ..file } })
-    }
-}
-
-fn warn_if_open(at: SocketAddr, printer: &mut Printer) {
-    if !at.ip().is_loopback() {
-        printer.note(format_args!(
-            "warning: `{}` can be reached from other machines, and there is no authentication: whoever reaches it can run \
-             queries and read what this program can",
-            at.ip()
-        ));
     }
 }
 

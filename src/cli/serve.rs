@@ -12,13 +12,13 @@ use super::query_model::QueryModel;
 use super::sql::{self, NamedPath};
 use crate::interrupt::Interrupt;
 use crate::query::{Resources, Session};
-use crate::serve::{self, Event};
+use crate::serve::{self, Event, Plan, TlsFiles, Token, TokenError};
 
 /// Serve tables to clients of Arrow Flight SQL: ADBC, JDBC, ODBC, notebooks, dashboards.
 ///
 /// Clients see the names and functions of `piref sql`, and read only. Tables in Parquet files are read anew by each query;
-/// those of text and Arrow files, as `metrics`, are served as they were when the server started. Nobody is asked for a
-/// password and nothing is encrypted: beyond this machine that is for a network you trust. Ctrl-C ends it.
+/// those of text and Arrow files, as `metrics`, are served as they were when the server started. Beyond this machine clients
+/// need a token and TLS, or `--insecure`. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Log-prob tables, run folders, pipeline files (`.toml`) or data files.
@@ -33,6 +33,23 @@ pub(crate) struct Args {
     /// `NAME_scored`, `NAME_metrics`.
     #[arg(long, value_name = "NAME=PATH")]
     table: Vec<NamedPath>,
+
+    /// A file with the token that clients have to say, one line that only you can read: as `authorization: Bearer TOKEN`, or
+    /// as the password of any name.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// The server's certificate, PEM, with those it is signed by: connections are encrypted.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Serve other machines without a token or without TLS: on a network you trust.
+    #[arg(long)]
+    insecure: bool,
 
     #[command(flatten)]
     model: QueryModel,
@@ -54,25 +71,40 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
         ..Resources::default()
     })?;
     sql::register(&mut session, &args.paths, &args.table, printer)?;
-    if !args.flight_sql.ip().is_loopback() {
+    let plan = args.plan().with_context(failed)?;
+    if !args.flight_sql.ip().is_loopback() && plan.is_insecure {
         printer.note(format_args!(
-            "warning: whoever reaches `{}` may read these tables: there is no password and no encryption",
-            args.flight_sql
+            "warning: whoever reaches `{}` {}",
+            args.flight_sql,
+            if plan.token.is_none() { "may read these tables" } else { "may listen: nothing is encrypted" }
         ));
     }
-    serve::run(args.flight_sql, &session, &interrupt, &mut |event| show(&event, printer)).with_context(failed)?;
+    let scheme = if plan.tls.is_some() { "grpc+tls" } else { "grpc" };
+    serve::run(&plan, &session, &interrupt, &mut |event| show(&event, scheme, printer)).with_context(failed)?;
     printer.note("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(event: &Event, printer: &mut Printer) {
+impl Args {
+    fn plan(&self) -> Result<Plan, TokenError> {
+        let tls = self.tls_cert.clone().zip(self.tls_key.clone());
+        Ok(Plan {
+            address: self.flight_sql,
+            token: self.token_file.as_deref().map(Token::read).transpose()?,
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            is_insecure: self.insecure,
+        })
+    }
+}
+
+fn show(event: &Event, scheme: &str, printer: &mut Printer) {
     match event {
         Event::Copied { tables } => {
             printer.note(format_args!("as they are now, not as they will be: {}", tables.join(", ")));
         }
         Event::Listening { at, tables } => {
             printer.note(format_args!("tables: {}", if tables.is_empty() { "none".into() } else { tables.join(", ") }));
-            printer.note(format_args!("Flight SQL at grpc://{at}, until Ctrl-C"));
+            printer.note(format_args!("Flight SQL at {scheme}://{at}, until Ctrl-C"));
         }
     }
 }

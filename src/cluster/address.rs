@@ -4,6 +4,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use datafusion::prelude::SessionConfig;
+use tonic::transport::Channel;
+
+use super::error::Cause;
+use super::tls::{Tls, connect};
+
 /// Port of a scheduler that is named without one: Ballista's own.
 const SCHEDULER_PORT: u16 = 50050;
 
@@ -15,6 +22,42 @@ const SCHEME: &str = "df://";
 pub struct SchedulerAddress {
     host: String,
     port: u16,
+}
+
+/// A scheduler, and what its cluster shows to it.
+#[derive(Debug, Clone)]
+pub struct Scheduler {
+    /// Where it is.
+    pub address: SchedulerAddress,
+    /// The certificate of its cluster; `None` where there is none.
+    pub tls: Option<Tls>,
+}
+
+impl Scheduler {
+    /// As gRPC wants it.
+    pub(super) fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address.host_and_port())
+    }
+
+    /// A configuration of the engine that reaches this cluster.
+    pub(super) fn over(&self, config: SessionConfig) -> SessionConfig {
+        match &self.tls {
+            Some(tls) => tls.over(config),
+            None => config,
+        }
+    }
+
+    /// A connection to it.
+    pub(super) async fn connect(&self) -> Result<SchedulerGrpcClient<Channel>, Cause> {
+        Ok(SchedulerGrpcClient::new(connect(&self.url(), self.tls.as_ref()).await?))
+    }
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
 }
 
 /// Where an executor listens: an address, and two ports or any two that are free.
@@ -58,11 +101,6 @@ impl SchedulerAddress {
     /// The port.
     pub(super) fn port(&self) -> u16 {
         self.port
-    }
-
-    /// As gRPC wants it.
-    pub(super) fn url(&self) -> String {
-        format!("http://{}", self.host_and_port())
     }
 
     fn host_and_port(&self) -> String {
@@ -145,8 +183,9 @@ mod tests {
             ("df://[fe80::1]", "df://[fe80::1]:50050", "http://[fe80::1]:50050"),
         ] {
             let address: SchedulerAddress = text.parse().unwrap();
-            assert_eq!((address.to_string().as_str(), address.url().as_str()), (want, url), "{text}");
-            assert_eq!(want.parse(), Ok(address));
+            assert_eq!(want.parse().as_ref(), Ok(&address));
+            let scheduler = Scheduler { address, tls: None };
+            assert_eq!((scheduler.to_string().as_str(), scheduler.url().as_str()), (want, url), "{text}");
         }
         for text in ["", "df://", ":50050", "http://node:1", "a:b", "node:65536", "[::1", "[::1]7", "a b", "::1"] {
             assert!(text.parse::<SchedulerAddress>().is_err(), "{text}");

@@ -8,11 +8,10 @@ use ballista_core::JobId;
 use ballista_core::config::{BALLISTA_CHAOS_EXECUTION_SEED, BALLISTA_CLIENT_PULL};
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::serde::protobuf::CancelJobParams;
-use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use datafusion::prelude::SessionConfig;
 use tokio::runtime::Runtime;
 
-use super::address::SchedulerAddress;
+use super::address::Scheduler;
 use super::error::{Cause, ClusterError};
 
 /// How long a client waits for a scheduler to answer.
@@ -91,21 +90,21 @@ pub(super) fn of_submission(config: SessionConfig, number: u64) -> Result<Sessio
 ///
 /// # Errors
 /// If it does not for so long: with what it came to last.
-pub(super) fn reach(runtime: &Runtime, address: &SchedulerAddress, patience: Duration) -> Result<(), ClusterError> {
+pub(super) fn reach(runtime: &Runtime, scheduler: &Scheduler, patience: Duration) -> Result<(), ClusterError> {
     runtime
-        .block_on(answer(address, patience))
-        .map_err(|source| ClusterError::NoScheduler { address: address.clone(), source })
+        .block_on(answer(scheduler, patience))
+        .map_err(|source| ClusterError::NoScheduler { address: scheduler.address.clone(), source })
 }
 
 /// As [`reach`], for who waits for something else besides.
-pub(super) async fn answer(address: &SchedulerAddress, patience: Duration) -> Result<(), Cause> {
+pub(super) async fn answer(scheduler: &Scheduler, patience: Duration) -> Result<(), Cause> {
     const PAUSE: Duration = Duration::from_millis(200);
     let began = Instant::now();
     loop {
         let left = patience.saturating_sub(began.elapsed());
-        let source: Cause = match tokio::time::timeout(left, SchedulerGrpcClient::connect(address.url())).await {
+        let source: Cause = match tokio::time::timeout(left, scheduler.connect()).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => error.into(),
+            Ok(Err(error)) => error,
             Err(_) => format!("nothing came back in {} s", patience.as_secs()).into(),
         };
         if began.elapsed() + PAUSE >= patience {
@@ -116,13 +115,13 @@ pub(super) async fn answer(address: &SchedulerAddress, patience: Duration) -> Re
 }
 
 /// Tells a scheduler that nobody waits for these jobs any more; what it says to that is of no use.
-pub(super) async fn cancel(url: &str, jobs: impl IntoIterator<Item = JobId>) {
+pub(super) async fn cancel(scheduler: &Scheduler, jobs: impl IntoIterator<Item = JobId>) {
     let mut jobs = jobs.into_iter().peekable();
     if jobs.peek().is_none() {
         return;
     }
     let told = async {
-        let Ok(mut scheduler) = SchedulerGrpcClient::connect(url.to_owned()).await else { return };
+        let Ok(mut scheduler) = scheduler.connect().await else { return };
         for job in jobs {
             let _ = scheduler.cancel_job(CancelJobParams { job_id: job.into() }).await;
         }

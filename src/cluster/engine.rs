@@ -8,7 +8,7 @@ use datafusion::logical_expr::ScalarUDF;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use super::address::SchedulerAddress;
+use super::address::Scheduler;
 use super::client::{PATIENCE, Setting, config, reach};
 use super::error::{Cause, ClusterError};
 use super::functions::no_models;
@@ -18,8 +18,6 @@ use crate::batch::{PairIds, Sharing, micro_batches};
 use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::logprob;
-use crate::model::Digests;
-use crate::policy::PolicyDigests;
 use crate::precompute::{Ended, Engine, Event, Listen, Plan, PrecomputeError, Said, Signals};
 use crate::scoring::{RefLogps, model_digest};
 use crate::table::{Provenance, TableError, TokenScores};
@@ -41,7 +39,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct ClusterPlan {
     /// Its scheduler.
-    pub scheduler: SchedulerAddress,
+    pub scheduler: Scheduler,
     /// Jobs under way: each is one task, so at least two for each executor's core.
     pub jobs: usize,
     /// Name of the code path of the executors; `None` for that of this machine.
@@ -93,14 +91,9 @@ impl ClusterEngine {
             Signals::Skip => RefLogps::new(no_models()),
             Signals::Make => RefLogps::with_signals(no_models()),
         };
-        let model = &conditions.model;
-        let digests = PolicyDigests {
-            base: Digests { weights: model.weights_digest, config: model.config_digest },
-            adapter: model.adapter_digest,
-        };
         Ok(Connected {
             runtime: runtime()?,
-            jobs: Arc::new(Jobs::new(self.plan.scheduler.url(), config, session_id)),
+            jobs: Arc::new(Jobs::new(self.plan.scheduler.clone(), config, session_id)),
             function: ScalarUDF::new_from_impl(function),
             digest: model_digest(&conditions.model.meaning(), conditions.model.adapter_digest, &conditions.kernel),
             n_jobs: 0,

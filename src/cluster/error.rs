@@ -1,12 +1,14 @@
 //! What can go wrong with a cluster.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use datafusion::error::DataFusionError;
 
 use super::address::SchedulerAddress;
+use super::tls::NAME;
 use crate::error::Hint;
+use crate::io::IoError;
 use crate::scoring::ScoringError;
 
 /// Whatever a library calls an error.
@@ -34,6 +36,28 @@ pub enum ClusterError {
         #[source]
         source: std::io::Error,
     },
+    /// An address that others reach, and nothing that keeps them out.
+    #[error(
+        "`{at}` can be reached from other machines, and whoever reaches it can run queries and read what this program can"
+    )]
+    Open {
+        /// The address.
+        at: IpAddr,
+    },
+    /// A certificate, or its key.
+    #[error("`{}` and `{}` are no certificate and its key, in PEM", certificate.display(), key.display())]
+    Certificate {
+        /// File of the certificate.
+        certificate: PathBuf,
+        /// File of the key.
+        key: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Cause,
+    },
+    /// A file.
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A server that listens at all addresses and cannot know by which one others reach it.
     #[error("`--bind {at}` listens at every address of this machine, and does not say by which one others reach it")]
     NoHost {
@@ -114,6 +138,13 @@ pub enum ClusterError {
     Scoring(#[from] ScoringError),
 }
 
+impl ClusterError {
+    /// Refuses an address that others reach, unless they may: who has no certificate is let in.
+    pub(super) fn if_open(at: IpAddr, others_may: bool) -> Result<(), Self> {
+        if at.is_loopback() || others_may { Ok(()) } else { Err(Self::Open { at }) }
+    }
+}
+
 impl Hint for ClusterError {
     fn hint(&self) -> Option<String> {
         match self {
@@ -122,6 +153,16 @@ impl Hint for ClusterError {
                 address.port()
             )),
             Self::Bind { .. } => Some("`--bind` names another address".into()),
+            Self::Open { .. } => Some(
+                "`--tls-cert` and `--tls-key` keep others out; `--insecure` says that the network is one you trust"
+                    .into(),
+            ),
+            Self::Certificate { .. } => Some(format!(
+                "`openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN={NAME} \
+                 -addext subjectAltName=DNS:{NAME} -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out \
+                 certificate.pem` makes both"
+            )),
+            Self::Io(error) => error.hint(),
             Self::NoHost { .. } => Some("`--advertise HOST` says it".into()),
             Self::Job { reason, .. } => job_hint(reason),
             Self::Row { .. } => {

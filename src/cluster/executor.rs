@@ -5,14 +5,23 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arrow_flight::flight_service_server::FlightServiceServer;
+use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::error::BallistaError;
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::utils::{GrpcServerConfig, create_grpc_server};
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+use ballista_executor::flight_service::BallistaFlightService;
+use ballista_executor::shutdown::Shutdown;
+use datafusion::prelude::SessionConfig;
+use tonic::transport::ServerTlsConfig;
 
-use super::Event;
-use super::address::{Bind, SchedulerAddress};
+use super::address::{Bind, Scheduler};
 use super::client::{answer, reach};
 use super::error::ClusterError;
 use super::functions::registry;
 use super::wait::{runtime, until};
+use super::{Event, MESSAGE_BYTES};
 use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::scoring::{ModelFile, ModelFiles, Models, Scorer, ScoringError};
@@ -36,9 +45,11 @@ const CLEAN_UP_SECONDS: u64 = 600;
 #[derive(Debug, Clone)]
 pub struct ExecutorPlan {
     /// Its scheduler.
-    pub scheduler: SchedulerAddress,
+    pub scheduler: Scheduler,
     /// Where it listens.
     pub bind: Bind,
+    /// Whether it may be reached from other machines without TLS, by whomever.
+    pub is_insecure: bool,
     /// By which name the others reach it; `None` for the address its scheduler sees.
     pub advertise: Option<String>,
     /// What it scores with.
@@ -55,6 +66,7 @@ pub struct ExecutorPlan {
 /// # Errors
 /// If there is no scheduler, it cannot listen, or it ends by itself.
 pub fn execute(plan: &ExecutorPlan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -> Result<(), ClusterError> {
+    ClusterError::if_open(plan.bind.ip, plan.scheduler.tls.is_some() || plan.is_insecure)?;
     let stopped = |source| ClusterError::Stopped { server: "executor", source };
     let temporary = std::env::temp_dir();
     let folder = tempfile::Builder::new().prefix("piref-executor-").tempdir_in(&temporary);
@@ -67,7 +79,7 @@ pub fn execute(plan: &ExecutorPlan, interrupt: &Interrupt, observe: &mut dyn FnM
     let runtime = runtime()?;
     reach(&runtime, &plan.scheduler, PATIENCE)?;
     observe(Event::Listening { at });
-    observe(Event::Joining { scheduler: plan.scheduler.clone() });
+    observe(Event::Joining { scheduler: plan.scheduler.address.clone() });
 
     let mut counter = Counter { n_said: 0, said: Instant::now(), is_stopping: false };
     // Asked to stop by us only where nobody could learn of its tasks: dropped on its way, it leaves them half done.
@@ -83,14 +95,14 @@ pub fn execute(plan: &ExecutorPlan, interrupt: &Interrupt, observe: &mut dyn FnM
         Some(Ok(())) if interrupt.is_set() => Ok(()),
         Some(Ok(())) => Err(stopped(None)),
         None => {
-            observe(Event::Unheard { scheduler: plan.scheduler.clone() });
+            observe(Event::Unheard { scheduler: plan.scheduler.address.clone() });
             Ok(())
         }
     }
 }
 
 /// Sets `unheard` when somebody wants the end and the scheduler does not answer: Ballista would wait for it for minutes.
-async fn watch_for_silence(scheduler: SchedulerAddress, interrupt: Interrupt, unheard: Interrupt) {
+async fn watch_for_silence(scheduler: Scheduler, interrupt: Interrupt, unheard: Interrupt) {
     while !(interrupt.is_set() && answer(&scheduler, LAST_PATIENCE).await.is_err()) {
         tokio::time::sleep(SAY).await;
     }
@@ -186,13 +198,13 @@ fn config(
     };
     let models: Arc<dyn Models> = Arc::clone(models) as _;
     let functions = registry(&models, tokenizer.as_ref()).map_err(|source| ClusterError::Plan { source })?;
-    Ok(ExecutorProcessConfig {
+    let plain = ExecutorProcessConfig {
         bind_host: host(at.ip()),
         external_host: plan.advertise.clone().or_else(|| known_host(at.ip())),
         port: at.port(),
         grpc_port: at.port().saturating_add(1),
-        scheduler_host: plan.scheduler.url_host(),
-        scheduler_port: plan.scheduler.port(),
+        scheduler_host: plan.scheduler.address.url_host(),
+        scheduler_port: plan.scheduler.address.port(),
         scheduler_connect_timeout_seconds: u16::try_from(PATIENCE.as_secs()).unwrap_or(u16::MAX),
         vcores: plan.vcores.max(1),
         work_dir: folder.to_str().map(ToOwned::to_owned),
@@ -202,7 +214,35 @@ fn config(
         memory_pool_size: Some(plan.memory_limit),
         override_function_registry: Some(Arc::new(functions)),
         ..ExecutorProcessConfig::default()
+    };
+    let Some(tls) = plan.scheduler.tls.clone() else { return Ok(plain) };
+    // Nobody comes to an executor that asks for its work: all it serves are rows, by a server of ours.
+    let (endpoints, of_server) = (tls.endpoints(), tls.of_server());
+    Ok(ExecutorProcessConfig {
+        task_scheduling_policy: TaskSchedulingPolicy::PullStaged,
+        override_create_grpc_client_endpoint: Some(endpoints),
+        override_config_producer: Some(Arc::new(move || tls.over(SessionConfig::new_with_ballista()))),
+        override_arrow_flight_service: Some(Arc::new(move |folder, at, shutdown, config| {
+            tokio::spawn(serve_rows(folder, at, shutdown, config, of_server.clone()))
+        })),
+        ..plain
     })
+}
+
+/// Rows for those who show the certificate.
+async fn serve_rows(
+    folder: String,
+    at: SocketAddr,
+    mut shutdown: Shutdown,
+    config: GrpcServerConfig,
+    tls: ServerTlsConfig,
+) -> Result<(), BallistaError> {
+    let service = FlightServiceServer::new(BallistaFlightService::new(folder))
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
+    let mut server = create_grpc_server(&config).tls_config(tls).map_err(BallistaError::TonicError)?;
+    let served = server.add_service(service).serve_with_shutdown(at, shutdown.recv());
+    served.await.map_err(BallistaError::TonicError)
 }
 
 /// An address as it stands before a port.

@@ -19,6 +19,7 @@ use datafusion::physical_plan::common::collect;
 use datafusion::prelude::{Expr, SessionConfig};
 use datafusion_proto::protobuf::LogicalPlanNode;
 
+use super::address::Scheduler;
 use super::client::{cancel, of_submission};
 use super::error::ClusterError;
 use crate::batch::PairIds;
@@ -56,7 +57,7 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Jobs {
     /// Where the scheduler is.
-    url: String,
+    scheduler: Scheduler,
     /// What is set for each.
     config: SessionConfig,
     /// Under which name the scheduler keeps the settings.
@@ -124,9 +125,10 @@ pub(super) fn scores(answer: &[RecordBatch], n_pairs: usize) -> Result<Vec<Token
 }
 
 impl Jobs {
-    /// Jobs for the scheduler at this URL.
-    pub(super) fn new(url: String, config: SessionConfig, session_id: String) -> Self {
-        Self { url, config, session_id, running: Mutex::default(), retried: Mutex::default() }
+    /// Jobs for this scheduler.
+    pub(super) fn new(scheduler: Scheduler, config: SessionConfig, session_id: String) -> Self {
+        let config = scheduler.over(config);
+        Self { scheduler, config, session_id, running: Mutex::default(), retried: Mutex::default() }
     }
 
     /// The scores of the pairs of a job.
@@ -154,7 +156,7 @@ impl Jobs {
 
     async fn submit(&self, job: &Job, config: SessionConfig) -> Result<Vec<RecordBatch>, DataFusionError> {
         let codec = Arc::new(BallistaLogicalExtensionCodec::default());
-        let (url, plan) = (self.url.clone(), job.plan.clone());
+        let (url, plan) = (self.scheduler.url(), job.plan.clone());
         let submitted = Submitted::with_extension(url, config.ballista_config(), plan, codec, self.session_id.clone());
         self.running().insert(job.number, submitted.clone());
         let context = Arc::new(TaskContext::default().with_session_config(config));
@@ -171,7 +173,7 @@ impl Jobs {
     /// The last first: a job that computes is the first of them, and where it leaves an executor the next one would begin.
     pub(super) async fn cancel(&self) {
         let ids: Vec<_> = self.running().values().rev().filter_map(Submitted::job_id).collect();
-        cancel(&self.url, ids).await;
+        cancel(&self.scheduler, ids).await;
     }
 
     /// How many tries there were beyond the first of each job, and why there was the last of them.

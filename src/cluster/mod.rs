@@ -17,9 +17,9 @@
 //! Invariant: a dead executor costs the tasks it had at hand and a few seconds; what scores otherwise than the client says
 //! the table is scored (another model, number format or code path) is refused by its digest, not mixed in.
 //!
-//! # Not supported
-//! Authentication and encryption: the ports trust whoever reaches them, which is why they are those of this machine unless
-//! told otherwise.
+//! Without TLS the ports trust whoever reaches them, which is why they are those of this machine unless told otherwise. With
+//! [`Tls`] they answer to who has the cluster's certificate and its key; executors then ask for their tasks (Ballista's pull
+//! policy), since the server by which they are pushed knows no TLS.
 
 mod address;
 mod client;
@@ -31,9 +31,10 @@ mod job;
 mod queries;
 mod scheduler;
 mod talk;
+mod tls;
 mod wait;
 
-pub use address::{Bind, ParseAddressError, SchedulerAddress};
+pub use address::{Bind, ParseAddressError, Scheduler, SchedulerAddress};
 pub use client::Setting;
 pub use engine::{ClusterEngine, ClusterPlan};
 pub use error::ClusterError;
@@ -42,8 +43,12 @@ pub use functions::{register, registry, session_state};
 pub use queries::ClusterQueries;
 pub use scheduler::{SchedulerPlan, serve};
 pub use talk::install_log;
+pub use tls::{NAME, Tls};
 
 use std::net::SocketAddr;
+
+/// Most bytes of a message: a job of stage one holds the token ids of its pairs.
+const MESSAGE_BYTES: usize = 64 << 20;
 
 /// What a server of a cluster says while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

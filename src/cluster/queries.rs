@@ -9,7 +9,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::address::SchedulerAddress;
+use super::address::Scheduler;
 use super::client::{PATIENCE, Setting, cancel, config, of_client, reach};
 use super::error::ClusterError;
 use super::job::Submitted;
@@ -25,7 +25,7 @@ const PARTITIONS: usize = 16;
 /// here: a file system that all share.
 #[derive(Debug)]
 pub struct ClusterQueries {
-    url: String,
+    scheduler: Scheduler,
     settings: Vec<Setting>,
 }
 
@@ -34,10 +34,10 @@ impl ClusterQueries {
     ///
     /// # Errors
     /// If it does not answer, or a setting is none of the engine.
-    pub fn new(scheduler: &SchedulerAddress, settings: &[Setting]) -> Result<Self, ClusterError> {
+    pub fn new(scheduler: &Scheduler, settings: &[Setting]) -> Result<Self, ClusterError> {
         reach(&runtime()?, scheduler, PATIENCE)?;
         config(settings)?;
-        Ok(Self { url: scheduler.url(), settings: settings.to_vec() })
+        Ok(Self { scheduler: scheduler.clone(), settings: settings.to_vec() })
     }
 }
 
@@ -46,14 +46,14 @@ impl Elsewhere for ClusterQueries {
         // Once it has what Ballista asks for, `upgrade_for_ballista` of the state leaves the configuration as it is.
         let config = state.config().clone().upgrade_for_ballista().with_target_partitions(PARTITIONS);
         let config = of_client(config, &self.settings).map_err(|error| DataFusionError::External(error.into()))?;
-        *state.config_mut() = config;
-        state.upgrade_for_ballista(self.url.clone())
+        *state.config_mut() = self.scheduler.over(config);
+        state.upgrade_for_ballista(self.scheduler.url())
     }
 
     fn give_up<'a>(&'a self, plan: &'a Arc<dyn ExecutionPlan>) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         let mut jobs = Vec::new();
         find_jobs(plan.as_ref(), &mut jobs);
-        Box::pin(cancel(&self.url, jobs))
+        Box::pin(cancel(&self.scheduler, jobs))
     }
 }
 

@@ -1,17 +1,25 @@
 //! Ballista's scheduler with the functions of this program.
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::error::BallistaError;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
+use ballista_core::utils::{GrpcServerConfig, create_grpc_server};
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::SchedulerConfig;
-use ballista_scheduler::scheduler_process::start_server;
+use ballista_scheduler::scheduler_process::{create_scheduler, start_server};
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use tonic::transport::ServerTlsConfig;
 
-use super::Event;
 use super::error::ClusterError;
 use super::functions::session_state;
+use super::tls::Tls;
 use super::wait::{runtime, until};
+use super::{Event, MESSAGE_BYTES};
 use crate::interrupt::Interrupt;
 
 /// How often it looks for executors that are silent, in seconds.
@@ -31,6 +39,10 @@ const JOB_SECONDS: u64 = 60;
 pub struct SchedulerPlan {
     /// Where it listens.
     pub bind: SocketAddr,
+    /// The certificate of its cluster; `None` for no TLS.
+    pub tls: Option<Tls>,
+    /// Whether it may be reached from other machines without TLS, by whomever.
+    pub is_insecure: bool,
     /// By which name executors reach it; `None` for the address it listens at.
     pub advertise: Option<String>,
     /// An executor that is silent for so long is given up, and its tasks are run elsewhere.
@@ -42,6 +54,7 @@ pub struct SchedulerPlan {
 /// # Errors
 /// If it cannot listen, or ends by itself.
 pub fn serve(plan: &SchedulerPlan, interrupt: &Interrupt, observe: &mut dyn FnMut(Event)) -> Result<(), ClusterError> {
+    ClusterError::if_open(plan.bind.ip(), plan.tls.is_some() || plan.is_insecure)?;
     let config = Arc::new(config(plan)?);
     // Before anything else: Ballista's own error does not say where.
     drop(TcpListener::bind(plan.bind).map_err(|source| ClusterError::Bind { at: plan.bind, source })?);
@@ -50,7 +63,11 @@ pub fn serve(plan: &SchedulerPlan, interrupt: &Interrupt, observe: &mut dyn FnMu
     let ended = runtime.block_on(async {
         let cluster = BallistaCluster::new_from_config(&config).await?;
         observe(Event::Listening { at: plan.bind });
-        until(start_server(cluster, plan.bind, Arc::clone(&config)), interrupt, || {}).await.transpose()
+        let server: Pin<Box<dyn Future<Output = Result<(), BallistaError>>>> = match &plan.tls {
+            Some(tls) => Box::pin(serve_over(tls.of_server(), cluster, plan.bind, Arc::clone(&config))),
+            None => Box::pin(start_server(cluster, plan.bind, Arc::clone(&config))),
+        };
+        until(server, interrupt, || {}).await.transpose()
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
@@ -71,7 +88,7 @@ fn config(plan: &SchedulerPlan) -> Result<SchedulerConfig, ClusterError> {
         None => plan.bind.ip().to_string(),
     };
     let timeout = plan.executor_timeout.as_secs().max(LOOK_SECONDS + 1);
-    Ok(SchedulerConfig {
+    let plain = SchedulerConfig {
         bind_host: plan.bind.ip().to_string(),
         bind_port: plan.bind.port(),
         external_host: host,
@@ -82,7 +99,30 @@ fn config(plan: &SchedulerPlan) -> Result<SchedulerConfig, ClusterError> {
         finished_job_state_clean_up_interval_seconds: JOB_SECONDS,
         override_session_builder: Some(Arc::new(session_state)),
         ..SchedulerConfig::default()
+    };
+    let Some(tls) = &plan.tls else { return Ok(plain) };
+    Ok(SchedulerConfig {
+        scheduling_policy: TaskSchedulingPolicy::PullStaged,
+        override_create_grpc_client_endpoint: Some(tls.endpoints()),
+        use_tls: true,
+        ..plain
     })
+}
+
+/// Ballista's scheduler for those who show the certificate; its own server knows no TLS.
+async fn serve_over(
+    tls: ServerTlsConfig,
+    cluster: BallistaCluster,
+    at: SocketAddr,
+    config: Arc<SchedulerConfig>,
+) -> Result<(), BallistaError> {
+    let scheduler = create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, config).await?;
+    let service = SchedulerGrpcServer::new(scheduler)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
+    let mut server =
+        create_grpc_server(&GrpcServerConfig::default()).tls_config(tls).map_err(BallistaError::TonicError)?;
+    server.add_service(service).serve(at).await.map_err(BallistaError::TonicError)
 }
 
 #[cfg(test)]
@@ -91,7 +131,13 @@ mod tests {
     use crate::error::Hint;
 
     fn plan(bind: &str) -> SchedulerPlan {
-        SchedulerPlan { bind: bind.parse().unwrap(), advertise: None, executor_timeout: Duration::from_secs(8) }
+        SchedulerPlan {
+            bind: bind.parse().unwrap(),
+            tls: None,
+            is_insecure: false,
+            advertise: None,
+            executor_timeout: Duration::from_secs(8),
+        }
     }
 
     #[test]
@@ -102,6 +148,13 @@ mod tests {
         assert_eq!(config(&named).unwrap().scheduler_endpoint(), "node-1:50050");
         let error = config(&plan("0.0.0.0:50050")).err().unwrap();
         assert_eq!(error.hint().unwrap(), "`--advertise HOST` says it");
+    }
+
+    #[test]
+    fn other_machines_reach_it_only_if_somebody_said_so() {
+        let refused = serve(&plan("0.0.0.0:50050"), &Interrupt::default(), &mut |_| {}).unwrap_err();
+        assert!(refused.to_string().starts_with("`0.0.0.0` can be reached from other machines"), "{refused}");
+        assert!(refused.hint().unwrap().contains("--insecure"));
     }
 
     #[test]

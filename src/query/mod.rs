@@ -48,6 +48,8 @@ mod parquet_table;
 mod path_tables;
 mod permitted;
 mod rows_file;
+#[cfg(feature = "cluster")]
+mod served;
 mod session;
 mod shipped;
 mod source;
@@ -64,6 +66,8 @@ pub use output::{Answered, Sink, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
 pub use permitted::Refusal;
 pub use rows_file::{Replace, RowsFile};
+#[cfg(feature = "cluster")]
+pub use served::check_served;
 pub use session::{Resources, Rows, Session};
 pub use shipped::Shipped;
 pub use stop::Stop;

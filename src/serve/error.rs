@@ -23,6 +23,38 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// An address that others reach, and nothing that keeps them out.
+    #[error("`{address}` can be reached from other machines: expected a token and TLS, found {}", match (has_token, has_tls) {
+        (true, _) => "a token alone",
+        (_, true) => "TLS alone",
+        (false, false) => "neither",
+    })]
+    Open {
+        /// The address.
+        address: SocketAddr,
+        /// Whether there is a token.
+        has_token: bool,
+        /// Whether there is a certificate.
+        has_tls: bool,
+    },
+    /// A certificate, or its key.
+    #[error("`{}` and `{}` are no certificate and its key, in PEM", certificate.display(), key.display())]
+    Certificate {
+        /// File of the certificate.
+        certificate: PathBuf,
+        /// File of the key.
+        key: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No random numbers for the seals of tickets.
+    #[error("the system gives no random numbers")]
+    Random {
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The socket between scheduler and executor.
     #[error("cannot listen at socket `{}`", path.display())]
     Socket {
@@ -94,6 +126,10 @@ impl Hint for ServeError {
             Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable => {
                 Some("`127.0.0.1` is this machine alone, `0.0.0.0` all of its addresses".into())
             }
+            Self::Open { .. } => Some(
+                "`--token-file`, `--tls-cert` and `--tls-key` say them; `--insecure` serves without, on a network you trust"
+                    .into(),
+            ),
             Self::Socket { .. } => {
                 Some("`TMPDIR` says where; the path of a socket has about 100 characters at most".into())
             }

@@ -210,10 +210,10 @@ case_namespaces() {
     ip -n piref-$$-a addr add 10.77.0.1/24 dev veth-a
     ip -n piref-$$-b addr add 10.77.0.2/24 dev veth-b
     local a=(ip netns exec piref-$$-a) b=(ip netns exec piref-$$-b)
-    start ns-scheduler "${a[@]}" "$PIREF" cluster scheduler --bind "10.77.0.1:$PORT"
+    start ns-scheduler "${a[@]}" "$PIREF" cluster scheduler --bind "10.77.0.1:$PORT" --insecure
     wait_for 20 "the scheduler" says "$WORK/ns-scheduler.log" "listens at"
-    start ns-executor-1 "${a[@]}" "$PIREF" --threads 1 cluster executor --scheduler "10.77.0.1:$PORT" --model "$MODEL" --bind 10.77.0.1
-    start ns-executor-2 "${b[@]}" "$PIREF" --threads 1 cluster executor --scheduler "10.77.0.1:$PORT" --model "$MODEL" --bind 10.77.0.2
+    start ns-executor-1 "${a[@]}" "$PIREF" --threads 1 cluster executor --scheduler "10.77.0.1:$PORT" --model "$MODEL" --bind 10.77.0.1 --insecure
+    start ns-executor-2 "${b[@]}" "$PIREF" --threads 1 cluster executor --scheduler "10.77.0.1:$PORT" --model "$MODEL" --bind 10.77.0.2 --insecure
     for i in 1 2; do wait_for 40 "executor $i" says "$WORK/ns-executor-$i.log" "joins"; done
     local client=("${a[@]}" "$PIREF" precompute --model "$MODEL" --data "$DATA" --limit "$LIMIT" --output-format json --cluster "df://10.77.0.1:$PORT")
     "${client[@]}" --out "$WORK/namespaces" >"$WORK/namespaces.json" 2>"$WORK/namespaces.client.log"

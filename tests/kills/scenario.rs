@@ -192,7 +192,7 @@ impl Scenario {
 
         let mut killers = vec![Killer::AtMoment(duration)];
         if wanted.is_some() {
-            let traced = self.prepared(&prepared);
+            let traced = with_files(&prepared);
             killers.push(Killer::of_calls(&traced, &command));
         }
         let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -202,7 +202,7 @@ impl Scenario {
             let n_kills = wanted.map_or(n_kills, |wanted| wanted.div_ceil(N_SCENARIOS * killers.len()));
             let (mut n_killed, mut n_runs) = (0, 0);
             while n_killed < n_kills {
-                let case = self.prepared(&prepared);
+                let case = with_files(&prepared);
                 n_killed += self.kill_until_done(&case, &command, killer, most, &mut rng);
                 n_runs += 1;
                 let about = format!("{}, run {n_runs}, {n_killed} kills {killer}", self.name);
@@ -210,16 +210,6 @@ impl Scenario {
             }
             println!("{}: {n_killed} kills in {n_runs} runs, {killer}, all with the same bytes", self.name);
         }
-    }
-
-    fn prepared(&self, prepared: &[(PathBuf, Vec<u8>)]) -> Case {
-        let case = case();
-        for (name, bytes) in prepared {
-            let path = case.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
-        case
     }
 
     /// Starts the command again and again, and kills it, until it has come to its end.
@@ -254,6 +244,17 @@ impl Scenario {
             n_killed += 1;
         }
     }
+}
+
+/// A folder with what the steps before have left.
+fn with_files(prepared: &[(PathBuf, Vec<u8>)]) -> Case {
+    let case = case();
+    for (name, bytes) in prepared {
+        let path = case.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    case
 }
 
 fn same(found: &[(PathBuf, Vec<u8>)], want: &[(PathBuf, Vec<u8>)], about: &str) {
