@@ -25,7 +25,7 @@ FLIGHT_SQL_VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/piref/flight-sql
 SINGLE := arrow|parquet|datafusion|tokenizers|safetensors|half|zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz kills check-cluster check-cuda check-s3 check-azure check-flight-sql clean
+.PHONY: help build demo precompute train sweep sql audit report bench bench-peers bench-sql test lint fmt doc ci single smollm2 tiny golden accept fuzz kills audit-deps notices check-cluster check-cuda check-s3 check-azure check-flight-sql clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -113,6 +113,12 @@ golden: ## Write the golden files again; needs Python with TRL, by hand, see fix
 
 fuzz: ## Feed damaged files to every parser for ten minutes; by hand
 	PIREF_FUZZ_SECONDS=600 cargo test --locked --test it fuzz -- --test-threads 1 --nocapture
+
+audit-deps: ## Advisories, licences and sources of everything piref is built from; needs cargo-deny and the network, by hand
+	cargo deny --locked check
+
+notices: ## Licence texts of everything in the binary, to go with it: target/NOTICES.txt; needs cargo-about and the network, by hand
+	cargo about generate --locked --config .about.toml --output-file target/NOTICES.txt .about.hbs
 
 KILLS ?= 2000
 
