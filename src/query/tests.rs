@@ -15,7 +15,10 @@ use crate::table::tests::{batch, provenance, write_table};
 use crate::table::{Manifest, TableFolder, write_part};
 
 mod bounds;
+mod expansion;
+mod false_statistics;
 mod resources;
+mod row_order;
 
 fn session(paths: &[&Path]) -> Session {
     let mut session = Session::new().unwrap();
