@@ -31,12 +31,12 @@ use crate::query::gate::PLANNING_STACK;
 use crate::query::in_order::InOrder;
 use crate::query::path_tables::{self, PathTables};
 use crate::query::permitted::{self, Freedom, Refusal};
-use crate::query::source::{RunFiles, Source, identifier, table_name};
+use crate::query::source::{RunFiles, Source, table_name};
 use crate::query::views::FurtherReference;
 use crate::query::{
     Elsewhere, Extra, FUNCTIONS, Function, QueryError, Stop, functions, gate, parquet_table, text_table, views,
 };
-use crate::table::{REJECTS, ReferenceTable, references};
+use crate::table::{REJECTS, ReferenceTable, check_reference_name, references, sql_name};
 use crate::tokenize::TokenizerFiles;
 
 /// How often a query that computes looks whether it was stopped.
@@ -250,6 +250,27 @@ impl Session {
         }
     }
 
+    /// The columns of the one query in `sql` that [`read`](Self::read) would answer: it is planned, and none of it is run.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), as far as a plan tells.
+    pub fn look_at(&self, sql: &str) -> Result<SchemaRef, QueryError> {
+        let mut statements = self.parse(sql)?;
+        let n_statements = statements.len();
+        let statement = match statements.pop_front() {
+            Some(statement) if n_statements == 1 => statement,
+            _ => return Err(Refusal::NotOneQuery { found: format!("{n_statements} statements") }.into()),
+        };
+        let text = statement.to_string();
+        on_planning_stack(move || {
+            let planned = async {
+                let plan = self.permitted(statement, Freedom::Nothing).await?;
+                Ok(self.ctx.state().create_physical_plan(&plan).await?.schema())
+            };
+            self.wait(planned).map_err(|error| self.with_text(error, text))
+        })
+    }
+
     /// Whether a query or a registered name has opened this path, or a folder it is in.
     pub(super) fn has_read(&self, path: &Path) -> bool {
         self.read.has(path)
@@ -269,36 +290,33 @@ impl Session {
     }
 
     fn start(&self, statement: Statement, freedom: Freedom) -> Result<Rows<'_>, QueryError> {
-        thread::scope(|scope| {
-            let planner = thread::Builder::new().stack_size(PLANNING_STACK);
-            let planner = planner.spawn_scoped(scope, move || self.plan(statement, freedom));
-            let planner = planner.map_err(|source| QueryError::Runtime { source })?;
-            planner.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
-        })
+        on_planning_stack(move || self.plan(statement, freedom))
     }
 
     fn plan(&self, statement: Statement, freedom: Freedom) -> Result<Rows<'_>, QueryError> {
         let text = statement.to_string();
         let stop = Stop::new(&self.interrupt);
-        let own = self.tables();
-        let is_own = |name: &str| !self.fixed.contains(name) && own.iter().any(|table| table == name);
         let start = async {
-            let plan = gate::plan(&self.ctx.state(), statement).await?;
-            permitted::check_plan(&plan, freedom, &self.fixed, is_own).map_err(gate::refused)?;
-            let rows = match plan {
+            let rows = match self.permitted(statement, freedom).await? {
                 // These change the session itself.
-                LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.ctx.execute_logical_plan(plan).await?,
+                plan @ (LogicalPlan::Ddl(_) | LogicalPlan::Statement(_)) => self.ctx.execute_logical_plan(plan).await?,
                 plan => self.stopped_by(&stop).execute_logical_plan(plan).await?,
             };
             let context = Arc::new(rows.task_ctx());
             let plan = rows.create_physical_plan().await?;
             Ok((execute_stream(Arc::clone(&plan), context)?, plan))
         };
-        let (stream, plan) = self.wait(start).map_err(|error| match error {
-            QueryError::Sql { source, .. } => self.error_in(*source, Some(text)),
-            error => error,
-        })?;
+        let (stream, plan) = self.wait(start).map_err(|error| self.with_text(error, text))?;
         Ok(Rows { session: self, plan, stream, stop, has_ended: false })
+    }
+
+    /// The plan of a statement that changes no more than it may.
+    async fn permitted(&self, statement: Statement, freedom: Freedom) -> Result<LogicalPlan, DataFusionError> {
+        let own = self.tables();
+        let is_own = |name: &str| !self.fixed.contains(name) && own.iter().any(|table| table == name);
+        let plan = gate::plan(&self.ctx.state(), statement).await?;
+        permitted::check_plan(&plan, freedom, &self.fixed, is_own).map_err(gate::refused)?;
+        Ok(plan)
     }
 
     /// The same tables, functions and limits for one statement, whose functions see when it is stopped.
@@ -356,11 +374,9 @@ impl Session {
         }
         let mut further = Vec::new();
         for (name, folder) in references(path)? {
-            let prefix = identifier(&name);
+            check_reference_name(path, &name)?;
+            let prefix = sql_name(&name);
             let pairs = format!("{pairs}_{prefix}");
-            if prefix == OWN_PREFIX {
-                return Err(QueryError::NameTaken { name: format!("{prefix}_…"), path: folder });
-            }
             let reference = ReferenceTable::open(&folder)?;
             added.push(self.add(&pairs, &folder, path_tables::open_pairs(&reference)?)?);
             further.push(FurtherReference { pairs, prefix });
@@ -426,6 +442,14 @@ impl Session {
         self.error_in(source, None)
     }
 
+    /// An error of the engine with the statement it is of.
+    fn with_text(&self, error: QueryError, text: String) -> QueryError {
+        match error {
+            QueryError::Sql { source, .. } => self.error_in(*source, Some(text)),
+            error => error,
+        }
+    }
+
     /// The same of a statement.
     fn error_in(&self, source: DataFusionError, sql: Option<String>) -> QueryError {
         // One of ours that the engine only hands on.
@@ -438,8 +462,14 @@ impl Session {
     }
 }
 
-/// What the columns of a table's own reference begin with in the view over all references.
-const OWN_PREFIX: &str = "ref";
+/// What `plan` comes to, on a stack that is large enough for it.
+fn on_planning_stack<T: Send>(plan: impl FnOnce() -> Result<T, QueryError> + Send) -> Result<T, QueryError> {
+    thread::scope(|scope| {
+        let planner = thread::Builder::new().stack_size(PLANNING_STACK).spawn_scoped(scope, plan);
+        let planner = planner.map_err(|source| QueryError::Runtime { source })?;
+        planner.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+    })
+}
 
 /// What the tables and views of a path are called.
 struct Names {
