@@ -202,18 +202,28 @@ fn two_audits_of_one_table_say_the_same_to_the_byte() {
         ]);
     }
     let case = Case::new().file("pairs.jsonl", &lines);
-    let scored =
-        ["precompute", "--model", TINY, "--data", "pairs.jsonl", "--out", "run/reference", "--rows-per-part", "16", "-q"];
+    let scored = [
+        "precompute",
+        "--model",
+        TINY,
+        "--data",
+        "pairs.jsonl",
+        "--out",
+        "run/reference",
+        "--rows-per-part",
+        "16",
+        "-q",
+    ];
     case.run(scored).success();
     let run = |threads: &str| {
-        let arguments = ["audit", "run", "-q", "--sarif", "f.sarif", "--report"];
+        let arguments = ["audit", "run", "-q", "--sarif", "f.sarif", "--report", "page.html"];
         let mut command = case.command(arguments.into_iter().chain(["--output-format", "json"]));
         let output = command.env("RAYON_NUM_THREADS", threads).env("TOKIO_WORKER_THREADS", threads).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let mut summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         without_times(&mut summary);
         let file = |name: &str| std::fs::read(case.path().join(name)).unwrap();
-        (summary, file("run/findings.parquet"), file("f.sarif"), file("run/audit.html"))
+        (summary, file("run/findings.parquet"), file("f.sarif"), file("page.html"))
     };
     let first = run("1");
     for threads in ["1", "2", "3", "8"] {

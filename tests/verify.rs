@@ -179,7 +179,10 @@ fn further_references_are_verified_with_their_table() {
     damaged[good.len() / 2] ^= 4;
     fs::write(&part, &damaged).unwrap();
     let found = findings(&table);
-    assert!(!found.is_empty() && found.iter().all(|finding| finding.evidence.contains("references/other")), "{found:?}");
+    assert!(
+        !found.is_empty() && found.iter().all(|finding| finding.evidence.contains("references/other")),
+        "{found:?}"
+    );
     assert!(found.iter().any(|finding| finding.check == "digest"), "{found:?}");
     fs::write(&part, good).unwrap();
 

@@ -18,8 +18,6 @@ use crate::batch::{PairIds, Sharing, micro_batches};
 use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::logprob;
-use crate::model::Digests;
-use crate::policy::PolicyDigests;
 use crate::precompute::{Ended, Engine, Event, Listen, Plan, PrecomputeError, Said, Signals};
 use crate::scoring::{RefLogps, model_digest};
 use crate::table::{Provenance, TableError, TokenScores};
@@ -92,11 +90,6 @@ impl ClusterEngine {
         let function = match signals {
             Signals::Skip => RefLogps::new(no_models()),
             Signals::Make => RefLogps::with_signals(no_models()),
-        };
-        let model = &conditions.model;
-        let digests = PolicyDigests {
-            base: Digests { weights: model.weights_digest, config: model.config_digest },
-            adapter: model.adapter_digest,
         };
         Ok(Connected {
             runtime: runtime()?,

@@ -62,13 +62,13 @@ pub use elsewhere::Elsewhere;
 pub use error::{QueryError, RowPlace};
 pub use format::{Cells, Form, Format};
 pub use functions::{Extra, FUNCTIONS, Function, Kind, register_functions};
+#[cfg(feature = "cluster")]
+pub(crate) use gate::{PLANNING_STACK, check as check_text, check_plan};
 pub(crate) use json_cursor::{Step, scalar_paths};
 pub use output::{Answered, Sink, run, run_each};
 pub use pair_rows::{RowQuery, pair_rows};
 pub use permitted::Refusal;
 pub use rows_file::{Replace, RowsFile};
-#[cfg(feature = "cluster")]
-pub(crate) use gate::{PLANNING_STACK, check as check_text, check_plan};
 pub use session::{Resources, RowOrder, Rows, Session};
 pub use shipped::Shipped;
 pub use stop::Stop;

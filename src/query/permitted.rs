@@ -79,7 +79,9 @@ pub enum Refusal {
         found: usize,
     },
     /// A statement whose parts name each other so often that it is much larger than it is written.
-    #[error("parts of `WITH`, views and columns that are used more than once make {found} copies of operators: expected at most {limit}")]
+    #[error(
+        "parts of `WITH`, views and columns that are used more than once make {found} copies of operators: expected at most {limit}"
+    )]
     Expanded {
         /// As many as are taken.
         limit: u64,
@@ -345,7 +347,10 @@ fn check_name(name: &TableReference, fixed: &BTreeSet<String>) -> Result<(), Ref
 /// Limits of the process, and where names are looked up, are not for SQL.
 fn check_setting(name: &str) -> Result<(), Refusal> {
     let name = name.to_lowercase();
-    if ["datafusion.runtime", "datafusion.catalog", "datafusion.execution.collect_statistics", "piref"].iter().any(|prefix| name.starts_with(prefix)) {
+    if ["datafusion.runtime", "datafusion.catalog", "datafusion.execution.collect_statistics", "piref"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+    {
         return Err(Refusal::Setting { name });
     }
     Ok(())

@@ -10,11 +10,13 @@
 //! process may enter, and what is reached over the network is the service of Flight SQL alone.
 //!
 //! Invariant: a client reads the tables that were given and nothing else. The catalogue of a client cannot be changed,
-//! there is nothing in it that opens a file by its name, and a plan that does anything but read is refused.
+//! there is nothing in it that opens a file by its name, and a plan that does anything but read is refused. No query ends the
+//! server: its text passes through the same gate as that of `piref sql` before anybody plans it, there is no recursion in
+//! it, and it is cancelled when its client goes or its hour is over.
 //!
 //! # Not supported
 //! Authentication and encryption: whoever reaches the port may read the tables. Parameters of prepared statements,
-//! transactions, and cancelling a query, which the service of Ballista does not have. `SET` changes the settings of the
+//! transactions, `do_put`, and an action that cancels a query, which the service of Ballista does not have. `SET` changes the settings of the
 //! session it is sent in; clients without a user name share one. A client that forges the ticket of a result can make the
 //! server connect to another host, or read a file `N/M/data.arrow` (as Ballista calls its results) in another folder: tickets
 //! of Ballista carry address and job as they are.
@@ -23,6 +25,7 @@ mod backend;
 mod catalog;
 mod engine;
 mod error;
+mod guarded;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,9 +42,10 @@ use tokio_stream::wrappers::TcpListenerStream;
 pub use error::ServeError;
 
 use self::backend::Backend;
+use self::guarded::Guarded;
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::query::Session;
+use crate::query::{PLANNING_STACK, Session};
 
 /// How often the wish to stop is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -49,8 +53,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long clients may go on reading after that.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Longest a query may take before its first row, in seconds: the protocol of Ballista waits for its end.
-const QUERY_SECONDS: u64 = 7 * 24 * 60 * 60;
+/// Longest a query may take before its first row, in seconds: the protocol of Ballista waits for its end. After that it is
+/// cancelled, as is one whose client has gone.
+const QUERY_SECONDS: u64 = 60 * 60;
 
 /// Most bytes of a message.
 const MESSAGE_BYTES: usize = 64 << 20;
@@ -93,14 +98,17 @@ pub fn run(
         observe(Event::Copied { tables: copied });
     }
     let state = catalog::state_over(session.state(), shipped)?;
-    let runtime = Builder::new_multi_thread().enable_all().build().map_err(|source| ServeError::Threads { source })?;
+    // Queries are planned on its threads.
+    let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(PLANNING_STACK).build();
+    let runtime = runtime.map_err(|source| ServeError::Threads { source })?;
     let served = runtime.block_on(async {
         let failed = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let at = listener.local_addr().map_err(failed)?;
         let engine = engine::start(&state, folder.path()).await?;
         let proxy = BallistaFlightProxyService::new(MESSAGE_BYTES, MESSAGE_BYTES, false, None);
-        let service = BallistaFlightSqlService::new(Arc::new(Backend::new(engine.scheduler, state)), proxy);
+        let backend = Arc::new(Backend::new(engine.scheduler, state.clone()));
+        let service = Guarded::new(BallistaFlightSqlService::new(backend, proxy), state);
         let service = FlightServiceServer::new(service)
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);

@@ -64,9 +64,7 @@ pub fn check_reference_name(folder: &Path, name: &str) -> Result<(), TableError>
     let names = others.iter().filter_map(|path| path.file_name()?.to_str());
     let other = names.filter(|other| !other.starts_with('.')).find(|other| *other != name && sql_name(other) == in_sql);
     match taken.or_else(|| other.map(|other| format!("reference `{other}`"))) {
-        Some(taken) => {
-            Err(TableError::ReferenceName { path: folder.to_owned(), name: name.to_owned(), in_sql, taken })
-        }
+        Some(taken) => Err(TableError::ReferenceName { path: folder.to_owned(), name: name.to_owned(), in_sql, taken }),
         None => Ok(()),
     }
 }

@@ -19,8 +19,8 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Documentation, Expr, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, ColumnarValue, Documentation, Expr, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -81,9 +81,9 @@ impl Measures {
                 call.func = Arc::clone(&self.by_name[call.func.name()]);
                 Transformed::yes(Expr::ScalarFunction(call))
             }
-            Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. }) => {
-                Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.within), vec![expression])))
-            }
+            Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. }) => Transformed::yes(Expr::ScalarFunction(
+                ScalarFunction::new_udf(Arc::clone(&self.within), vec![expression]),
+            )),
             expression => Transformed::no(expression),
         }
     }
@@ -130,10 +130,8 @@ impl ScalarUDFImpl for Within {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef, DataFusionError> {
-        match args.arg_fields {
-            [field] => Ok(Arc::clone(field)),
-            _ => exec_err!("expected one value"),
-        }
+        let [field] = args.arg_fields else { return exec_err!("expected one value") };
+        Ok(Arc::clone(field))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
@@ -141,10 +139,8 @@ impl ScalarUDFImpl for Within {
         let given = Given { args: &args, n_rows: number_rows };
         let lengths = given.lengths(0)?;
         check_made("||", given.sum(|row| at(&lengths, row).unwrap_or(0)), given.rows())?;
-        match args.pop() {
-            Some(value) => Ok(value),
-            None => exec_err!("expected one value"),
-        }
+        let Some(value) = args.pop() else { return exec_err!("expected one value") };
+        Ok(value)
     }
 }
 

@@ -59,7 +59,11 @@ fn parts_that_follow_each_other_are_as_deep_as_there_are_many() {
     check(&session, &format!("{} SELECT x FROM p150", chain_of(150)), "x\n151\n");
     // What is written once is no copy, however long it is.
     let all: Vec<String> = (0..30_000).map(|n| format!("-{n}")).collect();
-    check(&session, &format!("SELECT count(*) AS n FROM (VALUES (-1), (1)) AS t(a) WHERE a IN ({})", all.join(",")), "n\n1\n");
+    check(
+        &session,
+        &format!("SELECT count(*) AS n FROM (VALUES (-1), (1)) AS t(a) WHERE a IN ({})", all.join(",")),
+        "n\n1\n",
+    );
 }
 
 #[test]
@@ -68,7 +72,8 @@ fn columns_that_double_are_refused_where_a_condition_would_be_moved_to_the_first
     let doubled = parts(60, "SELECT value AS x FROM generate_series(1, 3)", |before| {
         format!("SELECT CASE WHEN x > 5 THEN x ELSE x END AS x FROM {before}")
     });
-    for rest in ["SELECT x FROM p60 WHERE x > 2", "SELECT x FROM p60 ORDER BY x DESC LIMIT 1", "SELECT max(x) FROM p60"] {
+    for rest in ["SELECT x FROM p60 WHERE x > 2", "SELECT x FROM p60 ORDER BY x DESC LIMIT 1", "SELECT max(x) FROM p60"]
+    {
         stopped(&session, &format!("{doubled} {rest}"), COPIES);
     }
     // Without a condition each is worked out once.
@@ -119,5 +124,9 @@ fn values_that_double_in_each_part_are_measured() {
         "SELECT a || 'c', concat(a, 'd'), [a, 'e'], a || NULL IS NULL AS n, [1] || [2] AS l FROM (VALUES ('b')) AS t(a)",
         "\"t.a || Utf8(\"\"c\"\")\",\"concat(t.a,Utf8(\"\"d\"\"))\",\"make_array(t.a,Utf8(\"\"e\"\"))\",n,l\nbc,bd,\"[\"\"b\"\",\"\"e\"\"]\",true,\"[1,2]\"\n",
     );
-    check(&session, "SELECT a || 'c' AS k, count(*) AS n FROM (VALUES ('b'), ('b')) AS t(a) GROUP BY a || 'c'", "k,n\nbc,2\n");
+    check(
+        &session,
+        "SELECT a || 'c' AS k, count(*) AS n FROM (VALUES ('b'), ('b')) AS t(a) GROUP BY a || 'c'",
+        "k,n\nbc,2\n",
+    );
 }

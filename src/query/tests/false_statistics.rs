@@ -3,16 +3,18 @@
 use arrow::array::{ArrayRef, StringArray};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, GzipLevel};
 use parquet::data_type::ByteArray;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ColumnChunkMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData,
+};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::statistics::Statistics;
 
 use super::*;
 
-/// Rows 0 to 999 in ten row groups, each of which says that it has the numbers 0 to 10, the texts `a` to `b`, and nothing
-/// but nulls.
-fn liar(folder: &TempDir) -> PathBuf {
+/// Rows 0 to 999 in ten row groups, of whose columns the footer says what `lie` makes of them.
+fn liar(folder: &TempDir, lie: impl Fn(ColumnChunkMetaDataBuilder, &str) -> ColumnChunkMetaDataBuilder) -> PathBuf {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..1000).map(|n| format!("t{n}"))));
     let rows = RecordBatch::try_from_iter([("a", numbers), ("t", texts)]).unwrap();
@@ -27,19 +29,14 @@ fn liar(folder: &TempDir) -> PathBuf {
     writer.close().unwrap();
 
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&Bytes::from(good.clone())).unwrap();
-    let lie = |column: &ColumnChunkMetaData| {
-        let (none, text) = (Some(100), |text: &str| Some(ByteArray::from(text)));
-        let statistics = match column.column_path().string().as_str() {
-            "a" => Statistics::int64(Some(0), Some(10), Some(1), none, false),
-            _ => Statistics::byte_array(text("a"), text("b"), Some(1), none, false),
-        };
-        column.clone().into_builder().set_statistics(statistics).build().unwrap()
+    let of_column = |column: &ColumnChunkMetaData| {
+        lie(column.clone().into_builder(), &column.column_path().string()).build().unwrap()
     };
     let groups: Vec<RowGroupMetaData> = metadata
         .row_groups()
         .iter()
         .map(|group| {
-            let columns = group.columns().iter().map(lie).collect();
+            let columns = group.columns().iter().map(of_column).collect();
             group.clone().into_builder().set_column_metadata(columns).build().unwrap()
         })
         .collect();
@@ -50,10 +47,31 @@ fn liar(folder: &TempDir) -> PathBuf {
     file(folder, "liar.parquet", &bad)
 }
 
+/// That each row group has the numbers 0 to 10, the texts `a` to `b`, and nothing but nulls.
+fn false_statistics(column: ColumnChunkMetaDataBuilder, name: &str) -> ColumnChunkMetaDataBuilder {
+    let (none, text) = (Some(100), |text: &str| Some(ByteArray::from(text)));
+    column.set_statistics(match name {
+        "a" => Statistics::int64(Some(0), Some(10), Some(1), none, false),
+        _ => Statistics::byte_array(text("a"), text("b"), Some(1), none, false),
+    })
+}
+
+#[test]
+fn a_compression_that_is_not_read_is_named_with_its_column() {
+    let folder = folder();
+    let path = liar(&folder, |column, name| match name {
+        "t" => column.set_compression(Compression::GZIP(GzipLevel::default())),
+        _ => column,
+    });
+    let error = chain(&Session::new().unwrap().register(&path).unwrap_err());
+    let want = "row group 0, column `t`: compression: expected SNAPPY, ZSTD or none, found GZIP";
+    assert!(error.contains("liar.parquet") && error.contains(want), "{error}");
+}
+
 #[test]
 fn what_a_parquet_file_says_of_its_rows_hides_none_of_them() {
     let folder = folder();
-    let path = liar(&folder);
+    let path = liar(&folder, false_statistics);
     let by_name = session(&[&path]);
     let by_path = Session::new().unwrap();
     for (sql, want) in [

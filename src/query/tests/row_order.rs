@@ -24,11 +24,15 @@ fn rows_are_taken_in_as_they_stand() {
     let parts = folder.path().join("parts");
     let session = ordered();
     for _ in 0..5 {
-        let sql = format!("SELECT md5(string_agg(a, ' ') || ' ') AS d, first_value(a) AS f, last_value(a) AS l FROM '{}'", parts.display());
+        let sql = format!(
+            "SELECT md5(string_agg(a, ' ') || ' ') AS d, first_value(a) AS f, last_value(a) AS l FROM '{}'",
+            parts.display()
+        );
         let digest = answer(&session, &format!("SELECT md5('{want}') AS d"), Format::Csv);
         let digest = digest.lines().nth(1).unwrap();
         check(&session, &sql, &format!("d,f,l\n{digest},0-0,19-2\n"));
-        let each: Vec<String> = (0..20).map(|part| format!("SELECT a FROM '{}/p{part:02}.parquet'", parts.display())).collect();
+        let each: Vec<String> =
+            (0..20).map(|part| format!("SELECT a FROM '{}/p{part:02}.parquet'", parts.display())).collect();
         let all = each.join(" UNION ALL ");
         check(&session, &format!("SELECT md5(string_agg(a, ' ') || ' ') AS d FROM ({all})"), &format!("d\n{digest}\n"));
         check(&session, &format!("SELECT a FROM ({all}) LIMIT 2"), "a\n0-0\n0-1\n");
