@@ -17,8 +17,8 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ObjectName, Query, Visit,
 
 use super::permitted::Refusal;
 
-/// Operators, tables and queries that copies of parts may make of a statement, beside those that are written in it. Planning
-/// takes about 25 kB and 0.2 ms of each.
+/// Operators, tables and queries that copies of parts may make of a statement, beside those that are written in it. Twelve
+/// parts of `SELECT * FROM p UNION ALL SELECT * FROM p` over one row, some 12 000 of these, are planned in 1.5 s and 30 MB.
 const MAX_COPIED: u64 = 20_000;
 
 /// Parts and views that name each other, at most.
