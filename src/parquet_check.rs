@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
@@ -53,6 +54,9 @@ enum Promise {
     /// Of a column in a row group, both from 0.
     #[error("row group {row_group}, column `{column}`: {what}: expected at most {limit}, found {found}")]
     Column { row_group: usize, column: String, what: &'static str, limit: i64, found: i64 },
+    /// Pages that are packed in a way that is not read here.
+    #[error("row group {row_group}, column `{column}`: compression: expected SNAPPY, ZSTD or none, found {found}")]
+    Compression { row_group: usize, column: String, found: String },
 }
 
 /// A Parquet file whose footer is read and whose promises are within the limits.
@@ -158,6 +162,10 @@ fn check_rows(file: &File, n_bytes: i64, metadata: &ParquetMetaData) -> Result<i
                 limit,
                 found,
             };
+            if !matches!(chunk.compression(), Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_)) {
+                let (column, found) = (chunk.column_path().string(), chunk.compression().to_string());
+                return Err(external(Promise::Compression { row_group, column, found }));
+            }
             let check = |what, limit, found| if found > limit { Err(place(what, limit, found)) } else { Ok(()) };
             let pages = pages(file, n_bytes, group, chunk, &check)?;
             n_page_bytes = n_page_bytes.saturating_add(pages.largest).saturating_add(pages.dictionary);

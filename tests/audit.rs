@@ -161,6 +161,96 @@ fn a_check_of_a_user_only_reads_and_answers_with_known_levels() {
     }
 }
 
+/// What cannot be asked, or would be answered differently each time, is known before the first check has run.
+#[test]
+fn a_check_of_a_user_that_cannot_be_asked_stops_an_audit_before_it_begins() {
+    let head = "-- id = \"Z9\"\n-- level = \"info\"\n-- title = \"t\"\n-- question = \"?\"\n-- formula = \"f\"\n\
+                -- source = \"here\"\n-- advice = \"none\"\n";
+    for (sql, part) in [
+        ("SELECT pair_id, 'e' AS evidence FROM audited WHERE random() < 0.5", "`random()` answers differently"),
+        ("SELECT pair_id, 'e' AS evidence FROM audited WHERE now() > '2020-01-01'", "`now()` answers differently"),
+        ("SELECT pair_id, 'e' AS evidence FROM audited WHERE", "Expected"),
+        ("SELECT pair_id, 'e' AS evidence FROM audited WHERE no_such_column > 1", "no_such_column"),
+        ("SELECT pair_id FROM audited", "expected column `evidence` as text, found no such column"),
+        ("SELECT 'a' AS evidence; SELECT 'b' AS evidence", "expected one query, found 2 statements"),
+    ] {
+        let case = case().file("mine/mine.sql", &format!("{head}{sql}\n"));
+        let outcome = case.run(["audit", "run", "--checks", "mine"]);
+        assert_eq!(outcome.code, Some(1), "{sql}: {outcome}");
+        assert!(outcome.stderr.contains("check `Z9` failed") && outcome.stderr.contains(part), "{sql}: {outcome}");
+        // Rows 0 and 4 share a prompt: no check has said so.
+        assert!(!outcome.stdout.contains("share their prompt"), "{sql}: {outcome}");
+        assert!(!case.path().join("run/findings.parquet").exists(), "{sql}");
+    }
+}
+
+/// Sums of floats depend on the order of rows: none of it may be left to threads.
+#[test]
+fn two_audits_of_one_table_say_the_same_to_the_byte() {
+    let mut lines = String::new();
+    let mut state = 7_u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        "x ".repeat(1 + usize::try_from(state >> 60).unwrap())
+    };
+    for i in 0..240 {
+        let (chosen, rejected) = (word(), word());
+        let scores = format!("{{\"score_chosen\": {}.1, \"score_rejected\": {}.7}}", i % 7, i % 5);
+        lines.extend([
+            format!("{{\"prompt\": \"Number {i}?\", \"chosen\": \"{chosen}\", \"rejected\": \"No: {rejected}\", "),
+            format!("\"metadata\": {scores}}}\n"),
+        ]);
+    }
+    let case = Case::new().file("pairs.jsonl", &lines);
+    let scored = [
+        "precompute",
+        "--model",
+        TINY,
+        "--data",
+        "pairs.jsonl",
+        "--out",
+        "run/reference",
+        "--rows-per-part",
+        "16",
+        "-q",
+    ];
+    case.run(scored).success();
+    let run = |threads: &str| {
+        let arguments = ["audit", "run", "-q", "--sarif", "f.sarif", "--report", "page.html"];
+        let mut command = case.command(arguments.into_iter().chain(["--output-format", "json"]));
+        let output = command.env("RAYON_NUM_THREADS", threads).env("TOKIO_WORKER_THREADS", threads).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        without_times(&mut summary);
+        let file = |name: &str| std::fs::read(case.path().join(name)).unwrap();
+        (summary, file("run/findings.parquet"), file("f.sarif"), file("page.html"))
+    };
+    let first = run("1");
+    for threads in ["1", "2", "3", "8"] {
+        let again = run(threads);
+        assert_eq!(first.0, again.0, "{threads}");
+        assert!(first.1 == again.1, "findings with {threads} threads");
+        assert!(first.2 == again.2, "SARIF with {threads} threads");
+        let page = |bytes: &[u8]| {
+            let page = String::from_utf8(bytes.to_vec()).unwrap();
+            page.lines().filter(|line| !line.contains("seconds")).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(page(&first.3), page(&again.3), "page with {threads} threads");
+    }
+}
+
+/// Takes how long something took out of a summary.
+fn without_times(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(members) => {
+            members.remove("seconds");
+            members.values_mut().for_each(without_times);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}
+
 #[test]
 fn an_explanation_is_a_check_again() {
     let case = case().file("mine/mine.sql", "");

@@ -81,6 +81,36 @@ fn a_run_starts_at_the_reference_it_names() {
     assert!((loss - std::f64::consts::LN_2).abs() < 1e-6, "{loss}");
 }
 
+/// `a-b` and `a_b` have the same columns in SQL, and one would stand in for the other.
+#[test]
+fn a_name_that_another_reference_has_in_sql_is_refused_before_any_work() {
+    let case = Case::new();
+    copy_dir(Path::new("fixtures/tiny"), &case.path().join("tiny"));
+    copy_dir(Path::new("fixtures/pairs"), &case.path().join("pairs"));
+    let precompute = |arguments: &[&str]| {
+        let all = ["precompute", "--model", "tiny", "--out", "table", "-q"];
+        case.run(all.into_iter().chain(arguments.iter().copied()))
+    };
+    precompute(&["--data", "pairs/standard.jsonl"]).success();
+    precompute(&["--as", "a-b"]).success();
+    for (name, part) in [
+        ("a_b", "reference `a_b` of table `table` is `a_b` in SQL, and so is reference `a-b`"),
+        ("A.b", "so is reference `a-b`"),
+        ("Ref", "is `ref` in SQL, and so is the table's own reference"),
+        ("scored", "so is its view `scored`"),
+    ] {
+        let outcome = precompute(&["--as", name]);
+        assert!(outcome.code != Some(0) && outcome.stderr.contains(part), "{name}: {outcome}");
+        assert!(!case.path().join("table/references").join(name).exists(), "{name}");
+    }
+    copy_dir(&case.path().join("table/references/a-b"), &case.path().join("table/references/a_b"));
+    for arguments in [["sql", "table", "-c", "SELECT 1"], ["verify", "table", "-q", "--output-format=json"]] {
+        let outcome = case.run(arguments);
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        assert!(format!("{outcome}").contains("in SQL, and so is reference"), "{outcome}");
+    }
+}
+
 #[test]
 fn a_name_is_no_path() {
     let outcome = Case::new().run(["train", "p.toml", "--reference", "../elsewhere"]);

@@ -65,6 +65,7 @@ const NARROW: &[(&str, &[&str])] = &[
             "digest",
             "guard",
             "io",
+            "memory",
             "interrupt",
             "parquet_check",
             "data",

@@ -162,6 +162,49 @@ fn flip_bits(table: &Path, name: &str, stride: usize) {
     check(&findings(table), &[]);
 }
 
+/// A further reference is a table: what is wrong with it is found like what is wrong with the first.
+#[test]
+fn further_references_are_verified_with_their_table() {
+    let folder = table(4, 6);
+    let table = folder.path().join("table");
+    let other = table.join("references/other");
+    stages::copy_dir(&table, &other);
+    let (summary, found) = verified(&Plan { table: table.clone(), model: None, data: Vec::new() });
+    check(&found, &[]);
+    assert_eq!((summary.n_pairs, summary.n_rejected, summary.references["other"]), (6, 2, 6));
+
+    let part = other.join("part-00001.parquet");
+    let good = fs::read(&part).unwrap();
+    let mut damaged = good.clone();
+    damaged[good.len() / 2] ^= 4;
+    fs::write(&part, &damaged).unwrap();
+    let found = findings(&table);
+    assert!(
+        !found.is_empty() && found.iter().all(|finding| finding.evidence.contains("references/other")),
+        "{found:?}"
+    );
+    assert!(found.iter().any(|finding| finding.check == "digest"), "{found:?}");
+    fs::write(&part, good).unwrap();
+
+    // With a manifest that has the digests of the wrong rows.
+    rewrite(&other, 1, |batch| {
+        let n_rows = batch.num_rows();
+        with_column(&batch, "ref_chosen_logps", Arc::new(Float64Array::from(vec![1.0; n_rows])))
+    });
+    let found = findings(&table);
+    assert!(found.iter().all(|finding| finding.evidence.contains("references/other")), "{found:?}");
+    assert!(found.iter().any(|finding| finding.check == "logps" && finding.pair_id.is_some()), "{found:?}");
+    fs::remove_file(&part).unwrap();
+    let missing = |finding: &Finding| finding.check == "files" && finding.evidence.contains("references/other");
+    assert!(findings(&table).iter().any(missing));
+
+    fs::write(other.join(MANIFEST), "{}").unwrap();
+    assert!(findings(&table).iter().any(|finding| finding.check == "manifest"));
+    // One that is not finished is none yet.
+    fs::remove_file(other.join(MANIFEST)).unwrap();
+    check(&findings(&table), &[]);
+}
+
 #[test]
 fn a_part_without_a_manifest_never_ends_the_program() {
     let folder = table(4, 6);

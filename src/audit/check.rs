@@ -114,6 +114,14 @@ pub trait Check: Send + Sync {
     /// If the table cannot be read. What cannot be asked of this table is [`Outcome::Skipped`].
     fn run(&self, ctx: &Context<'_>, found: Found<'_>) -> Result<Outcome, AuditError>;
 
+    /// Looks whether it can be asked at all, before any check is run.
+    ///
+    /// # Errors
+    /// If it cannot: SQL that is none, or that would answer differently each time.
+    fn look_over(&self, _: &Context<'_>) -> Result<(), AuditError> {
+        Ok(())
+    }
+
     /// What it runs, for a reader: its SQL, with these numbers in place, or the method in words.
     fn explain(&self, thresholds: &BTreeMap<String, f64>) -> String;
 }

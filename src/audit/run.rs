@@ -77,6 +77,14 @@ pub fn run(
     let measured = if has_truth { suspects::measure(&views, plan)? } else { suspects::Measured::default() };
     views.look_at(checks.infos().flat_map(|info| info.needs.iter().map(String::as_str)))?;
 
+    // What cannot be asked is known before the first check has run.
+    for check in checks.iter().filter(|check| views.lack(&check.info().needs).is_none()) {
+        let info = check.info();
+        let thresholds = numbers(info, &plan.thresholds, plan.beta);
+        let ctx = Context { table: &table, session: &views.session, thresholds: &thresholds, against: &plan.against };
+        check.look_over(&ctx).map_err(|source| AuditError::Check { id: info.id.clone(), source: Box::new(source) })?;
+    }
+
     let mut summary = Summary {
         table: plan.table.clone(),
         table_digest: table.digest()?,

@@ -16,6 +16,9 @@ use crate::table::Level;
 /// What a level can be.
 const LEVELS: &str = "`error`, `warn` or `info`";
 
+/// The column that every answer has.
+const EVIDENCE: &str = "evidence";
+
 /// A check that is a query.
 #[derive(Debug, Clone)]
 pub struct SqlCheck {
@@ -49,6 +52,11 @@ impl Check for SqlCheck {
         Ok(Outcome::Done)
     }
 
+    fn look_over(&self, ctx: &Context<'_>) -> Result<(), AuditError> {
+        let columns = ctx.session.look_at(&filled(&self.sql, ctx.thresholds))?;
+        columns.field_with_name(EVIDENCE).map(|_| ()).map_err(|_| no_evidence())
+    }
+
     fn explain(&self, thresholds: &BTreeMap<String, f64>) -> String {
         let mut text = filled(&self.sql, thresholds);
         for (name, view) in views::STATIC {
@@ -76,15 +84,14 @@ impl Answer {
             let array = typed(batch, name, &DataType::Utf8, "text")?;
             Ok(array.and_then(|array| array.as_string_opt::<i32>().cloned()))
         };
-        let evidence = text("evidence")?;
-        let missing = || AuditError::Answer { column: "evidence", expected: "text", found: "no such column".into() };
+        let evidence = text(EVIDENCE)?;
         let value = typed(batch, "value", &DataType::Float64, "a number")?;
         Ok(Self {
             n_rows: batch.num_rows(),
             pair_id: text("pair_id")?,
             level: text("level")?,
             value: value.and_then(|array| array.as_primitive_opt::<Float64Type>().cloned()),
-            evidence: evidence.ok_or_else(missing)?,
+            evidence: evidence.ok_or_else(no_evidence)?,
         })
     }
 
@@ -107,6 +114,10 @@ impl Answer {
             evidence: text(&self.evidence).unwrap_or_default(),
         })
     }
+}
+
+fn no_evidence() -> AuditError {
+    AuditError::Answer { column: EVIDENCE, expected: "text", found: "no such column".into() }
 }
 
 /// A column of the answer as a type, if it is there.

@@ -23,7 +23,7 @@ use super::source_columns::{ScoreColumns, SourceColumn};
 use super::trusted::Trusted;
 use super::{AuditError, Plan};
 use crate::error::nearest;
-use crate::query::{Resources, Session};
+use crate::query::{Resources, RowOrder, Session};
 use crate::table::schema::signals;
 use crate::table::{ReferenceTable, TableError, references};
 
@@ -62,7 +62,9 @@ impl Views {
     /// # Errors
     /// If the table cannot be read, or a column or a reference that the plan names is not there.
     pub(super) fn open(plan: &Plan, table: &ReferenceTable) -> Result<Self, AuditError> {
-        let mut session = Session::with(Resources { memory_limit: plan.memory_limit, ..Resources::default() })?;
+        // Two audits of one table say the same to the bit, whatever the machine.
+        let (memory_limit, row_order) = (plan.memory_limit, RowOrder::OfFiles);
+        let mut session = Session::with(Resources { memory_limit, row_order, ..Resources::default() })?;
         session.register_pairs(table.path())?;
         let columns = columns(&session, "scored")?;
         let scores = match plan.scores.as_deref() {

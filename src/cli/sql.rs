@@ -156,7 +156,14 @@ fn resources(args: &Args, interrupt: &Interrupt) -> anyhow::Result<Resources> {
     let elsewhere = args.cluster.elsewhere()?;
     #[cfg(not(feature = "cluster"))]
     let elsewhere = None;
-    Ok(Resources { memory_limit, tokenizer: model.tokenizer, functions, elsewhere, interrupt: interrupt.clone() })
+    Ok(Resources {
+        memory_limit,
+        tokenizer: model.tokenizer,
+        functions,
+        elsewhere,
+        interrupt: interrupt.clone(),
+        ..Resources::default()
+    })
 }
 
 fn answer(

@@ -188,6 +188,11 @@ fn lines(summary: &Summary) -> Vec<String> {
         summary.n_pairs,
         summary.n_rejected
     )];
+    if !summary.references.is_empty() {
+        let of_each: Vec<String> =
+            summary.references.iter().map(|(name, n_pairs)| format!("{name} {n_pairs}")).collect();
+        lines.push(format!("further references, pairs of each: {}", of_each.join(", ")));
+    }
     if let Some(rescored) = &summary.rescored {
         lines.push(format!(
             "scored {} pairs again: max |Δ| {}, mean |Δ| {} nats a sequence (tolerance {})",

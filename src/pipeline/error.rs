@@ -11,6 +11,7 @@ use crate::error::Hint;
 use crate::io::IoError;
 use crate::ops::DeviceError;
 use crate::storage::StorageError;
+use crate::table::TableError;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -79,12 +80,9 @@ pub enum PipelineError {
         /// Where its run would be.
         run: PathBuf,
     },
-    /// A further reference under a name that stands for the table's own.
-    #[error("a further reference cannot be called `{name}`: that is the table's own")]
-    ReservedName {
-        /// The name.
-        name: String,
-    },
+    /// A further reference whose name is taken.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// A name that is none of a run.
     #[error("`name` cannot be used")]
     RunName {
@@ -259,7 +257,7 @@ impl Hint for PipelineError {
             }
             Self::NoTable { .. } => Some("`piref precompute` makes it: stage one comes first".into()),
             Self::NoRun { pipeline, .. } => Some(format!("run `piref precompute {}` first", pipeline.display())),
-            Self::ReservedName { .. } => Some("give it another name with `--as`".into()),
+            Self::Table(error) => error.hint(),
             // The error of a file is the next in the chain and gives its own.
             Self::Load { .. }
             | Self::List { .. }

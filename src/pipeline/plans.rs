@@ -13,16 +13,13 @@ use crate::model::SaveDtype;
 use crate::ops::{Backend, DeviceError, DeviceName, Kernels};
 use crate::precompute::{self, Pairs, Scope, Signals, Start};
 use crate::storage::{self, Location};
-use crate::table::reference_folder;
+use crate::table::{check_reference_name, reference_folder};
 use crate::tokenize::{Rules, TemplateDate};
 use crate::train::{Mismatch, Recompute, RecomputePolicy, Trained};
 use crate::{bench, io, train};
 
 /// The log-prob table in a run folder.
 const REFERENCE: &str = "reference";
-
-/// What the columns of a table's own reference begin with, so that no further one can have that name.
-const OWN_REFERENCE: &str = "ref";
 
 /// Pairs scored again before the first step.
 const CHECK_PAIRS: usize = 8;
@@ -47,10 +44,8 @@ impl Pipeline {
         Location::of(&table)?;
         let (pairs, out) = match reference {
             None => (self.files()?, table),
-            Some(name) if name.as_str() == OWN_REFERENCE => {
-                return Err(PipelineError::ReservedName { name: name.as_str().to_owned() });
-            }
             Some(name) => {
+                check_reference_name(&table, name.as_str())?;
                 let out = reference_folder(&table, name.as_str());
                 (Pairs::OfTable(table), out)
             }

@@ -8,6 +8,7 @@ use crate::error::Hint;
 use crate::model::Modules;
 use crate::optim::{ScheduleKind, Warmup};
 use crate::precompute::{Pairs, Start};
+use crate::table::TableError;
 use crate::train::{self, Length, Order};
 
 /// The error of a file, and its hint.
@@ -201,7 +202,7 @@ fn no_limit_is_none_in_the_provenance_and_the_tables_own_reference_keeps_its_nam
     assert!(matches!(&plan.pairs, Pairs::OfTable(table) if table.ends_with("runs/test/reference")));
     assert!(plan.out.ends_with("runs/test/reference/references/other"));
     let error = pipeline(text).precompute_plan(None, Some(&name("ref")), Start::Resume).unwrap_err();
-    assert!(matches!(error, PipelineError::ReservedName { .. }), "{error}");
+    assert!(matches!(error, PipelineError::Table(TableError::ReferenceName { .. })), "{error}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::sql::parser::DFParser;
 
-use crate::query::{QueryError, Session, parquet_table, views};
+use crate::query::{QueryError, Resources, RowOrder, Session, nesting, parquet_table, views};
 use crate::table::{ReferenceTable, TableError};
 
 /// Name of the column with the number of a row; underscores in front where a table has it already.
@@ -59,7 +59,8 @@ pub fn pair_rows(tables: &[ReferenceTable], query: RowQuery<'_>) -> Result<Vec<u
     let numbered = NumberedPairs::new(tables);
     let (number, schema) = (numbered.number().to_owned(), Arc::clone(&numbered.schema));
     let path = tables.first().map_or(Path::new(""), ReferenceTable::path);
-    let mut session = Session::new()?;
+    // What is selected is a function of the tables, also where SQL leaves an order open.
+    let mut session = Session::with(Resources { row_order: RowOrder::OfFiles, ..Resources::default() })?;
     session.add("pairs", path, Arc::new(numbered))?;
     let files: Vec<PathBuf> = tables.iter().flat_map(ReferenceTable::signals).collect();
     let signals = if files.is_empty() {
@@ -73,6 +74,7 @@ pub fn pair_rows(tables: &[ReferenceTable], query: RowQuery<'_>) -> Result<Vec<u
     let mut sql = format!("SELECT \"{number}\" FROM scored");
     if let Some(predicate) = query.predicate {
         // By itself: brackets that do not match here would match the ones around it.
+        nesting::check(predicate)?;
         DFParser::parse_sql_into_expr(predicate).map_err(|source| session.error(source))?;
         // A line of its own each, for a comment ends with the line.
         sql = format!("{sql}\nWHERE (\n{predicate}\n)");

@@ -78,6 +78,16 @@ pub enum Refusal {
         /// As many as there are.
         found: usize,
     },
+    /// A statement whose parts name each other so often that it is much larger than it is written.
+    #[error(
+        "parts of `WITH`, views and columns that are used more than once make {found} copies of operators: expected at most {limit}"
+    )]
+    Expanded {
+        /// As many as are taken.
+        limit: u64,
+        /// As many as there are; the largest number for more than it can say.
+        found: u64,
+    },
     /// A function whose answer is another one each time, in SQL that selects or judges pairs.
     #[error("`{function}()` answers differently each time, so what it selects could not be selected again")]
     Volatile {
@@ -112,6 +122,9 @@ impl Hint for Refusal {
                 "`x IN (…)` takes any number of values, and `FROM 'FOLDER'` or `FROM 'data/*.parquet'` any number of files"
                     .into(),
             ),
+            Self::Expanded { .. } => Some(
+                "`CREATE TABLE name AS SELECT …` computes a part once, and what follows reads its rows".into(),
+            ),
             Self::Volatile { .. } => Some(
                 "`md5(pair_id)`, or any other function of the columns, draws pairs that are the same in every run"
                     .into(),
@@ -139,6 +152,33 @@ pub(super) fn check_clauses(statement: &Statement) -> Result<(), Refusal> {
     match found {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(clause) => Err(Refusal::Ignored { clause }),
+    }
+}
+
+/// Refuses what may go on without end: a stranger's query has nobody who stops it.
+///
+/// # Errors
+/// [`Refusal::Unsupported`].
+#[cfg(feature = "cluster")]
+pub(super) fn check_endless(statement: &Statement) -> Result<(), Refusal> {
+    struct Recursion;
+    impl Visitor for Recursion {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            match &query.with {
+                Some(with) if with.recursive => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let found = match statement {
+        Statement::Statement(statement) => statement.visit(&mut Recursion),
+        Statement::Explain(explain) => return check_endless(&explain.statement),
+        _ => ControlFlow::Continue(()),
+    };
+    match found {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Refusal::Unsupported { statement: "WITH RECURSIVE".to_owned() }),
     }
 }
 
@@ -307,7 +347,10 @@ fn check_name(name: &TableReference, fixed: &BTreeSet<String>) -> Result<(), Ref
 /// Limits of the process, and where names are looked up, are not for SQL.
 fn check_setting(name: &str) -> Result<(), Refusal> {
     let name = name.to_lowercase();
-    if ["datafusion.runtime", "datafusion.catalog", "piref"].iter().any(|prefix| name.starts_with(prefix)) {
+    if ["datafusion.runtime", "datafusion.catalog", "datafusion.execution.collect_statistics", "piref"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+    {
         return Err(Refusal::Setting { name });
     }
     Ok(())

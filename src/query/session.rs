@@ -14,35 +14,35 @@ use datafusion::catalog::{DynamicFileCatalog, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::parser::Statement;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::guard;
 use crate::interrupt::Interrupt;
+use crate::memory;
 use crate::query::float_statistics::FloatStatistics;
+use crate::query::functions::Measures;
+use crate::query::gate::PLANNING_STACK;
+use crate::query::in_order::InOrder;
 use crate::query::path_tables::{self, PathTables};
 use crate::query::permitted::{self, Freedom, Refusal};
-use crate::query::source::{RunFiles, Source, identifier, table_name};
+use crate::query::source::{RunFiles, Source, table_name};
 use crate::query::views::FurtherReference;
 use crate::query::{
-    Elsewhere, Extra, FUNCTIONS, Function, QueryError, Stop, functions, nesting, parquet_table, text_table, views,
+    Elsewhere, Extra, FUNCTIONS, Function, QueryError, Stop, functions, gate, parquet_table, text_table, views,
 };
-use crate::table::{REJECTS, ReferenceTable, references};
+use crate::table::{REJECTS, ReferenceTable, check_reference_name, references, sql_name};
 use crate::tokenize::TokenizerFiles;
 
 /// How often a query that computes looks whether it was stopped.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Bytes of stack for whoever plans a statement, of which only what is used is taken: the engine goes down into whatever is
-/// in each other.
-const PLANNING_STACK: usize = 256 << 20;
-
-/// The same for each thread that computes, which goes down into expressions.
+/// Bytes of stack of each thread that computes, which goes down into expressions.
 const COMPUTING_STACK: usize = 16 << 20;
 
 /// Memory that each part of a query which runs beside others should have at least, in bytes: with less there are fewer
@@ -58,7 +58,7 @@ const TIME_ZONE: &str = "+00:00";
 /// What a session may use.
 #[derive(Debug, Default)]
 pub struct Resources {
-    /// Bytes that sorts, groups and joins may hold together, `None` for as many as there are. Beyond them sorts and groups
+    /// Bytes that sorts, groups and joins may hold together, `None` for as many as the machine has. Beyond them sorts and groups
     /// go to files in the temporary folder of the system; what cannot, as the smaller side of a join, is an error. What is
     /// on the way from one operator to the next is not counted.
     pub memory_limit: Option<u64>,
@@ -70,6 +70,19 @@ pub struct Resources {
     pub elsewhere: Option<Arc<dyn Elsewhere>>,
     /// Stops the query at hand.
     pub interrupt: Interrupt,
+    /// In which order rows are taken in where SQL leaves it open.
+    pub row_order: RowOrder,
+}
+
+/// In which order rows are taken in where SQL leaves it open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowOrder {
+    /// As they come, from files that are read side by side: sums of floats differ in their last bits from one time to the
+    /// next.
+    #[default]
+    AsTheyCome,
+    /// As they stand, one file after the other: the same answer to the bit each time, on one thread.
+    OfFiles,
 }
 
 /// Answers SQL over the paths it was given.
@@ -113,17 +126,27 @@ impl Session {
 
     /// A session without tables that may use so much.
     pub fn with(resources: Resources) -> Result<Self, QueryError> {
-        let Resources { memory_limit, tokenizer, functions: extras, elsewhere, interrupt } = resources;
+        let Resources { memory_limit, tokenizer, functions: extras, elsewhere, interrupt, row_order } = resources;
         let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(COMPUTING_STACK).build();
         let runtime = runtime.map_err(|source| QueryError::Runtime { source })?;
         let wrap = |source| QueryError::engine(source);
-        let (config, environment) = bounded(memory_limit).map_err(wrap)?;
+        let (mut config, environment) = bounded(memory_limit).map_err(wrap)?;
+        if row_order == RowOrder::OfFiles {
+            config = config.with_target_partitions(1);
+        }
         let ctx = SessionContext::new_with_config_rt(config.with_information_schema(true), environment);
         let read = ReadPaths::default();
+        let measures = Measures::of(&ctx);
         let inner = Arc::clone(ctx.state_ref().read().catalog_list());
         let catalogs = Arc::new(DynamicFileCatalog::new(inner, Arc::new(PathTables::new(&read))));
         let state = ctx.into_state_builder().with_catalog_list(catalogs);
-        let state = state.with_physical_optimizer_rule(Arc::new(FloatStatistics)).build();
+        let state = state.with_analyzer_rule(Arc::new(measures));
+        let state = state.with_physical_optimizer_rule(Arc::new(FloatStatistics));
+        let state = match row_order {
+            RowOrder::AsTheyCome => state,
+            RowOrder::OfFiles => state.with_physical_optimizer_rule(Arc::new(InOrder)),
+        };
+        let state = state.build();
         let ctx: SessionContext = match &elsewhere {
             None => state.into(),
             Some(elsewhere) => elsewhere.upgrade(state).map_err(wrap)?.into(),
@@ -227,6 +250,27 @@ impl Session {
         }
     }
 
+    /// The columns of the one query in `sql` that [`read`](Self::read) would answer: it is planned, and none of it is run.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), as far as a plan tells.
+    pub fn look_at(&self, sql: &str) -> Result<SchemaRef, QueryError> {
+        let mut statements = self.parse(sql)?;
+        let n_statements = statements.len();
+        let statement = match statements.pop_front() {
+            Some(statement) if n_statements == 1 => statement,
+            _ => return Err(Refusal::NotOneQuery { found: format!("{n_statements} statements") }.into()),
+        };
+        let text = statement.to_string();
+        on_planning_stack(move || {
+            let planned = async {
+                let plan = self.permitted(statement, Freedom::Nothing).await?;
+                Ok(self.ctx.state().create_physical_plan(&plan).await?.schema())
+            };
+            self.wait(planned).map_err(|error| self.with_text(error, text))
+        })
+    }
+
     /// Whether a query or a registered name has opened this path, or a folder it is in.
     pub(super) fn has_read(&self, path: &Path) -> bool {
         self.read.has(path)
@@ -234,8 +278,7 @@ impl Session {
 
     /// The statements in `sql`.
     pub(super) fn parse(&self, sql: &str) -> Result<VecDeque<Statement>, QueryError> {
-        nesting::check(sql)?;
-        DFParser::parse_sql(sql).map_err(|source| self.error_in(source, Some(sql.to_owned())))
+        gate::parse(sql).map_err(|source| self.error_in(source, Some(sql.to_owned())))
     }
 
     /// Plans a statement and starts it.
@@ -247,38 +290,33 @@ impl Session {
     }
 
     fn start(&self, statement: Statement, freedom: Freedom) -> Result<Rows<'_>, QueryError> {
-        thread::scope(|scope| {
-            let planner = thread::Builder::new().stack_size(PLANNING_STACK);
-            let planner = planner.spawn_scoped(scope, move || self.plan(statement, freedom));
-            let planner = planner.map_err(|source| QueryError::Runtime { source })?;
-            planner.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
-        })
+        on_planning_stack(move || self.plan(statement, freedom))
     }
 
     fn plan(&self, statement: Statement, freedom: Freedom) -> Result<Rows<'_>, QueryError> {
-        permitted::check_clauses(&statement)?;
         let text = statement.to_string();
         let stop = Stop::new(&self.interrupt);
-        let own = self.tables();
-        let is_own = |name: &str| !self.fixed.contains(name) && own.iter().any(|table| table == name);
         let start = async {
-            let plan = self.ctx.state().statement_to_plan(statement).await?;
-            permitted::check_plan(&plan, freedom, &self.fixed, is_own)
-                .map_err(|refusal| DataFusionError::External(Box::new(refusal)))?;
-            let rows = match plan {
+            let rows = match self.permitted(statement, freedom).await? {
                 // These change the session itself.
-                LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.ctx.execute_logical_plan(plan).await?,
+                plan @ (LogicalPlan::Ddl(_) | LogicalPlan::Statement(_)) => self.ctx.execute_logical_plan(plan).await?,
                 plan => self.stopped_by(&stop).execute_logical_plan(plan).await?,
             };
             let context = Arc::new(rows.task_ctx());
             let plan = rows.create_physical_plan().await?;
             Ok((execute_stream(Arc::clone(&plan), context)?, plan))
         };
-        let (stream, plan) = self.wait(start).map_err(|error| match error {
-            QueryError::Sql { source, .. } => self.error_in(*source, Some(text)),
-            error => error,
-        })?;
+        let (stream, plan) = self.wait(start).map_err(|error| self.with_text(error, text))?;
         Ok(Rows { session: self, plan, stream, stop, has_ended: false })
+    }
+
+    /// The plan of a statement that changes no more than it may.
+    async fn permitted(&self, statement: Statement, freedom: Freedom) -> Result<LogicalPlan, DataFusionError> {
+        let own = self.tables();
+        let is_own = |name: &str| !self.fixed.contains(name) && own.iter().any(|table| table == name);
+        let plan = gate::plan(&self.ctx.state(), statement).await?;
+        permitted::check_plan(&plan, freedom, &self.fixed, is_own).map_err(gate::refused)?;
+        Ok(plan)
     }
 
     /// The same tables, functions and limits for one statement, whose functions see when it is stopped.
@@ -336,11 +374,9 @@ impl Session {
         }
         let mut further = Vec::new();
         for (name, folder) in references(path)? {
-            let prefix = identifier(&name);
+            check_reference_name(path, &name)?;
+            let prefix = sql_name(&name);
             let pairs = format!("{pairs}_{prefix}");
-            if prefix == OWN_PREFIX {
-                return Err(QueryError::NameTaken { name: format!("{prefix}_…"), path: folder });
-            }
             let reference = ReferenceTable::open(&folder)?;
             added.push(self.add(&pairs, &folder, path_tables::open_pairs(&reference)?)?);
             further.push(FurtherReference { pairs, prefix });
@@ -406,6 +442,14 @@ impl Session {
         self.error_in(source, None)
     }
 
+    /// An error of the engine with the statement it is of.
+    fn with_text(&self, error: QueryError, text: String) -> QueryError {
+        match error {
+            QueryError::Sql { source, .. } => self.error_in(*source, Some(text)),
+            error => error,
+        }
+    }
+
     /// The same of a statement.
     fn error_in(&self, source: DataFusionError, sql: Option<String>) -> QueryError {
         // One of ours that the engine only hands on.
@@ -418,8 +462,14 @@ impl Session {
     }
 }
 
-/// What the columns of a table's own reference begin with in the view over all references.
-const OWN_PREFIX: &str = "ref";
+/// What `plan` comes to, on a stack that is large enough for it.
+fn on_planning_stack<T: Send>(plan: impl FnOnce() -> Result<T, QueryError> + Send) -> Result<T, QueryError> {
+    thread::scope(|scope| {
+        let planner = thread::Builder::new().stack_size(PLANNING_STACK).spawn_scoped(scope, plan);
+        let planner = planner.map_err(|source| QueryError::Runtime { source })?;
+        planner.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+    })
+}
 
 /// What the tables and views of a path are called.
 struct Names {
@@ -450,7 +500,13 @@ fn bounded(memory_limit: Option<u64>) -> Result<(SessionConfig, Arc<RuntimeEnv>)
     let mut config = SessionConfig::new();
     // Without it a time with a zone would be one without, and a day of a zone a day of UTC.
     config.options_mut().execution.time_zone = Some(TIME_ZONE.to_owned());
-    let Some(limit) = memory_limit else { return Ok((config, Arc::new(RuntimeEnv::default()))) };
+    // What files say of their rows is not what is in them: a count or a bound would be answered without a look.
+    config.options_mut().execution.collect_statistics = false;
+    let Some(limit) = memory_limit else {
+        let Some(available) = memory::available_bytes() else { return Ok((config, Arc::new(RuntimeEnv::default()))) };
+        let pool = GreedyMemoryPool::new(usize::try_from(available).unwrap_or(usize::MAX));
+        return Ok((config, RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?));
+    };
     let most = usize::try_from(limit / PART_BYTES).unwrap_or(usize::MAX).max(1);
     let n_parts = config.target_partitions().min(most);
     let merge = MERGE_BYTES.min(limit / (4 * n_parts as u64));

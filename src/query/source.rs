@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::io::IoError;
 use crate::query::{QueryError, files};
-use crate::table::{MANIFEST, StepFiles};
+use crate::table::{MANIFEST, StepFiles, sql_name};
 
 /// Extensions of files that are read; the text ones also followed by `.gz` or `.zst`.
 pub(super) const EXTENSIONS: [&str; 7] = [".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".arrow"];
@@ -110,17 +110,7 @@ pub(super) fn table_name(path: &Path) -> String {
     if let Some(folder) = path.parent().filter(|folder| is_empty && folder.file_name().is_some()) {
         return table_name(folder);
     }
-    identifier(file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data"))
-}
-
-/// A text as SQL takes it without quotes.
-pub(super) fn identifier(text: &str) -> String {
-    let mut name: String =
-        text.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect::<String>().to_lowercase();
-    if name.starts_with(|c: char| c.is_numeric()) {
-        name.insert(0, '_');
-    }
-    name
+    sql_name(file.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("data"))
 }
 
 fn extension(path: &Path) -> String {

@@ -15,7 +15,10 @@ use crate::table::tests::{batch, provenance, write_table};
 use crate::table::{Manifest, TableFolder, write_part};
 
 mod bounds;
+mod expansion;
+mod false_statistics;
 mod resources;
+mod row_order;
 
 fn session(paths: &[&Path]) -> Session {
     let mut session = Session::new().unwrap();
@@ -395,7 +398,17 @@ fn a_reference_whose_columns_would_be_the_tables_own_is_refused() {
     write_rows(folder.path(), &[0]);
     write_rows(&folder.path().join("references/REF"), &[0]);
     let error = Session::new().unwrap().register(folder.path()).unwrap_err();
-    assert!(error.to_string().contains("references/REF"), "{error}");
+    assert!(error.to_string().contains("reference `REF` of table"), "{error}");
+}
+
+#[test]
+fn two_references_that_are_the_same_in_sql_are_refused() {
+    let folder = folder();
+    for name in ["", "references/a-b", "references/a_b"] {
+        write_rows(&folder.path().join(name), &[0]);
+    }
+    let error = Session::new().unwrap().register(folder.path()).unwrap_err();
+    assert!(error.to_string().ends_with("is `a_b` in SQL, and so is reference `a_b`"), "{error}");
 }
 
 /// Python's `json` writes floats that are no numbers as words.

@@ -1,7 +1,7 @@
 //! Who comes in, and with what: each call of a client passes here before the service of Ballista sees it.
 //!
 //! The service plans whatever text it is sent, and redeems tickets that name a host and a file. So the door reads the text
-//! of a statement first ([`check_served`]), and puts a seal on each ticket that leaves: only tickets that this process has
+//! of a statement first ([`check_text`]), and puts a seal on each ticket that leaves: only tickets that this process has
 //! given out come back in. With a token, a client says it in each call (`authorization: Bearer TOKEN`), or once as its
 //! password when it logs in, which gives it a session of its own.
 
@@ -16,13 +16,15 @@ use arrow_flight::{
     SchemaResult, Ticket,
 };
 use async_trait::async_trait;
+use datafusion::execution::SessionState;
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::token::Token;
-use crate::query::check_served;
+use crate::error::chain;
+use crate::query::check_text;
 
 /// Statements of one client that are planned and computed at once; its next ones wait. A notebook has one at work, a
 /// dashboard as many as it has charts.
@@ -34,6 +36,9 @@ const MAX_SESSIONS: usize = 10_000;
 /// Clients whose statements are counted before those without any are forgotten.
 const MAX_CLIENTS: usize = 1_000;
 
+/// Most bytes of the text of a query.
+const TEXT_BYTES: usize = 1 << 20;
+
 /// Bytes of the seal before a ticket.
 const SEAL: usize = 32;
 
@@ -43,6 +48,8 @@ const AUTHORIZATION: &str = "authorization";
 /// A service of Flight SQL behind a door.
 pub(super) struct Door<S> {
     inner: S,
+    /// What the queries are over.
+    state: SessionState,
     token: Option<Token>,
     /// Key of the seals, of this process.
     key: [u8; SEAL],
@@ -56,10 +63,10 @@ impl<S> Door<S> {
     ///
     /// # Errors
     /// If the system has no random numbers.
-    pub(super) fn new(inner: S, token: Option<Token>) -> std::io::Result<Self> {
+    pub(super) fn new(inner: S, state: SessionState, token: Option<Token>) -> std::io::Result<Self> {
         let mut key = [0; SEAL];
         getrandom::fill(&mut key).map_err(std::io::Error::other)?;
-        Ok(Self { inner, token, key, sessions: Mutex::default(), at_work: Mutex::default() })
+        Ok(Self { inner, state, token, key, sessions: Mutex::default(), at_work: Mutex::default() })
     }
 
     /// Lets a call in whose client has the token or a session.
@@ -93,6 +100,45 @@ impl<S> Door<S> {
             })
         };
         room.acquire_owned().await.map(Some).map_err(|_| Status::internal("the server stops"))
+    }
+
+    /// Refuses the text of a statement that does more than read, or would not be planned here.
+    async fn check_text(&self, sql: &str) -> Result<(), Status> {
+        if sql.len() > TEXT_BYTES {
+            let found = sql.len();
+            let told = format!("a query of {found} bytes: expected at most {TEXT_BYTES}");
+            return Err(Status::invalid_argument(told));
+        }
+        check_text(&self.state, sql).await.map_err(|error| Status::invalid_argument(chain(&error)))
+    }
+
+    /// Refuses what a descriptor asks for, if that is not a statement that reads or something of the catalogue.
+    async fn check_descriptor(&self, descriptor: &FlightDescriptor) -> Result<(), Status> {
+        let broken = |_| Status::invalid_argument("what is asked for is no command of Flight SQL");
+        let command = Any::decode(&*descriptor.cmd).map_err(broken)?;
+        match Command::try_from(command).map_err(|error| Status::invalid_argument(error.to_string()))? {
+            Command::CommandStatementQuery(statement) => self.check_text(&statement.query).await,
+            Command::CommandStatementUpdate(statement) => self.check_text(&statement.query).await,
+            Command::CommandStatementSubstraitPlan(_) => {
+                Err(Status::unimplemented("plans of Substrait are not served"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of an action: one that prepares a statement has its text.
+    async fn check_action(&self, action: &Action) -> Result<(), Status> {
+        match action.r#type.as_str() {
+            "CreatePreparedStatement" => {
+                let broken = |_| Status::invalid_argument("the statement to be prepared is no message of Flight SQL");
+                let prepared = Any::decode(&*action.body).map_err(broken)?;
+                let prepared: Option<ActionCreatePreparedStatementRequest> =
+                    prepared.unpack().map_err(|error| Status::invalid_argument(error.to_string()))?;
+                self.check_text(&prepared.unwrap_or_default().query).await
+            }
+            "ClosePreparedStatement" => Ok(()),
+            other => Err(Status::unimplemented(format!("`{}` is not served", other.escape_debug()))),
+        }
     }
 
     fn seal(&self, ticket: &[u8]) -> [u8; SEAL] {
@@ -133,38 +179,6 @@ fn credentials(metadata: &MetadataMap) -> Option<Credentials<'_>> {
         "bearer" => Some(Credentials::Bearer(said.trim())),
         "basic" => Some(Credentials::Basic(said.trim())),
         _ => None,
-    }
-}
-
-/// Refuses a statement that does more than read.
-fn check_statement(sql: &str) -> Result<(), Status> {
-    check_served(sql).map_err(|error| Status::invalid_argument(error.to_string()))
-}
-
-/// Refuses what a descriptor asks for, if that is not a statement that reads or something of the catalogue.
-fn check_descriptor(descriptor: &FlightDescriptor) -> Result<(), Status> {
-    let broken = |_| Status::invalid_argument("what is asked for is no command of Flight SQL");
-    let command = Any::decode(&*descriptor.cmd).map_err(broken)?;
-    match Command::try_from(command).map_err(|error| Status::invalid_argument(error.to_string()))? {
-        Command::CommandStatementQuery(statement) => check_statement(&statement.query),
-        Command::CommandStatementUpdate(statement) => check_statement(&statement.query),
-        Command::CommandStatementSubstraitPlan(_) => Err(Status::unimplemented("plans of Substrait are not served")),
-        _ => Ok(()),
-    }
-}
-
-/// The same of an action: one that prepares a statement has its text.
-fn check_action(action: &Action) -> Result<(), Status> {
-    match action.r#type.as_str() {
-        "CreatePreparedStatement" => {
-            let broken = |_| Status::invalid_argument("the statement to be prepared is no message of Flight SQL");
-            let prepared = Any::decode(&*action.body).map_err(broken)?;
-            let prepared: Option<ActionCreatePreparedStatementRequest> =
-                prepared.unpack().map_err(|error| Status::invalid_argument(error.to_string()))?;
-            check_statement(&prepared.unwrap_or_default().query)
-        }
-        "ClosePreparedStatement" => Ok(()),
-        other => Err(Status::unimplemented(format!("`{}` is not served", other.escape_debug()))),
     }
 }
 
@@ -209,7 +223,7 @@ impl<S: FlightService> FlightService for Door<S> {
 
     async fn get_flight_info(&self, mut request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
         self.admit(request.metadata_mut())?;
-        check_descriptor(request.get_ref())?;
+        self.check_descriptor(request.get_ref()).await?;
         let _room = self.room(request.remote_addr().map(|at| at.ip())).await?;
         let answer = self.inner.get_flight_info(request).await?;
         Ok(answer.map(|mut info| {
@@ -222,7 +236,7 @@ impl<S: FlightService> FlightService for Door<S> {
 
     async fn get_schema(&self, mut request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
         self.admit(request.metadata_mut())?;
-        check_descriptor(request.get_ref())?;
+        self.check_descriptor(request.get_ref()).await?;
         let _room = self.room(request.remote_addr().map(|at| at.ip())).await?;
         self.inner.get_schema(request).await
     }
@@ -236,7 +250,7 @@ impl<S: FlightService> FlightService for Door<S> {
 
     async fn do_action(&self, mut request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         self.admit(request.metadata_mut())?;
-        check_action(request.get_ref())?;
+        self.check_action(request.get_ref()).await?;
         let _room = self.room(request.remote_addr().map(|at| at.ip())).await?;
         self.inner.do_action(request).await
     }

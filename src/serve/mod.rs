@@ -12,10 +12,11 @@
 //! Invariant: a client reads the tables that were given and nothing else. The catalogue of a client cannot be changed,
 //! there is nothing in it that opens a file by its name, a statement that does anything but read is refused before it is
 //! planned, and the only tickets that are redeemed are those this process has given out. Beyond this machine a token and TLS
-//! are asked for, unless the caller says that the network is trusted.
+//! are asked for, unless the caller says that the network is trusted. No query ends the server: its text passes through the
+//! same gate as that of `piref sql`, there is no recursion in it, and it is cancelled when its client goes or its hour is over.
 //!
 //! # Not supported
-//! Parameters of prepared statements, transactions, and cancelling a query, which the service of Ballista does not have.
+//! Parameters of prepared statements, transactions, `do_put`, and an action that cancels a query, which the service of Ballista does not have.
 //! One token for all clients. `SET`, whose settings would be those of all who do not log in.
 
 mod backend;
@@ -47,7 +48,7 @@ use self::backend::Backend;
 use self::door::Door;
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::query::Session;
+use crate::query::{PLANNING_STACK, Session};
 
 /// How often the wish to stop is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -55,15 +56,12 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long clients may go on reading after that.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Longest a query may take before its first row, in seconds: the protocol of Ballista waits for its end.
-const QUERY_SECONDS: u64 = 7 * 24 * 60 * 60;
+/// Longest a query may take before its first row, in seconds: the protocol of Ballista waits for its end. After that it is
+/// cancelled, as is one whose client has gone.
+const QUERY_SECONDS: u64 = 60 * 60;
 
 /// Most bytes of a message.
 const MESSAGE_BYTES: usize = 64 << 20;
-
-/// Stack of a thread that plans: a statement of a client may be as deep as one of `piref sql`. Pages that are not touched
-/// take no memory.
-const STACK: usize = 256 << 20;
 
 /// Calls of one connection at once; rows that nobody reads wait at the client's side of each.
 const MAX_STREAMS: u32 = 64;
@@ -135,11 +133,9 @@ pub fn run(
         observe(Event::Copied { tables: copied });
     }
     let state = catalog::state_over(session.state(), shipped)?;
-    let runtime = Builder::new_multi_thread()
-        .thread_stack_size(STACK)
-        .enable_all()
-        .build()
-        .map_err(|source| ServeError::Threads { source })?;
+    // Queries are planned on its threads.
+    let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(PLANNING_STACK).build();
+    let runtime = runtime.map_err(|source| ServeError::Threads { source })?;
     let served = runtime.block_on(async {
         let failed = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -147,8 +143,8 @@ pub fn run(
         let engine = engine::start(state, folder.path()).await?;
         let to_executor = Arc::new(BallistaConfigGrpcEndpoint::new(engine.to_executor));
         let proxy = BallistaFlightProxyService::new(MESSAGE_BYTES, MESSAGE_BYTES, false, Some(to_executor));
-        let service = BallistaFlightSqlService::new(Arc::new(Backend::new(engine.scheduler, engine.state)), proxy);
-        let door = Door::new(service, plan.token.clone()).map_err(|source| ServeError::Random { source })?;
+        let service = BallistaFlightSqlService::new(Arc::new(Backend::new(engine.scheduler, engine.state.clone())), proxy);
+        let door = Door::new(service, engine.state, plan.token.clone()).map_err(|source| ServeError::Random { source })?;
         let service = FlightServiceServer::new(door)
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);

@@ -250,6 +250,29 @@ fn a_token_is_one_line_that_only_its_owner_can_read() {
     assert!(Token::read(&folder.path().join("none")).is_err());
 }
 
+/// Statements that would end a process that plans them; the server answers the next one.
+#[test]
+fn no_query_ends_the_server() {
+    served(&plan("127.0.0.1:0"), |at, client| {
+        let ask = |sql: &str| client.block_on(Client::default().ask(at, sql));
+        let many = |n: usize, part: &str, between: &str| vec![part; n].join(between);
+        let parts: Vec<String> = (1..40)
+            .map(|part| format!("p{part} AS (SELECT * FROM p{0} UNION ALL SELECT * FROM p{0})", part - 1))
+            .collect();
+        for (sql, part) in [
+            (format!("SELECT {}", many(100_000, "1", "+")), "in each other"),
+            (format!("SELECT {}1{}", many(50_000, "(", ""), many(50_000, ")", "")), "in each other"),
+            (format!("WITH p0 AS (SELECT 1 AS i), {} SELECT i FROM p39", parts.join(", ")), "copies of operators"),
+            ("WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i FROM r) SELECT i FROM r".into(), "RECURSIVE"),
+            (format!("SELECT i FROM numbers -- {}", many(1 << 20, "x", "")), "expected at most 1048576"),
+        ] {
+            let told = ask(&sql).unwrap_err();
+            assert!(told.contains(part), "{told}");
+            assert_eq!(ask("SELECT i FROM numbers"), Ok(500_500), "after {part}");
+        }
+    });
+}
+
 #[test]
 fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -143,6 +143,18 @@ pub enum TableError {
         /// Those there are.
         known: Vec<String>,
     },
+    /// A further reference whose name is that of something else in SQL.
+    #[error("reference `{name}` of table `{}` is `{in_sql}` in SQL, and so is {taken}", path.display())]
+    ReferenceName {
+        /// The table.
+        path: PathBuf,
+        /// As given.
+        name: String,
+        /// As columns and tables are called for it.
+        in_sql: String,
+        /// What has that name.
+        taken: String,
+    },
     /// A column that is missing or of another type.
     #[error("`{}`: expected column `{column}` of type {expected}, found {found}", path.display())]
     Schema {
@@ -435,6 +447,9 @@ impl Hint for TableError {
                  of the data"
                     .into(),
             ),
+            Self::ReferenceName { .. } => {
+                Some("give it another name: `--as NAME` for a new one, a new name of its folder for one that is there".into())
+            }
             Self::NoReference { known, .. } if known.is_empty() => Some(
                 "it has none beside its own: `piref precompute --as NAME` scores the same pairs with another model"
                     .into(),

@@ -70,6 +70,11 @@ pub struct TableFolder {
     lock: Lock,
 }
 
+/// Folder of the further references of the table in `folder`.
+pub fn references_folder(folder: &Path) -> PathBuf {
+    folder.join(REFERENCES)
+}
+
 /// Folder of the reference `name` beside the table in `folder`.
 pub fn reference_folder(folder: &Path, name: &str) -> PathBuf {
     folder.join(REFERENCES).join(name)

@@ -47,7 +47,7 @@ pub use error::TableError;
 pub(crate) use evals::check_evals;
 pub use evals::{EvalsWriter, EvaluatedPair};
 pub use findings::{Finding, FindingsWriter, Level};
-pub use folder::{TableFolder, reference_folder};
+pub use folder::{TableFolder, reference_folder, references_folder};
 pub(crate) use folder::{is_part_name, is_replaced, is_signals_name};
 pub use foreign::Foreign;
 pub(crate) use foreign::refuse_foreign;
@@ -60,7 +60,7 @@ pub(crate) use parquet_input::{ParquetInput, is_contract_file, refuse_other_vers
 pub(crate) use part_reader::PartReader;
 pub use provenance::{Difference, ModelProvenance, Provenance, SourceProvenance, TemplateProvenance};
 pub use reader::ReferenceTable;
-pub use references::references;
+pub use references::{check_reference_name, references, sql_name};
 pub use rejects::{REJECTS, RejectCounts, RejectLimits, RejectTally, Rejects, TooManyRejects};
 pub use shard::{Shard, ShardError};
 pub use signals::{CompletionSignals, PairSignals, TokenScores, signals_name, write_signals};

@@ -26,6 +26,49 @@ pub fn references(table: &Path) -> Result<Vec<(String, PathBuf)>, TableError> {
     Ok(named.filter(|(name, _)| !name.starts_with('.')).collect())
 }
 
+/// Names that SQL has beside those of references, with what they are: what a table's own columns begin with, and what is
+/// `NAME_scored` and so on of a table that is called NAME.
+const TAKEN: [(&str, &str); 10] = [
+    ("ref", "the table's own reference"),
+    ("scored", "its view `scored`"),
+    ("logps", "its view `logps`"),
+    ("signals", "its table `signals`"),
+    ("rejects", "its table `rejects`"),
+    ("by_reference", "its view `by_reference`"),
+    ("metrics", "the `metrics` of a run"),
+    ("findings", "the `findings` of a run"),
+    ("evals", "the `evals` of a run"),
+    ("samples", "the `samples` of a run"),
+];
+
+/// A text as SQL takes it without quotes: letters, digits and `_`, no capitals.
+pub fn sql_name(text: &str) -> String {
+    let letters = text.chars().map(|c| if c.is_alphanumeric() { c } else { '_' });
+    let mut name = letters.collect::<String>().to_lowercase();
+    if name.starts_with(|c: char| c.is_numeric()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+/// Whether the table in `folder` can have a further reference of this name beside those it has, finished or not: of two
+/// that are the same to SQL one would stand in for the other.
+///
+/// # Errors
+/// [`TableError::ReferenceName`] with what has the name.
+pub fn check_reference_name(folder: &Path, name: &str) -> Result<(), TableError> {
+    let in_sql = sql_name(name);
+    let taken = TAKEN.iter().find(|(taken, _)| *taken == in_sql).map(|(_, what)| (*what).to_owned());
+    let references = folder.join(REFERENCES);
+    let others = if references.is_dir() { io::list(&references)? } else { Vec::new() };
+    let names = others.iter().filter_map(|path| path.file_name()?.to_str());
+    let other = names.filter(|other| !other.starts_with('.')).find(|other| *other != name && sql_name(other) == in_sql);
+    match taken.or_else(|| other.map(|other| format!("reference `{other}`"))) {
+        Some(taken) => Err(TableError::ReferenceName { path: folder.to_owned(), name: name.to_owned(), in_sql, taken }),
+        None => Ok(()),
+    }
+}
+
 impl ReferenceTable {
     /// Opens a table, or its further reference of this name.
     ///
@@ -69,6 +112,25 @@ mod tests {
         assert_eq!(open("sft-2").unwrap().n_pairs(), 5);
         assert_eq!(hint("sft2"), "did you mean `sft-2`?");
         assert_eq!(hint("llama"), "there are `sft-2`");
+    }
+
+    #[test]
+    fn a_name_that_is_another_ones_in_sql_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        write_table(folder.path());
+        let taken = |name| check_reference_name(folder.path(), name).map_err(|error| error.to_string());
+        for name in ["ref", "REF", "Scored", "by-reference", "logps", "rejects", "metrics", "findings"] {
+            assert!(taken(name).unwrap_err().contains("in SQL, and so is"), "{name}");
+        }
+        for name in ["pairs", "chosen", "a-b", "7b"] {
+            assert_eq!(taken(name), Ok(()));
+        }
+        io::create_dir(&reference_folder(folder.path(), "a-b")).unwrap();
+        assert_eq!(taken("a-b"), Ok(()), "it is made again");
+        for name in ["a_b", "A.B", "a.b"] {
+            assert!(taken(name).unwrap_err().contains("is `a_b` in SQL, and so is reference `a-b`"), "{name}");
+        }
+        assert!(!reference_folder(folder.path(), "a_b").exists());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Proof that a table is what it says it is.
 //!
 //! Files against the manifest (sizes, digests, footers), rows against the contract and against each other, keys against
-//! the rows that were read of the data files, and, where the model is given, log-probs against a second scoring.
+//! the rows that were read of the data files, and, where the model is given, log-probs against a second scoring. The tables
+//! of further references are held against their own manifests in the same way.
 //!
 //! Invariant: every finding is told, not the first only, and what cannot be read stops nothing but itself. Memory holds
 //! one batch of rows, a bit a row of the data, and the sample: it does not grow with the table.
@@ -14,9 +15,10 @@ mod coverage;
 mod error;
 mod files;
 mod model;
+mod references;
 mod rows;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -72,12 +74,14 @@ pub struct Summary {
     pub table: PathBuf,
     /// Parts listed or found.
     pub n_parts: usize,
-    /// Bytes read of parts, signals and rejects file.
+    /// Bytes read of parts, signals and rejects file, those of further references with them.
     pub n_bytes: u64,
     /// Rows read of the parts.
     pub n_pairs: u64,
     /// Rows read of the rejects file.
     pub n_rejected: u64,
+    /// Rows read of the parts of each further reference, by its name.
+    pub references: BTreeMap<String, u64>,
     /// Findings that say something is wrong.
     pub n_errors: u64,
     /// Findings that say something is probably not what was meant.
@@ -110,6 +114,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, V
         n_bytes: 0,
         n_pairs: 0,
         n_rejected: 0,
+        references: BTreeMap::new(),
         n_errors: 0,
         n_warnings: 0,
         rescored: None,
@@ -139,6 +144,9 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(Event<'_>)) -> Result<Summary, V
         if let Some(model) = &model {
             report.summary.rescored = model.check(provenance, &sample, &mut report)?;
         }
+    }
+    if contents.is_whole {
+        references::check(&plan.table, &mut report)?;
     }
     let mut summary = report.summary;
     summary.seconds = started.elapsed().as_secs_f64();
@@ -199,6 +207,7 @@ fn kind(error: &TableError) -> (&'static str, Option<String>, Option<f64>) {
         | TableError::ManifestVersion { .. }
         | TableError::ManifestCount { .. }
         | TableError::ManifestFile { .. }
+        | TableError::ReferenceName { .. }
         | TableError::NotATable { .. }
         | TableError::Incomplete { .. } => ("manifest", None, None),
         _ => ("damage", None, None),

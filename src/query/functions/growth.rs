@@ -3,20 +3,26 @@
 //! What a function makes of a batch of rows is in memory as a whole, and no limit of a session sees it on its way:
 //! `repeat('x', 2000000000)` is two gigabytes a row.
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, LargeStringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
 use datafusion::common::exec_err;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::config::ConfigOptions;
 use datafusion::error::DataFusionError;
 use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    BinaryExpr, ColumnarValue, Documentation, Expr, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::optimizer::AnalyzerRule;
 
 /// Bytes that one call may make of a batch of rows.
 const MADE_BYTES: u64 = 256 << 20;
@@ -29,18 +35,121 @@ const MADE_OF_GIVEN: u64 = 64;
 type Measure = fn(&Given<'_>) -> Result<u64, DataFusionError>;
 
 /// Functions and what they make at most.
-const MEASURED: [(&str, Measure); 10] = [
+const MEASURED: [(&str, Measure); 19] = [
+    ("array_append", together),
+    ("array_concat", together),
+    ("array_prepend", together),
     ("array_repeat", repeated_values),
+    ("array_replace_all", replaced_values),
     ("array_resize", resized),
     ("array_to_string", joined),
+    ("concat", together),
+    ("concat_ws", separated),
     ("generate_series", series),
     ("lpad", padded),
+    ("make_array", together),
+    ("map", together),
+    ("overlay", together),
     ("range", series),
     ("regexp_replace", replaced_anywhere),
     ("repeat", repeated),
     ("replace", replaced),
     ("rpad", padded),
 ];
+
+/// Has every statement call these functions, whoever calls them: literals of arrays and operators of SQL become calls of
+/// functions that no registry knows. What `||` makes is measured when it is made, for it is as much as it was given.
+///
+/// A function whose results may be given to itself, a thousand times in one statement, makes a power of what it was given;
+/// all of them are here, and whatever else there is makes a small multiple, once.
+#[derive(Debug)]
+pub(in crate::query) struct Measures {
+    by_name: HashMap<String, Arc<ScalarUDF>>,
+    within: Arc<ScalarUDF>,
+}
+
+impl Measures {
+    /// Those of the functions that a context has.
+    pub(in crate::query) fn of(registry: &dyn FunctionRegistry) -> Self {
+        let measured = udfs(registry).into_iter().map(|udf| (udf.name().to_owned(), Arc::new(udf)));
+        Self { by_name: measured.collect(), within: Arc::new(within()) }
+    }
+
+    fn measured(&self, expression: Expr) -> Transformed<Expr> {
+        match expression {
+            Expr::ScalarFunction(mut call) if self.by_name.contains_key(call.func.name()) => {
+                call.func = Arc::clone(&self.by_name[call.func.name()]);
+                Transformed::yes(Expr::ScalarFunction(call))
+            }
+            Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. }) => Transformed::yes(Expr::ScalarFunction(
+                ScalarFunction::new_udf(Arc::clone(&self.within), vec![expression]),
+            )),
+            expression => Transformed::no(expression),
+        }
+    }
+}
+
+impl AnalyzerRule for Measures {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan, DataFusionError> {
+        let measured = plan.transform_up_with_subqueries(|node| {
+            node.map_expressions(|expression| expression.transform_up(|part| Ok(self.measured(part))))
+        })?;
+        Ok(measured.data)
+    }
+
+    fn name(&self) -> &'static str {
+        "measures"
+    }
+}
+
+/// What hands on what it is given, unless that is too much: called like what it is given.
+pub(super) fn within() -> ScalarUDF {
+    ScalarUDF::new_from_impl(Within { signature: Signature::any(1, Volatility::Immutable) })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Within {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Within {
+    fn name(&self) -> &'static str {
+        "piref_within_bounds"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String, DataFusionError> {
+        Ok(args.first().map(|arg| arg.schema_name().to_string()).unwrap_or_default())
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType, DataFusionError> {
+        Ok(types.first().cloned().unwrap_or(DataType::Null))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef, DataFusionError> {
+        let [field] = args.arg_fields else { return exec_err!("expected one value") };
+        Ok(Arc::clone(field))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
+        let ScalarFunctionArgs { mut args, number_rows, .. } = args;
+        let given = Given { args: &args, n_rows: number_rows };
+        let lengths = given.lengths(0)?;
+        check_made("||", given.sum(|row| at(&lengths, row).unwrap_or(0)), given.rows())?;
+        let Some(value) = args.pop() else { return exec_err!("expected one value") };
+        Ok(value)
+    }
+}
+
+fn check_made(function: &str, made: u64, n_rows: usize) -> Result<(), DataFusionError> {
+    if made > MADE_BYTES {
+        return exec_err!("`{function}` may make {made} bytes of {n_rows} rows: expected at most {MADE_BYTES}");
+    }
+    Ok(())
+}
 
 /// The functions of a context that are measured from now on.
 pub(super) fn udfs(registry: &dyn FunctionRegistry) -> Vec<ScalarUDF> {
@@ -115,15 +224,20 @@ impl ScalarUDFImpl for Measured {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
         let given = Given { args: &args.args, n_rows: args.number_rows };
-        let made = (self.measure)(&given)?;
-        if made > MADE_BYTES {
-            return exec_err!(
-                "`{}` may make {made} bytes of {} rows: expected at most {MADE_BYTES}",
-                self.name(),
-                given.rows()
-            );
-        }
-        self.inner.invoke_with_args(args)
+        check_made(self.name(), (self.measure)(&given)?, given.rows())?;
+        let n_rows = given.rows();
+        let made = self.inner.invoke_with_args(args)?;
+        // What a measure lets pass because it is not much more than was given.
+        let found = [made];
+        let given = Given { args: &found, n_rows };
+        let lengths = given.lengths(0)?;
+        check_made(self.name(), given.sum(|row| at(&lengths, row).unwrap_or(0)), n_rows)?;
+        let [made] = found;
+        Ok(made)
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String, DataFusionError> {
+        self.inner.schema_name(args)
     }
 }
 
@@ -176,6 +290,12 @@ impl Given<'_> {
         })
     }
 
+    /// Texts; none of something else.
+    fn texts(&self, at: usize) -> Result<Option<LargeStringArray>, DataFusionError> {
+        let Some(array) = self.array(at)? else { return Ok(None) };
+        Ok(cast(&array, &DataType::LargeUtf8)?.as_string_opt::<i64>().cloned())
+    }
+
     /// The sum over all rows of what `of` makes of a row.
     fn sum(&self, of: impl Fn(usize) -> u64) -> u64 {
         (0..self.rows()).map(of).fold(0, u64::saturating_add)
@@ -198,9 +318,38 @@ fn at<T: Copy>(values: &[T], row: usize) -> Option<T> {
     values.get(if values.len() == 1 { 0 } else { row }).copied()
 }
 
+/// The same of a text.
+fn value(texts: &LargeStringArray, row: usize) -> Option<&str> {
+    let row = if texts.len() == 1 { 0 } else { row };
+    (row < texts.len() && texts.is_valid(row)).then(|| texts.value(row))
+}
+
 /// A number of times; none below zero.
 fn times(numbers: Option<&Int64Array>, row: usize) -> u64 {
     numbers.and_then(|numbers| at(numbers.values(), row)).map_or(0, |n| u64::try_from(n).unwrap_or(0))
+}
+
+/// All that is given: `concat(text, …)`, `make_array(value, …)`
+fn together(given: &Given<'_>) -> Result<u64, DataFusionError> {
+    let lengths = (0..given.args.len()).map(|arg| given.lengths(arg)).collect::<Result<Vec<_>, _>>()?;
+    let of_row = |row| lengths.iter().map(|lengths| at(lengths, row).unwrap_or(0)).fold(0, u64::saturating_add);
+    Ok(given.sum(of_row))
+}
+
+/// `concat_ws(separator, text, …)`
+fn separated(given: &Given<'_>) -> Result<u64, DataFusionError> {
+    let (separators, n) = (given.lengths(0)?, u64::try_from(given.args.len()).unwrap_or(u64::MAX));
+    let between = given.sum(|row| at(&separators, row).unwrap_or(0).saturating_mul(n));
+    Ok(together(given)?.saturating_add(between))
+}
+
+/// `array_replace_all(array, from, to)`
+fn replaced_values(given: &Given<'_>) -> Result<u64, DataFusionError> {
+    let (arrays, to) = (given.lengths(0)?, given.lengths(2)?);
+    Ok(given.sum(|row| {
+        let array = at(&arrays, row).unwrap_or(0);
+        array.saturating_add(array.saturating_mul(at(&to, row).unwrap_or(0)))
+    }))
 }
 
 /// `repeat(text, n)`
@@ -247,9 +396,22 @@ fn joined(given: &Given<'_>) -> Result<u64, DataFusionError> {
 /// `replace(text, from, to)`
 fn replaced(given: &Given<'_>) -> Result<u64, DataFusionError> {
     let (texts, from, to) = (given.lengths(0)?, given.lengths(1)?, given.lengths(2)?);
-    Ok(beyond_given(given, &texts, &to, |row| {
-        let (text, from, to) = (at(&texts, row)?, at(&from, row)?, at(&to, row)?);
-        Some((text / from.max(1) + 1).saturating_mul(to).saturating_add(text))
+    let most = given.sum(|row| {
+        let (text, from, to) = (at(&texts, row), at(&from, row), at(&to, row));
+        let n_found = text.unwrap_or(0) / from.unwrap_or(0).max(1) + 1;
+        n_found.saturating_mul(to.unwrap_or(0)).saturating_add(text.unwrap_or(0))
+    });
+    if most <= MADE_BYTES {
+        return Ok(most);
+    }
+    // What is found has to be counted.
+    let (texts, from) = (given.texts(0)?, given.texts(1)?);
+    let (Some(texts), Some(from)) = (texts, from) else { return Ok(most) };
+    Ok(given.sum(|row| {
+        let (Some(text), Some(from)) = (value(&texts, row), value(&from, row)) else { return 0 };
+        let n_found = u64::try_from(text.matches(from).count()).unwrap_or(u64::MAX);
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        n_found.saturating_mul(at(&to, row).unwrap_or(0)).saturating_add(length)
     }))
 }
 

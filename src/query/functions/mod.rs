@@ -28,6 +28,8 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::SessionContext;
 
+pub(super) use growth::Measures;
+
 use crate::tokenize::TokenizerFiles;
 
 /// A function of piref's own, as a user reads about it.
@@ -126,7 +128,7 @@ pub fn register_functions(ctx: &SessionContext, tokenizer: Option<&Arc<Tokenizer
     ] {
         ctx.register_udf(udf);
     }
-    for udf in json::udfs().into_iter().chain(growth::udfs(ctx)) {
+    for udf in json::udfs().into_iter().chain(growth::udfs(ctx)).chain([growth::within()]) {
         ctx.register_udf(udf);
     }
     let mut registry = ctx.clone();

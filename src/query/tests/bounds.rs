@@ -12,7 +12,7 @@ fn refused(path: &Path, want: &str) {
 
 /// What is said of a statement.
 #[track_caller]
-fn stopped(session: &Session, sql: &str, want: &str) {
+pub(super) fn stopped(session: &Session, sql: &str, want: &str) {
     let error = failure(session, sql);
     let shown: String = sql.chars().take(100).collect();
     assert!(chain(&error).contains(want), "{shown}: {}", chain(&error));

@@ -138,4 +138,15 @@ fn a_sort_beyond_the_limit_goes_to_disk() {
 fn what_cannot_go_to_disk_names_the_limit() {
     let error = failure(&limited(16 << 20), "SELECT mad(value) FROM generate_series(1, 4000000)");
     assert!(error.hint().unwrap_or_default().contains("--memory-limit"), "{}", chain(&error));
+    // Rows that double with each step of a recursion, and texts of all rows in one.
+    let limited = limited(64 << 20);
+    for sql in [
+        "WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT r.i FROM r CROSS JOIN (VALUES (1), (2)) AS t(j)) \
+         SELECT count(*) FROM r",
+        "SELECT length(string_agg(repeat('x', 1000), '')) FROM generate_series(1, 10000000)",
+        "SELECT array_length(array_agg(a.value)) FROM generate_series(1, 10000) AS a CROSS JOIN generate_series(1, 10000) AS b",
+    ] {
+        let error = failure(&limited, sql);
+        assert!(error.hint().unwrap_or_default().contains("--memory-limit"), "{sql}: {}", chain(&error));
+    }
 }
