@@ -4,8 +4,11 @@
 //! itself. A panic anywhere else is a bug of ours and is reported as Rust does.
 
 use std::any::Any;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::runtime::{Builder, Runtime};
 
 /// How many calls of [`catch`] are running, on all threads: a decoder may panic on a thread of its own.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
@@ -39,6 +42,14 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     drop(running);
     result.map_err(|payload| Panicked::of(&*payload))
+}
+
+/// Starts the threads of a runtime, which panics where the system has none left for it.
+///
+/// # Errors
+/// What the system says.
+pub fn runtime(builder: &mut Builder) -> io::Result<Runtime> {
+    catch(|| builder.build()).unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
 }
 
 /// Counts one call for as long as it lives.

@@ -114,7 +114,8 @@ impl Session {
     /// A session without tables that may use so much.
     pub fn with(resources: Resources) -> Result<Self, QueryError> {
         let Resources { memory_limit, tokenizer, functions: extras, elsewhere, interrupt } = resources;
-        let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(COMPUTING_STACK).build();
+        let mut threads = Builder::new_multi_thread();
+        let runtime = guard::runtime(threads.enable_all().thread_stack_size(COMPUTING_STACK));
         let runtime = runtime.map_err(|source| QueryError::Runtime { source })?;
         let wrap = |source| QueryError::engine(source);
         let (config, environment) = bounded(memory_limit).map_err(wrap)?;

@@ -39,6 +39,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 pub use error::ServeError;
 
 use self::backend::Backend;
+use crate::guard;
 use crate::interrupt::Interrupt;
 use crate::io;
 use crate::query::Session;
@@ -93,7 +94,8 @@ pub fn run(
         observe(Event::Copied { tables: copied });
     }
     let state = catalog::state_over(session.state(), shipped)?;
-    let runtime = Builder::new_multi_thread().enable_all().build().map_err(|source| ServeError::Threads { source })?;
+    let runtime = guard::runtime(Builder::new_multi_thread().enable_all());
+    let runtime = runtime.map_err(|source| ServeError::Threads { source })?;
     let served = runtime.block_on(async {
         let failed = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -20,6 +20,7 @@ use super::error::{Failure, StorageError};
 use super::location::ObjectUrl;
 use super::reach;
 use crate::digest::{Digest, Hasher};
+use crate::guard;
 use crate::io::{self, AtomicFile, IoError};
 
 /// Threads that wait for the answers of a bucket; what they receive is written and hashed by whoever asked.
@@ -117,7 +118,7 @@ impl Bucket {
         if let Some(bucket) = open.get(&url.root()) {
             return Ok(bucket.clone());
         }
-        let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+        let runtime = guard::runtime(Builder::new_multi_thread().worker_threads(THREADS).enable_all());
         let runtime = runtime.map_err(|source| StorageError::Runtime { bucket: url.root(), source })?;
         let bucket = Self { runtime: Arc::new(runtime), store: connect(url)? };
         reach::check(url)?;

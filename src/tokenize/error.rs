@@ -27,6 +27,16 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// A tokenizer that puts many ids around every text.
+    #[error("`{}`: its post-processor puts {found} ids around a text, expected at most {limit}", path.display())]
+    AddedIds {
+        /// The file.
+        path: PathBuf,
+        /// Most ids that are allowed.
+        limit: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// A tokenizer that makes a long text of a short one.
     #[error("`{}`: its {part} may make {found} bytes of one, expected at most {limit}", path.display())]
     Growth {

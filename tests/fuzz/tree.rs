@@ -16,10 +16,15 @@ pub(super) fn mutate(tree: &mut Value, other: &Value, words: &[&str], rng: &mut 
         2 => *at = piece(other, rng),
         3 => {
             let n_levels = [1, 2, 60, 130, 500][rng.random_range(0..5)];
-            let name = rng.random_bool(0.5);
+            let is_named = rng.random_bool(0.5);
             for _ in 0..n_levels {
+                // `json!` would copy what is within.
                 let inner = at.take();
-                *at = if name { json!({ "a": inner }) } else { json!([inner]) };
+                *at = if is_named {
+                    Value::Object(Map::from_iter([("a".to_owned(), inner)]))
+                } else {
+                    Value::Array(vec![inner])
+                };
             }
         }
         4 => repeat(at, rng),
