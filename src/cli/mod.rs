@@ -249,7 +249,10 @@ fn start_threads() -> Result<(), StartError> {
     let Err(error) = rayon::ThreadPoolBuilder::new().build_global() else { return Ok(()) };
     // Otherwise somebody has started them before.
     match error.source().and_then(|source| source.downcast_ref::<std::io::Error>()) {
-        Some(source) => Err(StartError::Threads { source: std::io::Error::from(source.kind()) }),
+        Some(source) => {
+            let code = source.raw_os_error().map(std::io::Error::from_raw_os_error);
+            Err(StartError::Threads { source: code.unwrap_or_else(|| source.kind().into()) })
+        }
         None => Ok(()),
     }
 }

@@ -33,7 +33,6 @@ use ballista_core::flight_proxy_service::BallistaFlightProxyService;
 use ballista_core::utils::{GrpcServerConfig, create_grpc_server};
 use ballista_flight_sql::BallistaFlightSqlService;
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
 use tokio_stream::wrappers::TcpListenerStream;
 
 pub use error::ServeError;
@@ -94,7 +93,7 @@ pub fn run(
         observe(Event::Copied { tables: copied });
     }
     let state = catalog::state_over(session.state(), shipped)?;
-    let runtime = guard::runtime(Builder::new_multi_thread().enable_all());
+    let runtime = guard::runtime(None, guard::STACK);
     let runtime = runtime.map_err(|source| ServeError::Threads { source })?;
     let served = runtime.block_on(async {
         let failed = |source| ServeError::Listen { address, source };

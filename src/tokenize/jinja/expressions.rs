@@ -258,6 +258,8 @@ impl Vm<'_> {
         }
         let items = many.iterate(&self.fuel)?;
         self.fuel.values(items.len().saturating_mul(times))?;
+        // Nothing as often as that would be counted to the end.
+        let times = if items.is_empty() { 0 } else { times };
         let items: Vec<Value> = std::iter::repeat_n(items, times).flatten().collect();
         Ok(if matches!(many, Value::List(_)) { Value::list(items) } else { Value::tuple(items) })
     }
