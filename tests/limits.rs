@@ -26,7 +26,8 @@ fn refused(outcome: &Outcome, parts: &[&str]) {
 fn a_table_of_more_parts_than_files_may_be_open_is_made_and_read() {
     let case = Case::new().file("pairs.jsonl", &rows(150));
     let run = |arguments: &[&str]| case.run_limited("ulimit -n 64", arguments.iter().copied()).success();
-    let precompute = ["precompute", "--model", TINY, "--data", "pairs.jsonl", "--out", "t", "--rows-per-part", "1", "-q"];
+    let precompute =
+        ["precompute", "--model", TINY, "--data", "pairs.jsonl", "--out", "t", "--rows-per-part", "1", "-q"];
     run(&precompute);
     run(&["verify", "t"]);
     run(&["inspect", "t"]);
@@ -40,7 +41,8 @@ fn a_table_of_more_parts_than_files_may_be_open_is_made_and_read() {
         refused(&outcome, &["Too many open files", "hint: `ulimit -n` shows how many files"]);
     }
     assert!(case.run(["sql", "t", "-c", sum]).success().stdout.contains("150"));
-    let train = ["train", "--model", TINY, "--table", "t", "--out", "run", "--max-steps", "1", "--batch-size", "2", "-q"];
+    let train =
+        ["train", "--model", TINY, "--table", "t", "--out", "run", "--max-steps", "1", "--batch-size", "2", "-q"];
     run(&train);
 }
 
@@ -114,7 +116,8 @@ fn names(case: &Case) -> Vec<OsString> {
 fn numbers_above_2_to_the_63_are_read_or_refused() {
     let row = "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"id\": 18446744073709551615, \
                \"score_chosen\": 9223372036854775808, \"huge\": 123456789012345678901234567890}\n";
-    let case = Case::new().file("pairs.jsonl", &row.repeat(2)).file("p.toml", "[precompute]\nlimit = 9223372036854775808\n");
+    let case =
+        Case::new().file("pairs.jsonl", &row.repeat(2)).file("p.toml", "[precompute]\nlimit = 9223372036854775808\n");
     let outcome = case.run(["precompute", "--model", TINY, "--data", "pairs.jsonl", "--out", "t", "-q"]);
     assert!(matches!(outcome.code, Some(0 | 1)) && !outcome.stderr.contains("panicked"), "{outcome}");
     let outcome = case.run(["sql", "-c", "SELECT id, huge FROM 'pairs.jsonl'"]);
@@ -134,7 +137,9 @@ fn numbers_above_2_to_the_63_are_read_or_refused() {
 fn sizes_that_multiply_to_no_number_are_refused_with_what_they_come_to() {
     let mut config: serde_json::Value =
         serde_json::from_slice(&fs::read(format!("{TINY}/config.json")).unwrap()).unwrap();
-    for key in ["hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim"] {
+    for key in
+        ["hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim"]
+    {
         config[key] = (1 << 30).into();
     }
     let case = Case::new().file("model/config.json", &config.to_string()).file("pairs.jsonl", &rows(1));

@@ -89,9 +89,7 @@ pub(super) fn config(source: &ModelSource) -> Result<DecoderConfig, ModelError> 
     };
     match config.n_matrix_parameters() {
         found if found <= MAX_PARAMETERS => Ok(config),
-        found => {
-            Err(ModelError::TooManyParameters { path: source.path().to_owned(), limit: MAX_PARAMETERS, found })
-        }
+        found => Err(ModelError::TooManyParameters { path: source.path().to_owned(), limit: MAX_PARAMETERS, found }),
     }
 }
 

@@ -27,6 +27,16 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// A token far behind the others.
+    #[error("`{}`: a token has the id {found}, expected ids below {limit}", path.display())]
+    LargeId {
+        /// The file.
+        path: PathBuf,
+        /// What ids are below.
+        limit: u32,
+        /// The largest one.
+        found: u32,
+    },
     /// A tokenizer that puts many ids around every text.
     #[error("`{}`: its post-processor puts {found} ids around a text, expected at most {limit}", path.display())]
     AddedIds {

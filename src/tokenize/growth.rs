@@ -17,6 +17,18 @@ const LIMIT: f64 = 256.0;
 /// Ids that may stand around a text: models that speak many languages name two or three things there.
 const ADDED_IDS: usize = 256;
 
+/// What ids are below: every one up to the largest is looked up when a tokenizer is digested. The largest vocabularies have
+/// a million.
+const IDS: u32 = 1 << 24;
+
+/// Refuses a tokenizer with an id that nobody counts to.
+pub(super) fn check_ids(tokenizer: &Tokenizer, path: &Path) -> Result<(), TokenizeError> {
+    match tokenizer.get_vocab(true).into_values().max() {
+        Some(found) if found >= IDS => Err(TokenizeError::LargeId { path: path.to_owned(), limit: IDS, found }),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a tokenizer whose normalizer and pre-tokenizer, or whose post-processor, may make too much of a text.
 pub(super) fn check(tokenizer: &Tokenizer, path: &Path) -> Result<(), TokenizeError> {
     let refuse = |part, found: f64| {
@@ -56,7 +68,9 @@ fn of_text(step: &Json) -> f64 {
         }
         "Prepend" => 1.0 + length("prepend"),
         // Of one character, which may be a byte, any of its texts.
-        "Precompiled" => longest_text(step.get("precompiled_charsmap").and_then(Json::as_str).unwrap_or_default()) as f64,
+        "Precompiled" => {
+            longest_text(step.get("precompiled_charsmap").and_then(Json::as_str).unwrap_or_default()) as f64
+        }
         // Every byte becomes a character, half of them of two bytes.
         "ByteLevel" => 2.0,
         "Metaspace" => 1.0 + length("replacement"),

@@ -98,8 +98,7 @@ pub(super) fn sql_seeds() -> Vec<Vec<u8>> {
 /// Runs a query, and stops it after a while as Ctrl-C does.
 pub(super) fn sql_text() -> impl Fn(&Path, &[u8]) + Send {
     let interrupt = Interrupt::default();
-    let resources =
-        Resources { memory_limit: Some(64 << 20), interrupt: interrupt.clone(), ..Resources::default() };
+    let resources = Resources { memory_limit: Some(64 << 20), interrupt: interrupt.clone(), ..Resources::default() };
     let session = Session::with(resources).unwrap();
     let n_queries = Arc::new(AtomicU64::new(0));
     let (watched, last) = (Arc::downgrade(&n_queries), interrupt.clone());
@@ -152,7 +151,8 @@ pub(super) fn journal_seeds() -> Vec<Vec<u8>> {
     let mut begin = manifest["provenance"].clone();
     begin["layout"] = json!({"rows_per_part": 8, "signals": true});
     // Two log-probs a completion; signals are five bytes a token and two numbers.
-    let scored = json!({"tokens_id": "t", "chosen": "bf8a1c22bf8a1c22", "rejected": "bf8a1c22", "signals": "00".repeat(31)});
+    let scored =
+        json!({"tokens_id": "t", "chosen": "bf8a1c22bf8a1c22", "rejected": "bf8a1c22", "signals": "00".repeat(31)});
     let entries = [json!({"begin": begin}), json!({"part": manifest["parts"][0]}), json!({"scored": scored})];
     let lines: Vec<String> = entries.iter().map(Value::to_string).collect();
     vec![lines.join("\n").into_bytes()]
@@ -182,7 +182,8 @@ fn write_checkpoint(folder: &Path) {
     let params = params();
     let optimizer = Optimizer::new(OptimizerParams::default(), &params).unwrap();
     let (objective, eval) = (ObjectiveState::default(), EvalState::default());
-    let trajectory = json!({"seed": 7, "lr_scheduler_type": "cosine", "model_digest": "x"}).as_object().unwrap().clone();
+    let trajectory =
+        json!({"seed": 7, "lr_scheduler_type": "cosine", "model_digest": "x"}).as_object().unwrap().clone();
     let state = State { step: 3, n_tokens: 30, objective, eval, trajectory };
     let snapshot =
         Snapshot { params: &params, optimizer: &optimizer, ema: None, state: &state, occasion: Occasion::Planned };
@@ -248,9 +249,21 @@ pub(super) fn read_checkpoint_tensors() -> impl Fn(&Path, &[u8]) + Send {
 pub(super) fn metrics_seeds() -> Vec<Vec<u8>> {
     let step = |step: u32| {
         let names = [
-            "epoch", "loss", "grad_norm", "learning_rate", "rewards/chosen", "rewards/rejected", "rewards/margins",
-            "rewards/accuracies", "logps/chosen", "logps/rejected", "num_tokens", "n_pairs", "displacement",
-            "tokens_per_second", "step_seconds",
+            "epoch",
+            "loss",
+            "grad_norm",
+            "learning_rate",
+            "rewards/chosen",
+            "rewards/rejected",
+            "rewards/margins",
+            "rewards/accuracies",
+            "logps/chosen",
+            "logps/rejected",
+            "num_tokens",
+            "n_pairs",
+            "displacement",
+            "tokens_per_second",
+            "step_seconds",
         ];
         let mut line = json!({"schema": "piref.metrics.v1", "step": step});
         for (name, at) in names.into_iter().zip(1_u32..) {
@@ -258,7 +271,8 @@ pub(super) fn metrics_seeds() -> Vec<Vec<u8>> {
         }
         line.to_string()
     };
-    let evaluation = json!({"schema": "piref.metrics.v1", "step": 2, "epoch": 0.5, "eval_loss": 0.6, "eval_runtime": 1.0});
+    let evaluation =
+        json!({"schema": "piref.metrics.v1", "step": 2, "epoch": 0.5, "eval_loss": 0.6, "eval_runtime": 1.0});
     vec![[step(1), step(2), evaluation.to_string(), step(3)].join("\n").into_bytes()]
 }
 
@@ -330,15 +344,15 @@ pub(super) fn import_rows() -> Vec<Vec<u8>> {
         row["ref_rejected_token_logps"] = json!([-0.5, -1.0, -2.0]);
         row
     };
-    let file = |row: &dyn Fn(u32) -> Value| {
-        (3..7).map(|at| row(at).to_string()).collect::<Vec<_>>().join("\n").into_bytes()
-    };
+    let file =
+        |row: &dyn Fn(u32) -> Value| (3..7).map(|at| row(at).to_string()).collect::<Vec<_>>().join("\n").into_bytes();
     vec![file(&row), file(&with_ids), file(&with_tokens)]
 }
 
 /// The same in columns.
 pub(super) fn import_csv() -> Vec<Vec<u8>> {
-    let text = "prompt,chosen,rejected,ref_chosen_logps,ref_rejected_logps\np,a,b c,-3.5,-7.25\nq,\"d\n\",e,-1e1,-0.0\n";
+    let text =
+        "prompt,chosen,rejected,ref_chosen_logps,ref_rejected_logps\np,a,b c,-3.5,-7.25\nq,\"d\n\",e,-1e1,-0.0\n";
     vec![text.as_bytes().to_vec()]
 }
 

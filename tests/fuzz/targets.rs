@@ -133,7 +133,8 @@ fn read_dataset_folder(path: &Path, bytes: &[u8]) {
 fn card_seeds() -> Vec<Vec<u8>> {
     let splits = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: \"data/train-*\"\n  - split: \
                   test\n    path:\n    - data/test-0.jsonl\n    - data/**\n";
-    let two = "configs:\n- config_name: a\n  default: true\n  data_dir: data\n- config_name: b\n  data_files: '*.jsonl'\n";
+    let two =
+        "configs:\n- config_name: a\n  default: true\n  data_dir: data\n- config_name: b\n  data_files: '*.jsonl'\n";
     let other = "language:\n- en\nsize_categories: 1K<n<10K\nconfigs: []\n";
     let anchors = "x: &a [1, 2]\nconfigs:\n- &b\n  data_dir: .\n  y: *a\n";
     [splits, two, other, anchors].map(|front| format!("---\n{front}---\n# A data set\n").into_bytes()).to_vec()

@@ -110,6 +110,7 @@ fn tokenizers() {
     let expected: Expected = &[
         ("charsmap-of-long-texts.json", &["its normalizer and pre-tokenizer may make 8000 bytes of one"]),
         ("decoders-multiply.json", &["its decoder may make 1099511627776 bytes of one, expected at most 256"]),
+        ("id-of-a-billion.json", &["tokenizer.json`: a token has the id 1000000000, expected ids below 16777216"]),
         ("model-unknown.json", &["tokenizer.json` is not a tokenizer"]),
         ("nested.json", &["tokenizer.json` is not a tokenizer: recursion limit exceeded at line 1"]),
         ("normalizers-multiply.json", &["its normalizer and pre-tokenizer may make 2000000000000 bytes of one"]),

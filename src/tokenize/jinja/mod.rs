@@ -174,8 +174,12 @@ mod tests {
         check_nothing_is_left("{% set ns = namespace() %}{% set ns.a = cycler(ns) %}{% set ns.b = joiner(ns) %}");
         check_nothing_is_left("{% set ns = namespace() %}{% set ns.a = [ns] | map('first') %}");
         check_nothing_is_left("{% if true %}{% macro m() %}{{ m }}{% endmacro %}{% set n = m %}{% endif %}");
-        check_nothing_is_left("{% macro m(a) %}{% set b = m %}{% macro i() %}{{ b }}{% endmacro %}{{ i() }}{% endmacro %}{{ m(m) }}");
+        check_nothing_is_left(
+            "{% macro m(a) %}{% set b = m %}{% macro i() %}{{ b }}{% endmacro %}{{ i() }}{% endmacro %}{{ m(m) }}",
+        );
         // One that fails half way.
-        check_nothing_is_left("{% macro m() %}x{% endmacro %}{% set ns = namespace(m=m) %}{% set ns.a = ns %}{{ 1 / 0 }}");
+        check_nothing_is_left(
+            "{% macro m() %}x{% endmacro %}{% set ns = namespace(m=m) %}{% set ns.a = ns %}{{ 1 / 0 }}",
+        );
     }
 }

@@ -227,11 +227,19 @@ impl Range {
 impl Value {
     /// Whether it holds values of its own.
     fn is_container(&self) -> bool {
-        match self {
-            Self::Undefined(_) | Self::None | Self::Bool(_) | Self::Int(_) | Self::Big(_) | Self::Float(_) => false,
-            Self::Str(_) | Self::Markup(_) | Self::Range(_) | Self::Function(_) => false,
-            _ => true,
-        }
+        !matches!(
+            self,
+            Self::Undefined(_)
+                | Self::None
+                | Self::Bool(_)
+                | Self::Int(_)
+                | Self::Big(_)
+                | Self::Float(_)
+                | Self::Str(_)
+                | Self::Markup(_)
+                | Self::Range(_)
+                | Self::Function(_)
+        )
     }
 
     /// Whether it was made around values that hold others.
