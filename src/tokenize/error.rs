@@ -37,6 +37,23 @@ pub enum TokenizeError {
         /// The largest one.
         found: u32,
     },
+    /// A regular expression that goes back and forth over a text.
+    #[error(
+        "`{}`: its regular expressions take {found:.0?} for a line of {length} times {character:?}, expected at most {limit:.0?}",
+        path.display()
+    )]
+    SlowPattern {
+        /// The file.
+        path: PathBuf,
+        /// Characters of the line.
+        length: usize,
+        /// The character.
+        character: char,
+        /// Longest time that is allowed.
+        limit: std::time::Duration,
+        /// How long it took.
+        found: std::time::Duration,
+    },
     /// A tokenizer that puts many ids around every text.
     #[error("`{}`: its post-processor puts {found} ids around a text, expected at most {limit}", path.display())]
     AddedIds {

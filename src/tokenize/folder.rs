@@ -27,6 +27,7 @@ use super::error::TokenizeError;
 use super::gguf_split::TEKKEN;
 use super::growth;
 use super::named_templates::NamedTemplates;
+use super::patterns;
 use super::tokenizer_files::{Frame, TokenizerFiles, set_frame};
 use crate::{guard, io};
 
@@ -80,6 +81,7 @@ pub(super) fn load(folder: &Path) -> Result<TokenizerFiles, TokenizeError> {
     let saved = parsed.map_err(wrap)?;
     growth::check(&saved, &path)?;
     growth::check_ids(&saved, &path)?;
+    patterns::check(&saved, &path)?;
     let parts: Saved = serde_json::from_slice(&bytes).map_err(|source| wrap(source.into()))?;
     drop(bytes);
     let class = class::find(&config.values, &model_config.values, is_byte_level);

@@ -51,7 +51,8 @@ pub(super) fn check(tokenizer: &Tokenizer, path: &Path) -> Result<(), TokenizeEr
     }
 }
 
-fn settings(part: &impl Serialize, path: &Path) -> Result<Json, TokenizeError> {
+/// The settings of a part, as its file has them.
+pub(super) fn settings(part: &impl Serialize, path: &Path) -> Result<Json, TokenizeError> {
     serde_json::to_value(part)
         .map_err(|source| TokenizeError::Tokenizer { path: path.to_owned(), source: source.into() })
 }
