@@ -85,7 +85,7 @@ pub(super) fn read_tokenizer() -> impl Fn(&Path, &[u8]) + Send {
         })
         .collect();
     let rules = crate::support::stages::precompute_plan(Path::new("out")).rules;
-    let small = tokenizer_seeds().swap_remove(0);
+    let small = tokenizer_seeds().swap_remove(1);
     move |path, _| {
         let folder = path.parent().unwrap();
         let tokenizer = folder.join("tokenizer.json");
