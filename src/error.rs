@@ -9,6 +9,13 @@ pub trait Hint {
     fn hint(&self) -> Option<String>;
 }
 
+/// What to do where the system opens no more files, by what it says: engines wrap its errors in theirs.
+pub(crate) fn of_open_files(message: &str) -> Option<String> {
+    let hint = "`ulimit -n` shows how many files a process may have open, and `ulimit -n NUMBER` changes it: a table needs \
+                some for every part that is read at once";
+    message.contains("Too many open files").then(|| hint.into())
+}
+
 /// The known word nearest to `found`, if it is near enough to be a slip of the fingers.
 ///
 /// # Examples

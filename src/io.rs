@@ -15,7 +15,7 @@ use memmap2::Mmap;
 use tempfile::TempDir;
 
 use crate::digest::Digest;
-use crate::error::Hint;
+use crate::error::{Hint, of_open_files};
 pub use atomic_file::{AtomicFile, resolved};
 pub use contents::{open_decoded, special};
 pub use reading::{SETTINGS_BYTES, read, read_settings, read_text, read_text_up_to, read_up_to};
@@ -95,6 +95,7 @@ impl Hint for IoError {
             Self::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("check the owner and the mode of the file and of its folder".into())
             }
+            Self::System { source, .. } => of_open_files(&source.to_string()),
             Self::Locked { .. } => Some("wait for it to end, or use another folder".into()),
             Self::Special { .. } => Some("write what it gives into a file, and name that".into()),
             _ => None,

@@ -18,6 +18,7 @@ mod hostile;
 mod interruption;
 mod invariance;
 mod kills;
+mod limits;
 mod lora;
 mod memory;
 mod model_forms;

@@ -39,6 +39,9 @@ const MOMENTS: &str = "moments.safetensors";
 const EMA: &str = "ema.safetensors";
 const STATE: &str = "state.json";
 
+/// Most steps or tokens that a run may have behind it: more than any has, and room to count on.
+const MAX_COUNT: u64 = 1 << 53;
+
 /// Under which a trajectory has the name of its optimiser, unless that is the default.
 pub const OPTIM: &str = "optim";
 
@@ -258,10 +261,18 @@ fn read_record(checkpoint: &Path) -> Result<Record, CheckpointError> {
     let bytes = io::read(&path).map_err(CheckpointError::read)?;
     let in_state = |source| CheckpointError::State { path: path.clone(), source };
     let Sealed { record, digest: expected } = serde_json::from_slice(&bytes).map_err(in_state)?;
-    match record.digest().map_err(in_state)? {
-        found if found == expected => Ok(record),
-        found => Err(CheckpointError::Digest { path, expected, found }),
+    let found = record.digest().map_err(in_state)?;
+    if found != expected {
+        return Err(CheckpointError::Digest { path, expected, found });
     }
+    // Sealed by whoever: steps and tokens are counted on from here.
+    for (name, found) in [("step", record.state.step), ("n_tokens", record.state.n_tokens)] {
+        if found > MAX_COUNT {
+            let problem = format!("`{name}`: expected at most {MAX_COUNT}, found {found}");
+            return Err(in_state(serde::de::Error::custom(problem)));
+        }
+    }
+    Ok(record)
 }
 
 impl Checkpoint {

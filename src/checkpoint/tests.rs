@@ -263,3 +263,26 @@ fn the_same_run_is_told_by_what_decides_it() {
         }
     }
 }
+
+#[test]
+fn a_run_with_more_steps_or_tokens_than_can_be_counted_on_from_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (step, n_tokens, problem) in [
+        (u64::MAX, 0, "`step`: expected at most 9007199254740992, found 18446744073709551615"),
+        (7, u64::MAX, "`n_tokens`: expected at most 9007199254740992, found 18446744073709551615"),
+    ] {
+        let optimizer = Optimizer::new(OptimizerParams::default(), &params()).unwrap();
+        let state = State { n_tokens, ..state(0, ObjectiveState::default()) };
+        let state = State { step, ..state };
+        let snapshot = Snapshot {
+            params: &params(),
+            optimizer: &optimizer,
+            ema: None,
+            state: &state,
+            occasion: Occasion::Planned,
+        };
+        let path = save(folder.path(), &snapshot).unwrap();
+        let error = Checkpoint::open(&path).unwrap_err();
+        assert!(format!("{error}: {:?}", std::error::Error::source(&error)).contains(problem), "{error:?}");
+    }
+}

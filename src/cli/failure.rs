@@ -81,6 +81,26 @@ impl Hint for UsageError {
     }
 }
 
+/// A process that the system does not give what it needs to begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No threads to compute with.
+    #[error("cannot start the threads that compute")]
+    Threads {
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Hint for StartError {
+    fn hint(&self) -> Option<String> {
+        let Self::Threads { .. } = self;
+        Some("`--threads 1` starts one; `ulimit -u` shows how many a user may have".into())
+    }
+}
+
 /// Prints an error, its causes and what can be done about them; returns the exit code of the process.
 pub fn report(error: &anyhow::Error, printer: &mut Printer) -> ExitCode {
     if printer.is_pipe_closed() {
@@ -145,6 +165,7 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         return Some(hint);
     }
     hint_of::<UsageError>(cause)
+        .or_else(|| hint_of::<StartError>(cause))
         .or_else(|| hint_of::<CommandError>(cause))
         .or_else(|| hint_of::<PipelineError>(cause))
         .or_else(|| hint_of::<FileError>(cause))

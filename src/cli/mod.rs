@@ -41,6 +41,7 @@ mod train;
 mod train_progress;
 mod verify;
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 use serde::Serialize;
 
-pub use failure::{UsageError, report, report_usage};
+pub use failure::{StartError, UsageError, report, report_usage};
 pub use printer::{Printer, Verbosity};
 
 use crate::io;
@@ -132,6 +133,10 @@ impl Cli {
         if let Some(threads) = self.threads {
             set_threads(threads);
         }
+        raise_open_files();
+        if !matches!(self.command, Command::Env(_) | Command::Completions(_)) {
+            start_threads()?;
+        }
         match self.command {
             Command::Precompute(args) => precompute::run(*args, printer),
             Command::Train(args) => train::run(*args, printer),
@@ -211,12 +216,44 @@ fn with_defaults_over(command: clap::Command, layers: &[&Defaults], sections: &[
     })
 }
 
+/// Files that may be open at once, where the system lets a process have more.
+#[cfg(unix)]
+const OPEN_FILES: u64 = 1 << 16;
+
 /// candle, tokenizers and rayon's own pool all read this variable when they first need it.
 fn set_threads(threads: NonZeroUsize) {
     #[expect(unsafe_code, reason = "the variable is the one way to tell every library")]
     // SAFETY: `main` calls this before any library has run, so no other thread reads or writes the environment.
     unsafe {
         std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
+    }
+}
+
+/// Lets the process have as many files open as it may: a table has a file for every few thousand pairs, and a query opens
+/// several of each table at once. What cannot be had is said by the file that is not opened.
+#[cfg(unix)]
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard.min(OPEN_FILES)
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES), hard);
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_open_files() {}
+
+/// Starts the threads that compute: where they are first needed, rayon panics if there are none.
+fn start_threads() -> Result<(), StartError> {
+    let Err(error) = rayon::ThreadPoolBuilder::new().build_global() else { return Ok(()) };
+    // Otherwise somebody has started them before.
+    match error.source().and_then(|source| source.downcast_ref::<std::io::Error>()) {
+        Some(source) => {
+            let code = source.raw_os_error().map(std::io::Error::from_raw_os_error);
+            Err(StartError::Threads { source: code.unwrap_or_else(|| source.kind().into()) })
+        }
+        None => Ok(()),
     }
 }
 

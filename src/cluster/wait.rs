@@ -3,9 +3,10 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use super::error::ClusterError;
+use crate::guard;
 use crate::interrupt::Interrupt;
 
 /// How often it is looked.
@@ -13,7 +14,7 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Threads for the engine.
 pub(super) fn runtime() -> Result<Runtime, ClusterError> {
-    Builder::new_multi_thread().enable_all().build().map_err(|source| ClusterError::Runtime { source })
+    guard::runtime(None, guard::STACK).map_err(|source| ClusterError::Runtime { source })
 }
 
 /// What `work` comes to; `None` if somebody has stopped it before. `tick` is called now and then.

@@ -130,6 +130,20 @@ impl DecoderConfig {
         self.windows.len()
     }
 
+    /// Numbers in its matrices, head and embedding counted both, as if no sum of them could be too large.
+    pub(super) fn n_matrix_parameters(&self) -> u128 {
+        let [vocab, width, inner, heads, kv_heads, head_dim] =
+            [self.vocab_size, self.hidden_size, self.intermediate_size, self.n_heads, self.n_kv_heads, self.head_dim]
+                .map(|size| size as u128);
+        // Queries and their way back, keys and values, and the three of the feed-forward layer.
+        let rows = [heads.saturating_mul(head_dim), kv_heads.saturating_mul(head_dim), inner]
+            .into_iter()
+            .zip([2, 2, 3])
+            .fold(0_u128, |rows, (size, n)| rows.saturating_add(size.saturating_mul(n)));
+        let of_layers = rows.saturating_mul(self.n_layers() as u128);
+        of_layers.saturating_add(vocab.saturating_mul(2)).saturating_mul(width)
+    }
+
     /// Rotary frequencies, in `f32` like the reference implementations. // (d/2)
     #[expect(clippy::cast_possible_truncation, reason = "frequencies are f32 by definition of the checkpoints")]
     pub fn frequencies(&self) -> Vec<f32> {

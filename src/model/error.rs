@@ -154,6 +154,16 @@ pub enum ModelError {
         /// As it would be read back.
         found: String,
     },
+    /// A configuration whose parameters no machine holds.
+    #[error("`{}`: its sizes ask for {found} parameters, expected at most {limit}", path.display())]
+    TooManyParameters {
+        /// Folder or file.
+        path: PathBuf,
+        /// Most that are taken.
+        limit: u128,
+        /// What its sizes multiply to.
+        found: u128,
+    },
     /// A weight that the type it is to be written in has no number for.
     #[error("tensor `{name}` has a number that {dtype} cannot hold")]
     TooLarge {

@@ -9,6 +9,10 @@ use crate::digest::{Digest, ModelIdentity};
 use crate::io;
 use crate::model_source::{Gguf, ModelSource};
 
+/// Most parameters of a model that are taken: a thousand times those of the largest, and a number whose bytes can be
+/// counted.
+const MAX_PARAMETERS: u128 = 1 << 50;
+
 /// Name and shape of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Spec {
@@ -71,14 +75,21 @@ pub fn vocab_size(source: &ModelSource) -> Result<usize, ModelError> {
 }
 
 /// Reads the configuration of a model. That the head is the embedding holds only if the weights do not say otherwise.
+///
+/// # Errors
+/// If it is none, or if its sizes multiply to more than [`MAX_PARAMETERS`]: whoever multiplies them need not look then.
 pub(super) fn config(source: &ModelSource) -> Result<DecoderConfig, ModelError> {
-    match source {
+    let config = match source {
         ModelSource::Folder(folder) => {
             let mut config = config_hf::read(&folder.join("config.json"))?;
             config.tie_word_embeddings = config.tie_word_embeddings && !weights_safetensors::has_own_head(folder)?;
-            Ok(config)
+            config
         }
-        ModelSource::Gguf(path) => config_gguf::read(&Gguf::open(path)?),
+        ModelSource::Gguf(path) => config_gguf::read(&Gguf::open(path)?)?,
+    };
+    match config.n_matrix_parameters() {
+        found if found <= MAX_PARAMETERS => Ok(config),
+        found => Err(ModelError::TooManyParameters { path: source.path().to_owned(), limit: MAX_PARAMETERS, found }),
     }
 }
 

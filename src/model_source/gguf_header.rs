@@ -171,6 +171,10 @@ impl<'a> Walk<'a> {
                     .checked_mul(dimension)
                     .ok_or_else(|| self.wrong("expected fewer than 2^64 numbers, found more"))?;
             }
+            // candle makes a slice of numbers out of no bytes at all, which may lie at any address.
+            if n_numbers == 0 {
+                return Err(self.wrong("expected dimensions of at least 1, found 0"));
+            }
             let kind = self.u32()?;
             let dtype = DTYPES.into_iter().find(|dtype| code(*dtype) == kind);
             let dtype = dtype.ok_or_else(|| self.wrong(format!("unknown number type {kind}")))?;
@@ -405,5 +409,6 @@ mod tests {
         let bytes = File::new().tensor("t", &[1 << 63], 0);
         refused(&bytes.bytes(0), "expected fewer than 2^64 bytes");
         refused(&File::new().tensor("t", &[1; 5], 0).bytes(0), "expected at most 4 dimensions, found 5");
+        refused(&File::new().tensor("t", &[4, 0], 0).bytes(0), "expected dimensions of at least 1, found 0");
     }
 }

@@ -48,7 +48,11 @@ impl Work {
             }
         }
         Ok(Self {
-            n_resumed: slots.iter().filter_map(|slot| slot.part.as_ref()).map(|part| part.file.rows).sum(),
+            n_resumed: slots
+                .iter()
+                .filter_map(|slot| slot.part.as_ref())
+                .map(|part| part.file.rows)
+                .fold(0, u64::saturating_add),
             n_reused,
             n_repeated,
             n_scored: to_score.len() as u64,

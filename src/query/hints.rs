@@ -6,12 +6,19 @@ use datafusion::sql::parser::DFParser;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
-use crate::error::nearest;
+use crate::error::{nearest, of_open_files};
 use crate::query::quoted;
+
+/// What an error and its causes say.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
 
 /// The advice on an error of the engine, in a session with these tables, on this statement.
 pub(super) fn of_engine(error: &DataFusionError, tables: &[String], sql: Option<&str>) -> Option<String> {
     match error.find_root() {
+        DataFusionError::ObjectStore(error) => of_open_files(&chain(error.as_ref())),
         DataFusionError::SchemaError(error, _) => match error.as_ref() {
             SchemaError::FieldNotFound { field, valid_fields } => column_hint(&field.name, valid_fields, sql),
             _ => None,

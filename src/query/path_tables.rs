@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread;
 
 use datafusion::catalog::{TableProvider, UrlTableFactory};
 use datafusion::error::DataFusionError;
@@ -69,8 +70,11 @@ pub(super) fn open_pairs(table: &ReferenceTable) -> Result<Arc<dyn TableProvider
 /// The copy of what is under a URL. It is waited for on a thread of its own: that of a query has a runtime already, which
 /// is one too many.
 fn fetched(url: &Path) -> Result<PathBuf, QueryError> {
-    let fetched = std::thread::scope(|scope| scope.spawn(|| hosted::local(url)).join());
-    match fetched {
+    let fetched = thread::scope(|scope| {
+        let fetching = thread::Builder::new().spawn_scoped(scope, || hosted::local(url));
+        fetching.map(thread::ScopedJoinHandle::join)
+    });
+    match fetched.map_err(|source| QueryError::Runtime { source })? {
         Ok(path) => Ok(path?),
         Err(panicked) => std::panic::resume_unwind(panicked),
     }

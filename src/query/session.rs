@@ -20,7 +20,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::guard;
 use crate::interrupt::Interrupt;
@@ -127,7 +127,7 @@ impl Session {
     /// A session without tables that may use so much.
     pub fn with(resources: Resources) -> Result<Self, QueryError> {
         let Resources { memory_limit, tokenizer, functions: extras, elsewhere, interrupt, row_order } = resources;
-        let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(COMPUTING_STACK).build();
+        let runtime = guard::runtime(None, COMPUTING_STACK);
         let runtime = runtime.map_err(|source| QueryError::Runtime { source })?;
         let wrap = |source| QueryError::engine(source);
         let (mut config, environment) = bounded(memory_limit).map_err(wrap)?;

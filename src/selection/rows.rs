@@ -31,7 +31,7 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// If there are more rows than a 32-bit number can name.
     pub(super) fn of(tables: &'a [ReferenceTable]) -> Result<Self, SelectionError> {
-        let n_pairs: u64 = tables.iter().map(ReferenceTable::n_pairs).sum();
+        let n_pairs: u64 = tables.iter().map(ReferenceTable::n_pairs).fold(0, u64::saturating_add);
         let len = u32::try_from(n_pairs).map_err(|_| SelectionError::TooManyPairs { n_pairs })?;
         let mut end = 0;
         let of_table = |table: &ReferenceTable| {

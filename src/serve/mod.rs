@@ -37,7 +37,6 @@ use ballista_core::flight_proxy_service::BallistaFlightProxyService;
 use ballista_core::utils::{GrpcServerConfig, create_grpc_server};
 use ballista_flight_sql::BallistaFlightSqlService;
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 
@@ -46,6 +45,7 @@ pub use token::{Token, TokenError};
 
 use self::backend::Backend;
 use self::door::Door;
+use crate::guard;
 use crate::interrupt::Interrupt;
 use crate::io;
 use crate::query::{PLANNING_STACK, Session};
@@ -134,7 +134,7 @@ pub fn run(
     }
     let state = catalog::state_over(session.state(), shipped)?;
     // Queries are planned on its threads.
-    let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(PLANNING_STACK).build();
+    let runtime = guard::runtime(None, PLANNING_STACK);
     let runtime = runtime.map_err(|source| ServeError::Threads { source })?;
     let served = runtime.block_on(async {
         let failed = |source| ServeError::Listen { address, source };

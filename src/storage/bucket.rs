@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,13 +14,14 @@ use object_store::path::Path as Key;
 use object_store::{
     GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion, WriteMultipart,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use super::connect::connect;
 use super::error::{Failure, StorageError};
 use super::location::ObjectUrl;
 use super::reach;
 use crate::digest::{Digest, Hasher};
+use crate::guard;
 use crate::io::{self, AtomicFile, IoError};
 
 /// Threads that wait for the answers of a bucket; what they receive is written and hashed by whoever asked.
@@ -117,7 +119,7 @@ impl Bucket {
         if let Some(bucket) = open.get(&url.root()) {
             return Ok(bucket.clone());
         }
-        let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+        let runtime = guard::runtime(NonZeroUsize::new(THREADS), guard::STACK);
         let runtime = runtime.map_err(|source| StorageError::Runtime { bucket: url.root(), source })?;
         let bucket = Self { runtime: Arc::new(runtime), store: connect(url)? };
         reach::check(url)?;

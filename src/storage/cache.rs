@@ -114,7 +114,7 @@ impl Cache {
         for (_, path) in &locks {
             sizes.push(size(&path.with_extension(""))?);
         }
-        let mut total: u64 = sizes.iter().sum::<u64>().saturating_add(n_bytes);
+        let mut total: u64 = sizes.iter().copied().fold(n_bytes, u64::saturating_add);
         for ((_, path), size) in locks.iter().zip(sizes) {
             if total <= self.limit {
                 break;
@@ -175,7 +175,7 @@ fn size(folder: &Path) -> Result<u64, StorageError> {
         return Ok(0);
     }
     let sizes = io::list(folder)?.into_iter().filter_map(|file| fs::metadata(file).ok()).map(|metadata| metadata.len());
-    Ok(sizes.sum())
+    Ok(sizes.fold(0, u64::saturating_add))
 }
 
 #[cfg(test)]

@@ -101,13 +101,17 @@ impl Lease {
         let held = Arc::new(Held { bucket: bucket.clone(), url: url.clone(), state });
         let (stop, stopped) = channel();
         let renewed = Arc::clone(&held);
-        let renewing = std::thread::spawn(move || {
+        let mut lease = Self { held, stop: Some(stop), renewing: None };
+        let renewing = std::thread::Builder::new().spawn(move || {
             while stopped.recv_timeout(RENEWED) == Err(RecvTimeoutError::Timeout) {
                 // A service that does not answer may do so in a minute; who has lost the lease is told when it writes.
                 let _ = renewed.renew();
             }
         });
-        Ok(Self { held, stop: Some(stop), renewing: Some(renewing) })
+        // Without a thread to renew it, it is given back.
+        let renewing = renewing.map_err(|source| StorageError::Runtime { bucket: url.root(), source })?;
+        lease.renewing = Some(renewing);
+        Ok(lease)
     }
 
     /// Asks the service whether this run still holds it.

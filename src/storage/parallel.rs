@@ -1,6 +1,7 @@
 //! Several requests at once, each on a thread that waits for it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// Requests under way at once: a service answers one connection more slowly than a line is fast.
 const CONCURRENCY: usize = 8;
@@ -28,9 +29,13 @@ pub fn in_parallel<T: Sync, R: Send, E: Send>(
             }
         }
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..CONCURRENCY.min(items.len())).map(|_| scope.spawn(worker)).collect();
+    thread::scope(|scope| {
+        // This thread is one of them: where no other can be started, it does all of it.
+        let spawned = (1..CONCURRENCY.min(items.len())).map(|_| thread::Builder::new().spawn_scoped(scope, worker));
+        let workers: Vec<_> = spawned.map_while(Result::ok).collect();
+        let own = worker();
         let mut all = Vec::with_capacity(items.len());
+        all.extend(own?);
         for worker in workers {
             match worker.join() {
                 Ok(done) => all.extend(done?),

@@ -55,7 +55,7 @@ impl Manifest {
             format: FORMAT.into(),
             format_version: FORMAT_VERSION,
             provenance,
-            n_pairs: parts.iter().map(|part| part.file.rows).sum(),
+            n_pairs: parts.iter().map(|part| part.file.rows).fold(0, u64::saturating_add),
             n_rejected: rejects.as_ref().map_or(0, |rejects| rejects.rows),
             parts,
             rejects,

@@ -11,7 +11,7 @@ use super::gguf::number;
 use super::named_templates::ChatTemplates;
 use super::template::{ChatTemplate, Ending, TemplateInput};
 use super::template_date::TemplateDate;
-use super::tokenizer_files::TokenizerFiles;
+use super::tokenizer_files::{TokenizerFiles, guarded};
 use crate::model_source::{Gguf, ModelSource};
 
 /// Metadata keys of a GGUF file: end of sequence, of turn, of message.
@@ -87,7 +87,7 @@ fn after_answer(files: &TokenizerFiles, template: &ChatTemplate) -> Option<u32> 
     let text = template.render(&[turn("user", "x"), turn("assistant", ANSWER)], input).ok()?;
     let (_, rest) = text.rsplit_once(ANSWER)?;
     let special = files.tokenizer().get_added_tokens_decoder();
-    let encoding = files.tokenizer().encode_fast(rest, false).ok()?;
+    let encoding = guarded(|| files.tokenizer().encode_fast(rest, false)).ok()?;
     encoding.get_ids().iter().copied().find(|id| special.get(id).is_some_and(|token| token.special))
 }
 

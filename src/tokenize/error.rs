@@ -27,6 +27,43 @@ pub enum TokenizeError {
         /// What the library says.
         source: tokenizers::Error,
     },
+    /// A token far behind the others.
+    #[error("`{}`: a token has the id {found}, expected ids below {limit}", path.display())]
+    LargeId {
+        /// The file.
+        path: PathBuf,
+        /// What ids are below.
+        limit: u32,
+        /// The largest one.
+        found: u32,
+    },
+    /// A regular expression that goes back and forth over a text.
+    #[error(
+        "`{}`: its regular expressions take {found:.0?} for a line of {length} times {character:?}, expected at most {limit:.0?}",
+        path.display()
+    )]
+    SlowPattern {
+        /// The file.
+        path: PathBuf,
+        /// Characters of the line.
+        length: usize,
+        /// The character.
+        character: char,
+        /// Longest time that is allowed.
+        limit: std::time::Duration,
+        /// How long it took.
+        found: std::time::Duration,
+    },
+    /// A tokenizer that puts many ids around every text.
+    #[error("`{}`: its post-processor puts {found} ids around a text, expected at most {limit}", path.display())]
+    AddedIds {
+        /// The file.
+        path: PathBuf,
+        /// Most ids that are allowed.
+        limit: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// A tokenizer that makes a long text of a short one.
     #[error("`{}`: its {part} may make {found} bytes of one, expected at most {limit}", path.display())]
     Growth {

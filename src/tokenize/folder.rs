@@ -27,6 +27,7 @@ use super::error::TokenizeError;
 use super::gguf_split::TEKKEN;
 use super::growth;
 use super::named_templates::NamedTemplates;
+use super::patterns;
 use super::tokenizer_files::{Frame, TokenizerFiles, set_frame};
 use crate::{guard, io};
 
@@ -79,6 +80,8 @@ pub(super) fn load(folder: &Path) -> Result<TokenizerFiles, TokenizeError> {
     let parsed = guard::catch(|| Tokenizer::from_bytes(&bytes)).unwrap_or_else(|panicked| Err(panicked.into()));
     let saved = parsed.map_err(wrap)?;
     growth::check(&saved, &path)?;
+    growth::check_ids(&saved, &path)?;
+    patterns::check(&saved, &path)?;
     let parts: Saved = serde_json::from_slice(&bytes).map_err(|source| wrap(source.into()))?;
     drop(bytes);
     let class = class::find(&config.values, &model_config.values, is_byte_level);

@@ -22,6 +22,7 @@ mod jinja;
 mod named_templates;
 mod pair_tokenizer;
 mod pass_through;
+mod patterns;
 mod printed;
 mod prompt_tokenizer;
 mod remarks;

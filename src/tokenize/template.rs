@@ -85,28 +85,27 @@ impl ChatTemplate {
             return Err(TemplateError { line: 1, reason });
         }
         let source = source.to_owned();
-        let parse = move || Template::parse(&source).map_err(|failure| template_error(&failure));
-        let template = Self { template: Arc::new(within_limits(TIME_LIMIT, parse)?), date };
-        template.check_that_it_ends()?;
-        Ok(template)
+        within_limits(TIME_LIMIT, move || {
+            let template = Template::parse(&source).map_err(|failure| template_error(&failure))?;
+            let template = Self { template: Arc::new(template), date };
+            template.check_that_it_ends()?;
+            Ok(template)
+        })
     }
 
     /// Renders one message; only an endless template is an error, since the message may be none for this one.
     fn check_that_it_ends(&self) -> Result<(), TemplateError> {
-        let template = self.clone();
-        within_limits(TIME_LIMIT, move || {
-            let variables = [
-                ("messages", json!([{"role": "user", "content": "x"}])),
-                ("tools", Json::Null),
-                ("documents", Json::Null),
-                ("add_generation_prompt", json!(true)),
-            ];
-            let variables = variables.map(|(name, value)| (name.to_owned(), value));
-            match template.template.render(variables, template.date, Budget { steps: STEPS, bytes: BYTES }) {
-                Err(failure) if failure.is_endless() => Err(template_error(&failure)),
-                _ => Ok(()),
-            }
-        })
+        let variables = [
+            ("messages", json!([{"role": "user", "content": "x"}])),
+            ("tools", Json::Null),
+            ("documents", Json::Null),
+            ("add_generation_prompt", json!(true)),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
+        match self.template.render(variables, self.date, Budget { steps: STEPS, bytes: BYTES }) {
+            Err(failure) if failure.is_endless() => Err(template_error(&failure)),
+            _ => Ok(()),
+        }
     }
 
     /// The conversation as text.

@@ -10,6 +10,7 @@ use super::named_templates::{ChatTemplates, NamedTemplates};
 use super::template_date::TemplateDate;
 use super::{folder, gguf};
 use crate::digest::Digest;
+use crate::guard;
 use crate::io;
 use crate::model_source::ModelSource;
 
@@ -49,10 +50,14 @@ pub struct TokenizerFiles {
 impl TokenizerFiles {
     /// Reads the tokenizer of a Hugging Face folder or a GGUF file.
     pub fn load(source: &ModelSource) -> Result<Self, TokenizeError> {
-        match source {
+        // Its parts panic on each other: a post-processor on a token that it does not list.
+        let load = || match source {
             ModelSource::Folder(path) => folder::load(path),
             ModelSource::Gguf(path) => gguf::load(path),
-        }
+        };
+        guard::catch(load).unwrap_or_else(|panicked| {
+            Err(TokenizeError::Tokenizer { path: source.path().to_owned(), source: panicked.into() })
+        })
     }
 
     /// What a loader has read, with the digest of it.
@@ -79,7 +84,7 @@ impl TokenizerFiles {
     /// The text that ids stand for, special tokens spelt out.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
         let wrap = |source| TokenizeError::Decode { model: self.path.clone(), source };
-        self.tokenizer.decode(ids, false).map_err(wrap)
+        guarded(|| self.tokenizer.decode(ids, false)).map_err(wrap)
     }
 
     /// The text that the ids of an answer add to the prompt before them, special tokens spelt out.
@@ -98,13 +103,13 @@ impl TokenizerFiles {
     /// Tokens of a text by itself: no special tokens, no chat template.
     pub fn count(&self, text: &str) -> Result<usize, TokenizeError> {
         let wrap = |source| TokenizeError::Encode { model: self.path.clone(), source };
-        Ok(self.tokenizer.encode_fast(text, false).map_err(wrap)?.len())
+        Ok(guarded(|| self.tokenizer.encode_fast(text, false)).map_err(wrap)?.len())
     }
 
     /// Ids of the tokens of a text by itself: no special tokens, no chat template.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
         let wrap = |source| TokenizeError::Encode { model: self.path.clone(), source };
-        Ok(self.tokenizer.encode_fast(text, false).map_err(wrap)?.get_ids().to_vec())
+        Ok(guarded(|| self.tokenizer.encode_fast(text, false)).map_err(wrap)?.get_ids().to_vec())
     }
 
     /// Text that a token adds to a text, its blank in front included; its name in the vocabulary where it is no whole
@@ -229,6 +234,11 @@ impl TokenizerFiles {
         }
         Ok(())
     }
+}
+
+/// Runs a tokenizer, which panics where its parts do not fit each other or a text.
+pub(super) fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    guard::catch(run).unwrap_or_else(|panicked| Err(panicked.into()))
 }
 
 /// Which named tokens a text is put between when special tokens are asked for.

@@ -31,7 +31,7 @@ pub(super) fn check_parts(
     for (path, listed) in &contents.parts {
         let n_read = check.part(path, listed.as_ref(), part_start, (&mut *coverage, &mut *sample), report);
         report.summary.n_pairs += n_read;
-        part_start += listed.as_ref().map_or(n_read, |part| part.file.rows);
+        part_start = part_start.saturating_add(listed.as_ref().map_or(n_read, |part| part.file.rows));
         (report.observe)(Event::Read { n_pairs: report.summary.n_pairs, n_total });
     }
     check.provenance

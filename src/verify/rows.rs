@@ -60,8 +60,9 @@ impl Sample {
     }
 
     fn take(&mut self, place: Place<'_>, columns: &Columns<'_>) {
-        let start = place.part_start + place.first_row as u64;
-        let end = start + columns.pair_id.len() as u64;
+        // What a manifest lists may be more rows than there are numbers.
+        let start = place.part_start.saturating_add(place.first_row as u64);
+        let end = start.saturating_add(columns.pair_id.len() as u64);
         let first = self.wanted.partition_point(|&row| row < start);
         for &wanted in self.wanted[first..].iter().take_while(|&&row| row < end) {
             let row = usize::try_from(wanted - start).unwrap_or_default();

@@ -50,8 +50,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Where a single allocation fails, on every thread: what computes on threads of its own is not counted otherwise.
+const LARGEST: usize = 3 << 30;
+
 /// Counts new bytes; `false` if they are too many.
 fn grow(n_bytes: usize) -> bool {
+    if n_bytes > LARGEST {
+        return false;
+    }
     let used = USED.get().saturating_add(n_bytes);
     if used > LIMIT.get() {
         return false;

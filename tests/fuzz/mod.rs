@@ -3,18 +3,23 @@
 //! Each target takes mutated bytes to one function of the library. An input that panics, runs for longer than
 //! [`TIME_LIMIT`] or has more than [`MEMORY_LIMIT`] allocated at once fails the test; its bytes stay in the file that the
 //! message names. An input that ends the whole process (a stack overflow, an allocation over [`HARD_LIMIT`]) stays there
-//! too: `target/tmp/fuzz/<target>/input` is always the one being tried.
+//! too: the file in `target/tmp/fuzz/<target>/` is always the one being tried.
 //!
 //! The inputs are the same in every run. `PIREF_FUZZ_SECONDS=600 cargo test --test it fuzz` (`make fuzz`) goes on from
-//! there for so many seconds in all. What it finds goes to `fixtures/hostile/found/<target>/`, where every later run
+//! there for so many seconds in all, and says of each target how many inputs it tried. What it finds goes to `fixtures/hostile/found/<target>/`, where every later run
 //! tries it first.
 
+mod grammar;
 mod memory;
+mod models;
 mod mutate;
+mod records;
 mod seeds;
 mod targets;
+mod tree;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,14 +49,19 @@ const MAX_INPUT: usize = 1 << 18;
 #[track_caller]
 fn fuzz(target: Target) {
     let seconds: Option<f64> = std::env::var("PIREF_FUZZ_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
+    if seconds.is_some() {
+        // What decoders say when they give up takes longer than most inputs.
+        piref::guard::install();
+    }
     let budget = seconds.map(|seconds| Duration::from_secs_f64(seconds / targets::COUNT as f64));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz").join(target.name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
 
-    let n_tried = Arc::new(AtomicU64::new(0));
+    let (n_tried, start) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let (name, file) = (target.name, folder.join(target.file));
     let worker = {
-        let (folder, n_tried) = (folder.clone(), Arc::clone(&n_tried));
+        let n_tried = Arc::clone(&n_tried);
         thread::spawn(move || work(&target, &folder, budget, &n_tried))
     };
     let mut last = (0, Instant::now());
@@ -61,45 +71,69 @@ fn fuzz(target: Target) {
         if n_tried > last.0 {
             last = (n_tried, Instant::now());
         }
-        let input = folder.join("input");
-        assert!(last.1.elapsed() < TIME_LIMIT, "{}: input {n_tried} takes too long", input.display());
+        assert!(last.1.elapsed() < TIME_LIMIT, "{}: input {n_tried} takes too long", file.display());
     }
-    match worker.join().unwrap() {
-        Ok(n_tried) if budget.is_some() => {
-            println!("{}: {n_tried} inputs", folder.display());
-        }
-        Ok(_) => {}
-        Err(problem) => panic!("{problem}"),
+    let (result, seconds) = (worker.join().unwrap(), start.elapsed().as_secs_f64());
+    if budget.is_some() {
+        let n_tried = n_tried.load(Ordering::Relaxed);
+        println!("{name}: {n_tried} inputs in {seconds:.1} s, {:.0} a second", n_tried as f64 / seconds);
+    }
+    if let Err(problem) = result {
+        panic!("{problem}");
     }
 }
 
-/// Returns how many inputs were tried, or what one of them did.
-fn work(target: &Target, folder: &Path, budget: Option<Duration>, n_tried: &AtomicU64) -> Result<u64, String> {
+/// Tries inputs, and says what one of them did.
+fn work(target: &Target, folder: &Path, budget: Option<Duration>, n_tried: &AtomicU64) -> Result<(), String> {
     let found = found(target.name);
     let seeds: Vec<Vec<u8>> = target.seeds.iter().chain(&found).cloned().collect();
     assert!(!seeds.is_empty(), "{}: no seed", target.name);
+    let mut file = InputFile::create(folder.join(target.file));
     for seed in &seeds {
-        attempt(target, folder, seed)?;
+        attempt(target, &mut file, seed)?;
         n_tried.fetch_add(1, Ordering::Relaxed);
     }
     let mut mutator = Mutator::new(ChaCha8Rng::seed_from_u64(7), target.syntax, &seeds);
     let (start, mut n_mutations) = (Instant::now(), 0);
     while budget.map_or(n_mutations < target.n_mutations, |budget| start.elapsed() < budget) {
         let input = mutator.next(MAX_INPUT);
-        attempt(target, folder, &input)?;
+        attempt(target, &mut file, &input)?;
         n_mutations += 1;
         n_tried.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(n_tried.load(Ordering::Relaxed))
+    Ok(())
 }
 
-fn attempt(target: &Target, folder: &Path, input: &[u8]) -> Result<(), String> {
-    let path = folder.join("input");
-    fs::write(&path, input).unwrap();
-    let (result, n_bytes) = memory::peak(HARD_LIMIT, || piref::guard::catch(|| (target.run)(folder, input)));
+/// The file of the input that is being tried: always the same one, since making one takes longer than many a parser.
+struct InputFile {
+    path: PathBuf,
+    file: File,
+    length: usize,
+}
+
+impl InputFile {
+    fn create(path: PathBuf) -> Self {
+        let file = File::create(&path).unwrap();
+        Self { path, file, length: 0 }
+    }
+
+    fn write(&mut self, input: &[u8]) {
+        self.file.rewind().unwrap();
+        self.file.write_all(input).unwrap();
+        if input.len() < self.length {
+            self.file.set_len(input.len() as u64).unwrap();
+        }
+        self.length = input.len();
+    }
+}
+
+fn attempt(target: &Target, file: &mut InputFile, input: &[u8]) -> Result<(), String> {
+    file.write(input);
+    let path = &file.path;
+    let (result, n_bytes) = memory::peak(HARD_LIMIT, || piref::guard::catch(|| (target.run)(path, input)));
     let keep = |what: String| {
-        let kept = folder.join(format!("{}.input", piref::digest::Digest::of(input)));
-        fs::copy(&path, &kept).unwrap();
+        let kept = path.with_file_name(format!("{}.input", piref::digest::Digest::of(input)));
+        fs::write(&kept, input).unwrap();
         Err(format!("{}: {what}", kept.display()))
     };
     match result {

@@ -1,8 +1,13 @@
-//! Mutations: of bytes for every input, of words and brackets for those that are text.
+//! Mutations: of bytes for every input, of words and brackets for those that are text, of places in a tree for JSON; and
+//! new texts for what has a grammar.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use super::grammar::{self, Grammar};
+use super::tree;
 
 /// What the bytes of an input are to whoever reads them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,15 +16,35 @@ pub(super) enum Syntax {
     Binary,
     /// JSON, alone or in lines.
     Json,
+    /// A `tokenizer.json`.
+    Tokenizer,
     /// TOML.
     Toml,
     /// A chat template.
     Template,
+    /// SQL.
+    Sql,
+    /// YAML.
+    Yaml,
+    /// Values with separators between them.
+    Delimited,
     /// Words with something between them.
     Plain,
 }
 
 impl Syntax {
+    fn is_tree(self) -> bool {
+        matches!(self, Self::Json | Self::Tokenizer)
+    }
+
+    fn grammar(self) -> Option<Grammar> {
+        match self {
+            Self::Template => Some(grammar::TEMPLATE),
+            Self::Sql => Some(grammar::SQL),
+            _ => None,
+        }
+    }
+
     /// Words and phrases that mean something.
     #[expect(clippy::too_many_lines, reason = "lists of words, one a line")]
     fn words(self) -> &'static [&'static str] {
@@ -173,6 +198,149 @@ impl Syntax {
                 "break",
                 "continue",
             ],
+            Self::Tokenizer => &[
+                "null",
+                "1000000000",
+                "18446744073709551615",
+                "\"\"",
+                "\"<s>\"",
+                "\"a\"",
+                r#"{"type": "Lowercase"}"#,
+                r#"{"type": "NFKD"}"#,
+                r#"{"type": "Strip", "strip_left": true, "strip_right": true}"#,
+                r#"{"type": "StripAccents"}"#,
+                r#"{"type": "Prepend", "prepend": "▁▁▁▁"}"#,
+                r#"{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}"#,
+                r#"{"type": "Replace", "pattern": {"String": ""}, "content": "b"}"#,
+                r#"{"type": "Replace", "pattern": {"Regex": "(a*)*b"}, "content": ""}"#,
+                r#"{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true}"#,
+                r#"{"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="}"#,
+                r#"{"type": "Precompiled", "precompiled_charsmap": "CAAAAP////8AAAAAYQA="}"#,
+                r#"{"type": "Nmt"}"#,
+                r#"{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}"#,
+                r#"{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "NFKC"}]}"#,
+                r#"{"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, {"type": "Digits", "individual_digits": true}]}"#,
+                r#"{"type": "Sequence", "processors": []}"#,
+                r#"{"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "ByteFallback"}]}"#,
+                r#"{"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": false}"#,
+                r#"{"type": "Split", "pattern": {"String": ""}, "behavior": "MergedWithNext", "invert": true}"#,
+                r#"{"type": "Punctuation", "behavior": "Contiguous"}"#,
+                r#"{"type": "FixedLength", "length": 0}"#,
+                r#"{"type": "UnicodeScripts"}"#,
+                r#"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#,
+                r#"{"type": "CharDelimiterSplit", "delimiter": "a"}"#,
+                r###"{"type": "WordPiece", "unk_token": "<unk>", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": {"<unk>": 0, "a": 1}}"###,
+                r#"{"type": "WordLevel", "vocab": {"<unk>": 0, "a": 4000000000}, "unk_token": "<unk>"}"#,
+                r#"{"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0], ["", -1.0]], "byte_fallback": false}"#,
+                r#"{"type": "Unigram", "unk_id": 9, "vocab": [["a", 1e308]], "byte_fallback": true}"#,
+                r#"{"type": "BPE", "dropout": 0.5, "unk_token": "x", "fuse_unk": true, "byte_fallback": true, "vocab": {"a": 0, "aa": 1}, "merges": [["a", "a"]]}"#,
+                r#"{"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1]}"#,
+                r#"{"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": true, "add_prefix_space": true}"#,
+                r#"{"SpecialToken": {"id": "<s>", "type_id": 0}}"#,
+                r#"{"Sequence": {"id": "A", "type_id": 0}}"#,
+                r#"{"Sequence": {"id": "B", "type_id": 4000000000}}"#,
+                r#"{"id": "<s>", "ids": [1, 1, 1, 4000000000], "tokens": ["<s>", "<s>", "<s>", ""]}"#,
+                r#"{"id": 4000000000, "content": "<far>", "single_word": true, "lstrip": true, "rstrip": true, "normalized": true, "special": true}"#,
+                r#"{"id": 3, "content": "", "single_word": false, "lstrip": false, "rstrip": false, "normalized": true, "special": false}"#,
+                r#"{"direction": "Left", "max_length": 2, "strategy": "LongestFirst", "stride": 5}"#,
+                r#"{"strategy": {"Fixed": 1000000000}, "direction": "Left", "pad_to_multiple_of": 0, "pad_id": 0, "pad_type_id": 0, "pad_token": "<p>"}"#,
+                r#"{"type": "CTC", "pad_token": "<s>", "word_delimiter_token": "", "cleanup": true}"#,
+                r#"{"type": "Strip", "content": "a", "start": 4000000000, "stop": 4000000000}"#,
+                r#"{"type": "BPEDecoder", "suffix": ""}"#,
+            ],
+            Self::Sql => &[
+                "SELECT",
+                "FROM",
+                "WHERE",
+                "(",
+                ")",
+                ",",
+                "'",
+                "\"",
+                "--",
+                "/*",
+                "*/",
+                ";",
+                "1",
+                "NULL",
+                "AND",
+                "*",
+                "||",
+                "{most}",
+                "[",
+                "]",
+                "::",
+                "$$",
+                "\n",
+                "CASE",
+                "END",
+                "OVER",
+                "-- id = \"A\"",
+                "-- [thresholds]",
+                "E'\\x'",
+            ],
+            Self::Yaml => &[
+                "---",
+                "\n---",
+                "- ",
+                "  ",
+                "\n",
+                ":",
+                "configs:",
+                "data_files:",
+                "split:",
+                "path:",
+                "data_dir:",
+                "&a",
+                "*a",
+                "[",
+                "]",
+                "{",
+                "}",
+                "|",
+                ">",
+                "'",
+                "\"",
+                "null",
+                "~",
+                "!!binary",
+                "**",
+                "../",
+                "train-*",
+                "/etc",
+                "default: true",
+                "config_name:",
+                "<<: *a",
+                "#",
+                "?",
+                "@",
+                "`",
+                "%TAG",
+            ],
+            Self::Delimited => &[
+                ",",
+                "\t",
+                "\n",
+                "\r",
+                "\r\n",
+                "\"",
+                "\"\"",
+                ";",
+                "|",
+                "prompt",
+                "chosen",
+                "rejected",
+                "\0",
+                "é",
+                "1",
+                "-1e999",
+                "NaN",
+                "true",
+                "\\N",
+                "\u{feff}",
+                "[{\"\"role\"\":",
+                "2024-01-01",
+            ],
             Self::Plain => {
                 &["=", ",", "prompt", "chosen", "rejected", "system", "\n", "", "none", "[]", "{", "é", "\0"]
             }
@@ -185,16 +353,37 @@ pub(super) struct Mutator<'a> {
     rng: ChaCha8Rng,
     syntax: Syntax,
     seeds: &'a [Vec<u8>],
+    /// Those of the seeds that are one, and the lines of the others.
+    trees: Vec<Value>,
 }
 
 impl<'a> Mutator<'a> {
     pub(super) fn new(rng: ChaCha8Rng, syntax: Syntax, seeds: &'a [Vec<u8>]) -> Self {
-        Self { rng, syntax, seeds }
+        let parsed = |seed: &Vec<u8>| match serde_json::from_slice(seed) {
+            Ok(tree) => vec![tree],
+            Err(_) => seed.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect(),
+        };
+        let trees = if syntax.is_tree() { seeds.iter().flat_map(parsed).collect() } else { Vec::new() };
+        Self { rng, syntax, seeds, trees }
     }
 
     /// A seed after one to four mutations.
     pub(super) fn next(&mut self, max_length: usize) -> Vec<u8> {
+        if !self.trees.is_empty() && self.rng.random_bool(0.6) {
+            let mut input = self.tree();
+            input.truncate(max_length);
+            return input;
+        }
         let mut input = self.seed().to_vec();
+        if let Some(grammar) = self.syntax.grammar()
+            && self.rng.random_bool(0.6)
+        {
+            grammar::put(grammar, &mut input, &mut self.rng);
+            if self.rng.random_bool(0.7) {
+                input.truncate(max_length);
+                return input;
+            }
+        }
         for _ in 0..self.rng.random_range(1..=4) {
             if self.syntax != Syntax::Binary && self.rng.random_bool(0.6) {
                 self.mutate_words(&mut input);
@@ -204,6 +393,17 @@ impl<'a> Mutator<'a> {
         }
         input.truncate(max_length);
         input
+    }
+
+    /// A tree after one to three mutations.
+    fn tree(&mut self) -> Vec<u8> {
+        let Self { rng, trees, syntax, .. } = self;
+        let (Some(tree), Some(other)) = (trees.choose(rng), trees.choose(rng)) else { return Vec::new() };
+        let mut tree = tree.clone();
+        for _ in 0..rng.random_range(1..=3) {
+            tree::mutate(&mut tree, other, syntax.words(), rng);
+        }
+        tree.to_string().into_bytes()
     }
 
     fn seed(&mut self) -> &'a [u8] {

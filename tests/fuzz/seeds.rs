@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field};
-use arrow::ipc::writer::{FileWriter, StreamWriter};
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
@@ -61,14 +62,24 @@ pub(super) fn lists() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn gzip() -> Vec<Vec<u8>> {
-    rows()
-        .into_iter()
-        .map(|rows| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            encoder.write_all(&rows).unwrap();
-            encoder.finish().unwrap()
-        })
-        .collect()
+    gzipped(rows())
+}
+
+pub(super) fn gzipped(files: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let gzipped = |file: Vec<u8>| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&file).unwrap();
+        encoder.finish().unwrap()
+    };
+    files.into_iter().map(gzipped).collect()
+}
+
+/// Pairs as separated values: texts with quotes and line ends, turns in JSON, numbers and dates beside them.
+pub(super) fn delimited(separator: char) -> Vec<Vec<u8>> {
+    let plain = "prompt,chosen,rejected,score,at\np,a,b,1.5,2024-01-01\n\"q, \"\"r\"\"\",\"a\nb\",,-1e9,\n";
+    let turns = "chosen,rejected\n\"[{\"\"role\"\": \"\"user\"\"}]\",\"[]\"\n";
+    let carriage = "\u{feff}question,better,worse,id\r\np,a,b,7\r\nq,c,d,8\r\n";
+    [plain, turns, carriage].map(|text| text.replace(',', &separator.to_string()).into_bytes()).to_vec()
 }
 
 pub(super) fn zstd() -> Vec<Vec<u8>> {
@@ -79,6 +90,15 @@ pub(super) fn zstd() -> Vec<Vec<u8>> {
 
 /// Arrow IPC, stream and file format.
 pub(super) fn arrow() -> Vec<Vec<u8>> {
+    arrow_with(None)
+}
+
+/// The same with buffers that are compressed, as Feather has them.
+pub(super) fn arrow_compressed() -> Vec<Vec<u8>> {
+    [CompressionType::ZSTD, CompressionType::LZ4_FRAME].map(|kind| arrow_with(Some(kind))).concat()
+}
+
+fn arrow_with(compression: Option<CompressionType>) -> Vec<Vec<u8>> {
     let text = |values: [&str; 3]| Arc::new(StringArray::from_iter_values(values)) as ArrayRef;
     let member = |name: &str| Arc::new(Field::new(name, DataType::Utf8, false));
     let turn = StructArray::from(vec![
@@ -93,15 +113,21 @@ pub(super) fn arrow() -> Vec<Vec<u8>> {
         ("score", score),
     ])
     .unwrap();
-    let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    let options = || IpcWriteOptions::default().try_with_compression(compression).unwrap();
+    let mut stream = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options()).unwrap();
     stream.write(&batch).unwrap();
-    let mut file = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    let mut file = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options()).unwrap();
     file.write(&batch).unwrap();
     vec![stream.into_inner().unwrap(), file.into_inner().unwrap()]
 }
 
 /// A part of a log-prob table.
 pub(super) fn part() -> Vec<u8> {
+    fs::read(table().path().join("table").join(piref::table::part_name(0))).unwrap()
+}
+
+/// A log-prob table of six pairs with signals, in the folder `table`.
+pub(super) fn table() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = stages::precompute_plan(&folder.path().join("table"));
     if let Pairs::Files { paths, limit } = &mut plan.pairs {
@@ -109,7 +135,7 @@ pub(super) fn part() -> Vec<u8> {
         *limit = std::num::NonZeroU64::new(6);
     }
     stages::precompute(&plan);
-    fs::read(folder.path().join("table").join(piref::table::part_name(0))).unwrap()
+    folder
 }
 
 /// A manifest, and the hostile ones.

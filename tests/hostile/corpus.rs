@@ -108,15 +108,20 @@ fn patched_tokenizer(patch: &Path) -> String {
 #[test]
 fn tokenizers() {
     let expected: Expected = &[
+        ("charsmap-of-long-texts.json", &["its normalizer and pre-tokenizer may make 8000 bytes of one"]),
+        ("decoders-multiply.json", &["its decoder may make 1099511627776 bytes of one, expected at most 256"]),
+        ("id-of-a-billion.json", &["tokenizer.json`: a token has the id 1000000000, expected ids below 16777216"]),
         ("model-unknown.json", &["tokenizer.json` is not a tokenizer"]),
         ("nested.json", &["tokenizer.json` is not a tokenizer: recursion limit exceeded at line 1"]),
         ("normalizers-multiply.json", &["its normalizer and pre-tokenizer may make 2000000000000 bytes of one"]),
-        ("post-processor-multiplies.json", &["its post-processor may make 1000 bytes of one, expected at most 64"]),
+        ("post-processor-multiplies.json", &["its post-processor may make 1000 bytes of one, expected at most 256"]),
+        ("post-processor-unknown-token.json", &["is not a tokenizer: the decoder gave up on what it found: no entry"]),
         (
             "regex-backtracks.json",
             &["pairs.jsonl`, row 0 (line 1): ", "the tokenizer cannot encode it: ", "Onig: Regex"],
         ),
         ("regex-broken.json", &["tokenizer.json` is not a tokenizer"]),
+        ("special-token-of-2000-ids.json", &["its post-processor puts 2000 ids around a text, expected at most 256"]),
     ];
     each("tokenizer", expected, |path, parts| {
         let words = "word ".repeat(40);

@@ -43,8 +43,13 @@ impl Case {
 
     /// Runs `piref` with at most `megabytes` of address space, and not for longer than a minute.
     pub(crate) fn run_within<'a>(&self, megabytes: u64, arguments: impl IntoIterator<Item = &'a str>) -> Outcome {
+        self.run_limited(&format!("ulimit -v {}", megabytes << 10), arguments)
+    }
+
+    /// Runs `piref` under what a command of the shell limits, and not for longer than a minute.
+    pub(crate) fn run_limited<'a>(&self, limit: &str, arguments: impl IntoIterator<Item = &'a str>) -> Outcome {
         let piref = self.command(arguments);
-        let limits = format!("ulimit -v {}; exec timeout 60 \"$0\" \"$@\"", megabytes << 10);
+        let limits = format!("{limit}; exec timeout 60 \"$0\" \"$@\"");
         let mut command = Command::new("sh");
         command.arg("-c").arg(limits).arg(piref.get_program()).args(piref.get_args()).current_dir(self.path());
         command

@@ -75,7 +75,7 @@ pub(super) fn copy_id(manifest: &[u8]) -> String {
 
 /// Bytes of the files that a copy does not have yet.
 pub(super) fn missing_bytes(files: &[&FileRecord], copy: &Path) -> u64 {
-    files.iter().filter(|file| !copy.join(&file.name).is_file()).map(|file| file.bytes).sum()
+    files.iter().filter(|file| !copy.join(&file.name).is_file()).map(|file| file.bytes).fold(0, u64::saturating_add)
 }
 
 /// Fetches a file of a table into its copy, unless it is there; `false` if there is none under the URL.

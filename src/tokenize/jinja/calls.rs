@@ -52,7 +52,9 @@ fn call_function(vm: &Vm<'_>, function: Function, given: Given) -> Outcome<Value
             for (name, _) in values.entries() {
                 name.as_str().map_or(Ok(()), check_namespace_name)?;
             }
-            Ok(Value::Namespace(Rc::new(RefCell::new(values))))
+            let values = Rc::new(RefCell::new(values));
+            vm.knots.namespace(&values, &vm.fuel)?;
+            Ok(Value::Namespace(values))
         }
         Function::Cycler => {
             if given.positional.is_empty() || !given.named.is_empty() {

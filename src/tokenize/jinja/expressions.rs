@@ -9,11 +9,30 @@ use super::value::{Dict, Value};
 use super::vm::Vm;
 use super::{access, calls, filters, number, printf, tests_of_values, text};
 
+/// Whether an expression may make a value around another one: a name or an item is there already.
+fn makes_values(kind: &ExprKind) -> bool {
+    matches!(
+        kind,
+        ExprKind::List(_)
+            | ExprKind::Tuple(_)
+            | ExprKind::Dict(_)
+            | ExprKind::Attribute(..)
+            | ExprKind::Call(..)
+            | ExprKind::Filter(..)
+    )
+}
+
 impl Vm<'_> {
     /// The value of an expression.
     pub(super) fn eval(&self, expr: &Expr, frame: &Rc<Frame>) -> Outcome<Value> {
         self.fuel.spend(1)?;
-        self.value_of(&expr.kind, frame).map_err(|failure| failure.at(expr.line))
+        let value = self.value_of(&expr.kind, frame).and_then(|value| {
+            if makes_values(&expr.kind) && value.holds_others() {
+                self.fuel.nest()?;
+            }
+            Ok(value)
+        });
+        value.map_err(|failure| failure.at(expr.line))
     }
 
     /// The values of expressions.
@@ -239,6 +258,8 @@ impl Vm<'_> {
         }
         let items = many.iterate(&self.fuel)?;
         self.fuel.values(items.len().saturating_mul(times))?;
+        // Nothing as often as that would be counted to the end.
+        let times = if items.is_empty() { 0 } else { times };
         let items: Vec<Value> = std::iter::repeat_n(items, times).flatten().collect();
         Ok(if matches!(many, Value::List(_)) { Value::list(items) } else { Value::tuple(items) })
     }

@@ -31,6 +31,16 @@ impl Frame {
         }
     }
 
+    /// Forgets the values of this scope and those around it.
+    pub(super) fn clear(&self) {
+        let mut frame = Some(self);
+        while let Some(this) = frame {
+            // Dropped when nothing is borrowed: a value may lead back here.
+            drop(this.variables.take());
+            frame = this.outer.as_deref();
+        }
+    }
+
     /// The value of a name; an inner `None` where it is hidden, `None` where no scope knows it.
     pub(super) fn get(&self, name: Name) -> Option<Option<Value>> {
         let mut frame = self;

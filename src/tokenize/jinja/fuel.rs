@@ -11,6 +11,8 @@ pub(super) struct Fuel {
     bytes: Cell<u64>,
     /// Macros, blocks and values that one is in.
     depth: Cell<usize>,
+    /// Values that hold values which hold others.
+    nested: Cell<usize>,
 }
 
 /// Bytes that count as a step: they are copied, compared or searched.
@@ -19,9 +21,24 @@ const BYTES_PER_STEP: u64 = 64;
 /// Macros in macros. Python gives up on about as many, with its own stack.
 const MAX_DEPTH: usize = 200;
 
+/// Values made around others, for one rendering, however long its conversation is: no value is deeper than this, and
+/// whoever prints, compares or drops the deepest has stack for it.
+const MAX_NESTED: usize = 400_000;
+
 impl Fuel {
     pub(super) fn new(steps: u64, bytes: u64) -> Self {
-        Self { steps: Cell::new(steps), bytes: Cell::new(bytes), depth: Cell::new(0) }
+        Self { steps: Cell::new(steps), bytes: Cell::new(bytes), depth: Cell::new(0), nested: Cell::new(MAX_NESTED) }
+    }
+
+    /// Counts a value that was made around others.
+    pub(super) fn nest(&self) -> Outcome<()> {
+        match self.nested.get().checked_sub(1) {
+            Some(left) => {
+                self.nested.set(left);
+                Ok(())
+            }
+            None => Err(Failure::of(Cause::OutOfFuel, "out of fuel: it makes values in values without an end")),
+        }
     }
 
     /// Counts steps of work.

@@ -63,7 +63,7 @@ fn write(out: &mut String, value: &Value, style: &Style, depth: usize, fuel: &Fu
         Value::Float(value) => out.push_str(&float(*value)),
         Value::Str(text) | Value::Markup(text) => quote(out, text, style.ascii),
         Value::List(items) | Value::Tuple(items) | Value::Group(items) => {
-            write_all(out, ['[', ']'], items.len(), style, depth, |out, at| {
+            write_all(out, ['[', ']'], items.len(), style, depth, fuel, |out, at| {
                 let item = items.get(at).unwrap_or(&Value::None);
                 write(out, item, style, depth + 1, fuel)
             })?;
@@ -73,9 +73,10 @@ fn write(out: &mut String, value: &Value, style: &Style, depth: usize, fuel: &Fu
             if style.sort {
                 sort(&mut entries, fuel)?;
             }
-            write_all(out, ['{', '}'], entries.len(), style, depth, |out, at| {
+            write_all(out, ['{', '}'], entries.len(), style, depth, fuel, |out, at| {
                 let Some((key, value)) = entries.get(at) else { return Ok(()) };
                 quote(out, &key_text(key, fuel)?, style.ascii);
+                fuel.length(style.key_separator.len())?;
                 out.push_str(&style.key_separator);
                 write(out, value, style, depth + 1, fuel)
             })?;
@@ -122,6 +123,7 @@ fn write_all(
     n: usize,
     style: &Style,
     depth: usize,
+    fuel: &Fuel,
     mut item: impl FnMut(&mut String, usize) -> Outcome<()>,
 ) -> Outcome<()> {
     out.push(open);
@@ -129,20 +131,24 @@ fn write_all(
         out.push(close);
         return Ok(());
     }
-    let newline = |out: &mut String, depth: usize| {
+    // What stands between values may be long: it is counted before it is written, however deep within others.
+    let newline = |out: &mut String, depth: usize| -> Outcome<()> {
         if let Some(indent) = &style.indent {
+            fuel.length(indent.len().saturating_mul(depth))?;
             out.push('\n');
             out.push_str(&indent.repeat(depth));
         }
+        Ok(())
     };
     for at in 0..n {
         if at > 0 {
+            fuel.length(style.item_separator.len())?;
             out.push_str(&style.item_separator);
         }
-        newline(out, depth + 1);
+        newline(out, depth + 1)?;
         item(out, at)?;
     }
-    newline(out, depth);
+    newline(out, depth)?;
     out.push(close);
     Ok(())
 }

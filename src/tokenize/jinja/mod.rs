@@ -9,8 +9,7 @@
 //! `wordwrap`.
 //!
 //! In layer order: `lexer`, `ast`, `parser` with `expression_parser`, and `scope` read a template; `value` with `repr`,
-//! `number`, `text`, `access` is
-//! what it computes with; `calls`, `filters…`, `tests_of_values`, `json`, `printf`, `str_format` are what it calls; `vm`
+//! `number`, `text`, `access` is what it computes with, and `knots` lets go of it; `calls`, `filters…`, `tests_of_values`, `json`, `printf`, `str_format` are what it calls; `vm`
 //! with `expressions` renders.
 
 #![expect(
@@ -38,6 +37,7 @@ mod float_text;
 mod frame;
 mod fuel;
 mod json;
+mod knots;
 mod lexer;
 mod markup;
 mod number;
@@ -62,6 +62,7 @@ use serde_json::Value as Json;
 pub(super) use self::failure::Failure;
 use self::frame::Frame;
 use self::fuel::Fuel;
+use self::knots::Knots;
 use self::parser::Parsed;
 use self::value::{Dict, Value};
 use self::vm::Vm;
@@ -95,6 +96,16 @@ impl Template {
         date: TemplateDate,
         budget: Budget,
     ) -> Result<String, Box<Failure>> {
+        self.render_with(variables, date, budget).0
+    }
+
+    /// The same, with what could have outlived it.
+    fn render_with(
+        &self,
+        variables: impl IntoIterator<Item = (String, Json)>,
+        date: TemplateDate,
+        budget: Budget,
+    ) -> (Result<String, Box<Failure>>, Knots) {
         let context: HashMap<Arc<str>, Value> =
             variables.into_iter().map(|(name, value)| (Arc::from(name), from_json(value))).collect();
         let root = Frame::root(&self.parsed.scope.hidden);
@@ -105,10 +116,12 @@ impl Template {
             date,
             autoescape: Cell::new(false),
             root: root.clone(),
+            knots: Knots::default(),
         };
         let mut out = String::new();
-        vm.run(&self.parsed.scope.body, &root, &mut out)?;
-        Ok(out)
+        let flow = vm.knots.scope(&root, &vm.fuel).and_then(|()| vm.run(&self.parsed.scope.body, &root, &mut out));
+        vm.knots.untie();
+        (flow.map(|_| out), vm.knots)
     }
 }
 
@@ -130,5 +143,43 @@ fn from_json(value: Json) -> Value {
             }
             Value::Dict(Rc::new(dict))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check_nothing_is_left(source: &str) {
+        let template = Template::parse(source).unwrap();
+        let variables = [("messages".to_owned(), json!([{"role": "user", "content": "x"}]))];
+        let budget = Budget { steps: 1_000_000, bytes: 1 << 26 };
+        let (rendered, knots) = template.render_with(variables, "2024-07-26".parse().unwrap(), budget);
+        assert_eq!(knots.n_alive(), 0, "{source}: {rendered:?}");
+    }
+
+    #[test]
+    fn what_holds_itself_is_gone_when_a_rendering_ends() {
+        check_nothing_is_left("{% macro m() %}x{% endmacro %}{{ m() }}");
+        check_nothing_is_left("{% set ns = namespace(a=0) %}{% set ns.a = ns %}");
+        check_nothing_is_left("{% set a = namespace(b=0) %}{% set b = namespace(a=[a]) %}{% set a.b = {'x': b} %}");
+        check_nothing_is_left("{% macro m() %}x{% endmacro %}{% set ns = namespace(m=m) %}{% set ns.ns = [ns] %}");
+        check_nothing_is_left("{% for m in messages %}{% macro f() %}{{ m }}{% endmacro %}{% set g = f %}{% endfor %}");
+        check_nothing_is_left("{% for m in messages %}{{ loop.changed(loop) }}{% endfor %}");
+        check_nothing_is_left("{% for m in messages recursive %}{% set l = loop %}{% endfor %}");
+        check_nothing_is_left("{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{% set c = m %}{% endcall %}");
+        check_nothing_is_left("{% set ns = namespace() %}{% set ns.a = cycler(ns) %}{% set ns.b = joiner(ns) %}");
+        check_nothing_is_left("{% set ns = namespace() %}{% set ns.a = [ns] | map('first') %}");
+        check_nothing_is_left("{% if true %}{% macro m() %}{{ m }}{% endmacro %}{% set n = m %}{% endif %}");
+        check_nothing_is_left(
+            "{% macro m(a) %}{% set b = m %}{% macro i() %}{{ b }}{% endmacro %}{{ i() }}{% endmacro %}{{ m(m) }}",
+        );
+        // One that fails half way.
+        check_nothing_is_left(
+            "{% macro m() %}x{% endmacro %}{% set ns = namespace(m=m) %}{% set ns.a = ns %}{{ 1 / 0 }}",
+        );
     }
 }

@@ -224,6 +224,41 @@ impl Range {
     }
 }
 
+impl Value {
+    /// Whether it holds values of its own.
+    fn is_container(&self) -> bool {
+        !matches!(
+            self,
+            Self::Undefined(_)
+                | Self::None
+                | Self::Bool(_)
+                | Self::Int(_)
+                | Self::Big(_)
+                | Self::Float(_)
+                | Self::Str(_)
+                | Self::Markup(_)
+                | Self::Range(_)
+                | Self::Function(_)
+        )
+    }
+
+    /// Whether it was made around values that hold others.
+    pub(super) fn holds_others(&self) -> bool {
+        let any = |items: &[Value]| items.iter().any(Self::is_container);
+        match self {
+            Self::List(items) | Self::Tuple(items) | Self::Group(items) => any(items),
+            Self::Dict(dict) => dict.entries.iter().any(|(key, value)| key.is_container() || value.is_container()),
+            Self::Generator(generator) => generator.items.borrow().iter().any(Self::is_container),
+            Self::Cycler(cycler) => any(&cycler.items),
+            Self::Joiner(joiner) => joiner.0.is_container(),
+            // A view of a dictionary and a method of a value are one level more than these.
+            Self::View(..) | Self::Namespace(_) => true,
+            Self::Method(method) => method.0.is_container(),
+            _ => false,
+        }
+    }
+}
+
 impl Generator {
     pub(super) fn of(items: impl IntoIterator<Item = Value>) -> Value {
         let items = RefCell::new(items.into_iter().collect());

@@ -12,6 +12,7 @@ use super::ast::{
 use super::failure::{Outcome, failed};
 use super::frame::Frame;
 use super::fuel::Fuel;
+use super::knots::Knots;
 use super::value::{Dict, Function, Loop, MacroValue, Recursion, Value};
 use super::{calls, filters, text};
 use crate::tokenize::template_date::TemplateDate;
@@ -24,6 +25,7 @@ pub(super) struct Vm<'t> {
     pub(super) date: TemplateDate,
     pub(super) autoescape: Cell<bool>,
     pub(super) root: Rc<Frame>,
+    pub(super) knots: Knots,
 }
 
 /// How statements went on.
@@ -131,13 +133,13 @@ impl Vm<'_> {
                 return self.run(&scope.body, &inner, out);
             }
             StmtKind::Macro(node) => {
-                let value = Value::Macro(Rc::new(MacroValue { node: node.clone(), frame: frame.clone() }));
+                let value = self.macro_value(node, frame)?;
                 if let Some(name) = node.number {
                     frame.set(name, value);
                 }
             }
             StmtKind::Call { call, body } => {
-                let caller = Value::Macro(Rc::new(MacroValue { node: body.clone(), frame: frame.clone() }));
+                let caller = self.macro_value(body, frame)?;
                 let ExprKind::Call(callee, arguments) = &call.kind else { return failed("expected a call") };
                 let callee = self.eval(callee, frame)?;
                 let mut given = self.given(arguments, frame)?;
@@ -227,10 +229,17 @@ impl Vm<'_> {
             items = passed;
         }
         let recursion = each.recursive.then(|| Recursion { node: each.clone(), frame: frame.clone() });
+        if recursion.is_some() {
+            self.fuel.nest()?;
+            self.knots.scope(frame, &self.fuel)?;
+        }
         let state = each.reads_loop.then(|| {
             let (index, changed) = (Cell::new(0), RefCell::new(None));
             Rc::new(Loop { items: items.clone(), index, depth0, changed, recursion })
         });
+        if let Some(state) = &state {
+            self.knots.state(state, &self.fuel)?;
+        }
         // A round that jumps does not count: the `else` of a loop all of whose rounds do so is rendered.
         let mut any = false;
         for item in items {
@@ -340,6 +349,13 @@ impl Vm<'_> {
             }
         }
         Ok(given)
+    }
+
+    /// A macro, which sees the scope it was met in.
+    fn macro_value(&self, node: &Arc<Macro>, frame: &Rc<Frame>) -> Outcome<Value> {
+        self.fuel.nest()?;
+        self.knots.scope(frame, &self.fuel)?;
+        Ok(Value::Macro(Rc::new(MacroValue { node: node.clone(), frame: frame.clone() })))
     }
 
     /// Calls a macro, whose arguments go where `jinja2.runtime.Macro` puts them.

@@ -194,6 +194,87 @@ fn a_value_nested_step_by_step_does_not_overflow_the_stack() {
     }
 }
 
+/// However long a conversation is, and however many steps it may take: each of these is one level deeper a round.
+#[test]
+fn values_are_not_nested_without_an_end_in_a_long_conversation() {
+    let text = "x".repeat(4 << 20);
+    let messages = [json!({"role": "user", "content": text}).as_object().unwrap().clone()];
+    let steps = [
+        "{% set ns.l = [ns.l] %}",
+        "{% set ns.l = (ns.l,) %}",
+        "{% set ns.l = {'a': ns.l} %}",
+        "{% set ns.l = dict(a=ns.l) %}",
+        "{% set ns.l = namespace(a=ns.l) %}",
+        "{% set ns.l = cycler(ns.l, 1) %}",
+        "{% set ns.l = joiner([ns.l]) %}",
+        "{% set ns.l = {'a': ns.l}.items() %}",
+        "{% set ns.l = [ns.l].count %}",
+        "{% set ns.l = [ns.l] | batch(1) %}",
+        "{% set v = ns.l %}{% macro m() %}{{ v }}{% endmacro %}{% set ns.l = m %}",
+    ];
+    for step in steps {
+        let source = format!(
+            "{{% if messages[0].content | length > 9 %}}{{% set ns = namespace(l=[[]]) %}}{{% for a in range(9999) %}}\
+             {{% for b in range(9999) %}}{step}{{% endfor %}}{{% endfor %}}{{% endif %}}"
+        );
+        let rendered = render(&source, "2024-07-26".parse().unwrap(), &messages, &Map::new(), &Map::new());
+        let error = rendered.unwrap_err();
+        assert!(error.reason.contains("out of fuel"), "{step}: {error}");
+    }
+}
+
+/// Much of little: each of these is refused, or small, and quickly.
+#[test]
+fn what_makes_very_much_of_little_is_refused() {
+    let endless = [
+        "{{ 'x' * 10**10 }}",
+        "{{ [1] * 10**10 }}",
+        "{{ ([] * 10**10) | length }}{{ 'x' * 10**9 }}",
+        "{{ 2**(10**9) }}",
+        "{{ 10**(10**10) }}",
+        "{{ (7**99999)**99999 }}",
+        "{{ '{:20000000000}'.format(1) }}",
+        "{{ '{:.20000000000f}'.format(1.5) }}",
+        "{{ '%20000000000d' % 1 }}",
+        "{{ '%.20000000000f' % 1.5 }}",
+        "{{ '%*d' % (2000000000, 1) }}",
+        "{{ range(10**12) | list }}",
+        "{{ range(10**12) | join }}",
+        "{{ range(10**12) | sum }}",
+        "{{ 'a\nb' | indent(10**9) }}",
+        "{{ 'a' | center(10**10) }}",
+        "{{ 'a'.zfill(10**10) }}",
+        "{{ 'a'.ljust(10**10) }}",
+        "{{ '\t'.expandtabs(10**10) }}",
+        "{{ [[1]] | tojson(indent=10**9) }}",
+        "{{ [[[[[[[[[[[[1]]]]]]]]]]]] | tojson(indent=3 * 10**7) }}",
+        "{{ (range(9999) | list) | tojson(separators=('x' * 10**7, ':')) }}",
+        "{{ [{'a': 1}] * 9999 | int | tojson }}{{ ([{'a': 1}] * 9999) | tojson(separators=(',', 'x' * 10**7)) }}",
+        "{{ [1] | batch(10**10, 'x') | list }}",
+        "{{ [1] | slice(10**10) | list }}",
+        "{{ ('x' * 99999).replace('', 'y' * 99999) }}",
+        "{{ ('x' * 99999) | replace('x', 'y' * 99999) }}",
+        "{{ (('x' * 9999) | list) | join('y' * 99999) }}",
+        "{{ ('y' * 99999).join('x' * 99999) }}",
+        "{% for a in messages recursive %}{{ loop(messages) }}{{ loop(messages) }}{% endfor %}",
+        "{% macro m(a) %}{{ m(a ~ a) }}{% endmacro %}{{ m('x') }}",
+        "{% set ns = namespace(n=2) %}{% for a in range(99) %}{% set ns.n = ns.n * ns.n %}{% endfor %}{{ ns.n }}",
+    ];
+    for source in endless {
+        let start = std::time::Instant::now();
+        let found = render_alone(source);
+        assert!(found.as_ref().map_or(true, |text| text.len() < 1 << 20), "{source}");
+        assert!(found.is_err(), "{source}: {found:?}");
+        assert!(start.elapsed() < TIME_LIMIT, "{source} took {:?}", start.elapsed());
+    }
+    for (source, length) in [("{{ ('x' * 99999).split('x') | length }}", 6), ("{{ ('x' * 99999) | list | length }}", 5)]
+    {
+        assert_eq!(render_alone(source).map(|text| text.len()), Ok(length), "{source}");
+    }
+    let itself = "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}{{ ns == ns }}{{ ns | tojson }}";
+    assert!(render_alone(itself).is_err());
+}
+
 #[test]
 fn generation_tags_are_scopes_with_their_white_space_marks() {
     assert_eq!(render_alone("a {%- generation -%} b {%- endgeneration +%}\nc").unwrap(), "ab\nc");
