@@ -14,9 +14,9 @@ use datafusion::sql::parser::{DFParser, Statement};
 
 use super::expansion::{self, Size};
 use super::nesting;
+use super::permitted::{self, Refusal};
 #[cfg(feature = "cluster")]
 use super::served;
-use super::permitted::{self, Refusal};
 
 /// Bytes of stack for whoever plans a statement, of which only what is used is taken: the engine goes down into whatever is
 /// in each other.

@@ -143,8 +143,10 @@ pub fn run(
         let engine = engine::start(state, folder.path()).await?;
         let to_executor = Arc::new(BallistaConfigGrpcEndpoint::new(engine.to_executor));
         let proxy = BallistaFlightProxyService::new(MESSAGE_BYTES, MESSAGE_BYTES, false, Some(to_executor));
-        let service = BallistaFlightSqlService::new(Arc::new(Backend::new(engine.scheduler, engine.state.clone())), proxy);
-        let door = Door::new(service, engine.state, plan.token.clone()).map_err(|source| ServeError::Random { source })?;
+        let service =
+            BallistaFlightSqlService::new(Arc::new(Backend::new(engine.scheduler, engine.state.clone())), proxy);
+        let door =
+            Door::new(service, engine.state, plan.token.clone()).map_err(|source| ServeError::Random { source })?;
         let service = FlightServiceServer::new(door)
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);
