@@ -40,6 +40,7 @@
 //! | module | owns | invariant |
 //! |---|---|---|
 //! | [`error`] | the `Hint` trait | no catch-all error: each layer has its own enum with the place in it |
+//! | [`visible`] | text from outside on its way to a reader | what would hide or move the cursor is spelt out, no line passes for ours |
 //! | [`digest`] | BLAKE3 digests and ids | lengths are hashed, so parts never run together |
 //! | [`guard`] | panics of decoders | under it a panic is an error and says nothing by itself |
 //! | [`io`] | all file access | a file under its final name is complete |
@@ -99,6 +100,8 @@
 pub mod error;
 
 mod named_floats;
+
+pub mod visible;
 
 pub mod digest;
 

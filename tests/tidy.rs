@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&str] = &[
     "error",
     "named_floats",
+    "visible",
     "digest",
     "guard",
     "io",
@@ -62,6 +63,7 @@ const NARROW: &[(&str, &[&str])] = &[
         &[
             "error",
             "named_floats",
+            "visible",
             "digest",
             "guard",
             "io",

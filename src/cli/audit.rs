@@ -13,6 +13,7 @@ use super::query_memory::QueryMemory;
 use super::{OutputFormat, Printer, UsageError, objects, output, print_json};
 use crate::audit::{self, Event, Exclusion};
 use crate::pipeline::{AuditSettings, Pipeline, Settings};
+use crate::visible::visible;
 
 /// Find what is wrong with preference data: with the texts, the labels, and what the reference says of them.
 ///
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     if let Some(id) = &args.explain {
         let (checks, beta) = (settings.all_checks()?, pipeline.audit_beta()?);
         let text = explain(checks.get(id)?, settings.thresholds.as_ref(), beta);
-        write!(printer.data(), "{text}")?;
+        write!(printer.data(), "{}", visible(&text))?;
         return Ok(ExitCode::SUCCESS);
     }
     let checks = settings.checks()?;
@@ -96,8 +97,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
         match args.output_format {
             OutputFormat::Json => print_json(&checks.infos().collect::<Vec<_>>(), printer)?,
             OutputFormat::Text => {
-                let mut out = printer.data();
-                list(&checks).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+                printer.lines(list(&checks))?;
             }
         }
         return Ok(ExitCode::SUCCESS);
@@ -124,8 +124,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     match args.output_format {
         OutputFormat::Json => print_json(&summary, printer)?,
         OutputFormat::Text => {
-            let mut out = printer.data();
-            lines(&summary).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+            printer.lines(lines(&summary))?;
         }
     }
     outputs.tell(printer);

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::printer::one_line;
 use super::progress::clock;
 use super::suspects_text;
 use crate::audit::{Check, CheckSummary, Checks, Info, Keep, Summary, Thresholds, numbers};
+use crate::visible::line;
 
 /// The checks there are, a line each.
 pub(super) fn list(checks: &Checks) -> Vec<String> {
@@ -89,13 +89,13 @@ fn check_lines(check: &CheckSummary) -> Vec<String> {
     let n_quoted = check.findings.len() as u64;
     let mut lines = vec![format!("{level:<5}  {:<4} {}: {}", info.id, info.title, count(check.n_all()))];
     for finding in &check.findings {
-        let pair = finding.pair_id.as_deref().map(|id| format!("{} ", one_line(id))).unwrap_or_default();
-        lines.push(format!("            {pair}{}", one_line(&finding.evidence)));
+        let pair = finding.pair_id.as_deref().map(|id| format!("{} ", line(id))).unwrap_or_default();
+        lines.push(format!("            {pair}{}", line(&finding.evidence)));
     }
     if check.n_all() > n_quoted {
         lines.push(format!("            … and {} more", check.n_all() - n_quoted));
     }
-    lines.push(format!("            → {}", one_line(&info.advice)));
+    lines.push(format!("            → {}", line(&info.advice)));
     lines
 }
 

@@ -1,14 +1,13 @@
 //! `piref diff`: two log-prob tables against each other.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::printer::one_line;
 use super::{OutputFormat, Printer, nats, objects, print_json};
 use crate::table::{ReferenceTable, Rows, TableDiff, diff};
+use crate::visible::line;
 
 /// Compare two log-prob tables row by row: added, removed, retokenised, rescored, unchanged.
 ///
@@ -44,10 +43,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
     match args.output_format {
         OutputFormat::Json => print_json(&found, printer)?,
         OutputFormat::Text => {
-            let mut out = printer.data();
-            for line in lines(&found) {
-                writeln!(out, "{line}")?;
-            }
+            printer.lines(lines(&found))?;
         }
     }
     Ok(if args.exit_code && found.is_any() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -64,7 +60,7 @@ fn lines(found: &TableDiff) -> Vec<String> {
     ];
     for (kind, Rows { count, first_pairs }) in kinds {
         lines.push(format!("{kind}: {count}"));
-        lines.extend(first_pairs.iter().map(|pair| format!("  {}", one_line(pair))));
+        lines.extend(first_pairs.iter().map(|pair| format!("  {}", line(pair))));
         let n_more = count.saturating_sub(first_pairs.len() as u64);
         if n_more > 0 && !first_pairs.is_empty() {
             lines.push(format!("  and {n_more} more"));
@@ -86,8 +82,8 @@ fn lines(found: &TableDiff) -> Vec<String> {
         lines.push(format!(
             "provenance `{}`: a {}, b {}",
             difference.field,
-            one_line(&difference.expected),
-            one_line(&difference.found)
+            line(&difference.expected),
+            line(&difference.found)
         ));
     }
     if found.provenance.is_empty() {

@@ -1,6 +1,5 @@
 //! `piref eval`: a policy on held-out pairs.
 
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,10 +100,7 @@ pub(crate) fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitCode>
     match args.output_format {
         OutputFormat::Json => print_json(&summary, printer)?,
         OutputFormat::Text => {
-            let mut out = printer.data();
-            for line in lines(&summary) {
-                writeln!(out, "{line}")?;
-            }
+            printer.lines(lines(&summary))?;
         }
     }
     Ok(ExitCode::SUCCESS)

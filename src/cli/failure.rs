@@ -1,6 +1,7 @@
 //! How a run ends that did not succeed: the chain of causes, the hints along it, the exit code.
 
 use std::error::Error;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::Printer;
@@ -33,6 +34,7 @@ use crate::table::{NotOutside, ShardError, TableError};
 use crate::tokenize::TokenizeError;
 use crate::train::TrainError;
 use crate::verify::VerifyError;
+use crate::visible;
 
 /// Exit code of wrong usage and wrong configuration.
 const USAGE: u8 = 2;
@@ -115,8 +117,23 @@ pub fn report(error: &anyhow::Error, printer: &mut Printer) -> ExitCode {
 /// Prints what clap has to say: help and version to standard output, an error to standard error.
 pub fn report_usage(error: &clap::Error) -> ExitCode {
     // A reader that has gone away needs no help.
-    let _ = error.print();
+    _ = if error.use_stderr() { print_usage(error) } else { error.print() };
     if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// What clap quotes is what somebody typed, or what a script took from a list of files: nothing in it moves the cursor, and
+/// no line of it passes for one of ours.
+fn print_usage(error: &clap::Error) -> io::Result<()> {
+    let screen = io::stderr();
+    let styled = error.render();
+    let mut text = if screen.is_terminal() { styled.ansi().to_string() } else { styled.to_string() };
+    for argument in std::env::args_os() {
+        let argument = argument.to_string_lossy();
+        for typed in argument.split('=').chain([&*argument]).filter(|typed| *typed != visible::line(typed)) {
+            text = text.replace(typed, &visible::line(typed));
+        }
+    }
+    screen.lock().write_all(text.as_bytes())
 }
 
 fn lines(error: &anyhow::Error) -> Vec<String> {

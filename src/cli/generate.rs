@@ -1,6 +1,6 @@
 //! `piref generate`: answers of a policy on the command line.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -279,7 +279,7 @@ impl Answers {
     }
 
     fn text(&mut self, text: &str, progress: &mut Progress<'_>) -> anyhow::Result<()> {
-        self.write(&self.shown(text), progress)
+        self.write(text, progress)
     }
 
     fn row(&mut self, row: &Row, progress: &mut Progress<'_>) -> anyhow::Result<()> {
@@ -288,8 +288,7 @@ impl Answers {
             Form::Text => {
                 let Row { prompt, completion, .. } = row;
                 let parts = [("prompt", prompt), ("completion", completion)];
-                let parts =
-                    parts.map(|(name, text)| format!("--- {name} {}\n{}\n", self.n_written + 1, self.shown(text)));
+                let parts = parts.map(|(name, text)| format!("--- {name} {}\n{}\n", self.n_written + 1, text));
                 format!("{}\n", parts.concat())
             }
             Form::Json => {
@@ -300,15 +299,6 @@ impl Answers {
         };
         self.n_written += 1;
         self.write(&text, progress)
-    }
-
-    /// A model may write what moves the cursor: not to a screen.
-    fn shown(&self, text: &str) -> String {
-        if self.file.is_some() || !io::stdout().is_terminal() {
-            return text.to_owned();
-        }
-        let is_harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-        text.chars().map(|c| if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
     }
 
     fn finish(mut self, printer: &mut Printer) -> anyhow::Result<()> {

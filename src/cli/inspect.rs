@@ -1,15 +1,14 @@
 //! `piref inspect`: what a path is, as the file itself tells it.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
 
-use super::printer::one_line;
 use super::{OutputFormat, Printer, objects, print_json};
 use crate::inspect::inspect;
+use crate::visible::line;
 
 /// Say what a file or folder is: a table or a stray part of one, a run, a model, a checkpoint.
 ///
@@ -33,10 +32,7 @@ pub(crate) fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitCode
         OutputFormat::Text => {
             let mut lines = Vec::new();
             write_value("", &serde_json::to_value(&inspected)?, 0, &mut lines);
-            let mut out = printer.data();
-            for line in lines {
-                writeln!(out, "{line}")?;
-            }
+            printer.lines(lines)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -76,7 +72,7 @@ fn in_one_line(value: &Value) -> String {
         Value::Bool(true) => "yes".into(),
         Value::Bool(false) => "no".into(),
         Value::Number(number) => number.to_string(),
-        Value::String(text) => one_line(text),
+        Value::String(text) => line(text).into_owned(),
         Value::Array(items) => joined(items.iter().map(in_one_line).collect(), " × "),
         Value::Object(members) => {
             let members = members.iter().filter(|(_, value)| !value.is_null());

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, StderrLock, StdoutLock, Write};
 
+use crate::visible;
+
 /// How much is said on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
@@ -38,9 +40,20 @@ impl Printer {
         let _ = writeln!(Self::talk(), "{}", printable(&line.to_string()));
     }
 
-    /// Standard output.
+    /// Standard output: to a file or a pipe as it is, on a screen without what would move the cursor or hide.
     pub fn data(&mut self) -> Data<'_> {
-        Data { out: io::stdout().lock(), is_pipe_closed: &mut self.is_pipe_closed }
+        let out = io::stdout().lock();
+        let held = out.is_terminal().then(Vec::new);
+        Data { out, held, is_pipe_closed: &mut self.is_pipe_closed }
+    }
+
+    /// Writes text for people to standard output, each a line of ours whatever it quotes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn lines(&mut self, lines: impl IntoIterator<Item = impl AsRef<str>>) -> io::Result<()> {
+        let mut out = self.data();
+        lines.into_iter().try_for_each(|line| writeln!(out, "{}", visible::message(line.as_ref())))
     }
 
     /// Whether whoever read standard output has stopped reading: the end of the work, and no failure.
@@ -63,34 +76,36 @@ impl Printer {
     }
 }
 
-/// A line of talk without what a file may have put into it to move the cursor, and of a length people read.
+/// A line of talk, of a length people read.
 fn printable(line: &str) -> String {
     const LIMIT: usize = 4000;
-    let (kept, end) = match line.char_indices().nth(LIMIT) {
-        Some((end, _)) => (&line[..end], "…"),
-        None => (line, ""),
-    };
-    let is_harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    let shown = |c: char| if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() };
-    let mut text: String = if kept.chars().all(is_harmless) { kept.into() } else { kept.chars().map(shown).collect() };
-    text.push_str(end);
-    text
-}
-
-/// A text of a file as one line that cannot pass for one of ours; quotes stay as they are.
-pub(super) fn one_line(text: &str) -> String {
-    let shown = |c: char| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() };
-    text.chars().map(shown).collect()
+    match line.char_indices().nth(LIMIT) {
+        Some((end, _)) => visible::message(&line[..end]) + "…",
+        None => visible::message(line),
+    }
 }
 
 /// Standard output, remembering whether its reader is gone.
 #[derive(Debug)]
 pub struct Data<'a> {
     out: StdoutLock<'static>,
+    /// Bytes of a character that is not whole yet, where the output is a screen.
+    held: Option<Vec<u8>>,
     is_pipe_closed: &'a mut bool,
 }
 
 impl Data<'_> {
+    /// Writes what is whole of these bytes as a reader should see it.
+    fn show(&mut self, mut bytes: Vec<u8>) -> io::Result<()> {
+        let n_whole = match std::str::from_utf8(&bytes) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => bytes.len(),
+        };
+        let rest = bytes.split_off(n_whole);
+        self.held = Some(rest);
+        self.out.write_all(visible::visible(&String::from_utf8_lossy(&bytes)).as_bytes())
+    }
+
     fn watch<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::BrokenPipe
@@ -103,7 +118,13 @@ impl Data<'_> {
 
 impl Write for Data<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.out.write(bytes);
+        let result = match self.held.take() {
+            None => self.out.write(bytes),
+            Some(mut whole) => {
+                whole.extend(bytes);
+                self.show(whole).map(|()| bytes.len())
+            }
+        };
         self.watch(result)
     }
 
@@ -119,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_file_cannot_write_to_the_terminal() {
-        assert_eq!(printable("`a\u{1b}[2J\r`,\n\tb é"), "`a\\u{1b}[2J\\r`,\n\tb é");
+        assert_eq!(printable("`a\u{1b}[2J\r`,\n\tb é"), "`a␛[2J\\r`,\n    \tb é");
         assert_eq!(printable(&"é".repeat(5000)), "é".repeat(4000) + "…");
     }
 }

@@ -14,6 +14,7 @@ use crate::ops::{Backend, DeviceName};
 use crate::policy::PolicySource;
 use crate::table::{Finding, FindingsWriter};
 use crate::verify::{self, Event, ModelCheck, Plan, Summary};
+use crate::visible::message;
 
 /// Check every byte and every row of a log-prob table; with its model, score a sample again.
 ///
@@ -172,7 +173,9 @@ impl Output {
                 serde_json::to_writer_pretty(&mut *out, &summary)?;
                 writeln!(out, "}}")
             }
-            (OutputFormat::Text, Some(summary)) => lines(summary).iter().try_for_each(|line| writeln!(out, "{line}")),
+            (OutputFormat::Text, Some(summary)) => {
+                lines(summary).iter().try_for_each(|line| writeln!(out, "{}", message(line)))
+            }
             (OutputFormat::Text, None) => Ok(()),
         })?;
         Ok(())

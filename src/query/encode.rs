@@ -14,6 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 
 use crate::query::format::{Cells, Form, Format};
+use crate::visible::line;
 
 /// Rows that `table` lines up together: more come as further tables, so that memory stays bounded.
 const TABLE_ROWS: usize = 1000;
@@ -259,19 +260,10 @@ fn markdown_cell(text: &str) -> String {
 
 /// One line of at most so many characters: a text may hold line breaks, or the escape sequences of a terminal.
 fn shown_cell(text: &str, most: usize) -> String {
-    let mut shown = String::new();
-    for (idx, c) in text.chars().enumerate() {
-        if idx == most {
-            shown.push('…');
-            break;
-        }
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", line(&text[..end])),
+        None => line(text).into_owned(),
     }
-    shown
 }
 
 /// Values as text; lists and structs as JSON.

@@ -6,7 +6,7 @@ use super::axis::{Scale, Ticks, number, range};
 use super::bar_chart::BarChart;
 use super::histogram::Histogram;
 use super::page::{Sample, Table};
-use super::visible::visible;
+use crate::visible::visible;
 
 /// Size of a drawing: small, so that its text is readable where a phone shows it at its own width.
 pub(super) const SIZE: (f64, f64) = (420.0, 240.0);

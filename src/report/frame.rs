@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::ReportError;
 use super::page::{Fact, Section};
-use super::visible::visible;
+use crate::visible::visible;
 
 /// The names end in `.html`: minijinja escapes what it puts into such templates.
 const TEMPLATES: [(&str, &str); 4] = [

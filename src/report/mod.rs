@@ -30,7 +30,6 @@ mod samples;
 mod sarif;
 mod settings;
 mod table;
-mod visible;
 
 pub use audit_page::{AUDIT, AuditInputs, Examples, write_audit};
 pub use bar_chart::{Bar, BarChart, Tones};

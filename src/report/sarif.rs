@@ -13,11 +13,11 @@ use arrow::datatypes::Int64Type;
 use serde_json::{Map, Value, json};
 
 use super::ReportError;
-use super::visible::visible;
 use crate::audit::{CheckSummary, Summary};
 use crate::digest::Id;
 use crate::io::{AtomicFile, IoError};
 use crate::table::{Finding, Level, ReferenceTable, TableError};
+use crate::visible::visible;
 
 /// Version of how [`Sarif`] makes a fingerprint.
 const FINGERPRINT: &str = "piref/v1";

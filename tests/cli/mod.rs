@@ -9,6 +9,7 @@ mod help_sft;
 mod help_tables;
 mod hints;
 mod interchange;
+mod screens;
 mod sql;
 mod sql_files;
 mod streams;

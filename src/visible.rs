@@ -1,20 +1,51 @@
-//! Characters that hide, or that change how others are read, spelt out.
+//! Characters that hide, or that change how others are read, spelt out: the one way of a text from outside to a reader.
 //!
-//! Escaping keeps a text from becoming markup. It does not keep it from deceiving its reader: marks of direction reorder
-//! what stands beside them (CVE-2021-42574, "Trojan Source"), and tag characters carry words that nobody sees.
+//! Escaping keeps a text from becoming markup. It does not keep it from deceiving its reader: sequences of controls move the
+//! cursor of a terminal, marks of direction reorder what stands beside them (CVE-2021-42574, "Trojan Source"), tag
+//! characters carry words that nobody sees, and a line end lets the rest pass for a line of the program's own.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
+/// Before each line of a message but its first: no line of ours begins so.
+const WITHIN: &str = "    ";
+
 /// The text with such characters as visible ones: `␛` for a control, `⟨U+202E⟩` for any other. Line ends and tabs stay.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_hidden) {
+pub fn visible(text: &str) -> Cow<'_, str> {
+    spelt(text, is_hidden)
+}
+
+/// The same as one line: line ends and tabs are spelt out too.
+pub fn line(text: &str) -> Cow<'_, str> {
+    spelt(text, |c| is_hidden(c) || matches!(c, '\n' | '\r' | '\t'))
+}
+
+/// A message as it is printed: what it quotes may have line ends, and none of its further lines can pass for another
+/// message.
+pub fn message(text: &str) -> String {
+    let lines = text.split('\n').map(|line| spelt(line, |c| is_hidden(c) || c == '\r'));
+    let mut message = String::with_capacity(text.len());
+    for (number, line) in lines.enumerate() {
+        if number > 0 {
+            message.push('\n');
+            message.push_str(if line.is_empty() { "" } else { WITHIN });
+        }
+        message.push_str(&line);
+    }
+    message
+}
+
+fn spelt(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match c {
             c if !is_hidden(c) => shown.push(c),
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
             // The pictures of controls stand in their order from U+2400 on.
             '\0'..='\u{1f}' => shown.extend(char::from_u32(0x2400 + u32::from(c))),
             '\u{7f}' => shown.push('\u{2421}'),
@@ -58,6 +89,17 @@ mod tests {
         check("user\u{202e}nimda", "user⟨U+202E⟩nimda");
         check("\u{2066}x\u{2069}\u{200f}", "⟨U+2066⟩x⟨U+2069⟩⟨U+200F⟩");
         check("\u{e0041}\u{200b}\u{feff}\u{2028}", "⟨U+E0041⟩⟨U+200B⟩⟨U+FEFF⟩⟨U+2028⟩");
+    }
+
+    #[test]
+    fn a_line_is_one_line_and_a_message_one_message() {
+        assert_eq!(line("a\nhint: b\r\t\u{1b}"), "a\\nhint: b\\r\\t␛");
+        assert!(matches!(line("a b"), Cow::Borrowed("a b")));
+        assert_eq!(
+            message("cannot read `a\nhint: b`\r\n  caused by: c"),
+            "cannot read `a\n    hint: b`\\r\n      caused by: c"
+        );
+        assert_eq!(message("a\n\nb\tc"), "a\n\n    b\tc");
     }
 
     #[test]
