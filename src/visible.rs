@@ -20,10 +20,15 @@ pub fn line(text: &str) -> Cow<'_, str> {
     spelt(text, |c| is_hidden(c) || matches!(c, '\n' | '\r' | '\t'))
 }
 
+/// The same for a terminal, where a carriage return writes over what stands before it.
+pub fn screen(text: &str) -> Cow<'_, str> {
+    spelt(text, |c| is_hidden(c) || c == '\r')
+}
+
 /// A message as it is printed: what it quotes may have line ends, and none of its further lines can pass for another
 /// message.
 pub fn message(text: &str) -> String {
-    let lines = text.split('\n').map(|line| spelt(line, |c| is_hidden(c) || c == '\r'));
+    let lines = text.split('\n').map(screen);
     let mut message = String::with_capacity(text.len());
     for (number, line) in lines.enumerate() {
         if number > 0 {

@@ -125,15 +125,31 @@ pub fn report_usage(error: &clap::Error) -> ExitCode {
 /// no line of it passes for one of ours.
 fn print_usage(error: &clap::Error) -> io::Result<()> {
     let screen = io::stderr();
-    let styled = error.render();
-    let mut text = if screen.is_terminal() { styled.ansi().to_string() } else { styled.to_string() };
+    let mut text = error.render().ansi().to_string();
     for argument in std::env::args_os() {
         let argument = argument.to_string_lossy();
-        for typed in argument.split('=').chain([&*argument]).filter(|typed| *typed != visible::line(typed)) {
+        // As it was typed, and what clap makes several values of.
+        for typed in [&*argument].into_iter().chain(argument.split(['=', ','])) {
             text = text.replace(typed, &visible::line(typed));
         }
     }
-    screen.lock().write_all(text.as_bytes())
+    screen.lock().write_all(styled(&text, screen.is_terminal()).as_bytes())
+}
+
+/// A text without any sequences of the terminal but clap's own (`ESC [ … m`), and without these if there is none.
+fn styled(text: &str, is_screen: bool) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut shown = visible::screen(parts.next().unwrap_or_default()).into_owned();
+    for part in parts {
+        let end = part.find(|c: char| !(c.is_ascii_digit() || c == ';')).filter(|&end| part[end..].starts_with('m'));
+        let (style, rest) = end.map_or(("", part), |end| part.split_at(end + 1));
+        if is_screen && !style.is_empty() {
+            shown.push_str("\u{1b}[");
+            shown.push_str(style);
+        }
+        shown.push_str(&visible::screen(rest));
+    }
+    shown
 }
 
 fn lines(error: &anyhow::Error) -> Vec<String> {

@@ -103,7 +103,7 @@ impl Data<'_> {
         };
         let rest = bytes.split_off(n_whole);
         self.held = Some(rest);
-        self.out.write_all(visible::visible(&String::from_utf8_lossy(&bytes)).as_bytes())
+        self.out.write_all(visible::screen(&String::from_utf8_lossy(&bytes)).as_bytes())
     }
 
     fn watch<T>(&mut self, result: io::Result<T>) -> io::Result<T> {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::Printer;
 use crate::query::{Cells, Form, Format};
-use crate::visible::visible;
+use crate::visible;
 
 /// Rows of an answer that a terminal shows unless it is told another number: what one still scrolls through.
 pub(super) const MAX_ROWS: usize = 200;
@@ -27,7 +27,7 @@ pub(super) fn paged<T>(printer: &mut Printer, work: impl FnOnce(&mut dyn Write) 
     let Some(pager) = pager().filter(|_| io::stdout().is_terminal()) else { return work(&mut printer.data()) };
     let mut text = Vec::new();
     let done = work(&mut text);
-    if !text.is_empty() && show(&pager, visible(&String::from_utf8_lossy(&text)).as_bytes()).is_err() {
+    if !text.is_empty() && show(&pager, visible::screen(&String::from_utf8_lossy(&text)).as_bytes()).is_err() {
         // Without the pager rather than not at all; that the terminal is gone is seen by whoever writes next.
         _ = printer.data().write_all(&text);
     }

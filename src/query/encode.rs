@@ -14,7 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 
 use crate::query::format::{Cells, Form, Format};
-use crate::visible::line;
+use crate::visible::{line, screen};
 
 /// Rows that `table` lines up together: more come as further tables, so that memory stays bounded.
 const TABLE_ROWS: usize = 1000;
@@ -178,7 +178,7 @@ impl Encoder {
             Cells::Cut => CELL_CHARS,
             Cells::Whole => usize::MAX,
         };
-        let show = |cell: String| if is_plan { cell } else { shown_cell(&cell, most) };
+        let show = |cell: String| if is_plan { screen(&cell).into_owned() } else { shown_cell(&cell, most) };
         let mut fields = Vec::with_capacity(batch.num_columns());
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
         for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
