@@ -79,7 +79,7 @@ const NARROW: &[(&str, &[&str])] = &[
     ("audit", &["error", "digest", "io", "data", "table", "loss", "query"]),
     // Rows of tables, whatever is made of them.
     ("selection", &["error", "digest", "io", "table", "query"]),
-    ("report", &["error", "digest", "guard", "io", "parquet_check", "data", "table", "query", "audit"]),
+    ("report", &["error", "visible", "digest", "guard", "io", "parquet_check", "data", "table", "query", "audit"]),
     // Pure functions.
     ("batch", &["error"]),
 ];

@@ -140,7 +140,7 @@ fn chat_templates() {
     let expected: Expected = &[
         ("blocks-nested.jinja", &[IN_MODEL, "line 1: "]),
         ("brackets-nested.jinja", &[IN_MODEL, "line 1: "]),
-        ("escape-sequences.jinja", &[IN_ROW, "\\u{1b}[2J"]),
+        ("escape-sequences.jinja", &[IN_ROW, "␛[2J"]),
         ("imports-a-file.jinja", &[IN_ROW, "`import`: a chat template cannot load other templates"]),
         ("includes-a-file.jinja", &[IN_ROW, "`include`: a chat template cannot load other templates"]),
         ("join-multiplies.jinja", &[IN_MODEL, "line 1: out of fuel"]),
@@ -171,7 +171,7 @@ fn rows() {
     let expected: Expected = &[
         ("column-twice.jsonl", &["column `chosen` occurs twice"]),
         ("columns.jsonl", &["expected at most 4096 columns, found 5003"]),
-        ("escape-sequences.jsonl", &["(found: prompt, \\u{1b}[2J)"]),
+        ("escape-sequences.jsonl", &["(found: prompt, ␛[2J)"]),
         ("half-a-surrogate.jsonl", &["not JSON: half of a surrogate pair (`\\ud800` to `\\udfff`) at byte 19"]),
         ("invalid-utf-8.jsonl", &["not UTF-8: first wrong byte at offset 12"]),
         ("key-twice.jsonl", &["key `role` occurs twice"]),
