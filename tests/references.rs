@@ -117,3 +117,28 @@ fn a_name_is_no_path() {
     assert_eq!(outcome.code, Some(2), "{outcome}");
     assert!(outcome.stderr.contains("expected a name of letters, digits"), "{outcome}");
 }
+
+/// What a table says of its data may be a stranger's word.
+#[test]
+fn data_that_only_a_table_names_are_not_fetched_and_no_device_is_read() {
+    let case = case();
+    let manifest = case.path().join("table/manifest.json");
+    let ours = std::fs::read_to_string(&manifest).unwrap();
+    assert!(ours.contains("\"pairs/standard.jsonl\""), "{ours}");
+    let further = ["precompute", "--model", "tiny", "--out", "table", "--as", "further"];
+    for (source, said) in [
+        ("s3://stranger/pairs.jsonl", "nothing is fetched because a table says so"),
+        ("gs://stranger/pairs.jsonl", "nothing is fetched because a table says so"),
+        ("/dev/zero", "/dev/zero"),
+        ("/etc/passwd", "is not what table `table` was made from"),
+        ("../../../../../../etc/passwd", "is not what table `table` was made from"),
+        ("table/manifest.json", "is not what table `table` was made from"),
+    ] {
+        std::fs::write(&manifest, ours.replace("pairs/standard.jsonl", source)).unwrap();
+        let refused = case.run(further);
+        assert!(refused.code == Some(1) && refused.stderr.contains(said), "{source}: {refused}");
+        assert!(!case.path().join("table/references/further/manifest.json").exists());
+    }
+    std::fs::write(&manifest, ours).unwrap();
+    case.run(further).success();
+}

@@ -260,7 +260,7 @@ fn a_further_reference_scores_the_pairs_of_the_first() {
     stages::precompute(&plan);
     let other = Plan {
         model: model_with(&room, "other", "model.norm.weight", |weight| 1.1 * weight),
-        pairs: Pairs::OfTable(plan.out.clone()),
+        pairs: Pairs::OfTable { table: plan.out.clone(), named: Vec::new() },
         out: reference_folder(&plan.out, "other"),
         ..plan.clone()
     };

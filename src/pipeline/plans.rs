@@ -47,7 +47,7 @@ impl Pipeline {
             Some(name) => {
                 check_reference_name(&table, name.as_str())?;
                 let out = reference_folder(&table, name.as_str());
-                (Pairs::OfTable(table), out)
+                (Pairs::OfTable { table, named: data.files.clone().unwrap_or_default() }, out)
             }
         };
         Ok(precompute::Plan {

@@ -199,7 +199,7 @@ fn no_limit_is_none_in_the_provenance_and_the_tables_own_reference_keeps_its_nam
     let name = |name: &str| Name::try_from(name.to_owned()).unwrap();
     let plan = pipeline(text).precompute_plan(None, Some(&name("other")), Start::Resume).unwrap();
     assert_eq!((plan.rules.limit(), plan.rules.max_length), (None, usize::MAX));
-    assert!(matches!(&plan.pairs, Pairs::OfTable(table) if table.ends_with("runs/test/reference")));
+    assert!(matches!(&plan.pairs, Pairs::OfTable { table, .. } if table.ends_with("runs/test/reference")));
     assert!(plan.out.ends_with("runs/test/reference/references/other"));
     let error = pipeline(text).precompute_plan(None, Some(&name("ref")), Start::Resume).unwrap_err();
     assert!(matches!(error, PipelineError::Table(TableError::ReferenceName { .. })), "{error}");

@@ -32,6 +32,14 @@ pub enum PrecomputeError {
         /// In the file.
         found: String,
     },
+    /// A data file of a table that is elsewhere, and that nobody but the table named.
+    #[error("table `{}` says that it was made from `{}`, and nothing is fetched because a table says so", table.display(), path.display())]
+    HostedSource {
+        /// Where the data are.
+        path: PathBuf,
+        /// The table that lists them.
+        table: PathBuf,
+    },
     /// A table whose log-probs hold under other conditions.
     #[error("the log-probs of `{}` cannot be reused, it was scored with another `{}`: expected `{}`, found `{}`", path.display(), difference.field, difference.expected, difference.found)]
     OtherReuse {
@@ -166,6 +174,9 @@ impl Hint for PrecomputeError {
                 "score the changed data with the first model, then with this one; or name the data with another `--out`"
                     .into(),
             ),
+            Self::HostedSource { path, .. } => {
+                Some(format!("`--data {}` fetches them, if you would read from there", path.display()))
+            }
             Self::OtherReuse { .. } => Some("leave out that `--reuse`, or score under its conditions".into()),
             Self::OtherShard { .. } => Some(
                 "all shards of a table, and `--finish`, need the same data, model, settings and number of shards; another \

@@ -64,7 +64,13 @@ pub enum Pairs {
         limit: Option<NonZeroU64>,
     },
     /// Those a finished table was made from, row for row; its data files must not have changed since.
-    OfTable(PathBuf),
+    OfTable {
+        /// The table.
+        table: PathBuf,
+        /// Data that the user named besides: of what a table lists, only these are fetched from elsewhere. A table may be a
+        /// stranger's, and a request has the user's credentials.
+        named: Vec<PathBuf>,
+    },
 }
 
 /// Stage one, checked.

@@ -146,7 +146,7 @@ fn claim(plan: &Plan) -> Result<TableFolder, PrecomputeError> {
         (Scope::Whole, Start::Fresh) => {
             let data = match &plan.pairs {
                 Pairs::Files { paths, .. } => paths.as_slice(),
-                Pairs::OfTable(_) => &[],
+                Pairs::OfTable { .. } => &[],
             };
             let mut inputs = data.iter().chain(&plan.reuse);
             if let Some(input) = inputs.find(|input| table::is_replaced(input, &plan.out)) {

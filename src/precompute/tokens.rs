@@ -12,7 +12,7 @@ use super::plan::{Event, Pairs, Plan};
 use crate::data::{self, DataError, NamedFile, PreferencePair, Reject, RejectKind, Row};
 use crate::interrupt::Interrupt;
 use crate::io;
-use crate::storage;
+use crate::storage::{self, Location};
 use crate::table::{
     self, FileRecord, Manifest, RejectCounts, RejectLimits, Rejects, Shard, SourceProvenance, TableFolder,
 };
@@ -63,7 +63,7 @@ pub(super) fn read(
     }
     let limit = match plan.pairs {
         Pairs::Files { limit, .. } => limit,
-        Pairs::OfTable(_) => None,
+        Pairs::OfTable { .. } => None,
     };
     let mut sink = Sink {
         tokenizer,
@@ -140,9 +140,12 @@ fn source_files(pairs: &Pairs) -> Result<Vec<SourceFile<'_>>, PrecomputeError> {
                 files.extend(data::named_files(name)?.into_iter().map(|file| SourceFile { file, listed: None }));
             }
         }
-        Pairs::OfTable(table) => {
+        Pairs::OfTable { table, named } => {
             for listed in Manifest::load(&table::hosted::local(table)?)?.provenance.sources {
                 let name = PathBuf::from(&listed.path);
+                if Location::is_object(&name) && !named.iter().any(|named| name.starts_with(named)) {
+                    return Err(PrecomputeError::HostedSource { path: name, table: table.clone() });
+                }
                 let file = NamedFile { path: storage::local_file(&name).map_err(DataError::from)?, name };
                 files.push(SourceFile { file, listed: Some((table.as_path(), listed)) });
             }
