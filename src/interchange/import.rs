@@ -84,6 +84,7 @@ fn claim(plan: &ImportPlan) -> Result<TableFolder, InterchangeError> {
     };
     let stands = |path: &PathBuf| is_of_table(path) && !is_left(path);
     if plan.start == Start::Resume && plan.out.is_dir() && io::list(&plan.out)?.iter().any(stands) {
+        TableFolder::clear_left(&plan.out)?;
         return Err(InterchangeError::TableExists { path: plan.out.clone() });
     }
     let folder = TableFolder::claim(&plan.out)?;

@@ -327,6 +327,15 @@ impl TableFolder {
         Ok(())
     }
 
+    /// Deletes what a process that was killed in [`finish`](Self::finish) has left beside a finished table; nothing if there
+    /// is none.
+    pub fn clear_left(path: &Path) -> Result<(), TableError> {
+        if Manifest::is_ours(path) {
+            io::remove_dir(&path.join(REPLACED))?;
+        }
+        Ok(())
+    }
+
     /// Writes the manifest: the table is finished, and what was kept to finish it is deleted. Of a table under a URL
     /// nothing is left here but a copy in the cache.
     pub fn finish(self, manifest: &Manifest) -> Result<(), TableError> {

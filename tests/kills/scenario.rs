@@ -120,7 +120,7 @@ pub(super) const MERGE: Scenario = Scenario {
     name: "merge",
     prepare: &[SMALL_TABLE, &["train", "p.toml", "--max-steps", "2", "--lora-r", "4"]],
     command: &["export", "runs/killed", "--merge", "--out", "merged", "--max-shard-size", "400KB"],
-    finished: Some("is not empty"),
+    finished: Some("is there already"),
 };
 
 pub(super) const QUERY: Scenario = Scenario {
