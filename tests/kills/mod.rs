@@ -8,11 +8,10 @@ mod killer;
 mod scenario;
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::support::stages::files;
+use crate::support::wait_for;
 use scenario::case;
 
 /// Kills of a command in the suite.
@@ -91,15 +90,6 @@ fn an_answer_in_a_file() {
 #[test]
 fn import() {
     scenario::IMPORT.killed_runs_match(N_KILLS);
-}
-
-/// Waits until the file holds the text: the sign that a run is in the middle of its work.
-fn wait_for(path: &Path, text: &str) {
-    let began = Instant::now();
-    while !fs::read_to_string(path).is_ok_and(|found| found.contains(text)) {
-        assert!(began.elapsed() < Duration::from_mins(1), "`{}` never said `{text}`", path.display());
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

@@ -8,7 +8,6 @@ use std::fs;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use piref::error::Hint;
 use piref::interrupt::Interrupt;
@@ -17,8 +16,8 @@ use piref::precompute::{self, Event, Missing, Outcome, Pairs, Plan, PrecomputeEr
 use piref::table::{MANIFEST, REJECTS, ReferenceTable, Shard, TooManyRejects, part_name, signals_name};
 use piref::verify;
 
-use crate::support::Case;
 use crate::support::stages::{self, files};
+use crate::support::{Case, wait_for};
 
 /// A folder with data files and tables made from them.
 struct Room {
@@ -431,15 +430,6 @@ max_tokens = 256
 
 fn case() -> Case {
     Case::new().pipeline(&PIPELINE.replace("PROJECT", env!("CARGO_MANIFEST_DIR")))
-}
-
-/// Waits until the file holds the text: the sign that a run is in the middle of its work.
-fn wait_for(path: &Path, text: &str) {
-    let began = Instant::now();
-    while !fs::read_to_string(path).is_ok_and(|found| found.contains(text)) {
-        assert!(began.elapsed() < Duration::from_mins(1), "`{}` never said `{text}`", path.display());
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// On the command line, the index from the environment of a Slurm array; one of the tasks is killed and submitted again.

@@ -6,13 +6,26 @@ pub(crate) mod stages;
 
 pub(crate) use case::{Case, Outcome};
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use serde::de::DeserializeOwned;
 
 /// Numbers recorded in `fixtures/golden/`.
 pub(crate) fn golden<T: DeserializeOwned>(name: &str) -> T {
     let path = format!("fixtures/golden/{name}");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Waits until the file holds the text: the sign that a run is in the middle of its work.
+pub(crate) fn wait_for(path: &Path, text: &str) {
+    let began = Instant::now();
+    while !fs::read_to_string(path).is_ok_and(|found| found.contains(text)) {
+        assert!(began.elapsed() < Duration::from_mins(1), "`{}` never said `{text}`", path.display());
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Compares two lists of numbers; prints the largest and the mean difference.
