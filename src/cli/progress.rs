@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::printer::Data;
 use super::{Printer, Verbosity};
+use crate::visible;
 
 /// Time between two lines where there is no bar.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -104,7 +105,7 @@ impl<'a> Progress<'a> {
             Shown::Bar(bar) => {
                 bar.set_length(position.total);
                 bar.set_position(position.done);
-                bar.set_message(position.text.to_owned());
+                bar.set_message(visible::line(position.text).into_owned());
             }
             Shown::Lines { said } => {
                 if said.elapsed() >= INTERVAL {
